@@ -5,7 +5,9 @@ A model is given as a folder (a whole model, or a LoRA adapter whose base stands
 
 import contextlib
 import json
+import logging
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,6 +131,9 @@ def quiet_libraries():
     """Keep transformers' and the tokenizers' own chatter out of what the user reads."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "10")
+    # peft and trl still use names that transformers 5 calls deprecated; bitsandbytes tells of kernels it can do without.
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     import transformers
 
     transformers.logging.set_verbosity_error()
