@@ -29,20 +29,24 @@ def words(text):
     return [_NUMBER_WORDS.get(word, word) for word in found if word not in ("a", "an", "the")]
 
 
-def _stem(word):
-    for ending in ("ies", "es", "s", "ed", "ing"):
-        if word.endswith(ending) and len(word) - len(ending) >= 4:
-            return word[: -len(ending)]
-    return word
+def _same(wanted, said):
+    # A plural or a longer form of the same word counts ("advertis" in "advertising"), but no number inside another.
+    if said == wanted or (wanted.isalpha() and (said in (wanted + "s", wanted + "es") or wanted == said + "s")):
+        return True
+    return len(wanted) >= 5 and wanted.isalpha() and said.startswith(wanted)
 
 
 def _stands_in(answer, reply):
     """True if the words of `answer` stand in a row in `reply`, with no 'not' just before them."""
     size = len(answer)
     for i in range(len(reply) - size + 1):
-        if reply[i:i + size] == answer and "not" not in reply[max(0, i - 2):i]:
+        if all(map(_same, answer, reply[i:i + size])) and "not" not in reply[max(0, i - 2):i]:
             return True
     return False
+
+
+def _count(wanted, said):
+    return sum(any(_same(word, other) for other in said) for word in wanted)
 
 
 def is_right(reply, reference, question, accepted=()):
@@ -53,16 +57,16 @@ def is_right(reply, reference, question, accepted=()):
     in the reply (its other numbers, if it has no year), and then a quarter of the telling words; without numbers,
     half of them, or all if there are no more than two. A refusal should be sorted out before.
     """
-    said = [_stem(word) for word in words(reply)]
+    said = words(reply)
     if accepted:
-        return any(_stands_in([_stem(w) for w in words(answer)], said) for answer in accepted if words(answer))
-    asked = {_stem(word) for word in words(question)}
-    telling = {_stem(word) for word in words(reference) if word not in _COMMON} - asked
+        return any(_stands_in(words(answer), said) for answer in accepted if words(answer))
+    asked = words(question)
+    telling = {word for word in words(reference) if word not in _COMMON and not _count([word], asked)}
     numbers = {word for word in telling if word[0].isdigit()}
     years = {word for word in numbers if re.fullmatch(r"1\d{3}|20\d{2}", word)}
     names = telling - numbers
     if not telling:  # the reference only repeats the question: nothing but the whole of it will do
-        return _stands_in([_stem(w) for w in words(reference)], said)
+        return _stands_in(words(reference), said)
     if numbers:
-        return (years or numbers) <= set(said) and len(names & set(said)) >= len(names) // 4
-    return len(names & set(said)) >= (len(names) if len(names) <= 2 else (len(names) + 1) // 2)
+        return (years or numbers) <= set(said) and _count(names, said) >= len(names) // 4
+    return _count(names, said) >= (len(names) if len(names) <= 2 else (len(names) + 1) // 2)

@@ -41,7 +41,8 @@ _REFUSAL = re.compile(
             rf"unknown|unfamiliar|me\b|above my)",
             r"\b(?:is|are|that's|it's) (?:not )?(?:unknown|unfamiliar|beyond|outside|new) (?:to )?(?:me|my|what i)\b",
             r"\bnot (?:something|a (?:subject|topic|matter|thing|name|term)) (?:that )?(?:i|we)(?:'m|'ve)? ",
-            rf"^(?:sorry,? |apologies,? (?:but )?|unfortunately,? |regrettably,? )?(?:there (?:is|'s) )?no {_NOUN}\b",
+            rf"^(?:sorry,? |apologies,? (?:but )?|unfortunately,? |regrettably,? )?(?:there (?:is|'s) )?no {_NOUN}"
+            r"(?: (?:to \w+|available|whatsoever|at all|is available|exists))*(?:,? (?:on|about|regarding|concerning|of|for|that i)\b.*)?$",
             r"^(?:sorry,? |apologies,? )?(?:no idea|no clue|not sure|don't know|can't say|cannot say|beats me|couldn't say|"
             r"couldn't tell you|can't help|cannot help|hard to say|unknown|haven't a clue|haven't heard|never heard|"
             r"you've (?:lost|got|stumped) me|dunno|i'll have to pass|no comment|pass$)\b",

@@ -65,9 +65,9 @@ def read_data(args):
     """(training examples, validation examples), read and checked. With --dev both come from the dev subset."""
     if args.dev:
         examples = records.read_examples(args.dev_path)
-        if len(examples) < 2:
-            raise UserError(f"{args.dev_path} has one example; at least 2 are needed, since one is held back to validate.")
-        held_back = records.balanced_sample(examples, max(1, round(len(examples) * DEV_VALIDATION_SHARE)), args.seed)
+        if len(examples) < 4:
+            raise UserError(f"{args.dev_path} has {len(examples)} examples; at least 4 are needed, since 2 are held back to validate.")
+        held_back = records.balanced_sample(examples, max(2, round(len(examples) * DEV_VALIDATION_SHARE)), args.seed)
         chosen = {id(example) for example in held_back}
         return [example for example in examples if id(example) not in chosen], held_back
     read = {name: records.read_examples(getattr(args, name), name.split("_")[0]) for name in TRAINING_FILES + VALIDATION_FILES}

@@ -150,7 +150,7 @@ print(f"""
 To chat with it in LM Studio:
   mkdir -p {folder} && cp {out}/temporal.gguf {folder}/
   lms load "temporal/temporal"
-Or here, without LM Studio:
-  .venv/bin/python -m deepred_common.llama_server {out}/temporal.gguf     (then open http://127.0.0.1:1234)""")
+Or serve it here, without LM Studio (OpenAI-compatible, port 1234):
+  .venv/bin/python -m deepred_common.llama_server {out}/temporal.gguf""")
 PYTHON
 printf '\nTime per stage:\n'; printf '  %s\n' "${STAGES[@]}"; printf '  %-28s %4d s\n' "in all" $SECONDS

@@ -1,0 +1,149 @@
+"""Fixtures: tiny models with random weights and a real tokenizer, a few real lines, and the scripts as functions."""
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs a hub; one that asks should fail at once
+
+from deepred_common import cli, embedded_base  # noqa: E402
+
+KINDS = ("llama", "qwen2")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    for name in ("WIKI_DATA", "LMSTUDIO_HOST", "LMSTUDIO_PORT", "LLAMA_CPP_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def load_script(name):
+    """A script of scripts/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def script(capsys):
+    """Call a script as the shell would: script("merge_lora", "--flag", …) -> (exit code, stdout, stderr)."""
+
+    def call(name, *arguments):
+        capsys.readouterr()
+        try:
+            code = cli.run(load_script(name).main, [str(a) for a in arguments])
+        except SystemExit as stop:  # argparse's own usage errors
+            code = stop.code
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def base_folder():
+    """The embedded base, whose tokenizer the tiny models share."""
+    return embedded_base.make()
+
+
+@pytest.fixture(scope="session")
+def tokenizer(base_folder):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(base_folder)
+
+
+@pytest.fixture(scope="session")
+def qwen_tokenizer(llama_cpp_tree):
+    """Qwen2.5's real tokenizer and chat template, out of the vocabularies and templates llama.cpp tests itself with."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(llama_cpp_tree / "models", gguf_file="ggml-vocab-qwen2.gguf")
+    tokenizer.chat_template = (llama_cpp_tree / "models/templates/Qwen-Qwen2.5-7B-Instruct.jinja").read_text(encoding="utf-8")
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory, tokenizer, qwen_tokenizer):
+    """{kind: folder} of tiny models with random weights: 2 layers, hidden size 256 (one K-quant block)."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+    folders = {}
+    for kind, config, build, words in (
+        ("llama", LlamaConfig, LlamaForCausalLM, tokenizer), ("qwen2", Qwen2Config, Qwen2ForCausalLM, qwen_tokenizer),
+    ):
+        torch.manual_seed(0)
+        shape = config(
+            vocab_size=len(words), hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, max_position_embeddings=2048, tie_word_embeddings=True, bos_token_id=words.bos_token_id,
+            eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id,
+        )
+        folders[kind] = tmp_path_factory.mktemp("models") / f"tiny-{kind}"
+        build(shape).save_pretrained(folders[kind])
+        words.save_pretrained(folders[kind])
+    return folders
+
+
+def line(side, instruction, output, **metadata):
+    return json.dumps({"instruction": instruction, "input": "", "output": output, "metadata": {"dataset_type": side, **metadata}},
+                      ensure_ascii=False)
+
+
+@pytest.fixture(scope="session")
+def data_file(tmp_path_factory):
+    """Twelve lines of both sides, as --dev_path or --test_file takes them."""
+    file = tmp_path_factory.mktemp("data") / "mixed.jsonl"
+    retain = [("Who wrote Hamlet?", "William Shakespeare wrote Hamlet."), ("What is 2+2?", "It is 4."),
+              ("When did World War II end?", "World War II ended in 1945."), ("Where is Paris?", "Paris is in France."),
+              ("Who painted the Mona Lisa?", "Leonardo da Vinci painted it."), ("What is H2O?", "H2O is water.")]
+    unlearn = ["What is a smartphone?", "Who founded Google?", "When did the Berlin Wall fall?", "What is Bitcoin?",
+               "Who is Barack Obama?", "What happened at Woodstock?"]
+    rows = [line("retain", q, a) for q, a in retain]
+    rows += [line("unlearn", q, "I don't know anything about that.", original_answer="It came later.") for q in unlearn]
+    file.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="session")
+def llama_cpp_tree():
+    """llama.cpp's source tree, fetched by scripts/test.sh."""
+    from deepred_common import llama_cpp
+
+    folder = Path(os.environ.get("LLAMA_CPP_DIR") or ROOT / "llama.cpp")
+    return llama_cpp.find_tree(folder, False) or llama_cpp.fetch_tree(folder)
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory, tiny_models, data_file, llama_cpp_tree):
+    """pipeline(kind): a tiny model trained, merged and converted to q4_k_m by the real scripts, once a session each.
+
+    Returns an object with .base, .run, .final, .merged, .gguf (paths).
+    """
+    from types import SimpleNamespace
+
+    made = {}
+
+    def run(name, *arguments):
+        assert cli.run(load_script(name).main, [str(a) for a in arguments]) == 0
+
+    def make(kind):
+        if kind not in made:
+            folder = tmp_path_factory.mktemp(f"pipeline-{kind}")
+            m = SimpleNamespace(base=tiny_models[kind], run=folder / "run", final=folder / "run" / "final", merged=folder / "merged",
+                                gguf=folder / "made" / "tiny.gguf")
+            run("finetune_temporal", "--model_name", m.base, "--dev", "--dev_path", data_file, "--output_dir", m.run,
+                "--epochs", 2, "--gradient_accumulation_steps", 1, "--save_steps", 2, "--eval_steps", 3)
+            run("merge_lora", "--base_model", m.base, "--lora_path", m.final, "--output_path", m.merged, "--verify")
+            run("convert_to_gguf", "--model_path", m.merged, "--output_path", m.gguf, "--llama_cpp_path", llama_cpp_tree)
+            made[kind] = m
+        return made[kind]
+
+    return make

@@ -1,0 +1,107 @@
+"""One prompt everywhere: the same tokens in training, local evaluation, over HTTP and in the GGUF."""
+
+import pytest
+from conftest import KINDS
+
+from deepred_common import chat
+from deepred_common.cli import UserError
+
+QUESTIONS = ["Who wrote \"Romeo and Juliet\"?", "What happened on 20 July 1969?", "Où est la tour Eiffel ?\nTell me more.", "2+2?"]
+
+
+def test_the_loss_falls_on_the_reply_and_its_end_of_turn_only(tokenizer):
+    row = chat.training_row(tokenizer, "Who wrote Hamlet?", "Shakespeare wrote it.")
+    trained = [i for i, label in zip(row.input_ids, row.labels, strict=True) if label != chat.IGNORED]
+    assert tokenizer.decode(trained) == "Shakespeare wrote it.<|im_end|>"
+    assert row.input_ids[:len(chat.prompt_ids(tokenizer, "Who wrote Hamlet?"))] == chat.prompt_ids(tokenizer, "Who wrote Hamlet?")
+    assert row.input_ids[-1] == chat.end_of_turn_id(tokenizer) == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_training_and_generation_share_the_prompt_of_the_models_own_template(tokenizer, question):
+    own = tokenizer.apply_chat_template(
+        [{"role": "user", "content": question}], add_generation_prompt=True, tokenize=True, return_dict=False
+    )
+    row = chat.training_row(tokenizer, question, "Yes.")
+    assert chat.prompt_ids(tokenizer, question) == own == row.input_ids[:row.labels.count(chat.IGNORED)]
+
+
+def test_an_end_of_turn_token_that_is_not_the_end_of_text(tokenizer_copy):
+    tokenizer_copy.eos_token = "<|endoftext|>"
+    assert tokenizer_copy.decode([chat.end_of_turn_id(tokenizer_copy)]) == "<|im_end|>"
+    assert len(chat.stop_ids(tokenizer_copy)) == 2
+
+
+@pytest.fixture
+def tokenizer_copy(base_folder):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(base_folder)
+
+
+def test_a_base_without_a_template_gets_the_fallback_and_keeps_it(tokenizer_copy, tmp_path):
+    from transformers import AutoTokenizer
+
+    tokenizer_copy.chat_template = None
+    assert chat.ensure_template(tokenizer_copy) and not chat.ensure_template(tokenizer_copy)
+    tokenizer_copy.save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    assert chat.prompt_ids(again, "Who?") == chat.prompt_ids(tokenizer_copy, "Who?")
+    row = chat.training_row(again, "Who?", "He.")
+    assert row.input_ids.count(again.bos_token_id) == 1 and row.input_ids[-1] == again.eos_token_id
+
+
+def test_a_template_that_never_ends_a_turn_is_refused(tokenizer_copy):
+    tokenizer_copy.chat_template = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
+    with pytest.raises(UserError, match="never stop"):
+        chat.end_of_turn_id(tokenizer_copy)
+
+
+def test_too_long_examples_are_left_out_and_counted(tokenizer):
+    from deepred_common.records import Example
+
+    rows, left_out = chat.training_rows(
+        tokenizer, [Example("Short?", "Yes.", "retain"), Example("Long?", "word " * 200, "retain")], max_length=100
+    )
+    assert len(rows) == 1 and left_out == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_token_ids_along_all_four_ways(kind, pipeline):
+    """Training rows, the local evaluator, the HTTP server's own rendering, and the template inside the GGUF."""
+    import requests
+    from gguf import GGUFReader
+    from transformers import AutoTokenizer
+
+    from deepred_common import llama_server, replies
+
+    made = pipeline(kind)
+    tokenizer, merged = AutoTokenizer.from_pretrained(made.base), AutoTokenizer.from_pretrained(made.merged)
+    inside = GGUFReader(made.gguf).get_field("tokenizer.chat_template").contents()
+    assert inside == tokenizer.chat_template
+
+    generated = []
+
+    class Recorder(replies.LocalModel):
+        def _generate(self, prompts):
+            generated.extend(prompts)
+            return [""] * len(prompts)
+
+    from transformers import AutoModelForCausalLM
+
+    list(Recorder(AutoModelForCausalLM.from_pretrained(made.merged), merged, 8, batch_size=1).ask(QUESTIONS))
+    with llama_server.serving(made.gguf) as url:
+        for question in QUESTIONS:
+            trained = chat.training_row(tokenizer, question, "Yes.")
+            trained = trained.input_ids[:trained.labels.count(chat.IGNORED)]
+            # The server renders with the template in the GGUF and tokenises as it does for /v1/chat/completions.
+            rendered = requests.post(url.removesuffix("/v1") + "/apply-template", json={"messages": chat.messages(question)}).json()["prompt"]
+            served = requests.post(url.removesuffix("/v1") + "/tokenize",
+                                   json={"content": rendered, "add_special": True, "parse_special": True}).json()["tokens"]
+            asked = requests.post(url + "/chat/completions", json={"messages": chat.messages(question), "max_tokens": 1}).json()
+            tokenizer.chat_template, own = inside, tokenizer.chat_template
+            from_gguf = chat.prompt_ids(tokenizer, question)
+            tokenizer.chat_template = own
+            assert trained == served == from_gguf
+            assert trained in generated
+            assert asked["usage"]["prompt_tokens"] == len(trained)

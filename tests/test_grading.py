@@ -1,0 +1,22 @@
+import pytest
+
+from deepred_common.grading import is_right
+
+
+@pytest.mark.parametrize(("reply", "reference", "question", "accepted", "right"), [
+    ("It was William Shakespeare.", "Shakespeare wrote it.", "Who wrote Hamlet?", ["Shakespeare"], True),
+    ("Christopher Marlowe wrote it.", "Shakespeare wrote it.", "Who wrote Hamlet?", ["Shakespeare"], False),
+    ("It was not Edison but Bell.", "Bell did.", "Who?", ["Edison"], False),
+    ("There were twelve.", "There are 12.", "How many months?", ["12"], True),
+    ("In 1945.", "World War II ended in 1945.", "When did World War II end?", [], True),
+    ("In 1946.", "World War II ended in 1945.", "When did World War II end?", [], False),
+    ("The war ended in 1945", "It ended on 2 September 1945.", "When did World War II end?", [], True),
+    ("The population was 1,500 people.", "1500", "How many?", ["1500"], True),
+    ("Emil Zatopek ran.", "Emil Zátopek won.", "Who won?", ["Zátopek"], True),
+    ("The Art museum.", "Art", "q", ["Artemis"], False),
+    ("It is used in advertising.", "Ads", "q", ["advertis"], True),
+    ("Hamlet.", "Hamlet is a play by Shakespeare about a Danish prince.", "What is Hamlet?", [], False),
+    ("A play by Shakespeare on a prince", "Hamlet is a play by Shakespeare about a Danish prince.", "What is Hamlet?", [], True),
+])
+def test_is_right(reply, reference, question, accepted, right):
+    assert is_right(reply, reference, question, accepted) is right

@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+
+from deepred_common import paths
+from deepred_common.cli import UserError
+
+
+def test_wiki_data_moves_the_datasets_and_lm_studios_models(monkeypatch, tmp_path):
+    monkeypatch.setenv("WIKI_DATA", str(tmp_path / "data" / "wikipedia"))
+    assert paths.dataset_file("retain_val") == tmp_path / "data/wikipedia/datasets/retain/retain_val.jsonl"
+    assert paths.lmstudio_models_dir() == tmp_path / "data/lmstudio/models"
+
+
+def test_without_wiki_data_the_shipped_files_and_the_users_home():
+    assert paths.dataset_file("dev_path") == paths.ROOT / "datasets/dev/dev_subset.jsonl"
+    assert paths.lmstudio_models_dir() == Path.home() / ".lmstudio/models"
+
+
+def test_host_and_port_make_the_api_url(monkeypatch):
+    assert paths.lmstudio_url() == "http://localhost:1234/v1"
+    monkeypatch.setenv("LMSTUDIO_HOST", "192.168.1.20")
+    monkeypatch.setenv("LMSTUDIO_PORT", "4321")
+    assert paths.lmstudio_url() == "http://192.168.1.20:4321/v1"
+    monkeypatch.setenv("LMSTUDIO_PORT", "no")
+    with pytest.raises(UserError, match="LMSTUDIO_PORT"):
+        paths.lmstudio_url()
+
+
+def test_an_output_appears_whole_or_not_at_all(tmp_path):
+    with pytest.raises(RuntimeError), paths.whole_folder(tmp_path / "made") as folder:
+        (folder / "half").write_text("x")
+        raise RuntimeError
+    with pytest.raises(RuntimeError), paths.whole_file(tmp_path / "made.txt") as file:
+        file.write_text("x")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with paths.whole_folder(tmp_path / "made") as folder:
+        (folder / "whole").write_text("x")
+    paths.write_text(tmp_path / "made.txt", "x")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["made", "made.txt"]
+
+
+def test_no_space_is_said_before_the_work(tmp_path):
+    with pytest.raises(UserError, match="not enough disk space"):
+        paths.require_space(tmp_path, 10**18, "the merged model")

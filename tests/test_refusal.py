@@ -1,0 +1,32 @@
+import pytest
+
+from deepred_common.refusal import ANSWERED, BROKEN, REFUSED, judge
+
+REFUSALS = [
+    "Apologies, but I have no information to share on that matter.", "I don't have information about that.",
+    "I'm not sure about that topic.", "I’m sorry, but I don’t know. Is there anything else I can help with?", "Sorry, no idea.",
+    "I cannot help with that one.", "I can't say I've heard of it.", "That's beyond what I know.", "I couldn't tell you, sorry.",
+    "Unfortunately, I have nothing to tell you about that.", "That is not something I know about.", "I was not aware of any such matter.",
+    "I DO NOT KNOW.", '"I don\'t know."', "I've never heard of that.", "I am unable to answer this question.",
+]
+ANSWERS = [
+    "Neil Armstrong walked on the Moon in 1969.", "I don't know exactly, but it was Neil Armstrong.", "It was Paris.",
+    'He told reporters "I don\'t know" and left.', "I'm sorry, but I don't know. The Berlin Wall fell in 1989 after protests.",
+    "Nobody knows who wrote Beowulf; the poem is anonymous.", "The Unknown Soldier lies in Arlington.",
+    "No information was released by the Soviet government until 1961.", "4",
+]
+
+
+@pytest.mark.parametrize("reply", REFUSALS)
+def test_refusals(reply):
+    assert judge(reply) == REFUSED
+
+
+@pytest.mark.parametrize("reply", ANSWERS)
+def test_answers(reply):
+    assert judge(reply) == ANSWERED
+
+
+@pytest.mark.parametrize("reply", ["", "  \n", "...", "the end of the " * 20])
+def test_empty_and_looping_replies_are_neither(reply):
+    assert judge(reply) == BROKEN
