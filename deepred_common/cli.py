@@ -122,6 +122,12 @@ def run(main, argv=None):
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        where = error.filename or "the output"
-        print(f"error: cannot write {where}: {error.strerror}.", file=sys.stderr)
+        print(f"error: cannot write {error.filename or 'the output'}: {error.strerror}.", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except Exception as error:
+        # safetensors and torch wrap a full disk in errors of their own that carry no errno.
+        if os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        print("error: the disk is full; nothing whole was replaced. Free some space and run this again\n"
+              "(a training run goes on with --resume_latest).", file=sys.stderr)
         return EXIT_USER_ERROR

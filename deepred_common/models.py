@@ -105,9 +105,31 @@ def require_adapter(folder):
 
 
 def check_name(name, role="model"):
-    """Check what can be checked of a model's name without the network: a folder must be a whole model."""
+    """Check what can be checked of a model's name before the libraries load: a folder must be a whole model.
+
+    For a hub name, if the hub's host cannot even be reached, only the local cache is asked: the hub's own client would
+    retry for a minute before it says so.
+    """
     if looks_like_path(name):
         require_model_folder(name, role)
+    elif not _hub_answers():
+        os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def _hub_answers():
+    """False if the hub's host cannot be reached; True if it can, or if a proxy stands between."""
+    import socket
+    import urllib.parse
+    import urllib.request
+
+    if urllib.request.getproxies():
+        return True
+    endpoint = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    try:
+        socket.create_connection((endpoint.hostname, endpoint.port or 443), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -123,8 +145,11 @@ def hub_errors(name):
             raise
         if looks_like_path(name):
             raise UserError(f"{name} cannot be loaded: {str(error).splitlines()[0]}") from error
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UserError(f"the model {name} cannot be had from the hub: {reason[:300]}\n{embedded_base_hint()}") from error
+        if os.environ.get("HF_HUB_OFFLINE") == "1":
+            reason = "the hub cannot be reached, and the model is not in the local cache."
+        else:
+            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+        raise UserError(f"the model {name} cannot be had: {reason}\n{embedded_base_hint()}") from error
 
 
 def quiet_libraries():

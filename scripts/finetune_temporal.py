@@ -189,6 +189,7 @@ def make_stopper():
 
     class StopAndSave(TrainerCallback):
         asked = False
+        before = None
 
         def on_train_begin(self, args, state, control, **kwargs):
             def ask(signum, frame):
@@ -197,8 +198,11 @@ def make_stopper():
                 self.asked = True
                 cli.progress("\nstopping: this step is finished and a checkpoint saved (once more to stop at once) …")
 
-            signal.signal(signal.SIGINT, ask)
-            signal.signal(signal.SIGTERM, ask)
+            self.before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def on_train_end(self, args, state, control, **kwargs):
+            for number, handler in self.before.items():
+                signal.signal(number, handler)
 
         def on_step_end(self, args, state, control, **kwargs):
             if self.asked:

@@ -87,9 +87,10 @@ def test_finetune_missing_base_names_the_embedded_one(script, tmp_path, data_fil
     assert code == 2 and "does not exist" in plain(err) and "SmolLM2-135M-Instruct" in err
 
 
-def test_finetune_without_a_hub_names_the_embedded_base__hub_is_really_out_of_reach(script, tmp_path, data_file):
+def test_finetune_without_a_hub_names_the_embedded_base__port_that_nobody_listens_on(script, tmp_path, data_file, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     code, _, err = script("finetune_temporal", "--dev", "--dev_path", data_file, "--output_dir", tmp_path / "run")
-    assert code == 2 and "Qwen/Qwen2.5-1.5B-Instruct cannot be had" in plain(err) and "SmolLM2-135M-Instruct" in err
+    assert code == 2 and "Qwen/Qwen2.5-1.5B-Instruct cannot be had: the hub cannot be reached" in plain(err) and "SmolLM2-135M-Instruct" in err
     assert not (tmp_path / "run").exists()
 
 
