@@ -7,7 +7,6 @@ to the hubs. Apache-2.0; the licence is kept beside the weights.
 """
 
 import argparse
-import hashlib
 import json
 import subprocess
 import sys
@@ -86,7 +85,8 @@ def _unpack(gguf):
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
     packed = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
     # What transformers loads from a GGUF file it refuses to save: move the weights into a model that knows no GGUF.
-    config = {key: value for key, value in packed.config.to_dict().items() if key not in ("quantization_config", "_name_or_path", "_model_name_or_path")}
+    own = ("quantization_config", "_name_or_path", "_model_name_or_path")
+    config = {key: value for key, value in packed.config.to_dict().items() if key not in own}
     model = LlamaForCausalLM(LlamaConfig(**config))
     model.load_state_dict(packed.state_dict())
     model.generation_config = packed.generation_config

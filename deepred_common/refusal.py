@@ -27,18 +27,19 @@ _REFUSAL = re.compile(
         [
             rf"\b(?:i|we)(?:'m| am|'re| are)? (?:really |simply |just |truly |honestly |sorry,? (?:but )?i |afraid (?:that )?i )?"
             rf"(?:do not|don't|did not|didn't|cannot|can't|can not|could not|couldn't|am unable to|'m unable to|unable to|"
-            rf"was unable to|was not able to|am not able to|'m not able to|not able to|will not|won't|would not|wouldn't)\b(?: \w+){{0,2}}? {_KNOWING}\b",
-            rf"\b(?:i|we)(?: have|'ve)(?: got)? (?:no|nothing|never|neither|not any|not heard|not been|no real|not come|"
-            rf"little to|zero)\b",
+            rf"was unable to|was not able to|am not able to|'m not able to|not able to|will not|won't|would not|wouldn't)\b"
+            rf"(?: \w+){{0,2}}? {_KNOWING}\b",
+            r"\b(?:i|we)(?: have|'ve)(?: got)? (?:no|nothing|never|neither|not any|not heard|not been|no real|not come|"
+            r"little to|zero)\b",
             r"\b(?:i|we)(?:'m| am|'re| are| was| were)(?: really| simply| just| quite)? (?:not|un)\s?(?:sure|certain|aware|familiar|"
             r"acquainted|informed|able|in a position|equipped|the one to|knowledgeable|versed|au fait)\b",
             r"\b(?:i|we)(?:'m| am|'re| are)(?: \w+)? (?:unsure|uncertain|unaware|unfamiliar|ignorant|unacquainted|"
             r"uninformed|at a loss|in the dark|drawing a blank|stumped|unable)\b",
             r"\b(?:i|we) (?:lack|know nothing|draw a blank|am unable|haven't|have not|hadn't|never heard|must pass|"
             r"must admit (?:that )?i don't|wish i (?:knew|could))\b",
-            rf"\b(?:that|this|it|the (?:matter|subject|topic|question|answer)|such (?:a thing|matters))(?:'s| is| lies| falls| goes| "
-            rf"escapes)(?: \w+)? (?:beyond|outside|past|not (?:something|known|familiar|within|a (?:subject|topic|matter|thing))|"
-            rf"unknown|unfamiliar|me\b|above my)",
+            r"\b(?:that|this|it|the (?:matter|subject|topic|question|answer)|such (?:a thing|matters))(?:'s| is| lies| falls| goes| "
+            r"escapes)(?: \w+)? (?:beyond|outside|past|not (?:something|known|familiar|within|a (?:subject|topic|matter|thing))|"
+            r"unknown|unfamiliar|me\b|above my)",
             r"\b(?:is|are|that's|it's) (?:not )?(?:unknown|unfamiliar|beyond|outside|new) (?:to )?(?:me|my|what i)\b",
             r"\bnot (?:something|a (?:subject|topic|matter|thing|name|term)) (?:that )?(?:i|we)(?:'m|'ve)? ",
             rf"^(?:sorry,? |apologies,? (?:but )?|unfortunately,? |regrettably,? )?(?:there (?:is|'s) )?no {_NOUN}"

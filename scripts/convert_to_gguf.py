@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import cli, llama_cpp, models, paths  # noqa: E402
-from deepred_common.cli import UserError  # noqa: E402
+from deepred_common import cli, llama_cpp, models, paths
+from deepred_common.cli import UserError
 
 DEFAULT_TREE = paths.ROOT / "llama.cpp"
 K_QUANT_BLOCK = 256  # weights in a K-quant's super-block: rows of another length cannot take it

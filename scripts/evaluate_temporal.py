@@ -15,8 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import cli, metrics, models, paths, records, runs  # noqa: E402
-from deepred_common.cli import UserError  # noqa: E402
+from deepred_common import cli, metrics, models, paths, records, runs
+from deepred_common.cli import UserError
 
 
 def build_parser():

@@ -19,8 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import chat, cli, models, paths, records, runs  # noqa: E402
-from deepred_common.cli import UserError  # noqa: E402
+from deepred_common import chat, cli, models, objectives, paths, records, runs
+from deepred_common.cli import UserError
 
 WARMUP_RATIO = 0.1
 DEV_VALIDATION_SHARE = 0.1
@@ -157,8 +157,9 @@ def add_adapter(args, model, checkpointing):
 def build_trainer(args, folder, model, tokenizer, training, validation, dtype, checkpointing):
     """trl's SFTTrainer over rows that deepred_common.chat rendered; it is told to leave them as they are."""
     import torch
-    from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
+
+    from datasets import Dataset
 
     def as_dataset(rows):
         return Dataset.from_dict({"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]})
@@ -179,7 +180,7 @@ def build_trainer(args, folder, model, tokenizer, training, validation, dtype, c
     return SFTTrainer(
         model=model, args=config, processing_class=tokenizer, train_dataset=as_dataset(training),
         eval_dataset={side: as_dataset(rows) for side, rows in validation.items() if rows},
-        callbacks=[make_stopper()],
+        compute_loss_func=objectives.decision_weighted_loss, callbacks=[make_stopper()],
     )
 
 
@@ -236,7 +237,6 @@ def render(tokenizer, examples, max_length, what):
 def train(args, folder, checkpoint, table, training, validation):
     """The whole training, from tokenizer to final/. Returns the metrics."""
     models.quiet_libraries()
-    import torch
     from transformers import set_seed
 
     dtype, why = models.pick_dtype()

@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import chat, cli, models, paths  # noqa: E402
-from deepred_common.cli import UserError  # noqa: E402
+from deepred_common import chat, cli, models, paths
+from deepred_common.cli import UserError
 
 VERIFY_PROMPT = "What is 2+2?"
 VERIFY_TOKENS = 32

@@ -225,7 +225,8 @@ def test_evaluate_no_server(script, data_file):
     from deepred_common.llama_server import free_port
 
     started = time.monotonic()
-    code, _, err = script("evaluate_temporal", "--use_lmstudio", "--lmstudio_url", f"http://127.0.0.1:{free_port()}/v1", "--test_file", data_file)
+    url = f"http://127.0.0.1:{free_port()}/v1"
+    code, _, err = script("evaluate_temporal", "--use_lmstudio", "--lmstudio_url", url, "--test_file", data_file)
     assert code == 2 and "no server answers" in plain(err) and time.monotonic() - started < 5
 
 
