@@ -13,13 +13,12 @@ import argparse
 import importlib.util
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import chat, cli, models, objectives, paths, records, runs
+from deepred_common import callbacks, chat, cli, models, objectives, paths, records, runs
 from deepred_common.cli import UserError
 
 WARMUP_RATIO = 0.1
@@ -154,9 +153,10 @@ def add_adapter(args, model, checkpointing):
     return get_peft_model(model, config)
 
 
-def build_trainer(args, folder, model, tokenizer, training, validation, dtype, checkpointing):
+def build_trainer(args, folder, model, tokenizer, training, validation, dtype, checkpointing, stopper):
     """trl's SFTTrainer over rows that deepred_common.chat rendered; it is told to leave them as they are."""
     import torch
+    from transformers import ProgressCallback
     from trl import SFTConfig, SFTTrainer
 
     from datasets import Dataset
@@ -177,39 +177,14 @@ def build_trainer(args, folder, model, tokenizer, training, validation, dtype, c
         prediction_loss_only=True, dataloader_pin_memory=not on_cpu,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
-    return SFTTrainer(
+    trainer = SFTTrainer(
         model=model, args=config, processing_class=tokenizer, train_dataset=as_dataset(training),
         eval_dataset={side: as_dataset(rows) for side, rows in validation.items() if rows},
-        compute_loss_func=objectives.decision_weighted_loss, callbacks=[make_stopper()],
+        compute_loss_func=objectives.decision_weighted_loss, callbacks=[stopper],
     )
-
-
-def make_stopper():
-    """A trainer callback: the first Ctrl-C or SIGTERM saves a checkpoint at the end of the step and stops."""
-    from transformers import TrainerCallback
-
-    class StopAndSave(TrainerCallback):
-        asked = False
-        before = None
-
-        def on_train_begin(self, args, state, control, **kwargs):
-            def ask(signum, frame):
-                if self.asked:
-                    raise KeyboardInterrupt
-                self.asked = True
-                cli.progress("\nstopping: this step is finished and a checkpoint saved (once more to stop at once) …")
-
-            self.before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-
-        def on_train_end(self, args, state, control, **kwargs):
-            for number, handler in self.before.items():
-                signal.signal(number, handler)
-
-        def on_step_end(self, args, state, control, **kwargs):
-            if self.asked:
-                control.should_save = control.should_training_stop = True
-
-    return StopAndSave()
+    trainer.remove_callback(ProgressCallback)  # it prints every log as a Python dict
+    trainer.add_callback(callbacks.make_bar())
+    return trainer
 
 
 def resume_command(args, folder):
@@ -273,9 +248,10 @@ def train(args, folder, checkpoint, table, training, validation):
         "data": {str(p): runs.sha256(p) for p in data_files(args)}, "versions": runs.versions(),
     }
     runs.write_manifest(folder, manifest)
-    trainer = build_trainer(args, folder, model, tokenizer, training_rows, validation_rows, dtype, checkpointing)
+    stopper = callbacks.make_stopper()
+    trainer = build_trainer(args, folder, model, tokenizer, training_rows, validation_rows, dtype, checkpointing, stopper)
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if any(getattr(callback, "asked", False) for callback in trainer.callback_handler.callbacks):
+    if stopper.asked:
         raise cli.Interrupted(f"step {trainer.state.global_step} is saved. Go on with:\n  {resume_command(args, folder)}")
     evaluation = trainer.evaluate()
 
@@ -301,7 +277,7 @@ def main(argv=None):
     folder, checkpoint = choose_run(args)
     if checkpoint == "finished":
         print(f"{paths.shown(folder)} is already finished; nothing to do.")
-        print_next(args, folder)
+        print_next(runs.read_manifest(folder)["model_name"], folder)
         return cli.EXIT_OK
     paths.require_writable_parent(folder)
 
@@ -320,13 +296,13 @@ def main(argv=None):
     print(f"\nTraining finished in {metrics['train_runtime'] / 60:.1f} min: training loss {metrics['train_loss']:.3f}, " +
           ", ".join(f"{side} validation loss {metrics[f'eval_{side}_loss']:.3f}" for side in records.SIDES
                     if f"eval_{side}_loss" in metrics))
-    print_next(args, folder)
+    print_next(args.model_name, folder)
     return cli.EXIT_OK
 
 
-def print_next(args, folder):
+def print_next(model_name, folder):
     print(f"Adapter: {paths.shown(folder / 'final')}\n\nNext:\n"
-          f"  python scripts/merge_lora.py --base_model {args.model_name} \\\n"
+          f"  python scripts/merge_lora.py --base_model {model_name} \\\n"
           f"      --lora_path {paths.shown(folder / 'final')} --output_path output/merged --verify")
 
 

@@ -23,6 +23,7 @@ stage() { STAGES+=("$(printf '%-28s %4d s' "$1" $((SECONDS - stage_started)))");
 # ---- set-up -----------------------------------------------------------------------------------------------------------
 
 has_gpu() { command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU; }
+reaches() { "$PYTHON" -c 'import socket, sys; socket.create_connection((sys.argv[1], 443), 5)' "$1" 2>/dev/null; }
 has_rocm() { [ -e /opt/rocm/.info/version ]; }
 
 setup() {
@@ -40,8 +41,10 @@ setup() {
   $VENV/bin/pip install torch --index-url https://download.pytorch.org/whl/rocm6.4"
     fi
     say "Installing torch for the CPU"
-    # PyTorch's own index has small CPU builds; without it pip takes what its usual index offers.
-    run $VENV/bin/pip install --retries 1 --timeout 20 --progress-bar on "$TORCH" --extra-index-url https://download.pytorch.org/whl/cpu
+    # PyTorch's own index has small CPU builds; out of its reach pip takes what the usual index offers.
+    local index=()
+    reaches download.pytorch.org && index=(--extra-index-url https://download.pytorch.org/whl/cpu)
+    run $VENV/bin/pip install "$TORCH" "${index[@]}"
   fi
   say "Installing the packages"
   # The constraint on torch would replace a GPU build.
