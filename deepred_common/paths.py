@@ -111,7 +111,7 @@ def whole_folder(path):
         for file in temporary.rglob("*"):
             if file.is_file():
                 # Libraries write some files for the owner only; LM Studio may run as another user.
-                file.chmod(0o644)
+                file.chmod(file.stat().st_mode | 0o644)
                 _sync(file)
         if path.is_dir():
             shutil.rmtree(path)

@@ -156,10 +156,9 @@ def add_adapter(args, model, checkpointing):
 def build_trainer(args, folder, model, tokenizer, training, validation, dtype, checkpointing, stopper):
     """trl's SFTTrainer over rows that deepred_common.chat rendered; it is told to leave them as they are."""
     import torch
+    from datasets import Dataset
     from transformers import ProgressCallback
     from trl import SFTConfig, SFTTrainer
-
-    from datasets import Dataset
 
     def as_dataset(rows):
         return Dataset.from_dict({"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]})
