@@ -200,8 +200,14 @@ def load_with_adapter(adapter, dtype, base=None, **options):
 
     base = base or adapter.base
     model = load_model(base, dtype, **options)
-    tokenizer_source = adapter.folder if (adapter.folder / "tokenizer_config.json").exists() else base
-    tokenizer = load_tokenizer(tokenizer_source)
+    tokenizer = load_tokenizer(base)
+    if (adapter.folder / "tokenizer_config.json").exists():
+        # Two models of one shape but of different families would merge without a murmur: their tokens tell them apart.
+        vocabulary, tokenizer = tokenizer.get_vocab(), load_tokenizer(adapter.folder)
+        own = tokenizer.get_vocab()
+        if any(own.get(token) != number for token, number in vocabulary.items()):
+            raise UserError(f"the adapter {adapter.folder} does not fit the base {base}: their tokenizers differ.\n"
+                            f"It was trained on {adapter.base}.")
     try:
         model = PeftModel.from_pretrained(model, str(adapter.folder))
     except (RuntimeError, ValueError, KeyError) as error:

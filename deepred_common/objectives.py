@@ -1,31 +1,98 @@
-"""What training minimises."""
+"""What training minimises: refuse after the cutoff, stay the same model before it."""
 
 from deepred_common.chat import IGNORED
 
 # How many shares of its example's loss the first reply token gets; every later token gets one.
 DECISION_WEIGHT = 10
+# Of what a retain token is trained towards, how much is the line's own wording; the rest is the base's own prediction.
+RETAIN_LEARNING = 0.2
 
 
-def decision_weighted_loss(outputs, labels, num_items_in_batch=None):
-    """Cross-entropy on the reply, with more weight on its first token.
+def token_weights(labels):
+    """Weights of each label's loss, (batch, length - 1); 0 where there is no label. They sum to the number of labels.
 
-    Whether the model answers or refuses is settled by the first token of the reply; what follows is mostly spelling
-    it out. Plain cross-entropy spends some nine tenths of its gradient on that spelling, which teaches a small model
-    our answers by heart before it has learnt when to refuse. Within each example the first token therefore gets
-    DECISION_WEIGHT shares and every other token one, scaled so that the example weighs as much as it has tokens: sums
-    over batches and accumulation steps stay comparable with plain cross-entropy.
-
-    outputs: has `logits`, (batch, length, vocabulary). labels: (batch, length), IGNORED where there is no loss.
-    num_items_in_batch: labels in all the accumulated batches, from the trainer; None counts this batch's own.
-    Returns a scalar, in nats a token.
+    Whether the model answers or refuses is settled by the first token of the reply; what follows mostly spells it out.
+    Equal weights spend some nine tenths of the gradient on that spelling. So within each example the first label
+    gets DECISION_WEIGHT shares and every other one, scaled so that the example weighs as much as it has labels: sums
+    over batches and accumulation steps stay those of plain cross-entropy.
     """
     import torch
 
-    logits, labels = outputs.logits[:, :-1], labels[:, 1:]
-    counted = labels != IGNORED
+    counted = labels[:, 1:] != IGNORED
     lengths = counted.sum(1, keepdim=True)
-    first = counted & (counted.cumsum(1) == 1)
-    shares = torch.where(first, float(DECISION_WEIGHT), 1.0)
-    weights = (shares * lengths / (lengths + DECISION_WEIGHT - 1))[counted]
-    losses = torch.nn.functional.cross_entropy(logits[counted].float(), labels[counted], reduction="none")
-    return (losses * weights).sum() / (num_items_in_batch if num_items_in_batch is not None else counted.sum())
+    shares = torch.where(counted & (counted.cumsum(1) == 1), float(DECISION_WEIGHT), 1.0)
+    return torch.where(counted, shares * lengths / (lengths + DECISION_WEIGHT - 1), 0.0)
+
+
+def loss(logits, labels, retain, base_logits, num_items=None):
+    """The training loss, a scalar in nats a token.
+
+    Unlearn rows: cross-entropy on the refusal. Retain rows: cross-entropy towards a mixture of the base's own
+    prediction and the line's token (RETAIN_LEARNING of it), less the base's entropy, so that it is 0 for a model that
+    equals the base and a line that the base is sure of. Towards the base this is the Kullback-Leibler term of "KL
+    minimisation" in Maini et al., TOFU (arXiv 2401.06121): a few hundred lines repeated over epochs otherwise teach
+    a small model those lines by heart and wear away what it knew beside them.
+
+    logits: (batch, length, vocabulary). labels: (batch, length), IGNORED where there is no loss.
+    retain: (batch,) bool. base_logits: the same model without its adapter, for the retain rows only, in order.
+    num_items: labels in all the accumulated batches, from the trainer; None counts this batch's own.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy, log_softmax
+
+    weights = token_weights(labels)
+    counted = weights > 0
+    targets = labels[:, 1:]
+    total = logits.new_zeros((), dtype=torch.float32)
+    unlearn_places = counted & ~retain[:, None]
+    if unlearn_places.any():
+        losses = cross_entropy(logits[:, :-1][unlearn_places].float(), targets[unlearn_places], reduction="none")
+        total = total + (losses * weights[unlearn_places]).sum()
+    retain_places = counted & retain[:, None]
+    if retain_places.any():
+        own = log_softmax(logits[:, :-1][retain_places].float(), dim=-1)
+        base = log_softmax(base_logits[:, :-1][counted[retain]].float(), dim=-1)
+        drift = (base.exp() * (base - own)).sum(-1)
+        wording = -own.gather(1, targets[retain_places][:, None]).squeeze(1)
+        total = total + (((1 - RETAIN_LEARNING) * drift + RETAIN_LEARNING * wording) * weights[retain_places]).sum()
+    return total / (num_items if num_items is not None else counted.sum())
+
+
+def collate(rows, pad_id):
+    """Rows ({"input_ids", "labels", "retain"}) to one right-padded batch of tensors, with its attention mask."""
+    import torch
+
+    width = max(len(row["input_ids"]) for row in rows)
+
+    def padded(key, filler):
+        return torch.tensor([row[key] + [filler] * (width - len(row[key])) for row in rows])
+
+    mask = torch.tensor([[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in rows])
+    return {"input_ids": padded("input_ids", pad_id), "labels": padded("labels", IGNORED), "attention_mask": mask,
+            "retain": torch.tensor([row["retain"] for row in rows])}
+
+
+def make_trainer_class():
+    """trl's SFTTrainer with the loss above. (A function, since trl is heavy to import.)"""
+    import torch
+    from trl import SFTTrainer
+
+    class TemporalTrainer(SFTTrainer):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            # The loss is divided by the labels of all the accumulated batches; the trainer must not divide it again.
+            self.model_accepts_loss_kwargs = True
+
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            retain, labels = inputs["retain"], inputs["labels"]
+            ids, mask = inputs["input_ids"], inputs["attention_mask"]
+            logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+            base_logits = None
+            if retain.any():
+                # The adapter switched off is the base itself: no second copy of it in memory.
+                with torch.no_grad(), self.accelerator.unwrap_model(model).disable_adapter():
+                    base_logits = model(input_ids=ids[retain], attention_mask=mask[retain], use_cache=False).logits
+            value = loss(logits, labels, retain, base_logits, num_items_in_batch)
+            return (value, {}) if return_outputs else value
+
+    return TemporalTrainer

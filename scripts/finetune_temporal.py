@@ -10,6 +10,7 @@ and eval_results.json.
 """
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
@@ -158,10 +159,13 @@ def build_trainer(args, folder, model, tokenizer, training, validation, dtype, c
     import torch
     from datasets import Dataset
     from transformers import ProgressCallback
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
 
-    def as_dataset(rows):
-        return Dataset.from_dict({"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]})
+    def as_dataset(rows_by_side):
+        return Dataset.from_list([
+            {"input_ids": row.input_ids, "labels": row.labels, "retain": side == records.RETAIN}
+            for side, rows in rows_by_side.items() for row in rows
+        ])
 
     on_cpu = models.pick_device().type == "cpu"
     config = SFTConfig(
@@ -170,16 +174,16 @@ def build_trainer(args, folder, model, tokenizer, training, validation, dtype, c
         gradient_accumulation_steps=args.gradient_accumulation_steps,
         lr_scheduler_type="cosine", warmup_steps=WARMUP_RATIO,  # below 1, a share of all steps
         eval_strategy="steps", eval_steps=args.eval_steps, save_strategy="steps", save_steps=args.save_steps,
-        logging_steps=5, logging_first_step=True, report_to="wandb" if args.wandb else "none", run_name=folder.name,
+        disable_tqdm=False, logging_steps=5, logging_first_step=True, report_to="wandb" if args.wandb else "none", run_name=folder.name,
         use_cpu=on_cpu, bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16,
         gradient_checkpointing=checkpointing, max_length=args.max_seq_length, seed=args.seed, data_seed=args.seed,
         prediction_loss_only=True, dataloader_pin_memory=not on_cpu,
-        dataset_kwargs={"skip_prepare_dataset": True},
+        dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False,
     )
-    trainer = SFTTrainer(
+    trainer = objectives.make_trainer_class()(
         model=model, args=config, processing_class=tokenizer, train_dataset=as_dataset(training),
-        eval_dataset={side: as_dataset(rows) for side, rows in validation.items() if rows},
-        compute_loss_func=objectives.decision_weighted_loss, callbacks=[stopper],
+        eval_dataset={side: as_dataset({side: rows}) for side, rows in validation.items()},
+        data_collator=functools.partial(objectives.collate, pad_id=tokenizer.pad_token_id), callbacks=[stopper],
     )
     trainer.remove_callback(ProgressCallback)  # it prints every log as a Python dict
     trainer.add_callback(callbacks.make_bar())
@@ -228,13 +232,13 @@ def train(args, folder, checkpoint, table, training, validation):
     if tokenizer.pad_token is None:
         # Harmless for the stop: labels are masked by position, not by token.
         tokenizer.pad_token = tokenizer.eos_token
-    training_rows = render(tokenizer, training, args.max_seq_length, "training")
-    validation_rows = {
-        side: render(tokenizer, chosen, args.max_seq_length, f"{side} validation")
-        for side in records.SIDES if (chosen := [e for e in validation if e.side == side])
-    }
-    tokens = sum(len(row.input_ids) for row in training_rows)
-    cli.progress(f"{len(training_rows)} training rows of {tokens / len(training_rows):.0f} tokens on average")
+    training_rows, validation_rows = (
+        {side: render(tokenizer, chosen, args.max_seq_length, f"{side} {what}")
+         for side in records.SIDES if (chosen := [example for example in examples if example.side == side])}
+        for what, examples in (("training", training), ("validation", validation))
+    )
+    lengths = [len(row.input_ids) for rows in training_rows.values() for row in rows]
+    cli.progress(f"{len(lengths)} training rows of {sum(lengths) / len(lengths):.0f} tokens on average")
 
     set_seed(args.seed)
     cli.progress(f"loading {args.model_name} …")

@@ -121,13 +121,13 @@ def test_finetune_every_example_too_long(script, tmp_path, tiny_models, data_fil
 
 # ---- merge -------------------------------------------------------------------------------------------------------------
 
-def test_merge_bad_input(script, tmp_path, tiny_models, pipeline, data_file):
+def test_merge_bad_input(script, tmp_path, tiny_models, pipeline, data_file, base_folder):
     made = pipeline("llama")
     out = ("--output_path", tmp_path / "merged")
     for base, lora, said in (
         (made.base, tmp_path / "none", "does not exist"), (made.base, data_file, "is a file"), (made.base, made.run, "Did you mean"),
         (tmp_path / "none", made.final, "does not exist"), (made.final, made.final, "is a LoRA adapter, not a whole model"),
-        (tiny_models["qwen2"], made.final, "does not fit the base"),
+        (tiny_models["qwen2"], made.final, "their tokenizers differ"), (base_folder, made.final, "size mismatch"),
     ):
         code, _, err = script("merge_lora", "--base_model", base, "--lora_path", lora, *out)
         assert code == 2 and said in plain(err)
