@@ -87,7 +87,7 @@ stage "base model"
 
 say "1. Fine-tune"
 run $PY scripts/finetune_temporal.py --dev --model_name $BASE --output_dir $RUN --resume_latest \
-  --epochs 4 --learning_rate 5e-4 --gradient_accumulation_steps 1 --save_steps 60
+  --epochs 5 --learning_rate 5e-4 --gradient_accumulation_steps 1 --save_steps 60
 stage "fine-tune"
 
 say "2. Merge"
