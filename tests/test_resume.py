@@ -107,7 +107,7 @@ def test_qlora_trains_on_the_cpu(flag, script, tiny_models, data_file, tmp_path)
 
     run = tmp_path / "run"
     code, _, err = script("finetune_temporal", "--model_name", tiny_models["llama"], "--dev", "--dev_path", data_file, "--output_dir", run,
-                          "--epochs", 1, flag)
+                          "--epochs", 2, "--gradient_accumulation_steps", 1, flag)
     assert code == 0, err
     adapter = load_file(run / "final/adapter_model.safetensors")
     assert any(value.abs().max() > 0 for name, value in adapter.items() if "lora_B" in name)
