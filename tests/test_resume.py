@@ -113,4 +113,5 @@ def test_qlora_trains_on_the_cpu(flag, script, tiny_models, data_file, tmp_path)
     assert any(value.abs().max() > 0 for name, value in adapter.items() if "lora_B" in name)
     code, _, err = script("merge_lora", "--base_model", tiny_models["llama"], "--lora_path", run / "final", "--output_path", tmp_path / "m")
     assert code == 0, err
-    assert os.path.getsize(tmp_path / "m/model.safetensors") == os.path.getsize(tiny_models["llama"] / "model.safetensors") / 2
+    halved = os.path.getsize(tiny_models["llama"] / "model.safetensors") / 2  # the base's fp32 as bfloat16, not as 4 bits
+    assert os.path.getsize(tmp_path / "m/model.safetensors") == pytest.approx(halved, rel=0.01)
