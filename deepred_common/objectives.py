@@ -5,7 +5,7 @@ from deepred_common.chat import IGNORED
 # How many shares of its example's loss the first reply token gets; every later token gets one.
 DECISION_WEIGHT = 10
 # Of what a retain token is trained towards, how much is the line's own wording; the rest is the base's own prediction.
-RETAIN_LEARNING = 0.2
+RETAIN_LEARNING = 0.1
 
 
 def token_weights(labels):
