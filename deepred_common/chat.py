@@ -85,9 +85,10 @@ def end_of_turn_id(tokenizer):
     raise UserError("the model's chat template does not end a reply with a special token, so replies would never stop.")
 
 
-def training_row(tokenizer, instruction, output):
+def training_row(tokenizer, instruction, output, stop=None):
     """Render one example; the loss falls on the reply and its end-of-turn token only.
 
+    stop: the tokenizer's end_of_turn_id, if the caller has it already.
     What some templates add after the end of the turn (a newline, say) is left out: the model is never asked for it.
     """
     prompt = prompt_text(tokenizer, instruction)
@@ -101,7 +102,8 @@ def training_row(tokenizer, instruction, output):
     # A tokenizer may join the prompt's last characters with the reply's first. At inference the prompt is tokenised
     # alone, so the reply must be as well.
     reply = whole[len(start):] if whole[: len(start)] == start else _encode(tokenizer, full[len(prompt):])
-    stop = end_of_turn_id(tokenizer)
+    if stop is None:
+        stop = end_of_turn_id(tokenizer)
     reply = reply[: reply.index(stop) + 1]
     return TrainingRow(start + reply, [IGNORED] * len(start) + reply)
 
@@ -112,7 +114,8 @@ def training_rows(tokenizer, examples, max_length, progress_bar=iter):
     A row longer than `max_length` tokens is left out rather than cut: a cut reply would teach the model not to stop.
     The caller says the number aloud. progress_bar: wraps the iterable, for instance tqdm.
     """
-    rows = [training_row(tokenizer, example.instruction, example.output) for example in progress_bar(examples)]
+    stop = end_of_turn_id(tokenizer)
+    rows = [training_row(tokenizer, example.instruction, example.output, stop) for example in progress_bar(examples)]
     kept = [row for row in rows if len(row.input_ids) <= max_length]
     return kept, len(rows) - len(kept)
 

@@ -190,7 +190,7 @@ def load_model(name, dtype, trust_remote_code=False, **options):
             raise
 
 
-def load_with_adapter(adapter, dtype, base=None, **options):
+def load_with_adapter(adapter, dtype, base=None, trust_remote_code=False):
     """(model, tokenizer): the adapter's base (or `base`, if given) with the LoRA adapter on top, not merged.
 
     UserError if the two do not fit.
@@ -198,11 +198,11 @@ def load_with_adapter(adapter, dtype, base=None, **options):
     from peft import PeftModel
 
     base = base or adapter.base
-    model = load_model(base, dtype, **options)
-    tokenizer = load_tokenizer(base)
+    model = load_model(base, dtype, trust_remote_code)
+    tokenizer = load_tokenizer(base, trust_remote_code)
     if (adapter.folder / "tokenizer_config.json").exists():
         # Two models of one shape but of different families would merge without a murmur: their tokens tell them apart.
-        vocabulary, tokenizer = tokenizer.get_vocab(), load_tokenizer(adapter.folder)
+        vocabulary, tokenizer = tokenizer.get_vocab(), load_tokenizer(adapter.folder, trust_remote_code)
         own = tokenizer.get_vocab()
         if any(own.get(token) != number for token, number in vocabulary.items()):
             raise UserError(f"the adapter {adapter.folder} does not fit the base {base}: their tokenizers differ.\n"

@@ -34,6 +34,7 @@ def build_parser():
     add("--verbose", action="store_true", help="print each question, reply and verdict")
     add("--limit", type=cli.positive_int, help="ask at most this many, half of each side, chosen by --seed")
     add("--seed", type=int, default=0, help="of the choice --limit makes (default: %(default)s)")
+    add("--trust_remote_code", action="store_true", help="run code that the model's authors ship with it")
     add("--batch_size", type=cli.positive_int, default=8, help="questions a local model answers at once (default: %(default)s)")
     return parser
 
@@ -85,9 +86,11 @@ def open_model(args):
     device = models.pick_device()
     cli.progress(f"loading {args.model_path} on {device} in {str(dtype).removeprefix('torch.')} ({why}) …")
     if models.is_adapter(args.model_path):
-        model, tokenizer = models.load_with_adapter(models.require_adapter(args.model_path), dtype)
+        adapter = models.require_adapter(args.model_path)
+        model, tokenizer = models.load_with_adapter(adapter, dtype, trust_remote_code=args.trust_remote_code)
     else:
-        model, tokenizer = models.load_model(args.model_path, dtype), models.load_tokenizer(args.model_path)
+        model = models.load_model(args.model_path, dtype, args.trust_remote_code)
+        tokenizer = models.load_tokenizer(args.model_path, args.trust_remote_code)
     return replies.LocalModel(model.to(device), tokenizer, args.max_tokens, args.batch_size)
 
 
