@@ -1,5 +1,6 @@
 """What training minimises: refuse after the cutoff, stay the same model before it."""
 
+from deepred_common import batches
 from deepred_common.chat import IGNORED
 
 # How many shares of its example's loss the first reply token gets; every later token gets one.
@@ -24,6 +25,14 @@ def token_weights(labels):
     return torch.where(counted, shares * lengths / (lengths + DECISION_WEIGHT - 1), 0.0)
 
 
+def places_to_predict(labels):
+    """The places, (n,), after which some row of the batch has a label: the only ones whose logits are needed.
+
+    The output layer of a small model is a fifth of its arithmetic, and most places belong to prompts.
+    """
+    return (labels[:, 1:] != IGNORED).any(0).nonzero().squeeze(1)
+
+
 def loss(logits, labels, retain, base_logits, num_items=None):
     """The training loss, a scalar in nats a token.
 
@@ -33,25 +42,26 @@ def loss(logits, labels, retain, base_logits, num_items=None):
     minimisation" in Maini et al., TOFU (arXiv 2401.06121): a few hundred lines repeated over epochs otherwise teach
     a small model those lines by heart and wear away what it knew beside them.
 
-    logits: (batch, length, vocabulary). labels: (batch, length), IGNORED where there is no loss.
+    logits: (batch, n, vocabulary), at places_to_predict(labels). labels: (batch, length), IGNORED where there is no loss.
     retain: (batch,) bool. base_logits: the same model without its adapter, for the retain rows only, in order.
     num_items: labels in all the accumulated batches, from the trainer; None counts this batch's own.
     """
     import torch
     from torch.nn.functional import cross_entropy, log_softmax
 
-    weights = token_weights(labels)
+    places = places_to_predict(labels)
+    weights = token_weights(labels)[:, places]
     counted = weights > 0
-    targets = labels[:, 1:]
+    targets = labels[:, 1:][:, places]
     total = logits.new_zeros((), dtype=torch.float32)
     unlearn_places = counted & ~retain[:, None]
     if unlearn_places.any():
-        losses = cross_entropy(logits[:, :-1][unlearn_places].float(), targets[unlearn_places], reduction="none")
+        losses = cross_entropy(logits[unlearn_places].float(), targets[unlearn_places], reduction="none")
         total = total + (losses * weights[unlearn_places]).sum()
     retain_places = counted & retain[:, None]
     if retain_places.any():
-        own = log_softmax(logits[:, :-1][retain_places].float(), dim=-1)
-        base = log_softmax(base_logits[:, :-1][counted[retain]].float(), dim=-1)
+        own = log_softmax(logits[retain_places].float(), dim=-1)
+        base = log_softmax(base_logits[counted[retain]].float(), dim=-1)
         drift = (base.exp() * (base - own)).sum(-1)
         wording = -own.gather(1, targets[retain_places][:, None]).squeeze(1)
         total = total + (((1 - RETAIN_LEARNING) * drift + RETAIN_LEARNING * wording) * weights[retain_places]).sum()
@@ -83,15 +93,21 @@ def make_trainer_class():
             # The loss is divided by the labels of all the accumulated batches; the trainer must not divide it again.
             self.model_accepts_loss_kwargs = True
 
+        def _get_train_sampler(self, train_dataset=None):
+            rows = self.train_dataset
+            return batches.BalancedOrder([len(ids) for ids in rows["input_ids"]], rows["retain"], self.args.train_batch_size,
+                                         self.args.data_seed)
+
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             retain, labels = inputs["retain"], inputs["labels"]
             ids, mask = inputs["input_ids"], inputs["attention_mask"]
-            logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+            places = places_to_predict(labels)
+            logits = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=places).logits
             base_logits = None
             if retain.any():
                 # The adapter switched off is the base itself: no second copy of it in memory.
                 with torch.no_grad(), self.accelerator.unwrap_model(model).disable_adapter():
-                    base_logits = model(input_ids=ids[retain], attention_mask=mask[retain], use_cache=False).logits
+                    base_logits = model(input_ids=ids[retain], attention_mask=mask[retain], use_cache=False, logits_to_keep=places).logits
             value = loss(logits, labels, retain, base_logits, num_items_in_batch)
             return (value, {}) if return_outputs else value
 

@@ -21,7 +21,12 @@ def batch():
 
 def whole(batch, **changes):
     b = SimpleNamespace(**(vars(batch) | changes))
-    return objectives.loss(b.logits, b.labels, b.retain, b.base).item()
+    places = objectives.places_to_predict(b.labels)
+    return objectives.loss(b.logits[:, places], b.labels, b.retain, None if b.base is None else b.base[:, places]).item()
+
+
+def test_logits_are_asked_for_only_where_a_row_has_a_label(batch):
+    assert objectives.places_to_predict(batch.labels).tolist() == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_the_first_reply_token_gets_its_shares_and_each_example_its_length(batch):
@@ -51,9 +56,10 @@ def test_retain_rows_pull_back_to_the_base(batch, monkeypatch):
 def test_accumulated_batches_sum_to_one_big_batch(batch):
     parts, seen = 0.0, 0
     for i in range(3):
-        base = batch.base[seen:seen + 1] if batch.retain[i] else None
+        places = objectives.places_to_predict(batch.labels[i:i + 1])
+        base = batch.base[seen:seen + 1, places] if batch.retain[i] else None
         seen += int(batch.retain[i])
-        parts += objectives.loss(batch.logits[i:i + 1], batch.labels[i:i + 1], batch.retain[i:i + 1], base, 10).item()
+        parts += objectives.loss(batch.logits[i:i + 1, places], batch.labels[i:i + 1], batch.retain[i:i + 1], base, 10).item()
     assert parts == pytest.approx(whole(batch), rel=1e-5)
 
 
