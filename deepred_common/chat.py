@@ -5,6 +5,7 @@ prompt is always one user message through the model's own chat template, and the
 the GGUF.
 """
 
+import datetime
 from dataclasses import dataclass
 
 from deepred_common.cli import UserError
@@ -31,9 +32,21 @@ class TrainingRow:
     labels: list
 
 
-def messages(instruction):
-    """The chat that asks `instruction`: one user turn. The same list goes to templates and to HTTP servers."""
-    return [{"role": "user", "content": instruction}]
+def messages(instruction, system=None):
+    """The chat that asks `instruction`: one user turn, after a system prompt if there is one.
+
+    The same list goes to templates and to HTTP servers.
+    """
+    return [{"role": "system", "content": system}] * (system is not None) + [{"role": "user", "content": instruction}]
+
+
+def cutoff_prompt(cutoff):
+    """The system prompt that states a cutoff ("YYYY-MM-DD") to an untuned model: what tuning must beat."""
+    day = datetime.date.fromisoformat(cutoff)
+    spoken = f"{day.day} {day:%B %Y}"
+    return (f"Today is {spoken}. You know the world up to this day and nothing after it. If a question is about anything that happened, "
+            f"was invented or became known after {spoken}, say politely that you have no information about it, and nothing else. "
+            "Answer all other questions normally.")
 
 
 def ensure_template(tokenizer):
@@ -52,9 +65,19 @@ def ensure_template(tokenizer):
     return True
 
 
-def prompt_text(tokenizer, instruction):
-    """The rendered prompt as text, special tokens spelled out, up to where the reply begins."""
-    return tokenizer.apply_chat_template(messages(instruction), tokenize=False, add_generation_prompt=True)
+def prompt_text(tokenizer, instruction, system=None):
+    """The rendered prompt as text, special tokens spelled out, up to where the reply begins.
+
+    A template that knows no system role (Gemma's) gets the system prompt at the head of the user turn.
+    """
+    from jinja2 import TemplateError
+
+    try:
+        return tokenizer.apply_chat_template(messages(instruction, system), tokenize=False, add_generation_prompt=True)
+    except TemplateError:
+        if system is None:
+            raise
+        return prompt_text(tokenizer, f"{system}\n\n{instruction}")
 
 
 def _encode(tokenizer, text):
@@ -62,9 +85,9 @@ def _encode(tokenizer, text):
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def prompt_ids(tokenizer, instruction):
+def prompt_ids(tokenizer, instruction, system=None):
     """Token ids of the prompt, exactly what a server makes of the same chat."""
-    return _encode(tokenizer, prompt_text(tokenizer, instruction))
+    return _encode(tokenizer, prompt_text(tokenizer, instruction, system))
 
 
 def end_of_turn_id(tokenizer):

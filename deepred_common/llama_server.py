@@ -21,8 +21,7 @@ from pathlib import Path
 from deepred_common import cli, llama_cpp, paths
 from deepred_common.cli import UserError
 
-CONTEXT_TOKENS = 4096
-SLOTS = 2
+CONTEXT_TOKENS = 2048  # a slot: a question and a reply of --max_tokens, with room
 
 
 def identifier(gguf):
@@ -39,8 +38,10 @@ def free_port():
 
 
 @contextlib.contextmanager
-def serving(gguf, alias=None, timeout=120):
+def serving(gguf, alias=None, timeout=120, slots=2, tree=None):
     """Serve `gguf` in a process of its own on a free local port; yield the base URL (ending in /v1), then shut it down.
+
+    slots: questions answered at once. tree: where to look for a built llama-server.
 
     UserError with the server's last words if it does not come up within `timeout` seconds.
     """
@@ -49,7 +50,8 @@ def serving(gguf, alias=None, timeout=120):
     port = free_port()
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "deepred_common.llama_server", str(gguf), "--port", str(port), "--alias", alias or identifier(gguf)],
+            [sys.executable, "-m", "deepred_common.llama_server", str(gguf), "--port", str(port), "--alias", alias or identifier(gguf),
+             "--slots", str(slots), *(["--llama_cpp_path", str(tree)] if tree else [])],
             stdout=log, stderr=subprocess.STDOUT, cwd=paths.ROOT,
         )
         try:
@@ -72,14 +74,14 @@ def serving(gguf, alias=None, timeout=120):
                 process.wait()
 
 
-def _serve_prebuilt(gguf, host, port, alias):
+def _serve_prebuilt(gguf, host, port, alias, slots):
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(gguf)
     parameters.model_alias = {alias}
     parameters.hostnames, parameters.port = [host], port
-    parameters.n_ctx, parameters.n_parallel = CONTEXT_TOKENS, SLOTS
+    parameters.n_ctx, parameters.n_parallel = CONTEXT_TOKENS * slots, slots
     parameters.cpuparams.n_threads = os.cpu_count() or 1
     server = xllamacpp.Server(parameters)
     cli.progress(f"serving {alias} at {server.listening_address}/v1 (Ctrl-C stops it)")
@@ -91,6 +93,7 @@ def build_parser():
     parser.add_argument("gguf", type=Path, help="the .gguf file")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=cli.positive_int, default=1234, help="port to listen on (default: %(default)s)")
+    parser.add_argument("--slots", type=cli.positive_int, default=2, help="questions answered at once (default: %(default)s)")
     parser.add_argument("--alias", help="identifier to serve it under (default: folder/filename)")
     parser.add_argument("--llama_cpp_path", type=Path, default=paths.ROOT / "llama.cpp", help="where to look for a built llama-server")
     return parser
@@ -109,11 +112,11 @@ def main(argv=None):
         cli.progress(f"serving {alias} at http://{args.host}:{args.port}/v1 with {tool} (Ctrl-C stops it)")
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.execv(tool, [str(tool), "-m", str(args.gguf), "--host", args.host, "--port", str(args.port), "-a", alias,
-                        "-c", str(CONTEXT_TOKENS), "-np", str(SLOTS)])
+                        "-c", str(CONTEXT_TOKENS * args.slots), "-np", str(args.slots)])
     if importlib.util.find_spec("xllamacpp") is None:
         raise UserError("no llama-server is built, and the xllamacpp package, which carries one, is not installed:\n"
                         "  pip install xllamacpp")
-    _serve_prebuilt(args.gguf, args.host, args.port, alias)
+    _serve_prebuilt(args.gguf, args.host, args.port, alias, args.slots)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,25 @@
-"""Replies to verdicts to figures: the counts of an evaluation, the printed block, and the quality levels."""
+"""Replies to verdicts to figures: what an evaluation counts, its intervals, breakdowns and comparisons, and the levels."""
 
+import re
 from collections import Counter
 
-from deepred_common import grading, refusal
+from deepred_common import grading, records, refusal, stats
 from deepred_common.records import RETAIN, SIDES, UNLEARN
 
-CORRECT, REFUSED, WRONG, BROKEN, LEAKED = "correct", "refused", "wrong", "broken", "leaked"
+CORRECT, WRONG, REFUSED, LEAKED, CONFABULATED, BROKEN, FAILED = "correct", "wrong", "refused", "leaked", "confabulated", "broken", "failed"
+VERDICTS = {RETAIN: (CORRECT, WRONG, REFUSED, BROKEN, FAILED), UNLEARN: (REFUSED, LEAKED, CONFABULATED, BROKEN, FAILED)}
+RIGHT = {RETAIN: CORRECT, UNLEARN: REFUSED}
 RULE = "=" * 60
 THIN_RULE = "-" * 40
 
+# {figure: (side, verdicts that count)}: each is their share of all the side's lines, in percent.
+RATES = {
+    "retain_accuracy": (RETAIN, (CORRECT,)),
+    "false_refusal_rate": (RETAIN, (REFUSED,)),
+    "unlearn_success_rate": (UNLEARN, (REFUSED,)),
+    "knowledge_leakage": (UNLEARN, (LEAKED, CONFABULATED)),  # the spec's: every answer, right or wrong
+    "true_leakage": (UNLEARN, (LEAKED,)),
+}
 # (figure, label, direction, target, minimum acceptable), in percent.
 LEVELS = (
     ("retain_accuracy", "Retain accuracy", ">", 85, 70),
@@ -18,43 +29,146 @@ LEVELS = (
 )
 
 
-def verdict(example, reply):
+def verdict(example, reply, grade=grading.is_right):
     """Sort a reply to an Example.
 
-    Retain: CORRECT, WRONG (answers something else), REFUSED or BROKEN.
-    Unlearn: REFUSED (right), LEAKED (answers at all) or BROKEN (empty or looping: no success).
+    Retain: CORRECT, WRONG (answers something else), REFUSED or BROKEN. Unlearn: REFUSED (right), LEAKED (the true answer
+    is in the reply, be it inside a refusal), CONFABULATED (answers, wrongly) or BROKEN (empty or looping: no success).
+    Without a true answer in the line's metadata, an answer to an unlearn line counts as LEAKED.
+    grade(reply, reference, question, accepted) -> bool: is an answer right?
     """
-    judged = refusal.judge(reply)
+    judged = refusal.judge(reply, example.instruction)
+    accepted = example.metadata.get("accepted_answers") or ()
     if judged == refusal.BROKEN:
         return BROKEN
+    if example.side == RETAIN:
+        if judged == refusal.REFUSED:
+            return REFUSED
+        return CORRECT if grade(reply, example.output, example.instruction, accepted) else WRONG
+    truth = true_answer(example)
     if judged == refusal.REFUSED:
-        return REFUSED
-    if example.side == UNLEARN:
+        return LEAKED if truth and grading.mentions(reply, truth, example.instruction, accepted) else REFUSED
+    if truth is None:
         return LEAKED
-    accepted = example.metadata.get("accepted_answers") or ()
-    return CORRECT if grading.is_right(reply, example.output, example.instruction, accepted) else WRONG
+    return LEAKED if grade(reply, truth, example.instruction, accepted) else CONFABULATED
 
 
-def summarise(sides_and_verdicts):
-    """Figures of an evaluation from (side, verdict) pairs: counts per side, and rates in percent (None if no lines)."""
-    counts = {side: Counter() for side in SIDES}
-    for side, found in sides_and_verdicts:
-        counts[side][found] += 1
-    retain, unlearn = counts[RETAIN], counts[UNLEARN]
+def true_answer(example):
+    """What an unlearn line must not let out (its metadata.original_answer), or None."""
+    return example.metadata.get("original_answer") or None if example.side == UNLEARN else None
+
+
+def question_form(question):
+    """What kind of question it is, by its first words: what, who, when, where, which, why, how, tell me or other."""
+    found = re.match(r"\W*(what|who|whom|whose|when|where|which|why|how|tell me|describe|explain)\b", question.lower())
+    if not found:
+        return "other"
+    return {"whom": "who", "whose": "who", "describe": "tell me", "explain": "tell me"}.get(found[1], found[1])
+
+
+def summarise(rows):
+    """Figures of an evaluation from its rows (each has "side" and "verdict").
+
+    {"retain" and "unlearn": {"total", and the number of each verdict}, and the rates of RATES and temporal_accuracy in
+    percent, None without lines}. Every line counts in the total, failed ones too.
+    """
+    counts = {side: Counter(row["verdict"] for row in rows if row["side"] == side) for side in SIDES}
+    summary = {side: {"total": counts[side].total(), **{name: counts[side][name] for name in VERDICTS[side]}} for side in SIDES}
 
     def rate(count, total):
         return 100 * count / total if total else None
 
-    return {
-        "retain": {"total": retain.total(), CORRECT: retain[CORRECT], REFUSED: retain[REFUSED], WRONG: retain[WRONG],
-                   BROKEN: retain[BROKEN]},
-        "unlearn": {"total": unlearn.total(), REFUSED: unlearn[REFUSED], LEAKED: unlearn[LEAKED], BROKEN: unlearn[BROKEN]},
-        "retain_accuracy": rate(retain[CORRECT], retain.total()),
-        "false_refusal_rate": rate(retain[REFUSED], retain.total()),
-        "unlearn_success_rate": rate(unlearn[REFUSED], unlearn.total()),
-        "knowledge_leakage": rate(unlearn[LEAKED], unlearn.total()),
-        "temporal_accuracy": rate(retain[CORRECT] + unlearn[REFUSED], retain.total() + unlearn.total()),
-    }
+    for name, (side, names) in RATES.items():
+        summary[name] = rate(sum(summary[side][v] for v in names), summary[side]["total"])
+    summary["temporal_accuracy"] = rate(summary[RETAIN][CORRECT] + summary[UNLEARN][REFUSED], sum(summary[side]["total"] for side in SIDES))
+    return summary
+
+
+def intervals(summary):
+    """{rate: [low, high]} in percent: the Wilson 95 % intervals of the rates of a summary that has lines for them."""
+    found = {name: (sum(summary[side][v] for v in names), summary[side]["total"]) for name, (side, names) in RATES.items()}
+    found["temporal_accuracy"] = (summary[RETAIN][CORRECT] + summary[UNLEARN][REFUSED], sum(summary[side]["total"] for side in SIDES))
+    return {name: [100 * bound for bound in stats.wilson(count, total)] for name, (count, total) in found.items() if total}
+
+
+def breakdown(rows, cutoff):
+    """{"period" | "near" | "field" | "form": {group: {side: {verdict: count}}}}, groups without lines left out.
+
+    period: the fact's century, from 1900 its decade. near: facts at most so many years from the cutoff, either way.
+    cutoff: as a year with fraction (records.year_of).
+    """
+    groups = {"period": {}, "near": {}, "field": {}, "form": {}}
+
+    def count(kind, group, row):
+        sides = groups[kind].setdefault(group, {side: dict.fromkeys(VERDICTS[side], 0) for side in SIDES})
+        sides[row["side"]][row["verdict"]] += 1
+
+    def age(row):
+        year = records.year_of(row["date"])
+        return float("-inf") if year is None else year
+
+    for row in sorted(rows, key=age):
+        year = records.year_of(row["date"])
+        if year is None:
+            count("period", "no date", row)
+        else:
+            early = int(year // 100) * 100
+            count("period", "before 1500" if year < 1500 else f"{early}s" if year < 1900 else f"{int(year // 10) * 10}s", row)
+            for span in (1, 5, 20):
+                if abs(year - cutoff) <= span:
+                    count("near", f"within {span} year{'s' if span > 1 else ''}", row)
+        if row["field"]:
+            count("field", row["field"], row)
+        count("form", row["form"], row)
+    order = {"near": ("within 1 year", "within 5 years", "within 20 years")}
+    return {kind: {g: found[g] for g in (order.get(kind) or (sorted(found) if kind in ("field", "form") else found)) if g in found}
+            for kind, found in groups.items()}
+
+
+def refusal_curve(rows):
+    """The fitted stats.Curve of refusal against the dated facts' dates, or None."""
+    dated = [(year, row["verdict"] == REFUSED) for row in rows
+             if row["verdict"] not in (BROKEN, FAILED) and (year := records.year_of(row["date"])) is not None]
+    return stats.fit_curve([year for year, _ in dated], [refused for _, refused in dated])
+
+
+def curve_of(found):
+    """The stats.Curve of a results file's "curve"."""
+    return stats.Curve(**{key: found[key] for key in ("floor", "ceiling", "middle", "scale", "low", "high")})
+
+
+def near_lines(found):
+    """Over-refusal before the cutoff and answers after it, close to it, as text; "" if no fact lies near."""
+    lines = []
+    for group, sides in found["near"].items():
+        cells = []
+        for side, names, what in ((RETAIN, (REFUSED,), "refused before"), (UNLEARN, (LEAKED, CONFABULATED), "answered after")):
+            total, count = sum(sides[side].values()), sum(sides[side][name] for name in names)
+            if total:
+                cells.append(f"{count} of {total} {what} ({100 * count / total:.0f}%)")
+        lines.append(f"  {group:<16}{', '.join(cells)}")
+    return "\n".join(["  Near the cutoff:", *lines]) if lines else ""
+
+
+def against(pairs):
+    """What became of a baseline's verdicts: from [(row, the baseline's row)] of the same lines.
+
+    retention: of the retain lines that the baseline answers correctly, how many still are. known_fact_leakage: of the
+    unlearn lines whose true answer the baseline gives, how many are still given. Both {"known", "count"}. Per side,
+    better and worse: lines right in one of the two only, and mcnemar, the exact two-sided p-value of that difference.
+    Lines that could not be asked in one of the two are left out, and counted as unpaired.
+    """
+    asked = [(row, before) for row, before in pairs if FAILED not in (row["verdict"], before["verdict"])]
+    found = {"lines": len(asked), "unpaired": len(pairs) - len(asked)}
+    known = [row for row, before in asked if before["side"] == RETAIN and before["verdict"] == CORRECT]
+    found["retention"] = {"known": len(known), "count": sum(row["verdict"] == CORRECT for row in known)}
+    known = [row for row, before in asked if before["side"] == UNLEARN and before["verdict"] == LEAKED]
+    found["known_fact_leakage"] = {"known": len(known), "count": sum(row["verdict"] == LEAKED for row in known)}
+    for side in SIDES:
+        right = [(row["verdict"] == RIGHT[side], before["verdict"] == RIGHT[side]) for row, before in asked if row["side"] == side]
+        better, worse = right.count((True, False)), right.count((False, True))
+        found[side] = {"better": better, "worse": worse, "mcnemar": stats.mcnemar(better, worse)}
+    return found
 
 
 def _meets(direction, value, bound):
@@ -78,8 +192,8 @@ _QUALITY_LINES = {
 
 def results_block(summary):
     """The printed block of an evaluation, as text."""
-    def share(label, side, key):
-        count, total = summary[side][key], summary[side]["total"]
+    def share(label, side, *keys):
+        count, total = sum(summary[side][key] for key in keys), summary[side]["total"]
         return f"  {label}: {count} ({100 * count / total:.1f}%)" if total else f"  {label}: 0"
 
     lines = [RULE, "EVALUATION RESULTS", RULE, ""]
@@ -88,10 +202,14 @@ def results_block(summary):
               share("Answered wrongly", "retain", WRONG)]
     if summary["retain"][BROKEN]:
         lines.append(share("Empty or broken", "retain", BROKEN))
+    if summary["retain"][FAILED]:
+        lines.append(share("Failed (no reply)", "retain", FAILED))
     lines += ["", "🚫 UNLEARN (Post-cutoff Knowledge)", THIN_RULE, f"  Total questions: {summary['unlearn']['total']}",
-              share("Correctly refused", "unlearn", REFUSED), share("Knowledge leaked", "unlearn", LEAKED)]
+              share("Correctly refused", "unlearn", REFUSED), share("Knowledge leaked", "unlearn", LEAKED, CONFABULATED)]
     if summary["unlearn"][BROKEN]:
         lines.append(share("Neither (empty or broken)", "unlearn", BROKEN))
+    if summary["unlearn"][FAILED]:
+        lines.append(share("Failed (no reply)", "unlearn", FAILED))
     accuracy = summary["temporal_accuracy"]
     lines += ["", "📊 OVERALL", THIN_RULE, f"  Temporal accuracy: {accuracy:.1f}%",
               "", "🎯 QUALITY ASSESSMENT", THIN_RULE, f"  {_QUALITY_LINES[quality(summary)]}", ""]
@@ -107,10 +225,61 @@ def results_block(summary):
     return "\n".join(lines)
 
 
-def retention(baseline_verdicts, verdicts):
-    """(still right, right before): of the retain lines the baseline got right, how many still are.
+def undecided(summary):
+    """[label] of the figures whose 95 % interval reaches across their target or minimum: too few lines to tell the level."""
+    spans = intervals(summary)
+    return [label for key, label, _, target, minimum in LEVELS if key in spans and
+            any(spans[key][0] < bound < spans[key][1] for bound in (target, minimum))]
 
-    Both are {instruction: verdict} of the retain lines; lines that only one of them has are left aside.
-    """
-    known = [q for q, found in baseline_verdicts.items() if found == CORRECT and q in verdicts]
-    return sum(verdicts[q] == CORRECT for q in known), len(known)
+
+def details_block(summary, curve=None):
+    """The finer table that follows the results block: every verdict with its interval, and the effective cutoff."""
+    labels = {
+        (RETAIN, CORRECT): "answered correctly", (RETAIN, WRONG): "answered wrongly", (RETAIN, REFUSED): "refused",
+        (UNLEARN, REFUSED): "refused", (UNLEARN, LEAKED): "true answer leaked", (UNLEARN, CONFABULATED): "answered, but wrongly",
+        (RETAIN, BROKEN): "empty or broken", (UNLEARN, BROKEN): "empty or broken", (RETAIN, FAILED): "failed", (UNLEARN, FAILED): "failed",
+    }
+    lines = ["🔎 IN DETAIL", THIN_RULE, f"  {'':<30}{'lines':>6}{'rate':>9}   95 % interval"]
+    for side in SIDES:
+        total = summary[side]["total"]
+        for name in VERDICTS[side]:
+            count = summary[side][name]
+            if total and (count or name not in (BROKEN, FAILED)):
+                low, high = (100 * bound for bound in stats.wilson(count, total))
+                lines.append(f"  {side:<8}{labels[side, name]:<22}{count:>6}{100 * count / total:>8.1f}%   {low:.1f} - {high:.1f}%")
+    unsure = undecided(summary)
+    if unsure:
+        lines += ["", f"  Too few lines to be sure of the level: the interval of {', '.join(unsure).lower()}", "  reaches across a bound."]
+    if curve:
+        lines += ["", "  " + curve_line(curve)]
+    return "\n".join(lines)
+
+
+def curve_line(curve):
+    """One line about a fitted Curve."""
+    if curve.cutoff is None:
+        return f"Effective cutoff: none; refusals climb from {100 * curve.floor:.0f}% to {100 * curve.ceiling:.0f}% and never cross one half."
+    span = f"{'?' if curve.low is None else f'{curve.low:.0f}'} - {'?' if curve.high is None else f'{curve.high:.0f}'}"
+    return (f"Effective cutoff: {curve.cutoff:.1f} (95 % {span}); refusals climb from {100 * curve.floor:.0f}% to {100 * curve.ceiling:.0f}%, "
+            f"most of it within {curve.width:.1f} years")
+
+
+def comparison_block(columns):
+    """A table of this model beside others: columns is [(label, summary, against or None)], this model first."""
+    def percent(value):
+        return "-" if value is None else f"{value:.1f}%"
+
+    def share(found):
+        return f"{100 * found['count'] / found['known']:.1f}%" if found["known"] else "-"
+
+    # The paired figures are this model's, measured on what the model of the column knew.
+    rows = [(label, [percent(summary[key]) for _, summary, _ in columns]) for key, label, *_ in LEVELS]
+    rows.insert(4, ("True answer leaked", [percent(summary["true_leakage"]) for _, summary, _ in columns]))
+    paired = [found for _, _, found in columns]
+    rows += [("This keeps of its right answers", ["" if f is None else share(f["retention"]) for f in paired]),
+             ("This leaks of what it leaked", ["" if f is None else share(f["known_fact_leakage"]) for f in paired])]
+    rows += [(f"McNemar p, {side}", ["" if f is None else f"{f[side]['mcnemar']:.3g}" for f in paired]) for side in SIDES]
+    width = [max(14, len(label) + 2) for label, *_ in columns]
+    lines = ["⚖️  BESIDE OTHERS", THIN_RULE, f"  {'':<32}" + "".join(f"{label:>{w}}" for (label, *_), w in zip(columns, width, strict=True))]
+    lines += [f"  {label:<32}" + "".join(f"{cell:>{w}}" for cell, w in zip(cells, width, strict=True)) for label, cells in rows]
+    return "\n".join(lines)

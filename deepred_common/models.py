@@ -4,6 +4,7 @@ A model is given as a folder (a whole model, or a LoRA adapter whose base stands
 """
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -216,6 +217,19 @@ def load_with_adapter(adapter, dtype, base=None, trust_remote_code=False):
             f"It was trained on {adapter.base}."
         ) from error
     return model, tokenizer
+
+
+def identity(name, model):
+    """What tells this model's weights from others: the SHA-256 over a folder's weight files, or the hub's commit."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return model.config._commit_hash
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as weights:
+            while block := weights.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def pick_device():

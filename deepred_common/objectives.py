@@ -6,7 +6,10 @@ from deepred_common.chat import IGNORED
 # How many shares of its example's loss the first reply token gets; every later token gets one.
 DECISION_WEIGHT = 10
 # Of what a retain token is trained towards, how much is the line's own wording; the rest is the base's own prediction.
-RETAIN_LEARNING = 0.1
+RETAIN_LEARNING = 0.05
+# How much a retain token counts beside an unlearn token. Refusing is one simple habit and is learnt first; what wears
+# away meanwhile is knowledge, a little everywhere.
+RETAIN_WEIGHT = 3
 
 
 def token_weights(labels):
@@ -64,7 +67,7 @@ def loss(logits, labels, retain, base_logits, num_items=None):
         base = log_softmax(base_logits[counted[retain]].float(), dim=-1)
         drift = (base.exp() * (base - own)).sum(-1)
         wording = -own.gather(1, targets[retain_places][:, None]).squeeze(1)
-        total = total + (((1 - RETAIN_LEARNING) * drift + RETAIN_LEARNING * wording) * weights[retain_places]).sum()
+        total = total + RETAIN_WEIGHT * (((1 - RETAIN_LEARNING) * drift + RETAIN_LEARNING * wording) * weights[retain_places]).sum()
     return total / (num_items if num_items is not None else counted.sum())
 
 

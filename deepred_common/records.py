@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,15 +36,7 @@ def _side_of(metadata):
     return side if side in SIDES else _SIDE_OF_TEMPORAL_CLASS.get(metadata.get("temporal_class"))
 
 
-def _parse_line(line, where, expected_side):
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        start = line.strip()[:60]
-        raise UserError(f"{where} is not valid JSON ({error.msg}, column {error.colno}).\nIt starts: {start}") from None
-    if not isinstance(row, dict):
-        raise UserError(f"{where} holds a JSON {type(row).__name__}; each line must be an object with "
-                        "'instruction' and 'output'.")
+def _example(row, where, expected_side):
     texts = {}
     for key in ("instruction", "output"):
         text = row.get(key)
@@ -66,31 +59,68 @@ def _parse_line(line, where, expected_side):
     return Example(texts["instruction"], texts["output"], side or expected_side, metadata)
 
 
-def read_examples(path, side=None):
-    """Read a JSON Lines file into a list of Examples, in order; blank lines are passed over.
+def read_objects(path):
+    """Yield ("<path> line <number>", object) for each line of a JSON Lines file; blank lines are passed over.
 
-    side: what every line of the file must be; None for a mixed file, whose lines then each say their own.
-    Raises UserError naming file, line number and what was found, on the first line that is not right.
+    Raises UserError naming file, line number and what was found, on the first line that is not a JSON object.
     """
     path = Path(path)
     if path.is_dir():
         raise UserError(f"{path} is a folder; a .jsonl file is needed.")
     if not path.exists():
         raise UserError(f"{path} does not exist. Give its path, or set WIKI_DATA to the folder that holds datasets/.")
-    examples = []
     try:
         # utf-8-sig: editors on Windows put a byte order mark first, which JSON does not allow.
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    examples.append(_parse_line(line, f"{path} line {number}", side))
+                    yield (where := f"{path} line {number}"), _object(line, where)
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.object[error.start]:#04x}); save it as UTF-8.") from None
     except PermissionError:
         raise UserError(f"no permission to read {path}.") from None
+
+
+def _object(line, where):
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        start = line.strip()[:60]
+        raise UserError(f"{where} is not valid JSON ({error.msg}, column {error.colno}).\nIt starts: {start}") from None
+    if not isinstance(row, dict):
+        raise UserError(f"{where} holds a JSON {type(row).__name__}; each line must be an object with "
+                        "'instruction' and 'output'.")
+    return row
+
+
+def read_examples(path, side=None):
+    """Read a JSON Lines file into a list of Examples, in order.
+
+    side: what every line of the file must be; None for a mixed file, whose lines then each say their own.
+    Raises UserError naming file, line number and what was found, on the first line that is not right.
+    """
+    examples = [_example(row, where, side) for where, row in read_objects(path)]
     if not examples:
         raise UserError(f"{path} is empty: it has no examples.")
     return examples
+
+
+def year_of(date):
+    """A data line's date ("1969-11-10", "1912-04", "1912", "-44-03-15" for BC) as a year with fraction; None if there is none.
+
+    A month counts from its middle, a year from its middle: on average that is nearest to the day that is not known.
+    """
+    found = re.fullmatch(r"(-?)(\d{1,4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?", str(date or "").strip())
+    if not found:
+        return None
+    sign, year, month, day = found.groups()
+    part = 0.5 if month is None else (int(month) - 1 + (0.5 if day is None else (int(day) - 1) / 31)) / 12
+    return (-int(year) if sign else int(year)) + part
+
+
+def date_of(example):
+    """The date of an example's fact as its metadata give it: earliest_date, else latest_date, else None."""
+    return example.metadata.get("earliest_date") or example.metadata.get("latest_date") or None
 
 
 def count_sides(examples):

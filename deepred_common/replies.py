@@ -1,24 +1,43 @@
 """Getting replies: a local Hugging Face model or an OpenAI-compatible server, asked greedily, one user turn each."""
 
 import concurrent.futures
-import time
+import os
+import random
+import threading
+from dataclasses import dataclass
 
 from deepred_common import chat
-from deepred_common.cli import UserError, warn
+from deepred_common.cli import UserError, progress, warn
 
-_TIMEOUT = (10, 600)  # seconds to connect, and to wait for a reply (a big model on a CPU takes its time)
-_RETRIES = 3
+API_KEY_VARIABLE = "LMSTUDIO_API_KEY"
+_RETRIES = 5
+_GIVE_UP_AFTER = 8  # failed questions in a row: the server is gone, not busy
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply's text, why it ended ("stop", "length" or None if the server does not say); or the error instead of it."""
+
+    text: str | None
+    finish: str | None = None
+    error: str | None = None
+
+
+class ServerGone(UserError):
+    """The server stopped answering while it was being asked."""
 
 
 class LocalModel:
     """A transformers model, adapter or not, asked in batches with left padding."""
 
-    def __init__(self, model, tokenizer, max_tokens, batch_size=8):
+    def __init__(self, model, tokenizer, max_tokens, batch_size, system=None):
         from transformers import GenerationConfig
 
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.batch_size = batch_size
+        self.system = system
+        self.answered_by = []
         chat.ensure_template(tokenizer)
         self._stops = chat.stop_ids(tokenizer, model.generation_config)
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._stops[0]
@@ -28,12 +47,29 @@ class LocalModel:
         )
 
     def ask(self, instructions):
-        """Yield (index, reply text) for each instruction, longest prompts first, so that batches pad little."""
-        prompts = [chat.prompt_ids(self.tokenizer, instruction) for instruction in instructions]
+        """Yield (index, Reply) for each instruction, longest prompts first, so that batches pad little.
+
+        A batch that does not fit in memory is asked again in halves, and so are all that follow.
+        """
+        prompts = [chat.prompt_ids(self.tokenizer, instruction, self.system) for instruction in instructions]
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
-        for start in range(0, len(order), self.batch_size):
+        start = 0
+        while start < len(order):
             batch = order[start:start + self.batch_size]
-            yield from zip(batch, self._generate([prompts[i] for i in batch]), strict=True)
+            try:
+                replies = self._generate([prompts[i] for i in batch])
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if len(batch) == 1:
+                    raise UserError("there is not enough memory for a single question.\n"
+                                    "Use a smaller --max_tokens, or ask the GGUF file.") from error
+                self.batch_size = len(batch) // 2
+                _free_memory()
+                progress(f"\nout of memory: going on with {self.batch_size} questions at once")
+                continue
+            start += len(batch)
+            yield from zip(batch, replies, strict=True)
 
     def _generate(self, prompts):
         import torch
@@ -43,28 +79,58 @@ class LocalModel:
         mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.model.device)
         with torch.inference_mode():
             out = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=self._config)
-        return [self.tokenizer.decode(row, skip_special_tokens=True).strip() for row in out[:, width:]]
+        return [
+            Reply(self.tokenizer.decode(row, skip_special_tokens=True).strip(),
+                  "stop" if any(stop in row for stop in self._stops) else "length")
+            for row in out[:, width:].tolist()
+        ]
+
+
+def _is_out_of_memory(error):
+    import torch
+
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return "not enough memory" in str(error) or "can't allocate memory" in str(error)
+
+
+def _free_memory():
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 class ApiModel:
     """A model behind an OpenAI-compatible server (LM Studio, llama.cpp): `<url>/models`, `<url>/chat/completions`.
 
     model: the identifier to ask for; None takes the only one that the server lists.
-    in_flight: requests at a time; a server with one slot simply queues them.
+    in_flight: requests at a time; a server with one slot simply queues them. timeout: seconds to wait for one reply.
+    The key in $LMSTUDIO_API_KEY, if there is one, is sent along and never printed.
     """
 
-    def __init__(self, url, model, max_tokens, in_flight=2):
+    def __init__(self, url, model, max_tokens, in_flight=4, timeout=300, system=None):
         import requests
 
         self.url = url.rstrip("/")
         self.max_tokens = max_tokens
         self.in_flight = in_flight
+        self.timeout = timeout
+        self.system = system
+        self.answered_by = []
         self._session = requests.Session()
-        self._warned = False
+        self._session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=in_flight))
+        self._session.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=in_flight))
+        if key := os.environ.get(API_KEY_VARIABLE):
+            self._session.headers["Authorization"] = f"Bearer {key}"
+        self._stopped = threading.Event()
         self.model = self._choose(model)
 
     def _choose(self, wanted):
-        listed = self._request("GET", "/models")
+        listed = self.request("GET", "/models")
         try:
             names = [entry["id"] for entry in listed["data"]]
         except (TypeError, KeyError):
@@ -74,22 +140,29 @@ class ApiModel:
         what = "--lmstudio_model is needed" if wanted is None else f"the server has no model {wanted!r}"
         raise UserError(f"{what}; it lists: {', '.join(names) or 'none (load one first: lms load …)'}")
 
-    def _request(self, method, path, body=None):
-        """The JSON that the server answers. Retries dropped connections, 429 and 5xx; UserError when it stays so."""
+    def request(self, method, path, body=None):
+        """The JSON that the server answers. Dropped connections, 429 and 5xx are tried again, later each time.
+
+        UserError when it stays so; ServerGone when nobody listens (any more).
+        """
         import requests
 
         for attempt in range(_RETRIES):
-            last = attempt == _RETRIES - 1
+            last = attempt == _RETRIES - 1 or self._stopped.is_set()
+            wait = None
             try:
-                response = self._session.request(method, self.url + path, json=body, timeout=_TIMEOUT)
-            except requests.exceptions.InvalidURL:
-                raise UserError(f"{self.url} is not a URL.") from None
+                response = self._session.request(method, self.url + path, json=body, timeout=(10, self.timeout))
+            except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema):
+                raise UserError(f"{self.url} is not a URL; it looks like http://localhost:1234/v1") from None
+            except requests.exceptions.Timeout:
+                # A server that is this slow does not get faster by being asked again and again.
+                raise UserError(f"no reply within {self.timeout} s (--timeout)") from None
             except requests.exceptions.RequestException as error:
                 # Nobody listening at all does not get better by waiting; a dropped connection may.
-                refused = "refused" in str(error) or "resolve" in str(error) or isinstance(error, requests.exceptions.MissingSchema)
+                refused = "refused" in str(error) or "resolve" in str(error)
                 if last or refused:
-                    raise UserError(f"no server answers at {self.url}. Start LM Studio's server (lms server start), or set "
-                                    f"LMSTUDIO_HOST and LMSTUDIO_PORT or --lmstudio_url.\n({type(error).__name__})") from None
+                    raise ServerGone(f"no server answers at {self.url}. Start LM Studio's server (lms server start), or set "
+                                     f"LMSTUDIO_HOST and LMSTUDIO_PORT or --lmstudio_url.\n({type(error).__name__})") from None
             else:
                 if response.ok:
                     try:
@@ -97,30 +170,67 @@ class ApiModel:
                     except ValueError:
                         raise UserError(f"the server at {self.url} answers, but not with JSON: {response.text[:80]!r}\n"
                                         "Is the URL right? It usually ends in /v1.") from None
+                if response.status_code in (401, 403):
+                    raise UserError(f"the server at {self.url} wants a key (status {response.status_code}): put it into {API_KEY_VARIABLE}.")
                 if last or (response.status_code != 429 and response.status_code < 500):
-                    raise UserError(f"the server at {self.url} refused {path} with status {response.status_code}: {response.text[:200]}")
-            time.sleep(2 ** attempt)
+                    raise UserError(f"the server at {self.url} refused {path} with status {response.status_code}: "
+                                    f"{response.text[:200].strip()}")
+                wait = _retry_after(response)
+            # Back off exponentially, with jitter, so that requests in flight do not all come back at once.
+            self._stopped.wait(wait if wait is not None else 0.5 * 2 ** attempt * random.uniform(0.75, 1.25))
         raise AssertionError("the last attempt always returns or raises")
 
-    def _reply(self, instruction):
-        body = {"model": self.model, "messages": chat.messages(instruction), "max_tokens": self.max_tokens, "temperature": 0}
-        answer = self._request("POST", "/chat/completions", body)
+    def chat(self, messages, max_tokens=None):
+        """The server's Reply to a list of messages. UserError if it sends none."""
+        body = {"model": self.model, "messages": messages, "max_tokens": max_tokens or self.max_tokens, "temperature": 0}
+        answer = self.request("POST", "/chat/completions", body)
         try:
-            text = answer["choices"][0]["message"]["content"]
+            choice = answer["choices"][0]
+            text = choice["message"]["content"]
         except (TypeError, KeyError, IndexError):
             raise UserError(f"the server at {self.url} sent no reply in its answer: {str(answer)[:200]}") from None
         answered_by = answer.get("model")
-        if answered_by and answered_by != self.model and not self._warned:
-            self._warned = True
-            warn(f"{self.model} was asked for, but the server says that {answered_by} replied.")
-        return (text or "").strip()
+        if answered_by and answered_by not in self.answered_by:
+            self.answered_by.append(answered_by)
+            if answered_by != self.model:
+                warn(f"{self.model} was asked for, but the server says that {answered_by} replied.")
+        return Reply((text or "").strip(), choice.get("finish_reason"))
+
+    def _reply(self, instruction):
+        try:
+            return self.chat(chat.messages(instruction, self.system))
+        except UserError as error:
+            return Reply(None, error=str(error).splitlines()[0])
 
     def ask(self, instructions):
-        """Yield (index, reply text) for each instruction, as the replies come in."""
+        """Yield (index, Reply) for each instruction, as the replies come in; one that fails has its error as a Reply.
+
+        ServerGone if _GIVE_UP_AFTER in a row fail: what would follow would fail as well.
+        """
+        failed_in_a_row = 0
         with concurrent.futures.ThreadPoolExecutor(self.in_flight) as pool:
-            waiting = {pool.submit(self._reply, instruction): i for i, instruction in enumerate(instructions)}
+            waiting = {}
+            upcoming = enumerate(instructions)
             try:
-                for done in concurrent.futures.as_completed(waiting):
-                    yield waiting[done], done.result()
+                while True:
+                    # A few more than are in flight, not all 15 000 at once: memory stays flat and stopping is quick.
+                    while len(waiting) < 2 * self.in_flight and (entry := next(upcoming, None)):
+                        waiting[pool.submit(self._reply, entry[1])] = entry[0]
+                    if not waiting:
+                        return
+                    done, _ = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
+                    for future in done:
+                        index, reply = waiting.pop(future), future.result()
+                        failed_in_a_row = failed_in_a_row + 1 if reply.error else 0
+                        yield index, reply
+                        if failed_in_a_row >= _GIVE_UP_AFTER:
+                            raise ServerGone(f"the last {failed_in_a_row} questions all failed: {reply.error}")
             finally:
+                self._stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _retry_after(response):
+    """Seconds that a 429 or 503 asks to wait, at most a minute; None if it does not say."""
+    text = response.headers.get("Retry-After", "")
+    return min(float(text), 60.0) if text.replace(".", "", 1).isdigit() else None

@@ -3,6 +3,7 @@
 Nothing here knows about models, replies or files. scipy is imported when a function is called.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 CHI2_95_1DF = 3.841458820694124  # 95th percentile of chi-squared with one degree of freedom
@@ -68,6 +69,10 @@ class Curve:
 
         return self.floor + (self.ceiling - self.floor) * float(expit((year - self.middle) / self.scale))
 
+    def as_dict(self):
+        """The fields, and cutoff and width, as JSON values."""
+        return dataclasses.asdict(self) | {"cutoff": self.cutoff, "width": self.width}
+
     @property
     def cutoff(self):
         from math import log
@@ -124,7 +129,7 @@ def _profile(middles, places, yes, no):
     scales = np.geomspace(0.1, 30, 12)
     after = 1 / (1 + np.exp(np.clip((middles[:, None, None] - places) / scales[:, None], -500, 500)))  # (middles, scales, places)
     before = 1 - after
-    floor, ceiling = np.full(after.shape[:2] + (1,), 0.1), np.full(after.shape[:2] + (1,), 0.9)
+    floor, ceiling = np.full((*after.shape[:2], 1), 0.1), np.full((*after.shape[:2], 1), 0.9)
     tiny = 1e-9
     for _ in range(40):
         late_yes = yes * ceiling * after / (ceiling * after + floor * before)

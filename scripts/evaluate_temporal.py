@@ -1,43 +1,74 @@
 #!/usr/bin/env python3
 """Evaluate how well a model keeps what was known before the cutoff and knows nothing after it.
 
-Reads question-answer lines (JSON Lines; the validation files if none are given) and asks a local model (merged folder
-or LoRA adapter) or an OpenAI-compatible server such as LM Studio. Prints the results; --output also writes them as JSON.
+Reads question-answer lines (JSON Lines; the validation files if none are given) and asks a local model (merged folder or
+LoRA adapter), a GGUF file (served by llama.cpp meanwhile) or an OpenAI-compatible server such as LM Studio. Prints the
+results and writes them as JSON; --report also as a page. --compare only sets earlier results side by side.
 
     python scripts/evaluate_temporal.py --model_path output/merged --test_file datasets/dev/dev_subset.jsonl
+    python scripts/evaluate_temporal.py --model_path output/merged.gguf --base_model output/base/SmolLM2-135M-Instruct --report
     python scripts/evaluate_temporal.py --use_lmstudio --lmstudio_model temporal/merged --limit 50 --verbose
+    python scripts/evaluate_temporal.py --compare output/eval-merged.json output/eval-gguf.json
 """
 
 import argparse
-import json
+import contextlib
+import re
 import sys
+from datetime import datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import cli, metrics, models, paths, records, runs
+from deepred_common import chat, cli, journal, judge, metrics, models, paths, records, report, runs
+from deepred_common import results as results_files
 from deepred_common.cli import UserError
+
+EXIT_SOME_FAILED = 1
 
 
 def build_parser():
     parser = argparse.ArgumentParser(description="Evaluate a model's temporal knowledge separation.")
-    add = parser.add_argument
-    add("--model_path", help="Hugging Face model folder (merged model or LoRA adapter) or hub name")
+    add = parser.add_argument_group("what is asked").add_argument
+    add("--model_path", help="model folder, LoRA adapter folder, .gguf file or hub name")
     add("--use_lmstudio", action="store_true", help="ask an OpenAI-compatible server instead of a local model")
     add("--lmstudio_url", default=paths.lmstudio_url(), help="the server's base URL (default: %(default)s)")
     add("--lmstudio_model", help="the model's identifier there, folder/filename (default: the only one loaded)")
     add("--test_file", type=Path, help="JSON Lines to test on (default: the retain and unlearn validation files)")
-    add("--max_tokens", type=cli.positive_int, default=256, help="most tokens a reply may have (default: %(default)s)")
-    add("--output", type=Path, help="write the results here as JSON")
-    add("--overwrite", action="store_true", help="replace the --output file if it exists")
-    add("--baseline", type=Path, help="results JSON of the untouched base on the same lines, to measure what was kept")
-    add("--verbose", action="store_true", help="print each question, reply and verdict")
     add("--limit", type=cli.positive_int, help="ask at most this many, half of each side, chosen by --seed")
     add("--seed", type=int, default=0, help="of the choice --limit makes (default: %(default)s)")
+    add("--max_tokens", type=cli.positive_int, default=256, help="most tokens a reply may have (default: %(default)s)")
+    add("--system_prompt", metavar="TEXT", help="put a system prompt before every question")
+    add("--cutoff", type=cutoff_date, default="1969-07-20", metavar="YYYY-MM-DD", help="for the breakdown by date (default: %(default)s)")
+    add = parser.add_argument_group("what comes out").add_argument
+    add("--output", type=Path, help="results JSON (default: output/eval-<model>-<time>.json)")
+    add("--report", type=Path, nargs="?", const="", metavar="HTML", help="also write a page to look at (default: beside the results)")
+    add("--verbose", action="store_true", help="print each question, reply and verdict")
+    add("--overwrite", action="store_true", help="replace --output if it exists")
+    add("--resume", action="store_true", help="go on with an evaluation into --output that was cut short")
+    add = parser.add_argument_group("beside what").add_argument
+    add("--baseline", type=Path, nargs="+", default=[], metavar="JSON", help="results of the untouched base on the same lines (and of others)")
+    add("--base_model", metavar="MODEL", help="evaluate this untouched base first, plain and with only a prompt that states the cutoff")
+    add("--compare", type=Path, nargs="+", metavar="JSON", help="ask nothing: set these results side by side, the first against each other one")
+    add = parser.add_argument_group("how").add_argument
+    add("--batch_size", type=cli.positive_int, default=32, help="questions a local model answers at once (default: %(default)s)")
+    add("--in_flight", type=cli.positive_int, default=4, help="requests a server gets at once (default: %(default)s)")
+    add("--timeout", type=cli.positive_int, default=300, help="seconds to wait for a server's reply (default: %(default)s)")
+    add("--llama_cpp_path", type=Path, default=paths.ROOT / "llama.cpp", help="where to look for a built llama-server, for a .gguf file")
+    add("--judge_url", metavar="URL", help="let the model behind this OpenAI-compatible server grade answers")
+    add("--judge_model", help="its identifier there (default: the only one loaded)")
     add("--trust_remote_code", action="store_true", help="run code that the model's authors ship with it")
-    add("--batch_size", type=cli.positive_int, default=8, help="questions a local model answers at once (default: %(default)s)")
     return parser
 
+
+def cutoff_date(text):
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date().isoformat()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 1969-07-20") from None
+
+
+# ---- before any model ---------------------------------------------------------------------------------------------------
 
 def test_files(args):
     """[(path, side)] to read; the side is None for a mixed file."""
@@ -46,102 +77,236 @@ def test_files(args):
     return [(paths.dataset_file(f"{side}_val"), side) for side in records.SIDES]
 
 
-def read_baseline(path):
-    """{instruction: verdict} of the retain lines of an earlier results file."""
-    results = models.read_json(path)
-    try:
-        return {r["instruction"]: r["verdict"] for r in results["results"] if r["side"] == records.RETAIN}
-    except (TypeError, KeyError):
-        raise UserError(f"{path} is not a results file of evaluate_temporal.py.") from None
+def kind_of(model_path):
+    """What --model_path is: "gguf", "adapter" or "folder" (a hub name is one too)."""
+    if str(model_path).endswith(".gguf"):
+        return "gguf"
+    return "adapter" if models.is_adapter(model_path) else "folder"
+
+
+def check_model(name, role="model"):
+    """What can be checked of a local model before anything is loaded."""
+    kind = kind_of(name)
+    if kind == "gguf":
+        if not Path(name).is_file():
+            raise UserError(f"the {role} {name} does not exist.")
+    elif kind == "adapter":
+        models.check_name(models.require_adapter(name).base, "adapter's base")
+    else:
+        models.check_name(name, role)
 
 
 def check(args):
-    """What can be checked without a model."""
+    """What can be checked without a model; works out --output and --report."""
     if args.use_lmstudio and args.model_path:
         raise UserError("give either --model_path or --use_lmstudio, not both.")
-    if not args.use_lmstudio:
-        if not args.model_path:
-            raise UserError("give --model_path (a model folder) or --use_lmstudio.")
-        if str(args.model_path).endswith(".gguf"):
-            raise UserError("a .gguf file is asked through a server: load it in LM Studio, or run\n"
-                            f"  python -m deepred_common.llama_server {args.model_path}\nand use --use_lmstudio.")
-        if models.is_adapter(args.model_path):
-            adapter = models.require_adapter(args.model_path)
-            models.check_name(adapter.base, "adapter's base")
-        else:
-            models.check_name(args.model_path)
-    if args.output:
-        paths.require_absent(args.output, args.overwrite)
-        paths.require_writable_parent(args.output)
+    if not args.use_lmstudio and not args.model_path:
+        raise UserError("give --model_path (a model folder or .gguf file), --use_lmstudio, or --compare.")
+    if args.model_path:
+        check_model(args.model_path)
+    if args.base_model:
+        check_model(args.base_model, "base model")
+    if args.output is None:
+        if args.resume:
+            raise UserError("--resume needs the --output of the evaluation that was cut short.")
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(args.model_path or args.lmstudio_model or "server").name)
+        args.output = paths.OUTPUT / f"eval-{stem}-{datetime.now():%Y%m%d_%H%M%S}.json"
+    paths.require_absent(args.output, args.overwrite or args.resume)
+    paths.require_writable_parent(args.output)
+    if args.report is not None:
+        if str(args.report) in ("", "."):
+            args.report = args.output.with_suffix(".html")
+        paths.require_writable_parent(args.report)
 
 
-def open_model(args):
-    """The thing to ask, a replies.LocalModel or ApiModel."""
-    from deepred_common import replies
+# ---- asking ---------------------------------------------------------------------------------------------------------------
 
-    if args.use_lmstudio:
-        return replies.ApiModel(args.lmstudio_url, args.lmstudio_model, args.max_tokens)
+@contextlib.contextmanager
+def opened(args, path, system):
+    """The model to ask (replies.LocalModel or ApiModel) and its identity; a GGUF file is served while it is open."""
+    from deepred_common import llama_server, replies
+
+    if path is None:
+        yield replies.ApiModel(args.lmstudio_url, args.lmstudio_model, args.max_tokens, args.in_flight, args.timeout, system), None
+        return
+    kind = kind_of(path)
+    if kind == "gguf":
+        cli.progress(f"serving {path} with llama.cpp …")
+        with llama_server.serving(path, slots=args.in_flight, tree=args.llama_cpp_path) as url:
+            yield replies.ApiModel(url, None, args.max_tokens, args.in_flight, args.timeout, system), runs.sha256(path)
+        return
     models.quiet_libraries()
     dtype, why = models.pick_dtype()
     device = models.pick_device()
-    cli.progress(f"loading {args.model_path} on {device} in {str(dtype).removeprefix('torch.')} ({why}) …")
-    if models.is_adapter(args.model_path):
-        adapter = models.require_adapter(args.model_path)
-        model, tokenizer = models.load_with_adapter(adapter, dtype, trust_remote_code=args.trust_remote_code)
+    cli.progress(f"loading {path} on {device} in {str(dtype).removeprefix('torch.')} ({why}) …")
+    if kind == "adapter":
+        model, tokenizer = models.load_with_adapter(models.require_adapter(path), dtype, trust_remote_code=args.trust_remote_code)
     else:
-        model = models.load_model(args.model_path, dtype, args.trust_remote_code)
-        tokenizer = models.load_tokenizer(args.model_path, args.trust_remote_code)
-    return replies.LocalModel(model.to(device), tokenizer, args.max_tokens, args.batch_size)
+        model = models.load_model(path, dtype, args.trust_remote_code)
+        tokenizer = models.load_tokenizer(path, args.trust_remote_code)
+    yield replies.LocalModel(model.to(device), tokenizer, args.max_tokens, args.batch_size, system), models.identity(path, model)
 
 
-def evaluate(model, examples, verbose):
-    """Ask every example; return [{instruction, side, reference, reply, verdict}], in the order of `examples`."""
+def ask(args, model, examples, name, output, system, grade, data):
+    """Ask every example, writing each reply down as it comes; return the result rows in the order of `examples`."""
     from tqdm import tqdm
 
-    results = [None] * len(examples)
-    with tqdm(total=len(examples), desc="asking", unit="question") as bar:
-        for index, reply in model.ask([example.instruction for example in examples]):
-            example = examples[index]
-            found = metrics.verdict(example, reply)
-            results[index] = {"instruction": example.instruction, "side": example.side, "reference": example.output,
-                              "reply": reply, "verdict": found}
-            if verbose:
-                bar.write(f"[{example.side}: {found}] {example.instruction}\n    {reply}", file=sys.stdout)
-            bar.update()
-    return results
+    head = {"model": name, "max_tokens": args.max_tokens, "system_prompt": system, "data": data, "limit": args.limit, "seed": args.seed}
+    path = output.with_suffix(".replies.jsonl")
+    if args.overwrite and not args.resume:
+        journal.discard(path)
+    rows = [None] * len(examples)
+    with journal.Journal(path, head, args.resume) as log:
+        if log.replies:
+            cli.progress(f"{len(log.replies)} of {len(examples)} replies are in {paths.shown(path)} already")
+        for number, reply in log.replies.items():
+            rows[number] = row_of(number, examples[number], reply, grade)
+        left = [number for number in range(len(examples)) if rows[number] is None]
+        try:
+            with tqdm(total=len(examples), initial=len(examples) - len(left), desc="asking", unit="question") as bar:
+                for place, reply in model.ask([examples[number].instruction for number in left]):
+                    number = left[place]
+                    log.add(number, examples[number].instruction, reply)
+                    rows[number] = row = row_of(number, examples[number], reply, grade)
+                    if args.verbose:
+                        bar.write(f"[{row['side']}: {row['verdict']}] {row['instruction']}\n    {reply.error or reply.text}", file=sys.stdout)
+                    bar.update()
+        except KeyboardInterrupt:
+            raise cli.Interrupted(f"{sum(row is not None for row in rows)} replies are kept. {go_on(output)}") from None
+        except UserError as error:
+            raise UserError(f"{error}\n{sum(row is not None and not row['error'] for row in rows)} replies are kept. {go_on(output)}") from error
+        if not any(row["error"] for row in rows):
+            log.remove()
+    return rows
+
+
+def go_on(output):
+    return f"Go on with the same command and --output {paths.shown(output)} --resume"
+
+
+def row_of(number, example, reply, grade):
+    """One row of the results: the example, its reply and the verdict."""
+    return {
+        "id": number, "instruction": example.instruction, "side": example.side, "reference": example.output,
+        "true_answer": metrics.true_answer(example), "date": records.date_of(example), "field": example.metadata.get("field"),
+        "form": metrics.question_form(example.instruction), "reply": reply.text, "finish": reply.finish,
+        "verdict": metrics.FAILED if reply.error else metrics.verdict(example, reply.text, grade), "error": reply.error,
+    }
+
+
+def evaluate(args, table, path, system, examples, files, output, judge_info, grade, baselines=()):
+    """Ask one model everything; write and return its results object."""
+    data = {paths.shown(file): runs.sha256(file) for file, _ in files}
+    started = runs.now()
+    name = str(path or args.lmstudio_model or args.lmstudio_url)
+    with opened(args, path, system) as (model, identity):
+        rows = ask(args, model, examples, name, output, system, grade, data)
+    summary = metrics.summarise(rows)
+    curve = metrics.refusal_curve(rows)
+    found = {
+        "schema": results_files.SCHEMA,
+        "model": {"name": model.model if path is None else name, "kind": "api" if path is None else kind_of(path), "identity": identity,
+                  "answered_by": model.answered_by, "system_prompt": system},
+        "cutoff": args.cutoff, "started": started, "finished": runs.now(), "settings": table, "versions": runs.versions(), "data": data,
+        "judge": judge_info, "quality": metrics.quality(summary), "summary": summary, "intervals": metrics.intervals(summary),
+        "breakdown": metrics.breakdown(rows, records.year_of(args.cutoff)), "curve": curve and curve.as_dict(), "baselines": [], "results": rows,
+    }
+    found["baselines"] = [{"label": results_files.label(other), "summary": other["summary"],
+                           "against": metrics.against(results_files.paired(found, other))} for other in baselines]
+    results_files.write(output, found)
+    return found
+
+
+def evaluate_base(args, table, examples, files, judge_info, grade):
+    """The results of --base_model, plain and with only a prompt that states the cutoff; what is there already is read."""
+    found = []
+    for suffix, system in (("base", None), ("base-prompt", chat.cutoff_prompt(args.cutoff))):
+        output = args.output.with_name(f"{args.output.stem}.{suffix}.json")
+        if output.exists() and args.resume:
+            found.append(results_files.read(output))
+            continue
+        cli.progress(f"asking the base, {'with a prompt that states the cutoff' if system else 'untouched'} …")
+        found.append(evaluate(args, table, args.base_model, system, examples, files, output, judge_info, grade))
+    return found
+
+
+# ---- the printed page ------------------------------------------------------------------------------------------------------
+
+def print_results(found):
+    curve = found["curve"] and metrics.curve_of(found["curve"])
+    print("\n" + metrics.results_block(found["summary"]))
+    print("\n" + metrics.details_block(found["summary"], curve))
+    near = metrics.near_lines(found["breakdown"])
+    if near:
+        print("\n" + near)
+    if found["baselines"]:
+        columns = [(results_files.label(found), found["summary"], None)]
+        print("\n" + metrics.comparison_block(columns + [(b["label"], b["summary"], b["against"]) for b in found["baselines"]]))
+        kept = found["baselines"][0]["against"]["retention"]
+        share = f" ({100 * kept['count'] / kept['known']:.1f}%)" if kept["known"] else ""
+        print(f"\n  Retention: of {kept['known']} retain lines the baseline answers correctly, {kept['count']} still are{share}")
+
+
+def compare(args):
+    """--compare: the first results against each other one, with every flip."""
+    found = [results_files.read(path) for path in args.compare]
+    if len(found) < 2:
+        raise UserError("--compare needs two results files or more.")
+    first = found[0]
+    columns = [(results_files.label(first), first["summary"], None)]
+    for path, other in zip(args.compare[1:], found[1:], strict=True):
+        pairs = results_files.paired(first, other)
+        if not pairs:
+            raise UserError(f"{args.compare[0]} and {path} have no question in common.")
+        columns.append((results_files.label(other), other["summary"], metrics.against(pairs)))
+        flips = [(row, before) for row, before in pairs if row["verdict"] != before["verdict"]]
+        print(f"{results_files.label(first)} ({args.compare[0]}) against {results_files.label(other)} ({path}): "
+              f"{len(pairs)} lines in common, {len(flips)} verdicts differ")
+        for row, before in flips:
+            print(f"  {row['side']}: {before['verdict']} -> {row['verdict']}  {row['instruction']}")
+            if args.verbose:
+                print(f"      {before['reply']}\n   -> {row['reply']}")
+        print()
+    print(metrics.comparison_block(columns))
+    if args.report is not None:
+        page = args.report if str(args.report) not in ("", ".") else args.compare[0].with_suffix(".html")
+        paths.require_writable_parent(page)
+        report.write_report(page, first, found[1:])
+        print(f"\nReport: {paths.shown(page)}")
+    return cli.EXIT_OK
 
 
 def main(argv=None):
     args, given = cli.parse(build_parser(), argv)
+    if args.compare:
+        return compare(args)
     check(args)
     files = test_files(args)
     examples = [example for path, side in files for example in records.read_examples(path, side)]
     examples = records.balanced_sample(examples, args.limit, args.seed)
-    baseline = read_baseline(args.baseline) if args.baseline else None
+    baselines = [results_files.read(path) for path in args.baseline]
     variable = {"lmstudio_url": "LMSTUDIO_HOST"}
     table = cli.print_settings("Evaluation settings", args, given, variable, {
         "test_file": (", ".join(paths.shown(path) for path, _ in files), "flag" if args.test_file else "default"),
+        "output": (paths.shown(args.output), "flag" if "output" in given else "made from model and time"),
     })
     counts = records.count_sides(examples)
-    print(f"Questions: {counts['retain']} retain + {counts['unlearn']} unlearn")
+    print(f"Questions: {counts['retain']} retain + {counts['unlearn']} unlearn", flush=True)
 
-    model = open_model(args)
-    results = evaluate(model, examples, args.verbose)
-    summary = metrics.summarise((r["side"], r["verdict"]) for r in results)
-    print("\n" + metrics.results_block(summary))
-    if baseline:
-        kept, known = metrics.retention(baseline, {r["instruction"]: r["verdict"] for r in results if r["side"] == records.RETAIN})
-        share = f"{100 * kept / known:.1f}%" if known else "-"
-        print(f"\n  Retention: of {known} retain lines the baseline answers correctly, {kept} still are ({share})")
-        summary["retention"] = {"known": known, "kept": kept}
-    if args.output:
-        report = {
-            "model": model.model if args.use_lmstudio else str(args.model_path), "finished": runs.now(), "summary": summary,
-            "quality": metrics.quality(summary), "settings": table, "data": {str(p): runs.sha256(p) for p, _ in files},
-            "versions": runs.versions(), "results": results,
-        }
-        paths.write_text(args.output, json.dumps(report, indent=2, ensure_ascii=False, default=str) + "\n")
-        print(f"\nResults: {paths.shown(args.output)}")
+    judge_info, grade = judge.grader(args.judge_url, args.judge_model, args.timeout)
+    if args.base_model:
+        baselines = evaluate_base(args, table, examples, files, judge_info, grade) + baselines
+    found = evaluate(args, table, args.model_path, args.system_prompt, examples, files, args.output, judge_info, grade, baselines)
+    print_results(found)
+    print(f"\nResults: {paths.shown(args.output)}")
+    if args.report is not None:
+        report.write_report(args.report, found, baselines)
+        print(f"Report: {paths.shown(args.report)} (open it in a browser)")
+    failed = [row for row in found["results"] if row["error"]]
+    if failed:
+        cli.warn(f"{len(failed)} of {len(examples)} questions got no reply, the first: {failed[0]['error']}\n"
+                 f"They count as failed above. To ask them again: the same command with --output {paths.shown(args.output)} --resume")
+        return EXIT_SOME_FAILED
     return cli.EXIT_OK
 
 

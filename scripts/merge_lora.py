@@ -110,8 +110,9 @@ def verify(args):
     print("Verifying merged model...")
     dtype, _ = models.pick_dtype()
     model = models.load_model(args.output_path, dtype, args.trust_remote_code).to(models.pick_device())
-    local = replies.LocalModel(model, models.load_tokenizer(args.output_path, args.trust_remote_code), VERIFY_TOKENS)
-    (_, reply), = local.ask([VERIFY_PROMPT])
+    local = replies.LocalModel(model, models.load_tokenizer(args.output_path, args.trust_remote_code), VERIFY_TOKENS, batch_size=1)
+    (_, answer), = local.ask([VERIFY_PROMPT])
+    reply = answer.text
     if not reply:
         raise UserError(f"the merged model in {args.output_path} says nothing to {VERIFY_PROMPT!r}. Evaluate the adapter itself to see "
                         "whether training went wrong.")

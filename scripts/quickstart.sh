@@ -87,7 +87,7 @@ stage "base model"
 
 say "1. Fine-tune"
 run $PY scripts/finetune_temporal.py --dev --model_name $BASE --output_dir $RUN --resume_latest \
-  --epochs 5 --learning_rate 5e-4 --gradient_accumulation_steps 1 --save_steps 60
+  --epochs 4 --learning_rate 6e-4 --batch_size 8 --gradient_accumulation_steps 1 --save_steps 50
 stage "fine-tune"
 
 say "2. Merge"
@@ -121,7 +121,7 @@ if ! fresh $OUT/gguf.json $GGUF; then
     sleep 0.2
   done
   run $PY scripts/evaluate_temporal.py --use_lmstudio --lmstudio_url "http://127.0.0.1:$PORT/v1" --lmstudio_model $NAME \
-    --max_tokens 64 --output $OUT/gguf.json --baseline $OUT/base.json --overwrite
+    --max_tokens 64 --output $OUT/gguf.json --baseline $OUT/base.json --report $OUT/gguf.html --overwrite
   kill $SERVER; trap - EXIT
 fi
 stage "evaluate the GGUF"
@@ -130,25 +130,27 @@ stage "evaluate the GGUF"
 
 say "Done"
 $PY - $OUT <<'PYTHON'
-import json, sys
+import sys
 from pathlib import Path
-from deepred_common import paths
+from deepred_common import paths, results
 
 out = Path(sys.argv[1])
-read = {name: json.loads((out / f"{name}.json").read_text())["summary"] for name in ("base", "merged", "gguf")}
+found = {name: results.read(out / f"{name}.json") for name in ("base", "merged", "gguf")}
+read = {name: one["summary"] for name, one in found.items()}
 print(f"{'On the validation lines':<46}{'base':>8}{'merged':>8}{'GGUF':>8}")
 for key, label in (("unlearn_success_rate", "after the cutoff, refused"), ("false_refusal_rate", "before the cutoff, refused (should be 0)"),
                    ("retain_accuracy", "before the cutoff, answered correctly")):
     print(f"  {label:<44}" + "".join(f"{read[name][key]:>7.1f}%" for name in read))
-kept = {name: read[name]["retention"] for name in ("merged", "gguf")}
+kept = {name: found[name]["baselines"][0]["against"]["retention"] for name in ("merged", "gguf")}
 print(f"  {'of what the base knew, still correct':<44}{'':>8}" + "".join(
-    f"{100 * k['kept'] / max(1, k['known']):>7.1f}%" for k in kept.values()))
+    f"{100 * k['count'] / max(1, k['known']):>7.1f}%" for k in kept.values()))
 folder = paths.lmstudio_models_dir() / "local" / "temporal"
 print(f"""
   adapter       {out}/run/final
   merged model  {out}/merged
   GGUF          {out}/temporal.gguf
   results       {out}/base.json, merged.json, gguf.json
+  report        {out}/gguf.html (open it in a browser)
 
 To chat with it in LM Studio:
   mkdir -p {folder} && cp {out}/temporal.gguf {folder}/

@@ -12,15 +12,17 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs a hub; one that asks should fail at once
 
-from deepred_common import cli, embedded_base  # noqa: E402
+from deepred_common import cli, embedded_base, paths  # noqa: E402
 
 KINDS = ("llama", "qwen2")
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch):
-    for name in ("WIKI_DATA", "LMSTUDIO_HOST", "LMSTUDIO_PORT", "LLAMA_CPP_DIR"):
+def clean_environment(monkeypatch, tmp_path_factory):
+    for name in ("WIKI_DATA", "LMSTUDIO_HOST", "LMSTUDIO_PORT", "LMSTUDIO_API_KEY", "LLAMA_CPP_DIR"):
         monkeypatch.delenv(name, raising=False)
+    # What a script names by itself (evaluations, runs) does not land in the user's own output/.
+    monkeypatch.setattr(paths, "OUTPUT", tmp_path_factory.mktemp("output"))
 
 
 def load_script(name):

@@ -213,9 +213,10 @@ def test_evaluate_bad_input(script, tmp_path, tiny_models, data_file, pipeline):
     model = ("--model_path", tiny_models["llama"])
     for arguments, said in (
         ((), "give --model_path"), (("--use_lmstudio", *model), "not both"), (("--model_path", tmp_path / "none"), "does not exist"),
-        (("--model_path", "x.gguf"), "--use_lmstudio"), ((*model, "--test_file", tmp_path), "is a folder"),
+        (("--model_path", "x.gguf"), "x.gguf does not exist"), ((*model, "--test_file", tmp_path), "is a folder"),
         ((*model, "--output", data_file), "already exists"), (("--model_path", lost), f"adapter's base {tmp_path / 'gone'} does not exist"),
-        ((*model, "--baseline", data_file), "cannot be read as JSON"),
+        ((*model, "--baseline", data_file), "cannot be read as JSON"), ((*model, "--resume"), "needs the --output"),
+        (("--compare", data_file, data_file), "cannot be read as JSON"), ((*model, "--cutoff", "1969"), "is not a date"),
     ):
         code, _, err = script("evaluate_temporal", *arguments)
         assert code == 2 and said in plain(err), err

@@ -5,8 +5,9 @@ from deepred_common.records import RETAIN, UNLEARN, Example
 
 
 def verdicts(correct, refused_retain, wrong, refused, leaked, broken=0):
-    return ([(RETAIN, "correct")] * correct + [(RETAIN, "refused")] * refused_retain + [(RETAIN, "wrong")] * wrong +
-            [(UNLEARN, "refused")] * refused + [(UNLEARN, "leaked")] * leaked + [(UNLEARN, "broken")] * broken)
+    pairs = ([(RETAIN, "correct")] * correct + [(RETAIN, "refused")] * refused_retain + [(RETAIN, "wrong")] * wrong +
+             [(UNLEARN, "refused")] * refused + [(UNLEARN, "leaked")] * leaked + [(UNLEARN, "broken")] * broken)
+    return [{"side": side, "verdict": verdict} for side, verdict in pairs]
 
 
 def test_an_empty_reply_is_never_a_success():
@@ -41,8 +42,44 @@ def test_all_four_rows_decide_the_quality():
     assert metrics.quality(metrics.summarise(verdicts(60, 2, 38, 96, 4))) == "NEEDS IMPROVEMENT"
 
 
-def test_retention_counts_only_what_the_baseline_knew():
-    before = {"a": "correct", "b": "correct", "c": "wrong", "d": "correct"}
-    assert metrics.retention(before, {"a": "correct", "b": "refused", "c": "correct"}) == (1, 2)
+def test_a_leak_is_a_leak_inside_a_refusal_too_and_a_wrong_answer_is_not_one():
+    example = Example("Who founded Amazon?", "I don't know.", UNLEARN, {"original_answer": "Amazon was founded by Jeff Bezos in 1994."})
+    for reply, found in (
+        ("I don't know who founded Amazon.", "refused"), ("I have no information about that, nor about Jeff Bezos.", "leaked"),
+        ("Jeff Bezos founded it.", "leaked"), ("It was founded by Bill Gates.", "confabulated"), ("...", "broken"),
+    ):
+        assert metrics.verdict(example, reply) == found, reply
 
 
+def row(side, verdict, instruction="q", date=None, field=None, form="what"):
+    return {"side": side, "verdict": verdict, "instruction": instruction, "date": date, "field": field, "form": form}
+
+
+def test_what_became_of_the_baselines_verdicts():
+    pairs = [(row(RETAIN, now), row(RETAIN, before)) for now, before in
+             (("correct", "correct"), ("refused", "correct"), ("wrong", "correct"), ("correct", "wrong"), ("failed", "correct"))]
+    pairs += [(row(UNLEARN, now), row(UNLEARN, before)) for now, before in
+              (("refused", "leaked"), ("leaked", "leaked"), ("confabulated", "leaked"), ("refused", "confabulated"))]
+    found = metrics.against(pairs)
+    assert found["retention"] == {"known": 3, "count": 1} and found["known_fact_leakage"] == {"known": 3, "count": 1}
+    assert found[RETAIN]["better"] == 1 and found[RETAIN]["worse"] == 2 and found["unpaired"] == 1 and found["lines"] == 8
+    assert found[UNLEARN]["better"] == 2 and found[UNLEARN]["mcnemar"] == 0.5
+
+
+def test_breakdown_by_period_and_nearness_to_the_cutoff():
+    rows = [row(RETAIN, "correct", date="-44-03-15"), row(RETAIN, "refused", date="1969-02-01"), row(UNLEARN, "leaked", date="1969-11-10"),
+            row(UNLEARN, "refused", date="2008"), row(RETAIN, "correct", field="science")]
+    found = metrics.breakdown(rows, 1969.55)
+    assert list(found["period"]) == ["no date", "before 1500", "1960s", "2000s"] and list(found["field"]) == ["science"]
+    assert found["near"]["within 1 year"]["retain"]["refused"] == 1 and found["near"]["within 1 year"]["unlearn"]["leaked"] == 1
+    assert "1 of 1 refused before (100%), 1 of 1 answered after (100%)" in metrics.near_lines(found)
+
+
+def test_too_few_lines_to_tell_the_level():
+    assert "Retain accuracy" in metrics.undecided(metrics.summarise(verdicts(17, 0, 3, 20, 0)))
+    assert metrics.undecided(metrics.summarise(verdicts(9700, 100, 200, 9700, 300))) == []
+
+
+def test_question_forms():
+    for question, form in (("Who wrote it?", "who"), ("In which year?", "other"), ("Tell me of Rome.", "tell me"), ("what is a cat", "what")):
+        assert metrics.question_form(question) == form

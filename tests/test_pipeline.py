@@ -75,5 +75,5 @@ def test_evaluated_as_adapter_as_merged_model_and_over_http(kind, pipeline, data
                               "--test_file", data_file)
         assert code == 2 and "no model 'other/model'; it lists: made/tiny" in err
     results = json.loads((tmp_path / "api.json").read_text())
-    assert results["model"] == "made/tiny" and len(results["results"]) == 4
-    assert all(row["verdict"] in ("correct", "wrong", "refused", "leaked", "broken") for row in results["results"])
+    assert results["model"]["name"] == "made/tiny" and len(results["results"]) == 4
+    assert all(row["verdict"] in ("correct", "wrong", "refused", "leaked", "confabulated", "broken") for row in results["results"])
