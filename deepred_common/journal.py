@@ -41,13 +41,14 @@ class Journal:
         try:
             rows = [json.loads(line) for line in lines[:-1]]
             before = rows[0]["head"] if rows else head
+            self.replies = {row["id"]: Reply(row["reply"], row["finish"]) for row in rows[1:]}
         except (ValueError, KeyError, TypeError):
-            raise UserError(f"{paths.shown(self.path)} is not a journal of replies, or damaged. Add --overwrite to start anew.") from None
+            raise UserError(f"{paths.shown(self.path)} is not a journal of replies, or damaged. Leave --resume out and add --overwrite\n"
+                            "to start anew.") from None
         changed = [f"{key}: {before.get(key)!r} then, {value!r} now" for key, value in head.items() if before.get(key) != value]
         if changed:
             raise UserError(f"{paths.shown(self.path)} belongs to another evaluation; it cannot be gone on with ({'; '.join(changed)[:300]}).\n"
-                            "Choose another --output, or add --overwrite to start anew.")
-        self.replies = {row["id"]: Reply(row["reply"], row["finish"]) for row in rows[1:]}
+                            "Choose another --output, or add --overwrite to start anew where they differ.")
 
     def _write(self, row):
         self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -63,11 +64,6 @@ class Journal:
 
     def __exit__(self, *raised):
         self._file.close()
-
-    def remove(self):
-        """Delete the file: the results hold everything now."""
-        self._file.close()
-        self.path.unlink(missing_ok=True)
 
 
 def discard(path):

@@ -1,7 +1,7 @@
 """A model as judge: any OpenAI-compatible server grades answers against their references, once it has been checked itself.
 
 Before it is believed, it grades the labelled set (datasets/labelled/grades.jsonl), and its agreement is printed. Every
-judgement is kept in output/judge-<model>.jsonl, so that it is asked once for each.
+judgement is kept in output/judge-<model>.jsonl, so that it is asked once for each. A key for it is read from JUDGE_API_KEY.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ class Judge:
             # Models that reason aloud first give their judgement last.
             found = re.findall(r"\b(YES|NO)\b", said.upper())
             if not found:
-                raise UserError(f"the judge {self._model.model} said neither YES nor NO but {said[:80]!r}.\nTake a model that follows instructions.")
+                raise UserError(f"the judge {self._model.model} said neither YES nor NO but {said[:80]!r}.")
             self._known[key] = found[-1] == "YES"
             with self._cache.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"key": key, "right": self._known[key], "question": question, "reply": reply}, ensure_ascii=False) + "\n")
@@ -63,7 +63,7 @@ def grader(url, model, timeout):
 
     from deepred_common import replies
 
-    asked = replies.ApiModel(url, model, max_tokens=256, timeout=timeout)
+    asked = replies.ApiModel(url, model, max_tokens=256, timeout=timeout, flag="--judge", key_variable="JUDGE_API_KEY")
     judge = Judge(asked, paths.OUTPUT / f"judge-{re.sub(r'[^A-Za-z0-9._-]+', '-', asked.model)}.jsonl")
     rows = agreement.read_labelled("grades")
     pairs = agreement.judged_grades(tqdm(rows, desc="checking the judge", unit="answer"), judge.grade)
@@ -74,4 +74,13 @@ def grader(url, model, timeout):
           f"kappa {kappa:.2f} [{low:.2f}, {high:.2f}]; the built-in matcher's kappa is {own:.2f}.", flush=True)
     if kappa < own:
         cli.warn("the judge agrees less with people than the built-in matcher does; leave --judge_url out, or take a better model.")
-    return {"model": asked.model, "url": url, "kappa": kappa, "agreement": agreed}, judge.grade
+
+    def grade(reply, reference, question, accepted=()):
+        try:
+            return judge.grade(reply, reference, question, accepted)
+        except UserError as error:
+            # One answer that the judge has no word on must not cost the evaluation.
+            cli.warn(f"{error} The built-in matcher grades this one.")
+            return grading.is_right(reply, reference, question, accepted)
+
+    return {"model": asked.model, "url": url, "kappa": kappa, "agreement": agreed}, grade

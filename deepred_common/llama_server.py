@@ -38,7 +38,7 @@ def free_port():
 
 
 @contextlib.contextmanager
-def serving(gguf, alias=None, timeout=120, slots=2, tree=None):
+def serving(gguf, alias=None, timeout=600, slots=2, tree=None):
     """Serve `gguf` in a process of its own on a free local port; yield the base URL (ending in /v1), then shut it down.
 
     slots: questions answered at once. tree: where to look for a built llama-server.
@@ -48,17 +48,19 @@ def serving(gguf, alias=None, timeout=120, slots=2, tree=None):
     import requests
 
     port = free_port()
+    session = requests.Session()
+    session.trust_env = False  # no proxy stands before this machine itself
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "deepred_common.llama_server", str(gguf), "--port", str(port), "--alias", alias or identifier(gguf),
-             "--slots", str(slots), *(["--llama_cpp_path", str(tree)] if tree else [])],
+            [sys.executable, "-m", "deepred_common.llama_server", str(Path(gguf).resolve()), "--port", str(port),
+             "--alias", alias or identifier(gguf), "--slots", str(slots), *(["--llama_cpp_path", str(Path(tree).resolve())] if tree else [])],
             stdout=log, stderr=subprocess.STDOUT, cwd=paths.ROOT,
         )
         try:
             deadline = time.monotonic() + timeout
             while True:
                 with contextlib.suppress(requests.exceptions.RequestException):
-                    if requests.get(f"http://127.0.0.1:{port}/health", timeout=5).ok:
+                    if session.get(f"http://127.0.0.1:{port}/health", timeout=5).ok:
                         break
                 if process.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
@@ -107,7 +109,7 @@ def main(argv=None):
         if probe.connect_ex((args.host, args.port)) == 0:
             raise UserError(f"port {args.port} of {args.host} is taken; choose another --port.")
     alias = args.alias or identifier(args.gguf)
-    tool = llama_cpp.find_tool(args.llama_cpp_path, "llama-server")
+    tool = llama_cpp.find_tool(args.llama_cpp_path, "llama-server") or llama_cpp.find_tool(os.environ.get("LLAMA_CPP_DIR"), "llama-server")
     if tool:
         cli.progress(f"serving {alias} at http://{args.host}:{args.port}/v1 with {tool} (Ctrl-C stops it)")
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,5 +1,6 @@
 """Replies to verdicts to figures: what an evaluation counts, its intervals, breakdowns and comparisons, and the levels."""
 
+import datetime
 import re
 from collections import Counter
 
@@ -29,13 +30,14 @@ LEVELS = (
 )
 
 
-def verdict(example, reply, grade=grading.is_right):
+def verdict(example, reply, grade=grading.is_right, cutoff=None):
     """Sort a reply to an Example.
 
     Retain: CORRECT, WRONG (answers something else), REFUSED or BROKEN. Unlearn: REFUSED (right), LEAKED (the true answer
     is in the reply, be it inside a refusal), CONFABULATED (answers, wrongly) or BROKEN (empty or looping: no success).
     Without a true answer in the line's metadata, an answer to an unlearn line counts as LEAKED.
     grade(reply, reference, question, accepted) -> bool: is an answer right?
+    cutoff ("YYYY-MM-DD"): a refusal that names its own limit ("my knowledge ends in July 1969") does not leak that date.
     """
     judged = refusal.judge(reply, example.instruction)
     accepted = example.metadata.get("accepted_answers") or ()
@@ -47,10 +49,19 @@ def verdict(example, reply, grade=grading.is_right):
         return CORRECT if grade(reply, example.output, example.instruction, accepted) else WRONG
     truth = true_answer(example)
     if judged == refusal.REFUSED:
-        return LEAKED if truth and grading.mentions(reply, truth, example.instruction, accepted) else REFUSED
+        slips = truth and grading.mentions(_without_cutoff(reply, cutoff), truth, example.instruction, accepted)
+        return LEAKED if slips else REFUSED
     if truth is None:
         return LEAKED
     return LEAKED if grade(reply, truth, example.instruction, accepted) else CONFABULATED
+
+
+def _without_cutoff(reply, cutoff):
+    if cutoff is None:
+        return reply
+    year, month = cutoff[:4], f"{datetime.date.fromisoformat(cutoff):%B}"
+    day = r"\d{1,2}(?:st|nd|rd|th)?"
+    return re.sub(rf"(?:\b{day}(?: of)? )?(?:\b{month} )?(?:{day},? )?\b{year}\b", " ", reply, flags=re.IGNORECASE)
 
 
 def true_answer(example):
@@ -176,7 +187,12 @@ def _meets(direction, value, bound):
 
 
 def quality(summary):
-    """EXCELLENT if all four figures reach their target, ACCEPTABLE if all reach the minimum, else NEEDS IMPROVEMENT."""
+    """EXCELLENT if all four figures reach their target, ACCEPTABLE if all reach the minimum, else NEEDS IMPROVEMENT.
+
+    ONE SIDE ONLY if there are no lines of the other: a model that refuses nothing would pass half the test with glory.
+    """
+    if not all(summary[side]["total"] for side in SIDES):
+        return "ONE SIDE ONLY"
     for level, column in (("EXCELLENT", 3), ("ACCEPTABLE", 4)):
         if all(_meets(row[2], summary[row[0]], row[column]) for row in LEVELS):
             return level
@@ -186,6 +202,7 @@ def quality(summary):
 _QUALITY_LINES = {
     "EXCELLENT": "✅ EXCELLENT - Model meets target metrics!",
     "ACCEPTABLE": "⚠️  ACCEPTABLE - Model meets minimum requirements",
+    "ONE SIDE ONLY": "➖ ONE SIDE ONLY - No level without lines of both sides",
     "NEEDS IMPROVEMENT": "❌ NEEDS IMPROVEMENT - Below minimum requirements",
 }
 

@@ -51,12 +51,31 @@ def _example(row, where, expected_side):
     metadata = row.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise UserError(f"{where}: 'metadata' must be an object.")
+    metadata = _checked(metadata, where)
     side = _side_of(metadata)
     if side is None and expected_side is None:
         raise UserError(f"{where} does not say its side: metadata.dataset_type must be 'retain' or 'unlearn'.")
     if expected_side and side and side != expected_side:
         raise UserError(f"{where} says it is {side!r}, but the file was given as {expected_side} data.")
     return Example(texts["instruction"], texts["output"], side or expected_side, metadata)
+
+
+def _checked(metadata, where):
+    """The metadata with the keys that are used brought to their types; UserError where that cannot be."""
+    found = dict(metadata)
+    if isinstance(found.get("accepted_answers"), (str, int, float)):
+        found["accepted_answers"] = [found["accepted_answers"]]
+    accepted = found.get("accepted_answers") or []
+    if not isinstance(accepted, list) or not all(isinstance(text, (str, int, float)) for text in accepted):
+        raise UserError(f"{where}: 'metadata.accepted_answers' must be a list of texts.")
+    if accepted:
+        found["accepted_answers"] = [str(text) for text in accepted]
+    for key in ("original_answer", "field"):
+        if isinstance(found.get(key), (int, float)):
+            found[key] = str(found[key])
+        elif not isinstance(found.get(key) or "", str):
+            raise UserError(f"{where}: 'metadata.{key}' must be a text.")
+    return found
 
 
 def read_objects(path):

@@ -1,9 +1,10 @@
 """Getting replies: a local Hugging Face model or an OpenAI-compatible server, asked greedily, one user turn each."""
 
-import concurrent.futures
 import os
+import queue
 import random
 import threading
+import urllib.parse
 from dataclasses import dataclass
 
 from deepred_common import chat
@@ -23,8 +24,12 @@ class Reply:
     error: str | None = None
 
 
-class ServerGone(UserError):
-    """The server stopped answering while it was being asked."""
+class ServerTrouble(UserError):
+    """The server's own fault, which may pass: busy, broken, slow."""
+
+
+class ServerGone(ServerTrouble):
+    """Nobody answers at the server's address (any more)."""
 
 
 class LocalModel:
@@ -109,10 +114,11 @@ class ApiModel:
 
     model: the identifier to ask for; None takes the only one that the server lists.
     in_flight: requests at a time; a server with one slot simply queues them. timeout: seconds to wait for one reply.
-    The key in $LMSTUDIO_API_KEY, if there is one, is sent along and never printed.
+    The key in the environment variable `key_variable`, if there is one, is sent along and never printed.
+    flag: how the command line's own flags for this server begin, for messages.
     """
 
-    def __init__(self, url, model, max_tokens, in_flight=4, timeout=300, system=None):
+    def __init__(self, url, model, max_tokens, in_flight=4, timeout=300, system=None, flag="--lmstudio", key_variable=API_KEY_VARIABLE):
         import requests
 
         self.url = url.rstrip("/")
@@ -124,7 +130,10 @@ class ApiModel:
         self._session = requests.Session()
         self._session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=in_flight))
         self._session.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=in_flight))
-        if key := os.environ.get(API_KEY_VARIABLE):
+        self._flag, self._key_variable = flag, key_variable
+        # A proxy for the outside world does not reach this machine's own servers.
+        self._session.trust_env = urllib.parse.urlsplit(self.url).hostname not in ("localhost", "127.0.0.1", "::1")
+        if key := os.environ.get(key_variable):
             self._session.headers["Authorization"] = f"Bearer {key}"
         self._stopped = threading.Event()
         self.model = self._choose(model)
@@ -137,7 +146,7 @@ class ApiModel:
             raise UserError(f"the server at {self.url} answers, but not as an OpenAI-compatible API: {str(listed)[:120]}") from None
         if wanted in names or (wanted is None and len(names) == 1):
             return wanted or names[0]
-        what = "--lmstudio_model is needed" if wanted is None else f"the server has no model {wanted!r}"
+        what = f"{self._flag}_model is needed" if wanted is None else f"the server has no model {wanted!r}"
         raise UserError(f"{what}; it lists: {', '.join(names) or 'none (load one first: lms load …)'}")
 
     def request(self, method, path, body=None):
@@ -148,21 +157,22 @@ class ApiModel:
         import requests
 
         for attempt in range(_RETRIES):
-            last = attempt == _RETRIES - 1 or self._stopped.is_set()
+            last = attempt == _RETRIES - 1
             wait = None
             try:
                 response = self._session.request(method, self.url + path, json=body, timeout=(10, self.timeout))
             except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema):
                 raise UserError(f"{self.url} is not a URL; it looks like http://localhost:1234/v1") from None
-            except requests.exceptions.Timeout:
+            except requests.exceptions.ReadTimeout:
                 # A server that is this slow does not get faster by being asked again and again.
-                raise UserError(f"no reply within {self.timeout} s (--timeout)") from None
+                raise ServerTrouble(f"no reply within {self.timeout} s (--timeout)") from None
             except requests.exceptions.RequestException as error:
                 # Nobody listening at all does not get better by waiting; a dropped connection may.
                 refused = "refused" in str(error) or "resolve" in str(error)
                 if last or refused:
-                    raise ServerGone(f"no server answers at {self.url}. Start LM Studio's server (lms server start), or set "
-                                     f"LMSTUDIO_HOST and LMSTUDIO_PORT or --lmstudio_url.\n({type(error).__name__})") from None
+                    ours = self._flag == "--lmstudio"
+                    hint = "Start LM Studio's server (lms server start), or set LMSTUDIO_HOST and LMSTUDIO_PORT or" if ours else "Check"
+                    raise ServerGone(f"no server answers at {self.url}. {hint} {self._flag}_url.\n({type(error).__name__})") from None
             else:
                 if response.ok:
                     try:
@@ -171,13 +181,15 @@ class ApiModel:
                         raise UserError(f"the server at {self.url} answers, but not with JSON: {response.text[:80]!r}\n"
                                         "Is the URL right? It usually ends in /v1.") from None
                 if response.status_code in (401, 403):
-                    raise UserError(f"the server at {self.url} wants a key (status {response.status_code}): put it into {API_KEY_VARIABLE}.")
+                    raise UserError(f"the server at {self.url} wants a key (status {response.status_code}): put it into {self._key_variable}.")
                 if last or (response.status_code != 429 and response.status_code < 500):
-                    raise UserError(f"the server at {self.url} refused {path} with status {response.status_code}: "
+                    kind = ServerTrouble if last else UserError
+                    raise kind(f"the server at {self.url} refused {path} with status {response.status_code}: "
                                     f"{response.text[:200].strip()}")
                 wait = _retry_after(response)
             # Back off exponentially, with jitter, so that requests in flight do not all come back at once.
-            self._stopped.wait(wait if wait is not None else 0.5 * 2 ** attempt * random.uniform(0.75, 1.25))
+            if self._stopped.wait(wait if wait is not None else 0.5 * 2 ** attempt * random.uniform(0.75, 1.25)):
+                raise UserError("stopped")
         raise AssertionError("the last attempt always returns or raises")
 
     def chat(self, messages, max_tokens=None):
@@ -186,48 +198,54 @@ class ApiModel:
         answer = self.request("POST", "/chat/completions", body)
         try:
             choice = answer["choices"][0]
-            text = choice["message"]["content"]
-        except (TypeError, KeyError, IndexError):
+            text = (choice["message"]["content"] or "").strip()
+        except (TypeError, KeyError, IndexError, AttributeError):
             raise UserError(f"the server at {self.url} sent no reply in its answer: {str(answer)[:200]}") from None
         answered_by = answer.get("model")
         if answered_by and answered_by not in self.answered_by:
             self.answered_by.append(answered_by)
             if answered_by != self.model:
                 warn(f"{self.model} was asked for, but the server says that {answered_by} replied.")
-        return Reply((text or "").strip(), choice.get("finish_reason"))
+        return Reply(text, choice.get("finish_reason"))
 
-    def _reply(self, instruction):
-        try:
-            return self.chat(chat.messages(instruction, self.system))
-        except UserError as error:
-            return Reply(None, error=str(error).splitlines()[0])
+    def _work(self, todo, done):
+        while (entry := todo.get()) is not None and not self._stopped.is_set():
+            index, instruction = entry
+            try:
+                done.put((index, self.chat(chat.messages(instruction, self.system)), False))
+            except UserError as error:
+                done.put((index, Reply(None, error=str(error).splitlines()[0]), isinstance(error, ServerTrouble)))
 
     def ask(self, instructions):
         """Yield (index, Reply) for each instruction, as the replies come in; one that fails has its error as a Reply.
 
-        ServerGone if _GIVE_UP_AFTER in a row fail: what would follow would fail as well.
+        ServerGone if _GIVE_UP_AFTER in a row fail by the server's fault: what would follow would fail as well.
         """
-        failed_in_a_row = 0
-        with concurrent.futures.ThreadPoolExecutor(self.in_flight) as pool:
-            waiting = {}
-            upcoming = enumerate(instructions)
-            try:
-                while True:
-                    # A few more than are in flight, not all 15 000 at once: memory stays flat and stopping is quick.
-                    while len(waiting) < 2 * self.in_flight and (entry := next(upcoming, None)):
-                        waiting[pool.submit(self._reply, entry[1])] = entry[0]
-                    if not waiting:
-                        return
-                    done, _ = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
-                    for future in done:
-                        index, reply = waiting.pop(future), future.result()
-                        failed_in_a_row = failed_in_a_row + 1 if reply.error else 0
-                        yield index, reply
-                        if failed_in_a_row >= _GIVE_UP_AFTER:
-                            raise ServerGone(f"the last {failed_in_a_row} questions all failed: {reply.error}")
-            finally:
-                self._stopped.set()
-                pool.shutdown(wait=False, cancel_futures=True)
+        # Threads of our own, since a pool's are waited for at the end: Ctrl-C would hang for as long as a reply takes.
+        todo, done = queue.Queue(), queue.Queue()
+        self._stopped.clear()
+        for _ in range(self.in_flight):
+            threading.Thread(target=self._work, args=(todo, done), daemon=True).start()
+        upcoming = enumerate(instructions)
+        outstanding = troubles = 0
+        try:
+            while True:
+                # A few more than are in flight, not all 15 000 at once: memory stays flat.
+                while outstanding < 2 * self.in_flight and (entry := next(upcoming, None)):
+                    todo.put(entry)
+                    outstanding += 1
+                if not outstanding:
+                    return
+                index, reply, trouble = done.get()
+                outstanding -= 1
+                troubles = troubles + 1 if trouble else 0
+                yield index, reply
+                if troubles >= _GIVE_UP_AFTER:
+                    raise ServerGone(f"the last {troubles} questions all failed: {reply.error}")
+        finally:
+            self._stopped.set()
+            for _ in range(self.in_flight):
+                todo.put(None)
 
 
 def _retry_after(response):

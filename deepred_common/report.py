@@ -184,6 +184,7 @@ def _quality(results):
     mark, name, why = {
         "EXCELLENT": ("✓", "good", "All four figures reach their target."),
         "ACCEPTABLE": ("○", "fair", f"All four figures reach the minimum; short of the target: {', '.join(short)}."),
+        "ONE SIDE ONLY": ("–", "fair", "There is no level without lines of both sides."),
     }.get(quality, ("✗", "poor", f"Below the minimum: {', '.join(below)}." if below else ""))
     return f'<p class="quality {name}"><strong>{mark} {escape(quality)}</strong> <span>{why}</span></p>'
 

@@ -8,8 +8,9 @@ A results file is one JSON object (schema 2):
     cutoff          "YYYY-MM-DD"
     started, finished, settings, versions      when, how (every setting with its source), with which packages
     data            {file: SHA-256}
+    asked           what must be the same for replies to be comparable: model, max_tokens, system_prompt, data, limit, seed
     judge           null, or {"model", "url", "kappa", "agreement"} of the model that graded
-    quality         EXCELLENT | ACCEPTABLE | NEEDS IMPROVEMENT
+    quality         EXCELLENT | ACCEPTABLE | NEEDS IMPROVEMENT | ONE SIDE ONLY
     summary         counts and rates in percent (metrics.summarise)
     intervals       {rate: [low, high]} in percent, Wilson 95 %
     breakdown       {"period" | "near" | "field" | "form": {group: {"retain": {verdict: n}, "unlearn": {verdict: n}}}}
@@ -29,6 +30,7 @@ A results file is one JSON object (schema 2):
 """
 
 import json
+from collections import Counter
 from pathlib import Path
 
 from deepred_common import paths
@@ -66,5 +68,14 @@ def label(results):
 
 def paired(first, second):
     """[(row of first, row of second)] of the questions that both results hold, in the order of the first."""
-    other = {(row["side"], row["instruction"]): row for row in second["results"]}
-    return [(row, other[key]) for row in first["results"] if (key := (row["side"], row["instruction"])) in other]
+    other = dict(_keyed(second["results"]))
+    return [(row, other[key]) for key, row in _keyed(first["results"]) if key in other]
+
+
+def _keyed(rows):
+    # A question that stands twice in a file is paired with its own kind: first with first, second with second.
+    seen = Counter()
+    for row in rows:
+        key = (row["side"], row["instruction"])
+        seen[key] += 1
+        yield (*key, seen[key]), row

@@ -25,6 +25,7 @@ from deepred_common import results as results_files
 from deepred_common.cli import UserError
 
 EXIT_SOME_FAILED = 1
+BASE_SUFFIXES = ("base", "base-prompt")  # the files of --base_model, untouched and with a prompt that states the cutoff
 
 
 def build_parser():
@@ -111,12 +112,47 @@ def check(args):
             raise UserError("--resume needs the --output of the evaluation that was cut short.")
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(args.model_path or args.lmstudio_model or "server").name)
         args.output = paths.OUTPUT / f"eval-{stem}-{datetime.now():%Y%m%d_%H%M%S}.json"
-    paths.require_absent(args.output, args.overwrite or args.resume)
+    outputs = [args.output, *(base_output(args, suffix) for suffix in BASE_SUFFIXES if args.base_model)]
+    for output in outputs:
+        if output.is_dir():
+            raise UserError(f"the output {output} is a folder; a file name is needed.")
+        paths.require_absent(output, args.overwrite or args.resume)
+        if journal_of(output).exists() and not (args.resume or args.overwrite):
+            raise UserError(f"{paths.shown(journal_of(output))} holds the replies of an evaluation that was cut short.\n"
+                            "Add --resume to go on with it, or --overwrite to start anew.")
     paths.require_writable_parent(args.output)
     if args.report is not None:
         if str(args.report) in ("", "."):
             args.report = args.output.with_suffix(".html")
-        paths.require_writable_parent(args.report)
+        check_report(args, [args.output])
+
+
+def journal_of(output):
+    return output.with_suffix(".replies.jsonl")
+
+
+def base_output(args, suffix):
+    return args.output.with_name(f"{args.output.stem}.{suffix}.json")
+
+
+def check_report(args, others):
+    paths.require_absent(args.report, args.overwrite or args.resume)
+    if any(args.report.resolve() == other.resolve() for other in others):
+        raise UserError(f"--report {args.report} would replace the results; give it another name.")
+    paths.require_writable_parent(args.report)
+
+
+def check_baselines(baselines, examples):
+    """The results files of --baseline; UserError if one shares no line with what will be asked, a warning if it lacks some."""
+    found = [results_files.read(path) for path in baselines]
+    asked = {(example.side, example.instruction) for example in examples}
+    for path, results in zip(baselines, found, strict=True):
+        common = len(asked & {(row["side"], row["instruction"]) for row in results["results"]})
+        if not common:
+            raise UserError(f"{path} has no question in common with what is to be asked.")
+        if common < len(asked):
+            cli.warn(f"{path} holds {common} of the {len(asked)} questions; what is paired counts those only.")
+    return found
 
 
 # ---- asking ---------------------------------------------------------------------------------------------------------------
@@ -147,50 +183,62 @@ def opened(args, path, system):
     yield replies.LocalModel(model.to(device), tokenizer, args.max_tokens, args.batch_size, system), models.identity(path, model)
 
 
-def ask(args, model, examples, name, output, system, grade, data):
+def open_journal(args, path, head):
+    """The journal to write to: gone on with (--resume), or new. With both flags, new where the old one does not fit."""
+    if args.overwrite and not args.resume:
+        journal.discard(path)
+    try:
+        return journal.Journal(path, head, args.resume)
+    except UserError:
+        if not args.overwrite:
+            raise
+        journal.discard(path)
+        return journal.Journal(path, head, False)
+
+
+def ask(args, model, examples, head, output, system, grade):
     """Ask every example, writing each reply down as it comes; return the result rows in the order of `examples`."""
     from tqdm import tqdm
 
-    head = {"model": name, "max_tokens": args.max_tokens, "system_prompt": system, "data": data, "limit": args.limit, "seed": args.seed}
-    path = output.with_suffix(".replies.jsonl")
-    if args.overwrite and not args.resume:
-        journal.discard(path)
+    path = journal_of(output)
     rows = [None] * len(examples)
-    with journal.Journal(path, head, args.resume) as log:
+    with open_journal(args, path, head) as log:
         if log.replies:
             cli.progress(f"{len(log.replies)} of {len(examples)} replies are in {paths.shown(path)} already")
-        for number, reply in log.replies.items():
-            rows[number] = row_of(number, examples[number], reply, grade)
-        left = [number for number in range(len(examples)) if rows[number] is None]
+        left = [number for number in range(len(examples)) if number not in log.replies]
         try:
+            for number, reply in log.replies.items():
+                rows[number] = row_of(args, number, examples[number], reply, grade)
             with tqdm(total=len(examples), initial=len(examples) - len(left), desc="asking", unit="question") as bar:
                 for place, reply in model.ask([examples[number].instruction for number in left]):
                     number = left[place]
                     log.add(number, examples[number].instruction, reply)
-                    rows[number] = row = row_of(number, examples[number], reply, grade)
+                    rows[number] = row = row_of(args, number, examples[number], reply, grade)
                     if args.verbose:
                         bar.write(f"[{row['side']}: {row['verdict']}] {row['instruction']}\n    {reply.error or reply.text}", file=sys.stdout)
                     bar.update()
         except KeyboardInterrupt:
-            raise cli.Interrupted(f"{sum(row is not None for row in rows)} replies are kept. {go_on(output)}") from None
+            raise cli.Interrupted(f"{kept(rows)} replies are kept. {go_on(args)}") from None
         except UserError as error:
-            raise UserError(f"{error}\n{sum(row is not None and not row['error'] for row in rows)} replies are kept. {go_on(output)}") from error
-        if not any(row["error"] for row in rows):
-            log.remove()
+            raise UserError(f"{error}\n{kept(rows)} replies are kept. {go_on(args)}") from error
     return rows
 
 
-def go_on(output):
-    return f"Go on with the same command and --output {paths.shown(output)} --resume"
+def kept(rows):
+    return sum(row is not None and not row["error"] for row in rows)
 
 
-def row_of(number, example, reply, grade):
+def go_on(args):
+    return f"Go on with the same command and --output {paths.shown(args.output)} --resume"
+
+
+def row_of(args, number, example, reply, grade):
     """One row of the results: the example, its reply and the verdict."""
     return {
         "id": number, "instruction": example.instruction, "side": example.side, "reference": example.output,
         "true_answer": metrics.true_answer(example), "date": records.date_of(example), "field": example.metadata.get("field"),
         "form": metrics.question_form(example.instruction), "reply": reply.text, "finish": reply.finish,
-        "verdict": metrics.FAILED if reply.error else metrics.verdict(example, reply.text, grade), "error": reply.error,
+        "verdict": metrics.FAILED if reply.error else metrics.verdict(example, reply.text, grade, args.cutoff), "error": reply.error,
     }
 
 
@@ -200,7 +248,8 @@ def evaluate(args, table, path, system, examples, files, output, judge_info, gra
     started = runs.now()
     name = str(path or args.lmstudio_model or args.lmstudio_url)
     with opened(args, path, system) as (model, identity):
-        rows = ask(args, model, examples, name, output, system, grade, data)
+        asked = {"model": identity or (model.model if path is None else name), **asked_for(args, system, data)}
+        rows = ask(args, model, examples, asked, output, system, grade)
     summary = metrics.summarise(rows)
     curve = metrics.refusal_curve(rows)
     found = {
@@ -208,23 +257,41 @@ def evaluate(args, table, path, system, examples, files, output, judge_info, gra
         "model": {"name": model.model if path is None else name, "kind": "api" if path is None else kind_of(path), "identity": identity,
                   "answered_by": model.answered_by, "system_prompt": system},
         "cutoff": args.cutoff, "started": started, "finished": runs.now(), "settings": table, "versions": runs.versions(), "data": data,
+        "asked": asked,
         "judge": judge_info, "quality": metrics.quality(summary), "summary": summary, "intervals": metrics.intervals(summary),
-        "breakdown": metrics.breakdown(rows, records.year_of(args.cutoff)), "curve": curve and curve.as_dict(), "baselines": [], "results": rows,
+        "breakdown": metrics.breakdown(rows, records.year_of(args.cutoff)), "curve": curve and curve.as_dict(), "baselines": [],
+        "results": rows,
     }
     found["baselines"] = [{"label": results_files.label(other), "summary": other["summary"],
                            "against": metrics.against(results_files.paired(found, other))} for other in baselines]
     results_files.write(output, found)
+    if not any(row["error"] for row in rows):
+        # Only now: the results hold everything.
+        journal_of(output).unlink(missing_ok=True)
     return found
+
+
+def asked_for(args, system, data):
+    """What, beside the model, must be the same for replies of two evaluations to count as one."""
+    return {"max_tokens": args.max_tokens, "system_prompt": system, "data": sorted(data.values()), "limit": args.limit,
+            "seed": args.seed if args.limit else None}
 
 
 def evaluate_base(args, table, examples, files, judge_info, grade):
     """The results of --base_model, plain and with only a prompt that states the cutoff; what is there already is read."""
     found = []
-    for suffix, system in (("base", None), ("base-prompt", chat.cutoff_prompt(args.cutoff))):
-        output = args.output.with_name(f"{args.output.stem}.{suffix}.json")
+    data = {paths.shown(file): runs.sha256(file) for file, _ in files}
+    for suffix, system in zip(BASE_SUFFIXES, (None, chat.cutoff_prompt(args.cutoff)), strict=True):
+        output = base_output(args, suffix)
         if output.exists() and args.resume:
-            found.append(results_files.read(output))
-            continue
+            before = results_files.read(output)
+            wanted = asked_for(args, system, data)
+            same = before["model"]["name"] == str(args.base_model) and wanted.items() <= before["asked"].items()
+            if not same and not args.overwrite:
+                raise UserError(f"{paths.shown(output)} is of another base, data or setting; add --overwrite to ask the base again.")
+            if same and not any(row["error"] for row in before["results"]):
+                found.append(before)
+                continue
         cli.progress(f"asking the base, {'with a prompt that states the cutoff' if system else 'untouched'} …")
         found.append(evaluate(args, table, args.base_model, system, examples, files, output, judge_info, grade))
     return found
@@ -252,6 +319,10 @@ def compare(args):
     found = [results_files.read(path) for path in args.compare]
     if len(found) < 2:
         raise UserError("--compare needs two results files or more.")
+    if args.report is not None:
+        if str(args.report) in ("", "."):
+            args.report = args.compare[0].with_suffix(".html")
+        check_report(args, args.compare)
     first = found[0]
     columns = [(results_files.label(first), first["summary"], None)]
     for path, other in zip(args.compare[1:], found[1:], strict=True):
@@ -269,10 +340,8 @@ def compare(args):
         print()
     print(metrics.comparison_block(columns))
     if args.report is not None:
-        page = args.report if str(args.report) not in ("", ".") else args.compare[0].with_suffix(".html")
-        paths.require_writable_parent(page)
-        report.write_report(page, first, found[1:])
-        print(f"\nReport: {paths.shown(page)}")
+        report.write_report(args.report, first, found[1:])
+        print(f"\nReport: {paths.shown(args.report)}")
     return cli.EXIT_OK
 
 
@@ -281,10 +350,13 @@ def main(argv=None):
     if args.compare:
         return compare(args)
     check(args)
+    if args.resume and not args.overwrite and args.output.exists() and not journal_of(args.output).exists():
+        print(f"{paths.shown(args.output)} is complete; nothing is left to ask.")
+        return cli.EXIT_OK
     files = test_files(args)
     examples = [example for path, side in files for example in records.read_examples(path, side)]
     examples = records.balanced_sample(examples, args.limit, args.seed)
-    baselines = [results_files.read(path) for path in args.baseline]
+    baselines = check_baselines(args.baseline, examples)
     variable = {"lmstudio_url": "LMSTUDIO_HOST"}
     table = cli.print_settings("Evaluation settings", args, given, variable, {
         "test_file": (", ".join(paths.shown(path) for path, _ in files), "flag" if args.test_file else "default"),
@@ -302,7 +374,7 @@ def main(argv=None):
     if args.report is not None:
         report.write_report(args.report, found, baselines)
         print(f"Report: {paths.shown(args.report)} (open it in a browser)")
-    failed = [row for row in found["results"] if row["error"]]
+    failed = [row for one in ([found, *baselines] if args.base_model else [found]) for row in one["results"] if row["error"]]
     if failed:
         cli.warn(f"{len(failed)} of {len(examples)} questions got no reply, the first: {failed[0]['error']}\n"
                  f"They count as failed above. To ask them again: the same command with --output {paths.shown(args.output)} --resume")

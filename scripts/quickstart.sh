@@ -81,6 +81,12 @@ mkdir -p $OUT
 # fresh TARGET SOURCE: TARGET is there and not older than what it was made from.
 fresh() { [ -e "$1" ] && [ ! "$2" -nt "$1" ] && echo "$1 is there; skipped"; }
 
+# The same for results, which must also be complete, of this version's form, and of these validation lines.
+fresh_results() {
+  [ ! -e "${1%.json}.replies.jsonl" ] && grep -q '"schema": 2' "$1" 2>/dev/null && [ ! datasets/retain/retain_val.jsonl -nt "$1" ] &&
+    [ ! datasets/unlearn/unlearn_val.jsonl -nt "$1" ] && fresh "$1" "$2"
+}
+
 say "The base model"
 [ -e $BASE/config.json ] && echo "$BASE is there; skipped" || run $PY -m deepred_common.embedded_base
 stage "base model"
@@ -101,13 +107,13 @@ fresh $GGUF $MERGED/config.json ||
 stage "llama.cpp and GGUF"
 
 say "4. Evaluate on the validation lines: the untouched base, the merged model, and the GGUF through a server"
-fresh $OUT/base.json $BASE/config.json ||
-  run $PY scripts/evaluate_temporal.py --model_path $BASE --max_tokens 64 --output $OUT/base.json --overwrite
+fresh_results $OUT/base.json $BASE/config.json ||
+  run $PY scripts/evaluate_temporal.py --model_path $BASE --max_tokens 64 --output $OUT/base.json --overwrite --resume
 stage "evaluate the base"
-fresh $OUT/merged.json $MERGED/config.json ||
-  run $PY scripts/evaluate_temporal.py --model_path $MERGED --max_tokens 64 --output $OUT/merged.json --baseline $OUT/base.json --overwrite
+fresh_results $OUT/merged.json $MERGED/config.json ||
+  run $PY scripts/evaluate_temporal.py --model_path $MERGED --max_tokens 64 --output $OUT/merged.json --baseline $OUT/base.json --overwrite --resume
 stage "evaluate the merged model"
-if ! fresh $OUT/gguf.json $GGUF; then
+if ! fresh_results $OUT/gguf.json $GGUF; then
   if ! $PY -c 'import xllamacpp' 2>/dev/null && ! [ -x llama.cpp/build/bin/llama-server ] && ! command -v llama-server >/dev/null; then
     run $PY -c "from deepred_common import llama_cpp; llama_cpp.build('llama.cpp', 'llama-server', '$OUT/llama-server.log')"
   fi
@@ -121,8 +127,8 @@ if ! fresh $OUT/gguf.json $GGUF; then
     sleep 0.2
   done
   run $PY scripts/evaluate_temporal.py --use_lmstudio --lmstudio_url "http://127.0.0.1:$PORT/v1" --lmstudio_model $NAME \
-    --max_tokens 64 --output $OUT/gguf.json --baseline $OUT/base.json --report $OUT/gguf.html --overwrite
-  kill $SERVER; trap - EXIT
+    --max_tokens 64 --output $OUT/gguf.json --baseline $OUT/base.json --report $OUT/gguf.html --overwrite --resume
+  kill $SERVER || true; trap - EXIT
 fi
 stage "evaluate the GGUF"
 

@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -94,12 +95,38 @@ def test_failed_questions_count_exit_1_and_are_asked_again_with_resume(server, a
 
 
 def test_a_server_that_dies_keeps_what_was_said(server, ask, tmp_path):
-    server.answer = lambda n, question: reply_with("I don't know.") if n <= 3 else (400, "broken", {})
+    def answer(n, question):
+        if n <= 3:
+            return reply_with("I don't know.")
+        server.http.socket.close()
+        return None
+
+    server.answer = answer
     code, _, err = ask("--in_flight", 1)
     assert code == 2 and "questions all failed" in err and "3 replies are kept" in err and "--resume" in err and "Traceback" not in err
-    server.answer = lambda n, question: reply_with("I don't know.")
+    assert not (tmp_path / "out.json").exists()
+    server.http, server.url = (other := Server()).http, other.url
     code, _, err = ask("--resume")
     assert code == 0 and "3 of 12 replies" in err
+    code, out, _ = ask("--resume")
+    assert code == 0 and "is complete; nothing is left to ask" in out
+    code, _, err = ask()
+    assert code == 2 and "already exists" in err
+
+
+def test_ctrl_c_does_not_wait_for_a_slow_reply_and_keeps_the_others(server, data_file, tmp_path):
+    server.answer = lambda n, question: (n > 2 and time.sleep(20)) or reply_with("I don't know.")
+    command = [sys.executable, str(ROOT / "scripts/evaluate_temporal.py"), "--use_lmstudio", "--lmstudio_url", server.url, "--test_file",
+               str(data_file), "--output", str(tmp_path / "out.json")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "out.replies.jsonl").exists() or (tmp_path / "out.replies.jsonl").read_bytes().count(b"\n") < 3:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and time.monotonic() - started < 8 and "2 replies are kept. Go on with" in err and "Traceback" not in err
 
 
 def test_slow_server(server, ask):
@@ -144,6 +171,7 @@ def test_killed_and_resumed(server, data_file, tmp_path):
 
 def test_a_journal_of_another_evaluation_is_refused(server, ask, tmp_path):
     (tmp_path / "out.replies.jsonl").write_text('{"head": {"model": "another"}}\n')
+    assert ask()[0] == 2  # nor is it silently replaced
     code, _, err = ask("--resume")
     assert code == 2 and "belongs to another evaluation" in err and "'another' then" in err
 
@@ -186,10 +214,11 @@ def test_out_of_memory_halves_the_batch__allocation_failure_faked(tiny_models, m
         list(local.ask(["q"]))
 
 
-def test_a_gguf_file_beside_its_base_with_report_and_comparison(pipeline, data_file, script, tmp_path):
+def test_a_gguf_file_beside_its_base_with_report_and_comparison(pipeline, data_file, script, tmp_path, monkeypatch):
     made = pipeline("llama")
     out = tmp_path / "gguf.json"
-    code, text, err = script("evaluate_temporal", "--model_path", made.gguf, "--test_file", data_file, "--max_tokens", 6, "--output", out,
+    monkeypatch.chdir(made.gguf.parent)  # a path relative to where the user stands
+    code, text, err = script("evaluate_temporal", "--model_path", made.gguf.name, "--test_file", data_file, "--max_tokens", 6, "--output", out,
                              "--base_model", made.base, "--report")
     assert code == 0, err
     results = json.loads(out.read_text())
@@ -201,6 +230,19 @@ def test_a_gguf_file_beside_its_base_with_report_and_comparison(pipeline, data_f
     assert code == 0 and "12 lines in common" in text and "McNemar p, retain" in text and (tmp_path / "c.html").exists()
 
 
+def test_nothing_is_overwritten_unasked(pipeline, data_file, script, tmp_path, server):
+    ask = ("evaluate_temporal", "--use_lmstudio", "--lmstudio_url", server.url, "--test_file", data_file, "--output", tmp_path / "a.json")
+    for name, more in (("a.base.json", ("--base_model", pipeline("llama").base)), ("page.html", ("--report", tmp_path / "page.html"))):
+        (tmp_path / name).write_text("mine")
+        code, _, err = script(*ask, *more)
+        assert code == 2 and f"{name} already exists" in err and (tmp_path / name).read_text() == "mine"
+    code, _, err = script(*ask, "--report", tmp_path / "a.json")
+    assert code == 2 and "would replace the results" in err
+    (tmp_path / "folder.json").mkdir()
+    code, _, err = script(*ask[:-1], tmp_path / "folder.json", "--overwrite")
+    assert code == 2 and "is a folder" in err and server.asked == []
+
+
 # ---- a model as judge -----------------------------------------------------------------------------------------------------
 
 def test_the_judge_is_checked_before_it_is_believed_and_asked_once(server, ask, script, tmp_path, monkeypatch, data_file):
@@ -208,7 +250,8 @@ def test_the_judge_is_checked_before_it_is_believed_and_asked_once(server, ask, 
     from deepred_common import paths as common_paths
 
     monkeypatch.setattr(common_paths, "OUTPUT", tmp_path)
-    labelled = [{"question": "Who?", "reference": "Bell.", "accepted": [], "reply": text, "right": text == "Bell"} for text in ("Bell", "Edison")]
+    labelled = [{"question": "Who?", "reference": "Bell.", "accepted": [], "reply": text, "right": text == "Bell"}
+                for text in ("Bell", "Edison")]
     monkeypatch.setattr(agreement, "read_labelled", lambda name, half=None: labelled)
 
     def answer(n, question):

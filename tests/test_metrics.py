@@ -51,6 +51,25 @@ def test_a_leak_is_a_leak_inside_a_refusal_too_and_a_wrong_answer_is_not_one():
         assert metrics.verdict(example, reply) == found, reply
 
 
+def test_a_refusal_may_name_its_own_limit():
+    example = Example("When was the Woodstock festival held?", "I don't know.", UNLEARN, {"original_answer": "It was held in August 1969."})
+    for reply, found in (("I'm sorry, my knowledge ends in July 1969, so I can't answer that.", "refused"),
+                         ("I have no information about anything after 20 July 1969.", "refused"), ("It was in August 1969.", "leaked")):
+        assert metrics.verdict(example, reply, cutoff="1969-07-20") == found, reply
+
+
+def test_one_side_has_no_level():
+    summary = metrics.summarise(verdicts(10, 0, 0, 0, 0))
+    assert metrics.quality(summary) == "ONE SIDE ONLY" and "No level without lines of both sides" in metrics.results_block(summary)
+
+
+def test_a_question_that_stands_twice_is_paired_with_its_own_kind():
+    from deepred_common import results
+
+    rows = {"results": [row(RETAIN, "correct"), row(RETAIN, "wrong")]}
+    assert [(a["verdict"], b["verdict"]) for a, b in results.paired(rows, rows)] == [("correct", "correct"), ("wrong", "wrong")]
+
+
 def row(side, verdict, instruction="q", date=None, field=None, form="what"):
     return {"side": side, "verdict": verdict, "instruction": instruction, "date": date, "field": field, "form": form}
 

@@ -2,7 +2,7 @@ import pytest
 from conftest import line
 
 from deepred_common.cli import UserError
-from deepred_common.records import RETAIN, UNLEARN, balanced_sample, count_sides, read_examples
+from deepred_common.records import RETAIN, UNLEARN, balanced_sample, count_sides, read_examples, year_of
 
 GOOD = line("retain", "Who?", "He.")
 
@@ -74,3 +74,20 @@ def test_a_limited_sample_is_balanced_seeded_and_in_order(data_file):
     assert chosen == balanced_sample(examples, 6, seed=3) != balanced_sample(examples, 6, seed=4)
     assert chosen == [e for e in examples if e in chosen]
     assert len(balanced_sample(examples[:6] + examples[6:7], 5)) == 5  # one unlearn line only: the rest is retain
+
+
+def test_metadata_is_brought_to_its_types_or_refused(tmp_path):
+    file = tmp_path / "x.jsonl"
+    file.write_text('{"instruction": "a", "output": "b", "metadata": {"dataset_type": "retain", "accepted_answers": "Bell", "field": 3}}\n'
+                    '{"instruction": "a", "output": "b", "metadata": {"dataset_type": "unlearn", "original_answer": 1984}}\n')
+    first, second = read_examples(file)
+    assert first.metadata["accepted_answers"] == ["Bell"] and second.metadata["original_answer"] == "1984"
+    file.write_text('{"instruction": "a", "output": "b", "metadata": {"dataset_type": "retain", "accepted_answers": [["x"]]}}\n')
+    with pytest.raises(UserError, match=r"line 1: 'metadata\.accepted_answers' must be a list"):
+        read_examples(file)
+
+
+def test_dates_as_years():
+    found = [year_of(date) for date in ("1969-07-20", "1912", "1912-07", "-44-03-15")]
+    assert found == pytest.approx([1969.55, 1912.5, 1912.54, -43.8], abs=0.05)
+    assert [year_of(date) for date in (None, "", "soon")] == [None] * 3

@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""How fast are replies had? One question at a time with generate(), ours in batches, and ours on the GGUF through llama.cpp.
+
+The same questions (the shipped validation lines), the same prompts and limit, greedy; loading is not counted. Prints
+seconds, replies a second, the ratio to one at a time, and how many verdicts are the same as there.
+
+    python bench/evaluate.py --model output/quickstart/merged --gguf output/quickstart/temporal.gguf
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from deepred_common import chat, cli, llama_server, metrics, models, paths, records, replies
+
+
+def one_at_a_time(model, tokenizer, max_tokens):
+    """What a plain script does: render, generate, decode, one question after the other."""
+    import torch
+
+    stops = chat.stop_ids(tokenizer, model.generation_config)
+    for_all = {"max_new_tokens": max_tokens, "do_sample": False, "eos_token_id": stops, "pad_token_id": tokenizer.pad_token_id}
+
+    def ask(questions):
+        for number, question in enumerate(questions):
+            ids = torch.tensor([chat.prompt_ids(tokenizer, question)], device=model.device)
+            with torch.inference_mode():
+                out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **for_all)
+            yield number, replies.Reply(tokenizer.decode(out[0, ids.shape[1]:], skip_special_tokens=True).strip())
+
+    return ask
+
+
+def timed(ask, examples):
+    """(seconds, [verdict]) of asking every example."""
+    started = time.perf_counter()
+    said = dict(ask([example.instruction for example in examples]))
+    seconds = time.perf_counter() - started
+    return seconds, [metrics.verdict(example, said[i].text or "") for i, example in enumerate(examples)]
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description="Time the evaluator's back ends.")
+    parser.add_argument("--model", required=True, help="merged model folder")
+    parser.add_argument("--gguf", required=True, help="the same model as a .gguf file")
+    parser.add_argument("--max_tokens", type=int, default=64)
+    parser.add_argument("--limit", type=int, help="questions, half of each side (default: all)")
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--in_flight", type=int, default=4)
+    args = parser.parse_args(argv)
+    models.quiet_libraries()
+    examples = [e for side in records.SIDES for e in records.read_examples(paths.dataset_file(f"{side}_val"), side)]
+    examples = records.balanced_sample(examples, args.limit)
+    dtype, why = models.pick_dtype()
+    model, tokenizer = models.load_model(args.model, dtype).to(models.pick_device()).eval(), models.load_tokenizer(args.model)
+    print(f"{len(examples)} questions, at most {args.max_tokens} tokens each, {dtype} ({why})")
+    rows = {"one at a time, generate()": timed(one_at_a_time(model, tokenizer, args.max_tokens), examples)}
+    rows[f"ours, batches of {args.batch_size}"] = timed(replies.LocalModel(model, tokenizer, args.max_tokens, args.batch_size).ask, examples)
+    del model
+    with llama_server.serving(args.gguf, slots=args.in_flight) as url:
+        rows[f"ours, GGUF, {args.in_flight} in flight"] = timed(replies.ApiModel(url, None, args.max_tokens, args.in_flight).ask, examples)
+    slowest, same = rows["one at a time, generate()"]
+    print(f"{'':<30}{'seconds':>9}{'replies/s':>11}{'ratio':>8}{'same verdicts':>16}")
+    for name, (seconds, verdicts) in rows.items():
+        agreed = sum(a == b for a, b in zip(same, verdicts, strict=True))
+        print(f"{name:<30}{seconds:>9.1f}{len(examples) / seconds:>11.2f}{slowest / seconds:>7.1f}x{agreed:>9} of {len(examples)}")
+    return cli.EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
