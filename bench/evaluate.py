@@ -49,7 +49,7 @@ def main(argv=None):
     parser.add_argument("--max_tokens", type=int, default=64)
     parser.add_argument("--limit", type=int, help="questions, half of each side (default: all)")
     parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--in_flight", type=int, default=4)
+    parser.add_argument("--in_flight", type=int, default=8)
     args = parser.parse_args(argv)
     models.quiet_libraries()
     examples = [e for side in records.SIDES for e in records.read_examples(paths.dataset_file(f"{side}_val"), side)]

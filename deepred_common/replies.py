@@ -118,7 +118,7 @@ class ApiModel:
     flag: how the command line's own flags for this server begin, for messages.
     """
 
-    def __init__(self, url, model, max_tokens, in_flight=4, timeout=300, system=None, flag="--lmstudio", key_variable=API_KEY_VARIABLE):
+    def __init__(self, url, model, max_tokens, in_flight=8, timeout=300, system=None, flag="--lmstudio", key_variable=API_KEY_VARIABLE):
         import requests
 
         self.url = url.rstrip("/")

@@ -53,7 +53,7 @@ def build_parser():
     add("--compare", type=Path, nargs="+", metavar="JSON", help="ask nothing: set these results side by side, the first against each other one")
     add = parser.add_argument_group("how").add_argument
     add("--batch_size", type=cli.positive_int, default=32, help="questions a local model answers at once (default: %(default)s)")
-    add("--in_flight", type=cli.positive_int, default=4, help="requests a server gets at once (default: %(default)s)")
+    add("--in_flight", type=cli.positive_int, default=8, help="requests a server gets at once (default: %(default)s)")
     add("--timeout", type=cli.positive_int, default=300, help="seconds to wait for a server's reply (default: %(default)s)")
     add("--llama_cpp_path", type=Path, default=paths.ROOT / "llama.cpp", help="where to look for a built llama-server, for a .gguf file")
     add("--judge_url", metavar="URL", help="let the model behind this OpenAI-compatible server grade answers")
