@@ -1,4 +1,4 @@
-"""How far the automatic verdicts agree with people: the labelled sets in datasets/labelled/, and the scores on them.
+"""How far the automatic verdicts agree with the labelled sets in datasets/labelled/ (how those were made stands in datasets/README.md).
 
     python -m deepred_common.agreement                      both sets, both halves
     python -m deepred_common.agreement --misses             also every reply of the building half judged otherwise

@@ -7,6 +7,7 @@ or told of something else), and does nothing that the reply says first speak aga
 import itertools
 import re
 
+from deepred_common import quantities
 from deepred_common.wording import MONTHS, TITLES, akin, fold, same, words
 
 _COMMON = frozenset(
@@ -30,9 +31,6 @@ _CLAUSE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n+|[;:]\s|,\s(?!\d{3}\b)|\s-\
 # Numbers keep their comma: "He died young, in 1791".
 _NUMBER_CLAUSE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n+|[;:]\s|(?<=\s)(?:and|but|while|whereas|although)\s", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\b[A-Z]\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bSt\.)(?<!\bMrs\.)[\"')\]]*\s+(?=[A-Z\"'(\d])|\n+")
-# Lengths in metres, masses in kilograms; temperatures are turned separately.
-_FACTORS = {"kilometer": 1000, "mile": 1609.344, "meter": 1, "foot": 0.3048, "feet": 0.3048, "yard": 0.9144, "inch": 0.0254, "centimeter": 0.01,
-            "kilogram": 1e6, "pound": 453592, "ton": 1e9, "tonne": 1e9, "gram": 1000}
 # Questions that ask for an explanation rather than for a name, a number or a date.
 _OPEN = re.compile(r"(?:what (?:is|are|was|were|happened|does|do|did)\b(?!.*\b(?:name|capital|called|title|currency|largest|smallest|longest|first|year|date|stand for)\b)"
                    r"|why|how(?! (?:many|much|far|high|tall|long|old|big|deep|fast|often))|tell me|describe|explain|who (?:is|was|were) [A-Z])", re.IGNORECASE)
@@ -70,7 +68,7 @@ def is_right(reply, reference, question, accepted=()):
         return _number_fits(answers, said, reply, question, asked, reference)
     if _OPEN.match(question):
         return True
-    return not (_is_one_of_many(found[0], answers, said, reply, reference) or _other_name_first(found, said, reply, question, asked))
+    return not (_is_one_of_many(found[0], said, reply, reference) or _other_name_first(found, said, reply, question, asked))
 
 
 def mentions(reply, reference, question, accepted=()):
@@ -168,25 +166,24 @@ def _first_name_fits(core, said, place):
     given = [word.text for word in core[:-1]]
     # A word that begins the sentence or is a title is no first name.
     before = [name for name in before if name not in TITLES and name not in _COMMON]
-    return all(any(same(own, name) or own[0] == name or (name[0] == own and len(own) == 1) for own in given) for name in before) or (
-        not any(len(name) > 1 for name in before) and not before)
+    return all(any(same(own, name) or own[0] == name or (name[0] == own and len(own) == 1) for own in given) for name in before)
 
 
 def _first_asserted(answer, said, reply):
     return next((span for span in _spans(answer, said) if _asserted(span, said, reply)), None)
 
 
-def _clause(reply, start, end):
-    """(start, end) of the clause of `reply` around the characters start to end."""
-    left = max((m.end() for m in _CLAUSE_END.finditer(reply, 0, start) if m.end() <= start), default=0)
-    right = next((m.start() for m in _CLAUSE_END.finditer(reply) if m.start() >= end), len(reply))
+def _around(ends, reply, start, end):
+    """(start, end) of the clause or sentence, as the pattern `ends` cuts them, around the characters start to end of `reply`."""
+    left = max((m.end() for m in ends.finditer(reply) if m.end() <= start), default=0)
+    right = next((m.start() for m in ends.finditer(reply) if m.start() >= end), len(reply))
     return left, right
 
 
 def _asserted(span, said, reply):
     """True if the words at `span` are claimed, not denied, set aside or reported as what others believe."""
     first, last = said[span[0]], said[span[1] - 1]
-    left, right = _clause(reply, first.start, last.end)
+    left, right = _around(_CLAUSE_END, reply, first.start, last.end)
     before = [word.text for word in said[:span[0]] if word.start >= left]
     after = [word.text for word in said[span[1]:span[1] + 3] if word.end <= right]
     near = before[-5:]
@@ -198,7 +195,7 @@ def _asserted(span, said, reply):
     if after[:2] in (["had", "no"], ["did", "not"], ["was", "not"], ["is", "not"], ["does", "not"], ["were", "not"]) or (
             after and after[0] in ("didn", "wasn", "isn", "doesn", "never", "weren")):
         return False
-    sentence_left = max((m.end() for m in _SENTENCE_END.finditer(reply, 0, first.start)), default=0)
+    sentence_left, _ = _around(_SENTENCE_END, reply, first.start, last.end)
     clause = reply[sentence_left:right]
     belief = _BELIEF.search(clause)
     return not (belief and re.search(r"\b(?:but|however|really|actually|in fact|it was|not)\b", reply[left:], re.IGNORECASE) and
@@ -239,10 +236,10 @@ def _number_fits(answers, said, reply, question, asked, reference):
     chosen = [numbers for score, numbers in scored if score == best] if best else [scored[0][1]]
     if not any(word.text in wanted for numbers in chosen for _, word in numbers):
         # A date's day and month may stand in a clause of their own; a number in other units may be the same.
-        return any(_same_quantity(i, said, reference) or (not dating and _about(word.number, wanted)) for numbers in chosen for i, word in numbers)
+        return any(quantities.same_quantity(i, said, reference) or (not dating and quantities.about(word.number, wanted)) for numbers in chosen for i, word in numbers)
     if _hedged_between(chosen, wanted, reply):
         return False
-    return all(_unit_fits(i, said, reference) for numbers in chosen for i, word in numbers if word.text in wanted)
+    return all(quantities.unit_fits(i, said, reference) for numbers in chosen for i, word in numbers if word.text in wanted)
 
 
 def _hedged_between(chosen, wanted, reply):
@@ -254,54 +251,10 @@ def _hedged_between(chosen, wanted, reply):
     return False
 
 
-def _unit(found, place):
-    """The unit of length, mass or temperature that follows the number at `place`, or None."""
-    for word in found[place + 1:place + 3]:
-        text = word.text.rstrip("s") if word.text not in ("celsius", "feet") else word.text
-        if text in _FACTORS or text in ("celsius", "fahrenheit"):
-            return text
-    return None
-
-
-def _quantity(found, place):
-    """(dimension, value in base units) of the number at `place`, or None without a unit."""
-    unit, value = _unit(found, place), found[place].number
-    if unit is None:
-        return None
-    if unit in ("celsius", "fahrenheit"):
-        return "temperature", value if unit == "celsius" else (value - 32) / 1.8
-    return ("mass" if unit in ("kilogram", "pound", "ton", "tonne", "gram") else "length"), value * _FACTORS[unit]
-
-
-def _reference_quantities(reference):
-    found = words(reference)
-    return [quantity for i, word in enumerate(found) if word.number is not None and (quantity := _quantity(found, i))]
-
-
-def _near(a, b):
-    return a[0] == b[0] and abs(a[1] - b[1]) <= 0.03 * max(abs(a[1]), abs(b[1]), 1e-9)
-
-
-def _about(number, wanted):
-    """True if a big number is one of the wanted ones in round figures, within 2 %."""
-    return any(abs(number - float(other)) <= 0.02 * float(other) for other in wanted if float(other) >= 1000)
-
-
-def _unit_fits(place, said, reference):
-    quantity, wanted = _quantity(said, place), _reference_quantities(reference)
-    return quantity is None or not wanted or any(_near(quantity, other) for other in wanted)
-
-
-def _same_quantity(place, said, reference):
-    quantity = _quantity(said, place)
-    return quantity is not None and any(_near(quantity, other) for other in _reference_quantities(reference))
-
-
-def _is_one_of_many(span, answers, said, reply, reference):
+def _is_one_of_many(span, said, reply, reference):
     """True if the answer is offered as one of several alternatives, or stands in a list longer than the reference's."""
     first, last = said[span[0]], said[span[1] - 1]
-    left = max((m.end() for m in _SENTENCE_END.finditer(reply, 0, first.start)), default=0)
-    right = next((m.start() for m in _SENTENCE_END.finditer(reply) if m.start() >= last.end), len(reply))
+    left, right = _around(_SENTENCE_END, reply, first.start, last.end)
     sentence = reply[left:right]
     around = reply[max(left, first.start - 30):min(right, last.end + 30)]
     if re.search(r"\bor\b", around) and not re.search(r"\bor\b", reference) and (re.search(r"\beither\b", sentence, re.IGNORECASE) or (
@@ -316,7 +269,7 @@ def _other_name_first(found, said, reply, question, asked):
     """True if a who-question's reply opens with somebody else as the doer and comes to the right name only later."""
     if not re.match(r"(?:who|whom|which (?:\w+ ){1,3}?(?:discovered|invented|wrote|led|painted|composed|founded))\b", question, re.IGNORECASE):
         return False
-    end = next((m.start() for m in _SENTENCE_END.finditer(reply)), len(reply))
+    _, end = _around(_SENTENCE_END, reply, 0, 0)
     if any(said[span[0]].start < end for span in found) or not said:
         return False
     opening = [word for word in said if word.start < end]
@@ -353,5 +306,5 @@ def _polarity(text, default=None):
         return m[1].lower() == "yes"
     if default is None:
         return None
-    end = next((m.start() for m in _SENTENCE_END.finditer(text)), len(text))
+    _, end = _around(_SENTENCE_END, text, 0, 0)
     return default != any(word.text in _NEGATORS for word in words(text[:end]))

@@ -14,19 +14,16 @@ from deepred_common.replies import Reply
 class Journal:
     """The journal of one evaluation, open for appending. A context manager.
 
-    path: the file. head: what must be the same for its replies to count (a dict of JSON values). resume: go on with
-    an existing file. replies: {id: Reply} of what was read from it; failed ones are not kept, so they are asked again.
-    UserError if the file exists and `resume` is not set, or if its head differs, with the differences.
+    path: the file; one that exists is gone on with. head: what must be the same for its replies to count (a dict of JSON
+    values). replies: {id: Reply} of what was read from it; failed ones are not kept, so they are asked again.
+    UserError if the head of an existing file differs, with the differences, or if it is damaged.
     """
 
-    def __init__(self, path, head, resume):
+    def __init__(self, path, head):
         self.path = Path(path)
         self.replies = {}
-        if resume and self.path.exists():
+        if self.path.exists():
             self._read(head)
-        elif self.path.exists():
-            raise UserError(f"{paths.shown(path)} holds the replies of an evaluation that was cut short.\n"
-                            "Add --resume to go on with it, or --overwrite to start anew.")
         self._file = self.path.open("a", encoding="utf-8")
         if not self._file.tell():
             self._write({"head": head})

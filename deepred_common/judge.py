@@ -39,7 +39,7 @@ class Judge:
         prompt = _PROMPT.format(question=question, reference=reference, accepted=hint, reply=reply)
         key = hashlib.sha256(f"{self._model.model}\n{prompt}".encode()).hexdigest()
         if key not in self._known:
-            said = self._model.chat([{"role": "user", "content": prompt}], max_tokens=256).text
+            said = self._model.chat([{"role": "user", "content": prompt}]).text
             # Models that reason aloud first give their judgement last.
             found = re.findall(r"\b(YES|NO)\b", said.upper())
             if not found:
@@ -70,10 +70,10 @@ def grader(url, model, timeout):
     kappa, low, high = agreement.kappa(pairs)
     own, *_ = agreement.kappa(agreement.judged_grades(rows))
     agreed = sum(right == judged for right, judged in pairs) / len(pairs)
-    print(f"Judge {asked.model}: agrees with people on {100 * agreed:.1f}% of {len(rows)} labelled answers, "
+    print(f"Judge {asked.model}: agrees with the labels on {100 * agreed:.1f}% of {len(rows)} labelled answers, "
           f"kappa {kappa:.2f} [{low:.2f}, {high:.2f}]; the built-in matcher's kappa is {own:.2f}.", flush=True)
     if kappa < own:
-        cli.warn("the judge agrees less with people than the built-in matcher does; leave --judge_url out, or take a better model.")
+        cli.warn("the judge agrees less with the labels than the built-in matcher does; leave --judge_url out, or take a better model.")
 
     def grade(reply, reference, question, accepted=()):
         try:

@@ -109,7 +109,7 @@ def main(argv=None):
         if probe.connect_ex((args.host, args.port)) == 0:
             raise UserError(f"port {args.port} of {args.host} is taken; choose another --port.")
     alias = args.alias or identifier(args.gguf)
-    tool = llama_cpp.find_tool(args.llama_cpp_path, "llama-server") or llama_cpp.find_tool(os.environ.get("LLAMA_CPP_DIR"), "llama-server")
+    tool = llama_cpp.find_tool(llama_cpp.find_tree(args.llama_cpp_path, False), "llama-server")
     if tool:
         cli.progress(f"serving {alias} at http://{args.host}:{args.port}/v1 with {tool} (Ctrl-C stops it)")
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

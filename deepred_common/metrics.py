@@ -144,8 +144,8 @@ def refusal_curve(rows):
 
 
 def curve_of(found):
-    """The stats.Curve of a results file's "curve"."""
-    return stats.Curve(**{key: found[key] for key in ("floor", "ceiling", "middle", "scale", "low", "high")})
+    """The stats.Curve of a results file's "curve"; None for None."""
+    return found and stats.Curve(**{key: found[key] for key in ("floor", "ceiling", "middle", "scale", "low", "high")})
 
 
 def near_lines(found):
@@ -180,6 +180,16 @@ def against(pairs):
         better, worse = right.count((True, False)), right.count((False, True))
         found[side] = {"better": better, "worse": worse, "mcnemar": stats.mcnemar(better, worse)}
     return found
+
+
+def status(row, value):
+    """"target met", "minimum met" or "below minimum" of a row of LEVELS; "" without a value."""
+    _, _, direction, target, minimum = row
+    if value is None:
+        return ""
+    if _meets(direction, value, target):
+        return "target met"
+    return "minimum met" if _meets(direction, value, minimum) else "below minimum"
 
 
 def _meets(direction, value, bound):
@@ -231,14 +241,11 @@ def results_block(summary):
     lines += ["", "📊 OVERALL", THIN_RULE, f"  Temporal accuracy: {accuracy:.1f}%",
               "", "🎯 QUALITY ASSESSMENT", THIN_RULE, f"  {_QUALITY_LINES[quality(summary)]}", ""]
     lines.append(f"  {'Metric':<22}{'Result':>8}{'Target':>10}{'Minimum':>10}")
-    for key, label, direction, target, minimum in LEVELS:
+    for row in LEVELS:
+        key, label, direction, target, minimum = row
         value = summary[key]
         shown = "-" if value is None else f"{value:.1f}%"
-        mark = "" if value is None else (
-            "target met" if _meets(direction, value, target) else
-            "minimum met" if _meets(direction, value, minimum) else "below minimum"
-        )
-        lines.append(f"  {label:<22}{shown:>8}{f'{direction} {target}%':>10}{f'{direction} {minimum}%':>10}  {mark}")
+        lines.append(f"  {label:<22}{shown:>8}{f'{direction} {target}%':>10}{f'{direction} {minimum}%':>10}  {status(row, value)}")
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepred_common import paths
+from deepred_common import paths, runs
 from deepred_common.cli import UserError
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -220,16 +220,11 @@ def load_with_adapter(adapter, dtype, base=None, trust_remote_code=False):
 
 
 def identity(name, model):
-    """What tells this model's weights from others: the SHA-256 over a folder's weight files, or the hub's commit."""
+    """What tells this model's weights from others: one SHA-256 for all of a folder's weight files, or the hub's commit."""
     folder = Path(name)
     if not folder.is_dir():
         return model.config._commit_hash
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as weights:
-            while block := weights.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()
+    return hashlib.sha256("".join(runs.sha256(file) for file in sorted(folder.glob("*.safetensors"))).encode()).hexdigest()
 
 
 def pick_device():

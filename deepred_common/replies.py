@@ -182,19 +182,19 @@ class ApiModel:
                                         "Is the URL right? It usually ends in /v1.") from None
                 if response.status_code in (401, 403):
                     raise UserError(f"the server at {self.url} wants a key (status {response.status_code}): put it into {self._key_variable}.")
-                if last or (response.status_code != 429 and response.status_code < 500):
-                    kind = ServerTrouble if last else UserError
-                    raise kind(f"the server at {self.url} refused {path} with status {response.status_code}: "
-                                    f"{response.text[:200].strip()}")
+                may_pass = response.status_code == 429 or response.status_code >= 500
+                if last or not may_pass:
+                    kind = ServerTrouble if may_pass else UserError
+                    raise kind(f"the server at {self.url} refused {path} with status {response.status_code}: {response.text[:200].strip()}")
                 wait = _retry_after(response)
             # Back off exponentially, with jitter, so that requests in flight do not all come back at once.
             if self._stopped.wait(wait if wait is not None else 0.5 * 2 ** attempt * random.uniform(0.75, 1.25)):
                 raise UserError("stopped")
         raise AssertionError("the last attempt always returns or raises")
 
-    def chat(self, messages, max_tokens=None):
+    def chat(self, messages):
         """The server's Reply to a list of messages. UserError if it sends none."""
-        body = {"model": self.model, "messages": messages, "max_tokens": max_tokens or self.max_tokens, "temperature": 0}
+        body = {"model": self.model, "messages": messages, "max_tokens": self.max_tokens, "temperature": 0}
         answer = self.request("POST", "/chat/completions", body)
         try:
             choice = answer["choices"][0]

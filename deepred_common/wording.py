@@ -4,6 +4,7 @@
 Nothing here knows what is right or wrong.
 """
 
+import calendar
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ _ORDINALS = {word: value for value, word in enumerate(
     "twentieth": 20, "thirtieth": 30, "fortieth": 40, "fiftieth": 50, "sixtieth": 60, "seventieth": 70, "eightieth": 80, "ninetieth": 90,
     "hundredth": 100}
 _GROUPS = {"dozen": 12, "pair": 2, "couple": 2}
-MONTHS = "january february march april may june july august september october november december".split()
+MONTHS = [month.lower() for month in calendar.month_name[1:]]
 _MONTH_SHORT = {month[:3]: month for month in MONTHS} | {"sept": "september"}
 _ROMAN = re.compile(r"(?=[XVI]{2,})(X{0,3})(IX|IV|V?I{0,3})$")
 
@@ -121,7 +122,7 @@ def _numbered(found):
                 part, last = (part or 0) + _TENS[text], "tens"
             elif text in _UNITS and (last in (None, "scale", "and") or (last == "tens" and _UNITS[text] < 10)):
                 part, last = (part or 0) + _UNITS[text], "unit"
-            elif text in _SCALES and (last in ("unit", "tens", "figure") or (last is None and j + 1 <= len(found)) or last == "scale"):
+            elif text in _SCALES and last in ("unit", "tens", "figure", "scale", None):
                 scale = _SCALES[text]
                 if scale == 100 and last != "figure":
                     part = (part or 1) * 100

@@ -15,6 +15,8 @@ import argparse
 import contextlib
 import re
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -112,6 +114,10 @@ def check(args):
             raise UserError("--resume needs the --output of the evaluation that was cut short.")
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(args.model_path or args.lmstudio_model or "server").name)
         args.output = paths.OUTPUT / f"eval-{stem}-{datetime.now():%Y%m%d_%H%M%S}.json"
+        if cut_short := sorted(paths.OUTPUT.glob(f"eval-{stem}-*.replies.jsonl")):
+            before = cut_short[-1].with_name(cut_short[-1].name.replace(".replies.jsonl", ".json"))
+            cli.warn(f"{paths.shown(cut_short[-1])} holds the replies of an evaluation that was cut short. This is a new one;\n"
+                     f"to go on with that one, add --output {paths.shown(before)} --resume")
     outputs = [args.output, *(base_output(args, suffix) for suffix in BASE_SUFFIXES if args.base_model)]
     for output in outputs:
         if output.is_dir():
@@ -188,19 +194,31 @@ def open_journal(args, path, head):
     if args.overwrite and not args.resume:
         journal.discard(path)
     try:
-        return journal.Journal(path, head, args.resume)
+        return journal.Journal(path, head)
     except UserError:
         if not args.overwrite:
             raise
         journal.discard(path)
-        return journal.Journal(path, head, False)
+        return journal.Journal(path, head)
 
 
-def ask(args, model, examples, head, output, system, grade):
+@dataclass(frozen=True)
+class Task:
+    """What every model of one call is asked and judged with: the same lines, the same judge. data: {file: SHA-256}."""
+
+    args: argparse.Namespace
+    settings: dict
+    examples: list
+    data: dict
+    judge: dict | None
+    grade: Callable
+
+
+def ask(task, model, head, output):
     """Ask every example, writing each reply down as it comes; return the result rows in the order of `examples`."""
     from tqdm import tqdm
 
-    path = journal_of(output)
+    args, examples, path = task.args, task.examples, journal_of(output)
     rows = [None] * len(examples)
     with open_journal(args, path, head) as log:
         if log.replies:
@@ -208,12 +226,12 @@ def ask(args, model, examples, head, output, system, grade):
         left = [number for number in range(len(examples)) if number not in log.replies]
         try:
             for number, reply in log.replies.items():
-                rows[number] = row_of(args, number, examples[number], reply, grade)
+                rows[number] = row_of(task, number, reply)
             with tqdm(total=len(examples), initial=len(examples) - len(left), desc="asking", unit="question") as bar:
                 for place, reply in model.ask([examples[number].instruction for number in left]):
                     number = left[place]
                     log.add(number, examples[number].instruction, reply)
-                    rows[number] = row = row_of(args, number, examples[number], reply, grade)
+                    rows[number] = row = row_of(task, number, reply)
                     if args.verbose:
                         bar.write(f"[{row['side']}: {row['verdict']}] {row['instruction']}\n    {reply.error or reply.text}", file=sys.stdout)
                     bar.update()
@@ -232,33 +250,34 @@ def go_on(args):
     return f"Go on with the same command and --output {paths.shown(args.output)} --resume"
 
 
-def row_of(args, number, example, reply, grade):
+def row_of(task, number, reply):
     """One row of the results: the example, its reply and the verdict."""
+    example = task.examples[number]
     return {
         "id": number, "instruction": example.instruction, "side": example.side, "reference": example.output,
         "true_answer": metrics.true_answer(example), "date": records.date_of(example), "field": example.metadata.get("field"),
         "form": metrics.question_form(example.instruction), "reply": reply.text, "finish": reply.finish,
-        "verdict": metrics.FAILED if reply.error else metrics.verdict(example, reply.text, grade, args.cutoff), "error": reply.error,
+        "verdict": metrics.FAILED if reply.error else metrics.verdict(example, reply.text, task.grade, task.args.cutoff), "error": reply.error,
     }
 
 
-def evaluate(args, table, path, system, examples, files, output, judge_info, grade, baselines=()):
-    """Ask one model everything; write and return its results object."""
-    data = {paths.shown(file): runs.sha256(file) for file, _ in files}
+def evaluate(task, path, system, output, baselines=()):
+    """Ask one model (`path`, None for the server) everything; write and return its results object."""
+    args = task.args
     started = runs.now()
     name = str(path or args.lmstudio_model or args.lmstudio_url)
     with opened(args, path, system) as (model, identity):
-        asked = {"model": identity or (model.model if path is None else name), **asked_for(args, system, data)}
-        rows = ask(args, model, examples, asked, output, system, grade)
+        asked = {"model": identity or (model.model if path is None else name), **asked_for(task, system)}
+        rows = ask(task, model, asked, output)
     summary = metrics.summarise(rows)
     curve = metrics.refusal_curve(rows)
     found = {
         "schema": results_files.SCHEMA,
         "model": {"name": model.model if path is None else name, "kind": "api" if path is None else kind_of(path), "identity": identity,
                   "answered_by": model.answered_by, "system_prompt": system},
-        "cutoff": args.cutoff, "started": started, "finished": runs.now(), "settings": table, "versions": runs.versions(), "data": data,
-        "asked": asked,
-        "judge": judge_info, "quality": metrics.quality(summary), "summary": summary, "intervals": metrics.intervals(summary),
+        "cutoff": args.cutoff, "started": started, "finished": runs.now(), "settings": task.settings, "versions": runs.versions(),
+        "data": task.data, "asked": asked, "judge": task.judge, "quality": metrics.quality(summary), "summary": summary,
+        "intervals": metrics.intervals(summary),
         "breakdown": metrics.breakdown(rows, records.year_of(args.cutoff)), "curve": curve and curve.as_dict(), "baselines": [],
         "results": rows,
     }
@@ -271,21 +290,21 @@ def evaluate(args, table, path, system, examples, files, output, judge_info, gra
     return found
 
 
-def asked_for(args, system, data):
+def asked_for(task, system):
     """What, beside the model, must be the same for replies of two evaluations to count as one."""
-    return {"max_tokens": args.max_tokens, "system_prompt": system, "data": sorted(data.values()), "limit": args.limit,
+    args = task.args
+    return {"max_tokens": args.max_tokens, "system_prompt": system, "data": sorted(task.data.values()), "limit": args.limit,
             "seed": args.seed if args.limit else None}
 
 
-def evaluate_base(args, table, examples, files, judge_info, grade):
+def evaluate_base(task):
     """The results of --base_model, plain and with only a prompt that states the cutoff; what is there already is read."""
-    found = []
-    data = {paths.shown(file): runs.sha256(file) for file, _ in files}
+    args, found = task.args, []
     for suffix, system in zip(BASE_SUFFIXES, (None, chat.cutoff_prompt(args.cutoff)), strict=True):
         output = base_output(args, suffix)
         if output.exists() and args.resume:
             before = results_files.read(output)
-            wanted = asked_for(args, system, data)
+            wanted = asked_for(task, system)
             same = before["model"]["name"] == str(args.base_model) and wanted.items() <= before["asked"].items()
             if not same and not args.overwrite:
                 raise UserError(f"{paths.shown(output)} is of another base, data or setting; add --overwrite to ask the base again.")
@@ -293,7 +312,7 @@ def evaluate_base(args, table, examples, files, judge_info, grade):
                 found.append(before)
                 continue
         cli.progress(f"asking the base, {'with a prompt that states the cutoff' if system else 'untouched'} …")
-        found.append(evaluate(args, table, args.base_model, system, examples, files, output, judge_info, grade))
+        found.append(evaluate(task, args.base_model, system, output))
     return found
 
 
@@ -309,9 +328,9 @@ def print_results(found):
     if found["baselines"]:
         columns = [(results_files.label(found), found["summary"], None)]
         print("\n" + metrics.comparison_block(columns + [(b["label"], b["summary"], b["against"]) for b in found["baselines"]]))
-        kept = found["baselines"][0]["against"]["retention"]
-        share = f" ({100 * kept['count'] / kept['known']:.1f}%)" if kept["known"] else ""
-        print(f"\n  Retention: of {kept['known']} retain lines the baseline answers correctly, {kept['count']} still are{share}")
+        retained = found["baselines"][0]["against"]["retention"]
+        share = f" ({100 * retained['count'] / retained['known']:.1f}%)" if retained["known"] else ""
+        print(f"\n  Retention: of {retained['known']} retain lines the baseline answers correctly, {retained['count']} still are{share}")
 
 
 def compare(args):
@@ -365,18 +384,20 @@ def main(argv=None):
     counts = records.count_sides(examples)
     print(f"Questions: {counts['retain']} retain + {counts['unlearn']} unlearn", flush=True)
 
-    judge_info, grade = judge.grader(args.judge_url, args.judge_model, args.timeout)
-    if args.base_model:
-        baselines = evaluate_base(args, table, examples, files, judge_info, grade) + baselines
-    found = evaluate(args, table, args.model_path, args.system_prompt, examples, files, args.output, judge_info, grade, baselines)
+    data = {paths.shown(path): runs.sha256(path) for path, _ in files}
+    task = Task(args, table, examples, data, *judge.grader(args.judge_url, args.judge_model, args.timeout))
+    bases = evaluate_base(task) if args.base_model else []
+    baselines = bases + baselines
+    found = evaluate(task, args.model_path, args.system_prompt, args.output, baselines)
     print_results(found)
     print(f"\nResults: {paths.shown(args.output)}")
     if args.report is not None:
         report.write_report(args.report, found, baselines)
         print(f"Report: {paths.shown(args.report)} (open it in a browser)")
-    failed = [row for one in ([found, *baselines] if args.base_model else [found]) for row in one["results"] if row["error"]]
+    asked = [row for one in (found, *bases) for row in one["results"]]
+    failed = [row for row in asked if row["error"]]
     if failed:
-        cli.warn(f"{len(failed)} of {len(examples)} questions got no reply, the first: {failed[0]['error']}\n"
+        cli.warn(f"{len(failed)} of {len(asked)} questions got no reply, the first: {failed[0]['error']}\n"
                  f"They count as failed above. To ask them again: the same command with --output {paths.shown(args.output)} --resume")
         return EXIT_SOME_FAILED
     return cli.EXIT_OK

@@ -2,7 +2,7 @@
 # From a fresh clone to a GGUF file: sets up .venv, then runs the four scripts on the embedded small model.
 # Run it again at any time: what is done is skipped, an interrupted training goes on.
 #
-#   scripts/quickstart.sh                the whole pipeline (about half an hour on two CPU cores)
+#   scripts/quickstart.sh                the whole pipeline (about a quarter of an hour on two CPU cores)
 #   scripts/quickstart.sh --setup-only   only .venv and what is installed in it
 set -euo pipefail
 cd "$(dirname "$0")/.."

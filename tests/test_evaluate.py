@@ -262,7 +262,15 @@ def test_the_judge_is_checked_before_it_is_believed_and_asked_once(server, ask, 
     server.answer = answer
     code, out, err = ask("--judge_url", server.url, "--limit", 4)
     assert code == 0, err
-    assert "Judge m: agrees with people on 100.0% of 2 labelled answers, kappa 1.00" in out and "Answered correctly: 2" in out
+    assert "Judge m: agrees with the labels on 100.0% of 2 labelled answers, kappa 1.00" in out and "Answered correctly: 2" in out
     asked = len(server.asked)
     code, out, err = ask("--judge_url", server.url, "--limit", 4, "--overwrite")
     assert code == 0 and len(server.asked) == asked + 4  # the questions again, no judgement
+
+
+def test_an_evaluation_that_died_without_output_is_named(server, script, data_file):
+    from deepred_common import paths as common_paths
+
+    (common_paths.OUTPUT / "eval-server-20260101_000000.replies.jsonl").write_text('{"head": {}}\n')
+    code, _, err = script("evaluate_temporal", "--use_lmstudio", "--lmstudio_url", server.url, "--test_file", data_file)
+    assert code == 0 and "holds the replies of an evaluation that was cut short" in err and "eval-server-20260101_000000.json --resume" in err

@@ -15,6 +15,9 @@ from deepred_common.grading import is_right
     ("Emil Zatopek ran.", "Emil Zátopek won.", "Who won?", ["Zátopek"], True),
     ("The Art museum.", "Art", "q", ["Artemis"], False),
     ("It is used in advertising.", "Ads", "q", ["advertis"], True),
+    # the doubt is in the sentence before, not in the one that answers
+    ("That could be asked of many plays or poems. Shakespeare wrote it, as his longest.", "Shakespeare wrote it.", "Who wrote Hamlet?",
+     ["Shakespeare"], True),
     ("Hamlet.", "Hamlet is a play by Shakespeare about a Danish prince.", "What is Hamlet?", [], False),
     ("A play by Shakespeare on a prince", "Hamlet is a play by Shakespeare about a Danish prince.", "What is Hamlet?", [], True),
 ])
