@@ -2,12 +2,14 @@
 """How fast are replies had? One question at a time with generate(), ours in batches, and ours on the GGUF through llama.cpp.
 
 The same questions (the shipped validation lines), the same prompts and limit, greedy; loading is not counted. Prints
-seconds, replies a second, the ratio to one at a time, and how many verdicts are the same as there.
+seconds, replies a second, the ratio to one at a time, and how many verdicts are the same as there. Where
+lm-evaluation-harness is installed (pip install lm_eval), its generate_until joins the table.
 
     python bench/evaluate.py --model output/quickstart/merged --gguf output/quickstart/temporal.gguf
 """
 
 import argparse
+import importlib.util
 import sys
 import time
 from pathlib import Path
@@ -30,6 +32,24 @@ def one_at_a_time(model, tokenizer, max_tokens):
             with torch.inference_mode():
                 out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **for_all)
             yield number, replies.Reply(tokenizer.decode(out[0, ids.shape[1]:], skip_special_tokens=True).strip())
+
+    return ask
+
+
+def with_lm_eval(model, tokenizer, max_tokens, batch_size):
+    """lm-evaluation-harness on the same loaded model, asked with the text of the same tokens."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    harness = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+    until = {"until": [tokenizer.decode(stop) for stop in chat.stop_ids(tokenizer, model.generation_config)],
+             "max_gen_toks": max_tokens, "do_sample": False}
+
+    def ask(questions):
+        texts = [tokenizer.decode(chat.prompt_ids(tokenizer, question)) for question in questions]
+        requests = [Instance("generate_until", {}, (text, until), number) for number, text in enumerate(texts)]
+        for number, text in enumerate(harness.generate_until(requests)):
+            yield number, replies.Reply(text.strip())
 
     return ask
 
@@ -59,6 +79,8 @@ def main(argv=None):
     print(f"{len(examples)} questions, at most {args.max_tokens} tokens each, {dtype} ({why})")
     rows = {"one at a time, generate()": timed(one_at_a_time(model, tokenizer, args.max_tokens), examples)}
     rows[f"ours, batches of {args.batch_size}"] = timed(replies.LocalModel(model, tokenizer, args.max_tokens, args.batch_size).ask, examples)
+    if importlib.util.find_spec("lm_eval"):
+        rows[f"lm_eval, batches of {args.batch_size}"] = timed(with_lm_eval(model, tokenizer, args.max_tokens, args.batch_size), examples)
     del model
     with llama_server.serving(args.gguf, slots=args.in_flight) as url:
         rows[f"ours, GGUF, {args.in_flight} in flight"] = timed(replies.ApiModel(url, None, args.max_tokens, args.in_flight).ask, examples)

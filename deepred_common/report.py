@@ -14,7 +14,7 @@ from collections import Counter
 from html import escape
 from pathlib import Path
 
-from deepred_common import markup, metrics, paths, refusal_curve, stats
+from deepred_common import differences, markup, metrics, paths, refusal_curve
 from deepred_common import results as results_files
 from deepred_common.records import RETAIN, SIDES, UNLEARN
 
@@ -39,13 +39,13 @@ def page(results, others=()):
     column, a row of bars, and a list of the lines on which the two differ.
     """
     names = _distinct([results_files.label(found) for found in (results, *others)])
-    flips = [_flips(results, other) for other in others]
+    flips = [differences.between(results, other) for other in others]
     columns = [(name, found["summary"], found) for name, found in zip(names, (results, *others), strict=True)]
     # A baseline may be known by its figures only; one that also stands among `others` is shown once.
     columns += [(b["label"], b["summary"], {}) for b in results.get("baselines") or () if b["label"] not in names]
     body = [
         _head(names[0], results), _figures(results), _compared(columns), _bars(columns), refusal_curve.section(results), _breakdown(results),
-        _flips_section(names[1:], flips), _lines_section(), _foot(results),
+        differences.section(names[1:], flips), _lines_section(), _foot(results),
     ]
     style, script = ((Path(__file__).parent / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -61,10 +61,6 @@ def page(results, others=()):
     )
     # Half a surrogate pair, which a reply cut in mid-character can hold, has no UTF-8.
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
-
-
-def _p_value(value):
-    return "p\u00a0&lt;\u00a00.001" if value < 0.001 else f"p\u00a0=\u00a0{value:.3f}"
 
 
 def _row_date(date):
@@ -253,59 +249,6 @@ def _breakdown(results):
             "say little.</p>" + "".join(tables) + "</section>")
 
 
-# -- differences -----------------------------------------------------------------------------------------------------
-
-
-def _right(row):
-    return row["verdict"] == metrics.RIGHT[row["side"]]
-
-
-def _flips(results, other):
-    """How two results on the same lines differ: the number of pairs, what was kept, and the lines in three groups.
-
-    A line that one of the two could not be asked (its server was gone) says nothing of either, so it is left out.
-    """
-    place = {id(row): number for number, row in enumerate(results["results"])}
-    pairs = results_files.paired(results, other)
-    groups = {"worse": [], "better": [], "neither": []}
-    for row, others in pairs:
-        if row["verdict"] != others["verdict"] and metrics.FAILED not in (row["verdict"], others["verdict"]):
-            group = "neither" if _right(row) == _right(others) else "better" if _right(row) else "worse"
-            groups[group].append([place[id(row)], others["verdict"], others.get("reply"), others.get("finish") == "length",
-                                  others.get("error")])
-    return {"against": metrics.against(pairs), "groups": groups}
-
-
-def _flips_section(names, flips):
-    parts = ['<section id="flips"><h2>Differences, line by line</h2>']
-    if not names:
-        return parts[0] + "<p>No other results were given to compare with.</p></section>"
-    for number, (name, found) in enumerate(zip(names, flips, strict=True)):
-        better, worse, neither = (len(found["groups"][group]) for group in ("better", "worse", "neither"))
-        against, kept = found["against"], found["against"]["retention"]
-        parts.append(f"<h3>Against {escape(name)}</h3>")
-        if not against["lines"]:
-            parts.append("<p>The two have no lines in common.</p>")
-            continue
-        p = stats.mcnemar(better, worse)
-        verdict = ("the two are right on the same lines" if not better + worse else
-                   "more than chance explains" if p < 0.05 else "a difference that chance alone may explain")
-        unasked = f" ({against['unpaired']} more left out, which one of the two could not be asked)" if against["unpaired"] else ""
-        parts.append(f"<p>Of {markup.count(against['lines'], 'line')} in common{unasked}, {better + worse + neither} have another verdict. "
-                     f"Right here only: <b>{better}</b>; right there only: <b>{worse}</b>; McNemar’s test {_p_value(p)}, {verdict}.</p>")
-        if kept["known"]:
-            parts.append(f"<p>Of {markup.count(kept['known'], 'retain line')} that it answers correctly, {kept['count']} "
-                         f"{'is' if kept['count'] == 1 else 'are'} correct here too "
-                         f"({markup.percent(100 * kept['count'] / kept['known'])}).</p>")
-        for group, words, count in (("worse", "Worse here: right there, not here", worse),
-                                    ("better", "Better here: right here, not there", better),
-                                    ("neither", "Different, but right in neither", neither)):
-            if count:
-                parts.append(f'<details class="flips" data-other="{number}" data-group="{group}"><summary>{words} ({count})</summary>'
-                             "<noscript><p>The list needs JavaScript.</p></noscript></details>")
-    return "".join(parts) + "</section>"
-
-
 # -- every line ------------------------------------------------------------------------------------------------------
 
 
@@ -325,8 +268,8 @@ def _lines_section():
 def _data(results, names, flips):
     """The rows and differences as JSON for the script. "<" is escaped: no text in it can end the element."""
     keys = ("instruction", "side", "reference", "true_answer", "field", "reply", "verdict", "error")
-    rows = [[row.get(key) for key in keys] + [row.get("id", number), _row_date(row.get("date")), row.get("finish") == "length", _right(row)]
-            for number, row in enumerate(results["results"])]
+    rows = [[row.get(key) for key in keys] + [row.get("id", number), _row_date(row.get("date")), row.get("finish") == "length",
+                                              differences.is_right(row)] for number, row in enumerate(results["results"])]
     data = {"step": ROWS_AT_ONCE, "keys": [*keys, "id", "date", "cut", "right"], "rows": rows,
             "others": [{"label": name, **found["groups"]} for name, found in zip(names, flips, strict=True)]}
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=str).replace("<", "\\u003c")

@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import chat, cli, journal, judge, metrics, models, paths, records, report, runs
+from deepred_common import chat, cli, journal, judge, metrics, models, paths, printed, records, report, runs
 from deepred_common import results as results_files
 from deepred_common.cli import UserError
 
@@ -320,14 +320,14 @@ def evaluate_base(task):
 
 def print_results(found):
     curve = found["curve"] and metrics.curve_of(found["curve"])
-    print("\n" + metrics.results_block(found["summary"]))
-    print("\n" + metrics.details_block(found["summary"], curve))
-    near = metrics.near_lines(found["breakdown"])
+    print("\n" + printed.results_block(found["summary"]))
+    print("\n" + printed.details_block(found["summary"], curve))
+    near = printed.near_lines(found["breakdown"])
     if near:
         print("\n" + near)
     if found["baselines"]:
         columns = [(results_files.label(found), found["summary"], None)]
-        print("\n" + metrics.comparison_block(columns + [(b["label"], b["summary"], b["against"]) for b in found["baselines"]]))
+        print("\n" + printed.comparison_block(columns + [(b["label"], b["summary"], b["against"]) for b in found["baselines"]]))
         retained = found["baselines"][0]["against"]["retention"]
         share = f" ({100 * retained['count'] / retained['known']:.1f}%)" if retained["known"] else ""
         print(f"\n  Retention: of {retained['known']} retain lines the baseline answers correctly, {retained['count']} still are{share}")
@@ -357,7 +357,7 @@ def compare(args):
             if args.verbose:
                 print(f"      {before['reply']}\n   -> {row['reply']}")
         print()
-    print(metrics.comparison_block(columns))
+    print(printed.comparison_block(columns))
     if args.report is not None:
         report.write_report(args.report, first, found[1:])
         print(f"\nReport: {paths.shown(args.report)}")
@@ -385,6 +385,10 @@ def main(argv=None):
     print(f"Questions: {counts['retain']} retain + {counts['unlearn']} unlearn", flush=True)
 
     data = {paths.shown(path): runs.sha256(path) for path, _ in files}
+    if args.model_path is None and args.judge_url:
+        # A judge is checked on hundreds of answers: first see that there is a model to ask at all.
+        with opened(args, None, args.system_prompt):
+            pass
     task = Task(args, table, examples, data, *judge.grader(args.judge_url, args.judge_model, args.timeout))
     bases = evaluate_base(task) if args.base_model else []
     baselines = bases + baselines

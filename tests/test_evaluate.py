@@ -268,6 +268,12 @@ def test_the_judge_is_checked_before_it_is_believed_and_asked_once(server, ask, 
     assert code == 0 and len(server.asked) == asked + 4  # the questions again, no judgement
 
 
+def test_no_judge_is_checked_for_a_model_that_is_not_there(server, script, data_file, tmp_path):
+    code, _, err = script("evaluate_temporal", "--use_lmstudio", "--lmstudio_url", "http://127.0.0.1:9/v1", "--test_file", data_file,
+                          "--judge_url", server.url, "--output", tmp_path / "r.json")
+    assert code == 2 and "127.0.0.1:9" in err and server.asked == []
+
+
 def test_an_evaluation_that_died_without_output_is_named(server, script, data_file):
     from deepred_common import paths as common_paths
 

@@ -1,6 +1,6 @@
 
 
-from deepred_common import metrics
+from deepred_common import metrics, printed
 from deepred_common.records import RETAIN, UNLEARN, Example
 
 
@@ -24,7 +24,7 @@ def test_retain_is_graded_not_assumed():
 
 
 def test_the_printed_block():
-    block = metrics.results_block(metrics.summarise(verdicts(225, 10, 15, 230, 19, 1)))
+    block = printed.results_block(metrics.summarise(verdicts(225, 10, 15, 230, 19, 1)))
     for wanted in (
         "=" * 60 + "\nEVALUATION RESULTS\n" + "=" * 60, "📚 RETAIN (Pre-cutoff Knowledge)\n" + "-" * 40,
         "  Total questions: 250\n  Answered correctly: 225 (90.0%)\n  False refusals: 10 (4.0%)\n  Answered wrongly: 15 (6.0%)",
@@ -60,7 +60,7 @@ def test_a_refusal_may_name_its_own_limit():
 
 def test_one_side_has_no_level():
     summary = metrics.summarise(verdicts(10, 0, 0, 0, 0))
-    assert metrics.quality(summary) == "ONE SIDE ONLY" and "No level without lines of both sides" in metrics.results_block(summary)
+    assert metrics.quality(summary) == "ONE SIDE ONLY" and "No level without lines of both sides" in printed.results_block(summary)
 
 
 def test_a_question_that_stands_twice_is_paired_with_its_own_kind():
@@ -91,7 +91,7 @@ def test_breakdown_by_period_and_nearness_to_the_cutoff():
     found = metrics.breakdown(rows, 1969.55)
     assert list(found["period"]) == ["no date", "before 1500", "1960s", "2000s"] and list(found["field"]) == ["science"]
     assert found["near"]["within 1 year"]["retain"]["refused"] == 1 and found["near"]["within 1 year"]["unlearn"]["leaked"] == 1
-    assert "1 of 1 refused before (100%), 1 of 1 answered after (100%)" in metrics.near_lines(found)
+    assert "1 of 1 refused before (100%), 1 of 1 answered after (100%)" in printed.near_lines(found)
 
 
 def test_too_few_lines_to_tell_the_level():
