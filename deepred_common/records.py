@@ -22,13 +22,14 @@ class Example:
 
     side: RETAIN (a fact from before the cutoff, `output` is the answer) or UNLEARN (after it, `output` is a refusal).
     metadata: the line's own, untouched; `accepted_answers` (retain) lists short strings any of which shows a right
-    reply, `original_answer` (unlearn) is the true answer that must not leak.
+    reply, `original_answer` (unlearn) is the true answer that must not leak. where: file and line it was read from.
     """
 
     instruction: str
     output: str
     side: str
     metadata: dict = field(default_factory=dict)
+    where: str = field(default="", compare=False)
 
 
 def _side_of(metadata):
@@ -57,7 +58,7 @@ def _example(row, where, expected_side):
         raise UserError(f"{where} does not say its side: metadata.dataset_type must be 'retain' or 'unlearn'.")
     if expected_side and side and side != expected_side:
         raise UserError(f"{where} says it is {side!r}, but the file was given as {expected_side} data.")
-    return Example(texts["instruction"], texts["output"], side or expected_side, metadata)
+    return Example(texts["instruction"], texts["output"], side or expected_side, metadata, where)
 
 
 def _checked(metadata, where):

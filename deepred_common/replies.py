@@ -36,8 +36,6 @@ class LocalModel:
     """A transformers model, adapter or not, asked in batches with left padding."""
 
     def __init__(self, model, tokenizer, max_tokens, batch_size, system=None):
-        from transformers import GenerationConfig
-
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.batch_size = batch_size
@@ -46,10 +44,7 @@ class LocalModel:
         chat.ensure_template(tokenizer)
         self._stops = chat.stop_ids(tokenizer, model.generation_config)
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._stops[0]
-        # A configuration of its own: the model's may hold sampling settings, and the verdicts are about greedy replies.
-        self._config = GenerationConfig(
-            max_new_tokens=max_tokens, do_sample=False, eos_token_id=self._stops, pad_token_id=self._pad
-        )
+        self._max_tokens = max_tokens
 
     def ask(self, instructions):
         """Yield (index, Reply) for each instruction, longest prompts first, so that batches pad little.
@@ -77,18 +72,45 @@ class LocalModel:
             yield from zip(batch, replies, strict=True)
 
     def _generate(self, prompts):
+        """The greedy Reply to each prompt (token ids), decoded together.
+
+        Rows that have ended leave the batch: most replies are a third as long as the longest of their batch, and
+        transformers' generate() computes them all to its end. The model's own sampling settings do not count.
+        """
         import torch
+        from transformers import DynamicCache
 
         width = max(map(len, prompts))
         ids = torch.tensor([[self._pad] * (width - len(p)) + p for p in prompts], device=self.model.device)
         mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.model.device)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        cache = DynamicCache(config=self.model.config)
+        said = [[] for _ in prompts]
+        rows = list(range(len(prompts)))  # which prompt each row of the batch belongs to
+
+        def ended(row):
+            return len(said[row]) == self._max_tokens or (bool(said[row]) and said[row][-1] in self._stops)
+
         with torch.inference_mode():
-            out = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=self._config)
-        return [
-            Reply(self.tokenizer.decode(row, skip_special_tokens=True).strip(),
-                  "stop" if any(stop in row for stop in self._stops) else "length")
-            for row in out[:, width:].tolist()
-        ]
+            while True:
+                tokens = self.model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
+                                    use_cache=True, logits_to_keep=1).logits[:, -1].argmax(-1)
+                for row, token in zip(rows, tokens.tolist(), strict=True):
+                    if not ended(row):
+                        said[row].append(token)
+                left = [place for place, row in enumerate(rows) if not ended(row)]
+                if not left:
+                    break
+                # Taking rows out copies the whole cache, so it waits until an eighth of them has ended.
+                if len(left) <= len(rows) - max(1, len(rows) // 8):
+                    rows = [rows[place] for place in left]
+                    left = torch.tensor(left, device=ids.device)
+                    cache.batch_select_indices(left)
+                    tokens, mask, positions = tokens[left], mask[left], positions[left]
+                ids, positions = tokens[:, None], positions[:, -1:] + 1
+                mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+        return [Reply(self.tokenizer.decode(out, skip_special_tokens=True).strip(), "stop" if out[-1] in self._stops else "length")
+                for out in said]
 
 
 def _is_out_of_memory(error):
