@@ -18,6 +18,10 @@ _PROMPT = (
 )
 
 
+class NoJudgement(UserError):
+    """The judge said neither YES nor NO."""
+
+
 class Judge:
     """Grades through replies.ApiModel `model`, remembering each judgement in the file `cache`."""
 
@@ -34,7 +38,7 @@ class Judge:
                 self._known[row["key"]] = row["right"]
 
     def grade(self, reply, reference, question, accepted=()):
-        """True if the judge calls the reply right. UserError if it says neither YES nor NO."""
+        """True if the judge calls the reply right. NoJudgement if it says neither YES nor NO, UserError if it cannot be asked."""
         hint = f"Any of these shows a right reply: {'; '.join(accepted)}\n" if accepted else ""
         prompt = _PROMPT.format(question=question, reference=reference, accepted=hint, reply=reply)
         key = hashlib.sha256(f"{self._model.model}\n{prompt}".encode()).hexdigest()
@@ -43,7 +47,7 @@ class Judge:
             # Models that reason aloud first give their judgement last.
             found = re.findall(r"\b(YES|NO)\b", said.upper())
             if not found:
-                raise UserError(f"the judge {self._model.model} said neither YES nor NO but {said[:80]!r}.")
+                raise NoJudgement(f"the judge {self._model.model} said neither YES nor NO but {said[:80]!r}.")
             self._known[key] = found[-1] == "YES"
             with self._cache.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"key": key, "right": self._known[key], "question": question, "reply": reply}, ensure_ascii=False) + "\n")
@@ -66,12 +70,21 @@ def grader(url, model, timeout):
     asked = replies.ApiModel(url, model, max_tokens=256, timeout=timeout, flag="--judge", key_variable="JUDGE_API_KEY")
     judge = Judge(asked, paths.OUTPUT / f"judge-{re.sub(r'[^A-Za-z0-9._-]+', '-', asked.model)}.jsonl")
     rows = agreement.read_labelled("grades")
-    pairs = agreement.judged_grades(tqdm(rows, desc="checking the judge", unit="answer"), judge.grade)
+    silent = 0
+    pairs = []
+    for row in tqdm(rows, desc="checking the judge", unit="answer"):
+        try:
+            pairs += agreement.judged_grades([row], judge.grade)
+        except NoJudgement:
+            # A judge that has no word on an answer does not agree with its label.
+            silent += 1
+            pairs.append((row["right"], not row["right"]))
     kappa, low, high = agreement.kappa(pairs)
     own, *_ = agreement.kappa(agreement.judged_grades(rows))
     agreed = sum(right == judged for right, judged in pairs) / len(pairs)
     print(f"Judge {asked.model}: agrees with the labels on {100 * agreed:.1f}% of {len(rows)} labelled answers, "
-          f"kappa {kappa:.2f} [{low:.2f}, {high:.2f}]; the built-in matcher's kappa is {own:.2f}.", flush=True)
+          f"kappa {kappa:.2f} [{low:.2f}, {high:.2f}]; the built-in matcher's kappa is {own:.2f}."
+          + (f" It said neither YES nor NO to {silent}, which count as disagreement." if silent else ""), flush=True)
     if kappa < own:
         cli.warn("the judge agrees less with the labels than the built-in matcher does; leave --judge_url out, or take a better model.")
 

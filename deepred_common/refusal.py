@@ -139,8 +139,11 @@ def is_refusal(reply, question=""):
     question: what was asked; its words are not taken for something told. English, and the commonest wordings in
     French, German and Spanish.
     """
+    # Before the capitals go: the country and the numeral are no pronouns, and a title in single quotes says nothing itself.
+    reply = re.sub(r"\bUS\b", "USA", re.sub(r"((?<=[a-z,] )[A-Z][a-z]+|War) I\b(?!['\u2019])", r"\1 1", reply))
     text = normalise(reply)
     text = re.sub(r"[*_#>]+", "", text).strip()
+    text = re.sub(r"(?<=\w )'(?=\S)[^\n]{2,80}?'(?!\w)", "a remark", text)
     if re.fullmatch(r"\"[^\"]*\"\.?", text):
         text = text.strip("\".")
     # What somebody else is quoted as saying is not the speaker declining.

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 
 from deepred_common import refusal
-from deepred_common.records import SIDES, UNLEARN
+from deepred_common.records import RETAIN, SIDES, UNLEARN
 
 SHOWN = 3  # places named for each finding
 
@@ -58,7 +58,8 @@ class Survey:
             self._lines.add(line)
         elif question in self._trained:
             self._note("validation trained on", example.where)
-        declines = _MAY_DECLINE.search(example.output) is not None and self._refuses(example.output)
+        declines = _MAY_DECLINE.search(example.output) is not None and self._refuses(
+            example.output, example.instruction if example.side == RETAIN else "")
         if declines != (example.side == UNLEARN):
             self._note("answer in unlearn" if example.side == UNLEARN else "refusal in retain", f"{example.where}: {example.output[:60]!r}")
 

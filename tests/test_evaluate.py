@@ -268,6 +268,20 @@ def test_the_judge_is_checked_before_it_is_believed_and_asked_once(server, ask, 
     assert code == 0 and len(server.asked) == asked + 4  # the questions again, no judgement
 
 
+def test_a_judge_that_says_neither_yes_nor_no_counts_as_disagreeing(server, ask, tmp_path, monkeypatch):
+    from deepred_common import agreement
+    from deepred_common import paths as common_paths
+
+    monkeypatch.setattr(common_paths, "OUTPUT", tmp_path)
+    labelled = [{"question": "Who?", "reference": "Bell.", "accepted": [], "reply": text, "right": text == "Bell"}
+                for text in ("Bell", "Edison")]
+    monkeypatch.setattr(agreement, "read_labelled", lambda name, half=None: labelled)
+    server.answer = lambda n, question: reply_with("Well, the answer is Bell." if "Reply: Bell" in question else "NO")
+    code, out, err = ask("--judge_url", server.url, "--limit", 4)
+    assert code == 0, err
+    assert "agrees with the labels on 50.0% of 2" in out and "It said neither YES nor NO to 1" in out and "agrees less" in err
+
+
 def test_no_judge_is_checked_for_a_model_that_is_not_there(server, script, data_file, tmp_path):
     code, _, err = script("evaluate_temporal", "--use_lmstudio", "--lmstudio_url", "http://127.0.0.1:9/v1", "--test_file", data_file,
                           "--judge_url", server.url, "--output", tmp_path / "r.json")

@@ -14,6 +14,9 @@ ANSWERS = [
     'He told reporters "I don\'t know" and left.', "I'm sorry, but I don't know. The Berlin Wall fell in 1989 after protests.",
     "Nobody knows who wrote Beowulf; the poem is anonymous.", "The Unknown Soldier lies in Arlington.",
     "No information was released by the Soviet government until 1961.", "4",
+    "It was an 1823 US policy warning European powers not to interfere in the Americas.",
+    "World War I lasted a little over four years, and not a day less, from 1914 to 1918.",
+    "The Rolling Stones had a hit with '(I Can't Get No) Satisfaction' in 1965.",
 ]
 
 
