@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import chat, cli, llama_server, metrics, models, paths, records, replies
+from deepred_common import chat, cli, devices, llama_server, metrics, models, paths, records, replies
 
 
 def one_at_a_time(model, tokenizer, max_tokens):
@@ -74,8 +74,8 @@ def main(argv=None):
     models.quiet_libraries()
     examples = [e for side in records.SIDES for e in records.read_examples(paths.dataset_file(f"{side}_val"), side)]
     examples = records.balanced_sample(examples, args.limit)
-    dtype, why = models.pick_dtype()
-    model, tokenizer = models.load_model(args.model, dtype).to(models.pick_device()).eval(), models.load_tokenizer(args.model)
+    dtype, why = devices.pick_dtype()
+    model, tokenizer = models.load_model(args.model, dtype).to(devices.pick_device()).eval(), models.load_tokenizer(args.model)
     print(f"{len(examples)} questions, at most {args.max_tokens} tokens each, {dtype} ({why})")
     rows = {"one at a time, generate()": timed(one_at_a_time(model, tokenizer, args.max_tokens), examples)}
     rows[f"ours, batches of {args.batch_size}"] = timed(replies.LocalModel(model, tokenizer, args.max_tokens, args.batch_size).ask, examples)

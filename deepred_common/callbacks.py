@@ -1,11 +1,11 @@
-"""What a training run does between its steps: draw the bar, and save before it stops.
+"""What a training run does between its steps: draw the bar and the curves, and save before it stops.
 
 Made by functions, since their base class comes with transformers.
 """
 
 import signal
 
-from deepred_common import cli
+from deepred_common import cli, curves
 
 
 def make_bar():
@@ -25,6 +25,20 @@ def make_bar():
                     cli.progress(f"step {state.global_step}: {side} validation loss {value:.3f}")
 
     return Bar()
+
+
+def make_artist(path, title):
+    """A trainer callback: the curves in the PNG file `path`, drawn anew after each validation and at the end."""
+    from transformers import TrainerCallback
+
+    class Artist(TrainerCallback):
+        def on_evaluate(self, args, state, control, **kwargs):
+            if state.is_world_process_zero:
+                curves.draw(state.log_history, path, title)
+
+        on_train_end = on_evaluate
+
+    return Artist()
 
 
 def make_stopper():

@@ -6,9 +6,11 @@ the GGUF.
 """
 
 import datetime
+import re
 from dataclasses import dataclass
 
 from deepred_common.cli import UserError
+from deepred_common.records import UNLEARN, Example
 
 IGNORED = -100  # the label that the cross-entropy loss passes over
 
@@ -26,10 +28,15 @@ FALLBACK_TEMPLATE = (
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """One example as tokens. input_ids and labels have the same length; labels are IGNORED up to the reply."""
+    """One example as tokens: prompt and reply in input_ids, the reply from place reply_start on."""
 
     input_ids: list
-    labels: list
+    reply_start: int
+
+    @property
+    def labels(self):
+        """As long as input_ids: IGNORED up to the reply, then its tokens."""
+        return [IGNORED] * self.reply_start + self.input_ids[self.reply_start:]
 
 
 def messages(instruction, system=None):
@@ -63,6 +70,27 @@ def ensure_template(tokenizer):
         template = template.replace("{{ bos_token }}", "")
     tokenizer.chat_template = template
     return True
+
+
+# What a template says of today or of the model's own time. Llama 3.1 to 3.3 write both into every system prompt.
+_DATE_LINES = re.compile(r"""\{\{-?\s*["'](?:Cutting Knowledge Date|Today Date): (?:[^{}]*?)\}\}\s*?\n?""")
+
+
+def remove_dates(tokenizer):
+    """Take the lines that tell the present date, or a knowledge date, out of the chat template; True if there were any.
+
+    Such a line is a leak of the present to a model that is to live before its cutoff. It also differs between the day
+    of training and the day of use, so that LM Studio would show the model a prompt it was never trained on.
+    """
+    template = tokenizer.chat_template
+    tokenizer.chat_template = _DATE_LINES.sub("", template)
+    return tokenizer.chat_template != template
+
+
+def date_in_prompt(tokenizer):
+    """A year of this century that the template puts into every prompt, as text, or None."""
+    found = re.search(r"\b20\d\d\b", prompt_text(tokenizer, "Q"))
+    return found and found[0]
 
 
 def prompt_text(tokenizer, instruction, system=None):
@@ -108,39 +136,32 @@ def end_of_turn_id(tokenizer):
     raise UserError("the model's chat template does not end a reply with a special token, so replies would never stop.")
 
 
-def training_row(tokenizer, instruction, output, stop=None):
-    """Render one example; the loss falls on the reply and its end-of-turn token only.
+def training_rows(tokenizer, examples):
+    """The TrainingRow of each example (records.Example), in order, rendered and tokenised together.
 
-    stop: the tokenizer's end_of_turn_id, if the caller has it already.
-    What some templates add after the end of the turn (a newline, say) is left out: the model is never asked for it.
-    """
-    prompt = prompt_text(tokenizer, instruction)
-    full = tokenizer.apply_chat_template(
-        [*messages(instruction), {"role": "assistant", "content": output}], tokenize=False
-    )
-    if not full.startswith(prompt):
-        raise UserError("the model's chat template renders a prompt differently once a reply follows; it cannot be trained.")
-    start = _encode(tokenizer, prompt)
-    whole = _encode(tokenizer, full)
-    # A tokenizer may join the prompt's last characters with the reply's first. At inference the prompt is tokenised
-    # alone, so the reply must be as well.
-    reply = whole[len(start):] if whole[: len(start)] == start else _encode(tokenizer, full[len(prompt):])
-    if stop is None:
-        stop = end_of_turn_id(tokenizer)
-    reply = reply[: reply.index(stop) + 1]
-    return TrainingRow(start + reply, [IGNORED] * len(start) + reply)
-
-
-def training_rows(tokenizer, examples, max_length, progress_bar=iter):
-    """Render `examples` (of records.Example); return (rows, number left out).
-
-    A row longer than `max_length` tokens is left out rather than cut: a cut reply would teach the model not to stop.
-    The caller says the number aloud. progress_bar: wraps the iterable, for instance tqdm.
+    The loss falls on the reply and its end-of-turn token only. What some templates add after the end of the turn (a
+    newline, say) is left out: the model is never asked for it.
     """
     stop = end_of_turn_id(tokenizer)
-    rows = [training_row(tokenizer, example.instruction, example.output, stop) for example in progress_bar(examples)]
-    kept = [row for row in rows if len(row.input_ids) <= max_length]
-    return kept, len(rows) - len(kept)
+    chats = [messages(example.instruction) for example in examples]
+    prompts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
+    whole = tokenizer.apply_chat_template(
+        [[*chat, {"role": "assistant", "content": example.output}] for chat, example in zip(chats, examples, strict=True)], tokenize=False
+    )
+    rows = []
+    for prompt, full, start, ids in zip(prompts, whole, _encode(tokenizer, prompts), _encode(tokenizer, whole), strict=True):
+        if not full.startswith(prompt):
+            raise UserError("the model's chat template renders a prompt differently once a reply follows; it cannot be trained.")
+        # A tokenizer may join the prompt's last characters with the reply's first. At inference the prompt is tokenised
+        # alone, so the reply must be as well.
+        reply = ids[len(start):] if ids[: len(start)] == start else _encode(tokenizer, full[len(prompt):])
+        rows.append(TrainingRow(start + reply[: reply.index(stop) + 1], len(start)))
+    return rows
+
+
+def training_row(tokenizer, instruction, output):
+    """training_rows of a single question and reply."""
+    return training_rows(tokenizer, [Example(instruction, output, UNLEARN)])[0]
 
 
 def stop_ids(tokenizer, generation_config=None):

@@ -22,14 +22,20 @@ class Interrupted(Exception):
     """Ctrl-C (or SIGTERM) after the work so far was put in order; the message says what was kept."""
 
 
+def is_main_process():
+    """False in all processes but one of a run that a launcher (accelerate, torchrun) started: those stay silent."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def warn(message):
     """Print one warning to stderr."""
-    print(f"warning: {message}", file=sys.stderr, flush=True)
+    progress(f"warning: {message}")
 
 
 def progress(message):
     """Print one progress line to stderr, so that stdout holds results only."""
-    print(message, file=sys.stderr, flush=True)
+    if is_main_process():
+        print(message, file=sys.stderr, flush=True)
 
 
 def parse(parser, argv):
@@ -95,13 +101,15 @@ def run(main, argv=None):
     """Run a script's `main(argv)` and turn what it raises into the exit code and the lines a user sees."""
     # A supervisor's SIGTERM should put things in order exactly as Ctrl-C does.
     signal.signal(signal.SIGTERM, _raise_interrupt)
+    if not is_main_process():
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for the rest of this process's life)
     try:
         return main(argv) or EXIT_OK
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        progress(f"error: {error}")
         return EXIT_USER_ERROR
     except Interrupted as error:
-        print(f"\ninterrupted: {error}", file=sys.stderr)
+        progress(f"\ninterrupted: {error}")
         return EXIT_INTERRUPTED
     except KeyboardInterrupt:
         print("\ninterrupted: nothing half-written was left behind.", file=sys.stderr)

@@ -219,41 +219,17 @@ def load_with_adapter(adapter, dtype, base=None, trust_remote_code=False):
     return model, tokenizer
 
 
-def identity(name, model):
-    """What tells this model's weights from others: one SHA-256 for all of a folder's weight files, or the hub's commit."""
+def identity(name, config):
+    """What tells a model's weights from others: one SHA-256 for all of a folder's weight files, or the hub's commit.
+
+    config: its transformers config, which knows the commit.
+    """
     folder = Path(name)
     if not folder.is_dir():
-        return model.config._commit_hash
+        return revision(name, config)
     return hashlib.sha256("".join(runs.sha256(file) for file in sorted(folder.glob("*.safetensors"))).encode()).hexdigest()
 
 
-def pick_device():
-    """The torch device to run on: cuda (NVIDIA or ROCm) if there is one, else cpu."""
-    import torch
-
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def on_rocm():
-    """True if this torch was built for AMD's ROCm and sees a GPU."""
-    import torch
-
-    return torch.version.hip is not None and torch.cuda.is_available()
-
-
-def pick_dtype():
-    """(torch.dtype, why): bf16 only where the hardware does it fast.
-
-    On a CPU without AMX or AVX512-BF16 a bf16 matrix product is tens of times slower than fp32; with it, it is
-    two to three times faster.
-    """
-    import torch
-
-    if torch.cuda.is_available():
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return torch.bfloat16, "the GPU computes bf16 natively"
-        return torch.float16, "the GPU has no native bf16"
-    able = torch.cpu.get_capabilities()
-    if able.get("amx_bf16") or able.get("avx512_bf16"):
-        return torch.bfloat16, "this CPU has bf16 instructions"
-    return torch.float32, "this CPU has no bf16 instructions"
+def revision(name, config):
+    """The hub's commit that a model came from; None for a folder, whose config has none."""
+    return None if Path(name).is_dir() else config._commit_hash

@@ -1,6 +1,6 @@
 """What training minimises: refuse after the cutoff, stay the same model before it."""
 
-from deepred_common import batches
+from deepred_common import batches, runs
 from deepred_common.chat import IGNORED
 
 # How many shares of its example's loss the first reply token gets; every later token gets one.
@@ -72,21 +72,22 @@ def loss(logits, labels, retain, base_logits, num_items=None):
 
 
 def collate(rows, pad_id):
-    """Rows ({"input_ids", "labels", "retain"}) to one right-padded batch of tensors, with its attention mask."""
+    """Rows of rows.py ({"input_ids", "reply_start", "retain"}) to one right-padded batch of tensors, with its attention mask."""
     import torch
 
     width = max(len(row["input_ids"]) for row in rows)
-
-    def padded(key, filler):
-        return torch.tensor([row[key] + [filler] * (width - len(row[key])) for row in rows])
-
-    mask = torch.tensor([[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in rows])
-    return {"input_ids": padded("input_ids", pad_id), "labels": padded("labels", IGNORED), "attention_mask": mask,
-            "retain": torch.tensor([row["retain"] for row in rows])}
+    ids = torch.full((len(rows), width), pad_id)
+    labels = torch.full((len(rows), width), IGNORED)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for i, row in enumerate(rows):
+        tokens, start = torch.as_tensor(row["input_ids"], dtype=torch.long), int(row["reply_start"])
+        ids[i, :len(tokens)], mask[i, :len(tokens)], labels[i, start:len(tokens)] = tokens, 1, tokens[start:]
+    return {"input_ids": ids, "labels": labels, "attention_mask": mask, "retain": torch.tensor([bool(row["retain"]) for row in rows])}
 
 
 def make_trainer_class():
     """trl's SFTTrainer with the loss above. (A function, since trl is heavy to import.)"""
+    import numpy as np
     import torch
     from trl import SFTTrainer
 
@@ -98,8 +99,8 @@ def make_trainer_class():
 
         def _get_train_sampler(self, train_dataset=None):
             rows = self.train_dataset
-            return batches.BalancedOrder([len(ids) for ids in rows["input_ids"]], rows["retain"], self.args.train_batch_size,
-                                         self.args.data_seed)
+            return batches.BalancedOrder(np.asarray(rows["length"]), np.asarray(rows["retain"]),
+                                         self.get_total_train_batch_size(self.args), self.args.data_seed)
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             retain, labels = inputs["retain"], inputs["labels"]
@@ -107,11 +108,28 @@ def make_trainer_class():
             places = places_to_predict(labels)
             logits = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=places).logits
             base_logits = None
-            if retain.any():
+            asked = retain.clone()
+            # Processes that share a model must run it equally often, or they wait for each other for ever.
+            asked[0] |= self.args.world_size > 1
+            if asked.any():
                 # The adapter switched off is the base itself: no second copy of it in memory.
                 with torch.no_grad(), self.accelerator.unwrap_model(model).disable_adapter():
-                    base_logits = model(input_ids=ids[retain], attention_mask=mask[retain], use_cache=False, logits_to_keep=places).logits
+                    base_logits = model(input_ids=ids[asked], attention_mask=mask[asked], use_cache=False, logits_to_keep=places).logits
+                base_logits = base_logits[retain[asked]]
             value = loss(logits, labels, retain, base_logits, num_items_in_batch)
+            if num_items_in_batch is not None:
+                # num_items counts the labels of all processes, whose gradients are then averaged.
+                value = value * self.accelerator.num_processes
             return (value, {}) if return_outputs else value
+
+        def save_now(self):
+            """Save a checkpoint of the last whole update, if there is none yet; the folder's path, or None before the first."""
+            if self.state.global_step == 0:
+                return None
+            folder = runs.checkpoint_path(self.args.output_dir, self.state.global_step)
+            if not folder.exists() or runs.checkpoint_fault(folder):
+                self.optimizer.zero_grad()
+                self._save_checkpoint(self.model, trial=None)
+            return folder
 
     return TemporalTrainer

@@ -79,16 +79,22 @@ def _checked(metadata, where):
     return found
 
 
-def read_objects(path):
-    """Yield ("<path> line <number>", object) for each line of a JSON Lines file; blank lines are passed over.
-
-    Raises UserError naming file, line number and what was found, on the first line that is not a JSON object.
-    """
+def require_file(path):
+    """`path` as a Path; UserError unless it is a file."""
     path = Path(path)
     if path.is_dir():
         raise UserError(f"{path} is a folder; a .jsonl file is needed.")
     if not path.exists():
         raise UserError(f"{path} does not exist. Give its path, or set WIKI_DATA to the folder that holds datasets/.")
+    return path
+
+
+def read_objects(path):
+    """Yield ("<path> line <number>", object) for each line of a JSON Lines file; blank lines are passed over.
+
+    Raises UserError naming file, line number and what was found, on the first line that is not a JSON object.
+    """
+    path = require_file(path)
     try:
         # utf-8-sig: editors on Windows put a byte order mark first, which JSON does not allow.
         with path.open(encoding="utf-8-sig") as file:

@@ -7,7 +7,7 @@ import threading
 import urllib.parse
 from dataclasses import dataclass
 
-from deepred_common import chat
+from deepred_common import chat, devices
 from deepred_common.cli import UserError, progress, warn
 
 API_KEY_VARIABLE = "LMSTUDIO_API_KEY"
@@ -59,13 +59,13 @@ class LocalModel:
             try:
                 replies = self._generate([prompts[i] for i in batch])
             except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
+                if not devices.is_out_of_memory(error):
                     raise
                 if len(batch) == 1:
                     raise UserError("there is not enough memory for a single question.\n"
                                     "Use a smaller --max_tokens, or ask the GGUF file.") from error
                 self.batch_size = len(batch) // 2
-                _free_memory()
+                devices.free_memory()
                 progress(f"\nout of memory: going on with {self.batch_size} questions at once")
                 continue
             start += len(batch)
@@ -111,24 +111,6 @@ class LocalModel:
                 mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
         return [Reply(self.tokenizer.decode(out, skip_special_tokens=True).strip(), "stop" if out[-1] in self._stops else "length")
                 for out in said]
-
-
-def _is_out_of_memory(error):
-    import torch
-
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return "not enough memory" in str(error) or "can't allocate memory" in str(error)
-
-
-def _free_memory():
-    import gc
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 class ApiModel:

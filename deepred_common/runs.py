@@ -3,8 +3,10 @@
 import datetime
 import hashlib
 import json
+import os
 import platform
 import re
+import subprocess
 from importlib import metadata
 from pathlib import Path
 
@@ -52,6 +54,39 @@ def versions():
     return found
 
 
+def git_commit():
+    """The commit of this project's working copy, with "+changes" if files differ from it; None outside of git."""
+    def git(*words):
+        return subprocess.run(["git", "-C", str(paths.ROOT), *words], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def hardware():
+    """{"cpus", "memory_gb", "gpus": [name and GB]} of this machine."""
+    import psutil
+    import torch
+
+    gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    return {"cpus": os.cpu_count(), "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+            "gpus": [f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB" for gpu in gpus]}
+
+
+def differences(before, now):
+    """["name: before -> now"] of what makes two runs different ones: their manifests' "identity" objects, epochs left out."""
+    return [f"{name}: {_short(before.get(name))} -> {_short(value)}" for name, value in now.items()
+            if name != "epochs" and name in before and before[name] != value]
+
+
+def _short(value):
+    if isinstance(value, dict):
+        value = " ".join(f"{Path(key).name} {entry[:8]}" for key, entry in value.items())
+    return value[:12] if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{40,}", value) else value
+
+
 def write_manifest(folder, manifest):
     """Write run.json into `folder`, whole or not at all."""
     paths.write_text(Path(folder) / MANIFEST, json.dumps(manifest, indent=2, default=str) + "\n")
@@ -68,6 +103,11 @@ def read_manifest(folder):
 def is_finished(folder):
     """True if the run in `folder` ended by itself and left its adapter."""
     return bool(read_manifest(folder).get("finished")) and (Path(folder) / "final" / "adapter_model.safetensors").exists()
+
+
+def checkpoint_path(folder, step):
+    """Where a run keeps the checkpoint of an update."""
+    return Path(folder) / f"checkpoint-{step}"
 
 
 def checkpoint_fault(folder):

@@ -85,3 +85,13 @@ class Survey:
 def _key(question):
     """A question without what does not change it: case, punctuation, spaces. Its hash, to keep little."""
     return hash(" ".join(re.findall(r"\w+", question.casefold())))
+
+
+def summary(training, validation):
+    """{"training" and "validation": {side: lines}, "warnings": [text]} of two lists of examples."""
+    found = Survey()
+    for examples, trained in ((training, True), (validation, False)):
+        for example in examples:
+            found.add(example, trained)
+    counts = {name: {side: found.counts[side, trained] for side in SIDES} for name, trained in (("training", True), ("validation", False))}
+    return {**counts, "warnings": list(found.warnings())}

@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import chat, cli, journal, judge, metrics, models, paths, printed, records, report, runs
+from deepred_common import chat, cli, devices, journal, judge, metrics, models, paths, printed, records, report, runs
 from deepred_common import results as results_files
 from deepred_common.cli import UserError
 
@@ -178,15 +178,15 @@ def opened(args, path, system):
             yield replies.ApiModel(url, None, args.max_tokens, args.in_flight, args.timeout, system), runs.sha256(path)
         return
     models.quiet_libraries()
-    dtype, why = models.pick_dtype()
-    device = models.pick_device()
+    dtype, why = devices.pick_dtype()
+    device = devices.pick_device()
     cli.progress(f"loading {path} on {device} in {str(dtype).removeprefix('torch.')} ({why}) …")
     if kind == "adapter":
         model, tokenizer = models.load_with_adapter(models.require_adapter(path), dtype, trust_remote_code=args.trust_remote_code)
     else:
         model = models.load_model(path, dtype, args.trust_remote_code)
         tokenizer = models.load_tokenizer(path, args.trust_remote_code)
-    yield replies.LocalModel(model.to(device), tokenizer, args.max_tokens, args.batch_size, system), models.identity(path, model)
+    yield replies.LocalModel(model.to(device), tokenizer, args.max_tokens, args.batch_size, system), models.identity(path, model.config)
 
 
 def open_journal(args, path, head):

@@ -2,11 +2,12 @@
 """Fine-tune a chat model with LoRA or QLoRA so that it answers about the world before a date and refuses after it.
 
 Reads question-answer lines (JSON Lines, datasets/retain and datasets/unlearn, or datasets/dev with --dev) and a base
-model (folder or hub name). Writes a run folder with checkpoint-N/, final/ (the adapter), run.json, train_results.json
-and eval_results.json.
+model (folder or hub name). Writes a run folder with checkpoint-N/, final/ (the adapter and its model card), run.json,
+training_curves.png, train_results.json and eval_results.json.
 
     python scripts/finetune_temporal.py --dev --epochs 1
     python scripts/finetune_temporal.py --model_name Qwen/Qwen2.5-1.5B-Instruct --batch_size 2 --save_steps 100
+    accelerate launch scripts/finetune_temporal.py …        on several GPUs or hosts (configs/accelerate/)
 """
 
 import argparse
@@ -19,13 +20,37 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import callbacks, chat, cli, models, objectives, paths, records, runs
+from deepred_common import (
+    cache,
+    callbacks,
+    chat,
+    cli,
+    devices,
+    estimate,
+    model_card,
+    models,
+    objectives,
+    paths,
+    records,
+    rescue,
+    rows,
+    runs,
+    survey,
+)
 from deepred_common.cli import UserError
 
+SCRIPT = Path(__file__)
 WARMUP_RATIO = 0.1
 DEV_VALIDATION_SHARE = 0.1
+MEMORY_SHARE = 0.8  # of what is free that the estimate may fill before activations are recomputed to save memory
 TRAINING_FILES = ("retain_train", "unlearn_train")
 VALIDATION_FILES = ("retain_val", "unlearn_val")
+
+
+def mix_of(text):
+    """argparse type: "2:1" as (2.0, 1.0)."""
+    retain, _, unlearn = text.partition(":")
+    return cli.positive_float(retain), cli.positive_float(unlearn)
 
 
 def build_parser():
@@ -44,6 +69,8 @@ def build_parser():
         help="forward passes a weight update (default: %(default)s)")
     add("--save_steps", type=cli.positive_int, default=500, help="updates between checkpoints (default: %(default)s)")
     add("--eval_steps", type=cli.positive_int, default=100, help="updates between validations (default: %(default)s)")
+    add("--mix", type=mix_of, metavar="R:U",
+        help="train on so many retain lines for so many unlearn ones; the side with too many loses some (default: as the files are)")
     add("--lora_r", type=cli.positive_int, default=16, help="LoRA rank (default: %(default)s)")
     add("--lora_alpha", type=cli.positive_int, default=32, help="LoRA alpha (default: %(default)s)")
     quantisation = parser.add_mutually_exclusive_group()
@@ -53,13 +80,21 @@ def build_parser():
     resume.add_argument("--resume_from_checkpoint", type=Path, metavar="DIR", help="checkpoint-N folder to go on from")
     resume.add_argument("--resume_latest", action="store_true",
                         help="go on from the newest complete checkpoint in --output_dir, or of the newest unfinished run")
+    add("--resume_anyway", action="store_true", help="go on even if base, data or settings are not the run's own")
+    add("--dry_run", action="store_true", help="check all data, show three rendered examples, steps, memory and time, and stop")
     add("--wandb", action="store_true", help="log to Weights & Biases")
+    add("--tensorboard", action="store_true", help="log to TensorBoard, in the run folder")
     add("--seed", type=int, default=42, help="order of the data, adapter initialisation, dropout (default: %(default)s)")
     add("--trust_remote_code", action="store_true", help="run code that the model's authors ship with it")
     return parser
 
 
 # ---- before torch: everything that can be checked without a model ---------------------------------------------------
+
+def data_files(args):
+    """{name: path} of the data files that this run reads."""
+    return {name: getattr(args, name) for name in (("dev_path",) if args.dev else TRAINING_FILES + VALIDATION_FILES)}
+
 
 def read_data(args):
     """(training examples, validation examples), read and checked. With --dev both come from the dev subset."""
@@ -72,6 +107,20 @@ def read_data(args):
         return [example for example in examples if id(example) not in chosen], held_back
     read = {name: records.read_examples(getattr(args, name), name.split("_")[0]) for name in TRAINING_FILES + VALIDATION_FILES}
     return [e for name in TRAINING_FILES for e in read[name]], [e for name in VALIDATION_FILES for e in read[name]]
+
+
+def check_data(args, files, examples):
+    """What survey.summary finds, kept by the files' hashes: the same data are not checked twice. Says it aloud."""
+    hashes = {name: runs.sha256(records.require_file(path)) for name, path in files.items()}
+    made_by = [Path(module.__file__) for module in (survey, records, survey.refusal)]
+    key = [f"{name} {path} {hashes[name]}" for name, path in files.items()] + ([f"dev {args.seed}"] if args.dev else [])
+    found = cache.json_value("survey", cache.digest(*made_by, *key), lambda: survey.summary(*examples()))
+    trained, held = found["training"], found["validation"]
+    print(f"Data: {trained['retain']} retain + {trained['unlearn']} unlearn to train on, {held['retain']} + {held['unlearn']} to validate.",
+          flush=True)
+    for warning in found["warnings"]:
+        cli.warn(warning)
+    return hashes
 
 
 def choose_run(args):
@@ -87,7 +136,8 @@ def choose_run(args):
                 cli.progress("--resume_latest: no unfinished run of this model and mode in output/; a new one is started.")
                 return runs.new_run_folder(args.model_name, args.dev), None
             cli.progress(f"--resume_latest: the newest unfinished run is {paths.shown(folder)}")
-        if runs.is_finished(folder):
+        before = runs.read_manifest(folder).get("identity", {}).get("epochs", args.epochs)
+        if runs.is_finished(folder) and args.epochs <= before:
             return folder, "finished"
         checkpoint = runs.latest_checkpoint(folder)
         cli.progress(f"--resume_latest: going on from {paths.shown(checkpoint)}" if checkpoint else
@@ -105,26 +155,136 @@ def choose_run(args):
 def check_wishes(args):
     """What the flags ask of the environment, checked without importing anything heavy."""
     models.check_name(args.model_name, "base model")
-    if args.wandb and importlib.util.find_spec("wandb") is None:
-        raise UserError("--wandb needs the wandb package: pip install wandb")
+    for package in ("wandb", "tensorboard"):
+        if getattr(args, package) and importlib.util.find_spec(package) is None:
+            raise UserError(f"--{package} needs the {package} package: pip install {package}")
     if (args.use_4bit or args.use_8bit) and importlib.util.find_spec("bitsandbytes") is None:
         raise UserError("--use_4bit and --use_8bit need the bitsandbytes package: pip install bitsandbytes\n"
                         "Or leave the flag out, and use a smaller --batch_size or model.")
 
 
-# ---- with torch ------------------------------------------------------------------------------------------------------
+# ---- with torch: the machine and the tokens, before any weight --------------------------------------------------------
+
+def check_machine(args):
+    """Warn of what is known to go wrong on this machine; (device, dtype) to train with."""
+    import torch
+
+    if torch.cuda.device_count() > 1 and "WORLD_SIZE" not in os.environ:
+        raise UserError(f"{torch.cuda.device_count()} GPUs are visible. To use one: CUDA_VISIBLE_DEVICES=0 in front of the command.\n"
+                        "To use all: accelerate launch scripts/finetune_temporal.py … (configs/accelerate/)")
+    if args.use_4bit or args.use_8bit:
+        try:
+            import bitsandbytes  # noqa: F401
+        except Exception as error:  # it fails in many ways: a missing library, a wrong CUDA, an unknown GPU
+            raise UserError(f"bitsandbytes is installed but does not load: {str(error).splitlines()[0]}\n"
+                            "Reinstall it (pip install --force-reinstall bitsandbytes), or leave --use_4bit / --use_8bit out.") from error
+    device, (dtype, why) = devices.pick_device(), devices.pick_dtype()
+    cli.progress(f"device {device}, {str(dtype).removeprefix('torch.')} ({why})")
+    if devices.on_rocm():
+        for caution in devices.rocm_cautions(devices.gpu_name(), args.use_4bit or args.use_8bit):
+            cli.warn(caution)
+    if device.type != "cpu" and (url := devices.lm_studio_here()):
+        cli.warn(f"an LM Studio server answers at {url} and may hold this GPU's memory; ROCm cannot share it at all.\n"
+                 "Stop it first: sudo systemctl stop lmstudio.service")
+    return device, dtype
+
+
+def prepare_tokenizer(args):
+    """The base's tokenizer with the chat template that will travel into the GGUF."""
+    tokenizer = models.load_tokenizer(args.model_name, args.trust_remote_code)
+    if chat.ensure_template(tokenizer):
+        cli.warn("the base has no chat template; a plain question-answer template is used and saved with the adapter.")
+    if chat.remove_dates(tokenizer):
+        cli.progress("the chat template tells the model today's date; these lines are taken out, since they are a leak of the present.")
+    elif year := chat.date_in_prompt(tokenizer):
+        cli.warn(f"the chat template puts the year {year} into every prompt, which tells the model what it should not know.")
+    if tokenizer.pad_token is None:
+        # Harmless for the stop: labels are masked by position, not by token.
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def make_rows(args, tokenizer, hashes, examples):
+    """(training rows, validation rows) as datasets of rows.py. What is too long is left out, and said."""
+    key = [f"{name} {digest}" for name, digest in hashes.items()] + ([f"dev {args.seed}"] if args.dev else [])
+    made = []
+    for number, what in enumerate(("training", "validation")):
+        dataset, left_out = rows.load_or_render(tokenizer, [what, *key], lambda number=number: examples()[number], args.max_seq_length)
+        for side, count in left_out.items():
+            if count:
+                cli.warn(f"{count} {side} {what} examples are longer than --max_seq_length {args.max_seq_length} and are left out "
+                         "(cut, they would teach the model not to stop).")
+        made.append(dataset)
+    training, validation = rows.mixed(made[0], args.mix, args.seed), made[1]
+    if len(training) < len(made[0]):
+        cli.progress(f"--mix leaves {len(training)} of {len(made[0])} training rows")
+    return training, validation
+
+
+def identity_of(args, tokenizer, config, hashes):
+    """What makes a run this run and no other: changed, it must not go on from a checkpoint of before."""
+    return {
+        "base": models.identity(args.model_name, config), "base_revision": models.revision(args.model_name, config), "data": hashes,
+        "chat_template": cache.digest(tokenizer.chat_template), "lora_r": args.lora_r, "lora_alpha": args.lora_alpha,
+        "learning_rate": args.learning_rate, "seed": args.seed, "max_seq_length": args.max_seq_length,
+        "mix": list(args.mix) if args.mix else None, "rows_per_update": rows_per_update(args), "epochs": args.epochs,
+        "quantisation": "4bit" if args.use_4bit else "8bit" if args.use_8bit else None,
+    }
+
+
+def rows_per_update(args):
+    """Rows that a weight update learns from, over all processes. How they are cut into forward passes changes memory only."""
+    return args.batch_size * args.gradient_accumulation_steps * int(os.environ.get("WORLD_SIZE", 1))
+
+
+def check_same_run(args, folder, checkpoint, identity):
+    """Refuse to go on from a checkpoint of another run, with the list of what differs; --resume_anyway takes the risk."""
+    if checkpoint is None:
+        return
+    before = runs.read_manifest(folder).get("identity", {})
+    if before.get("epochs", args.epochs) != args.epochs:
+        cli.progress(f"epochs: {before['epochs']} -> {args.epochs}; the learning rate follows the new length from here on.")
+    changed = runs.differences(before, identity)
+    if changed and not args.resume_anyway:
+        raise UserError("this is not the run that the checkpoint is from:\n  " + "\n  ".join(changed) +
+                        "\nUse the settings of before, start a new run, or add --resume_anyway if you know what you do.")
+    for difference in changed:
+        cli.warn(f"going on although it differs: {difference}")
+
+
+def foresee(args, config, training, device, dtype):
+    """(recompute activations?, the estimates as text): from the model's shape, the rows and the memory that is free."""
+    import numpy as np
+
+    shape = estimate.shape_of(config, args.lora_r, args.trust_remote_code)
+    lengths, starts, retain = (np.asarray(training[name]) for name in ("length", "reply_start", "retain"))
+    replies = int((lengths - starts).max()) + int(starts.max() - starts.min())
+    bits = 4 if args.use_4bit else 8 if args.use_8bit else None
+
+    def needed(checkpointing):
+        return estimate.memory(shape, args.batch_size, int(lengths.max()), min(replies, int(lengths.max())), dtype.itemsize, bits,
+                               checkpointing, devices.on_rocm())
+
+    free = estimate.available(device)
+    # Recomputing activations saves memory at a third more time: only where they would not fit.
+    checkpointing = needed(False) > MEMORY_SHARE * free
+    tokens = args.epochs * int(lengths.sum()), args.epochs * int(lengths[retain].sum())
+    seconds = estimate.training_seconds(shape, *tokens, estimate.matmul_peak(device, dtype))
+    text = (f"about {needed(checkpointing) / 1e9:.1f} GB at the longest batch ({free / 1e9:.1f} GB are free), "
+            f"gradient checkpointing {'on' if checkpointing else 'off'}, about {estimate.shown_time(seconds)} of training")
+    if needed(True) > free:
+        text += f"\nThat does not fit even so. In this order: {', '.join(rescue.less_memory(args))}."
+    return checkpointing, text
+
+
+# ---- training -----------------------------------------------------------------------------------------------------------
 
 def load_base(args, dtype):
     """The base model, quantised if asked, ready to take an adapter."""
-    import torch
-
     options = {}
-    if models.on_rocm():
+    if devices.on_rocm():
         # Scaled-dot-product attention is a known cause of GPU hangs on ROCm.
         options["attn_implementation"] = "eager"
-        if args.use_4bit or args.use_8bit:
-            cli.warn("4/8-bit on ROCm is experimental and can hang the GPU on long runs. If it does: leave the flag out, "
-                     "lower --batch_size and --max_seq_length, and go on with --resume_latest.")
     if args.use_4bit or args.use_8bit:
         from transformers import BitsAndBytesConfig
 
@@ -132,16 +292,18 @@ def load_base(args, dtype):
             load_in_4bit=args.use_4bit, load_in_8bit=args.use_8bit, bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype,
         )
-        options["device_map"] = {"": models.pick_device()}
+        options["device_map"] = {"": devices.pick_device()}
     try:
         return models.load_model(args.model_name, dtype, args.trust_remote_code, **options)
     except (ImportError, RuntimeError) as error:
-        if "bitsandbytes" in str(error).lower() or isinstance(error, torch.cuda.OutOfMemoryError):
+        if "bitsandbytes" in str(error).lower():
             raise UserError(f"the base could not be loaded: {str(error).splitlines()[0]}") from error
+        if devices.is_out_of_memory(error):
+            raise UserError(f"the base alone does not fit into memory. In this order: {', '.join(rescue.less_memory(args)[-3:])}.") from error
         raise
 
 
-def add_adapter(args, model, checkpointing):
+def add_adapter(args, model, checkpointing, revision):
     """Put a fresh LoRA adapter on every linear layer but the output one (peft's all-linear: right for every family)."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
@@ -150,153 +312,138 @@ def add_adapter(args, model, checkpointing):
     # No dropout: its random numbers, drawn one after the other, cost a tenth of a step on a CPU.
     config = LoraConfig(
         r=args.lora_r, lora_alpha=args.lora_alpha, bias="none", task_type="CAUSAL_LM",
-        target_modules="all-linear", base_model_name_or_path=str(args.model_name),
+        target_modules="all-linear", base_model_name_or_path=str(args.model_name), revision=revision,
     )
     return get_peft_model(model, config)
 
 
 def build_trainer(args, folder, model, tokenizer, training, validation, dtype, checkpointing, stopper):
-    """trl's SFTTrainer over rows that deepred_common.chat rendered; it is told to leave them as they are."""
+    """trl's SFTTrainer over the rows of rows.py; it is told to leave them as they are."""
     import torch
-    from datasets import Dataset
     from transformers import ProgressCallback
     from trl import SFTConfig
 
-    def as_dataset(rows_by_side):
-        return Dataset.from_list([
-            {"input_ids": row.input_ids, "labels": row.labels, "retain": side == records.RETAIN}
-            for side, rows in rows_by_side.items() for row in rows
-        ])
-
-    on_cpu = models.pick_device().type == "cpu"
+    on_cpu = devices.pick_device().type == "cpu"
+    reports = [name for name in ("wandb", "tensorboard") if getattr(args, name)]
     config = SFTConfig(
         output_dir=str(folder), num_train_epochs=args.epochs, learning_rate=args.learning_rate,
         per_device_train_batch_size=args.batch_size, per_device_eval_batch_size=args.batch_size,
         gradient_accumulation_steps=args.gradient_accumulation_steps,
         lr_scheduler_type="cosine", warmup_steps=WARMUP_RATIO,  # below 1, a share of all steps
         eval_strategy="steps", eval_steps=args.eval_steps, save_strategy="steps", save_steps=args.save_steps,
-        disable_tqdm=False, logging_steps=5, logging_first_step=True, report_to="wandb" if args.wandb else "none", run_name=folder.name,
+        disable_tqdm=False, logging_steps=5, logging_first_step=True, report_to=reports or "none", run_name=folder.name,
         use_cpu=on_cpu, bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16,
         gradient_checkpointing=checkpointing, max_length=args.max_seq_length, seed=args.seed, data_seed=args.seed,
         prediction_loss_only=True, dataloader_pin_memory=not on_cpu,
+        # Processes whose batches differ in their sides run the base unequally often; buffers are constant anyway.
+        ddp_broadcast_buffers=False,
         dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False,
     )
+    # Sorted by length, since the padding of a validation batch is computed for nothing.
+    by_side = {side: chosen.sort("length") for side in records.SIDES if len(chosen := rows.of_side(validation, side))}
     trainer = objectives.make_trainer_class()(
-        model=model, args=config, processing_class=tokenizer, train_dataset=as_dataset(training),
-        eval_dataset={side: as_dataset({side: rows}) for side, rows in validation.items()},
-        data_collator=functools.partial(objectives.collate, pad_id=tokenizer.pad_token_id), callbacks=[stopper],
+        model=model, args=config, processing_class=tokenizer, train_dataset=training, eval_dataset=by_side,
+        data_collator=functools.partial(objectives.collate, pad_id=tokenizer.pad_token_id),
+        callbacks=[stopper, callbacks.make_artist(folder / "training_curves.png", folder.name)],
     )
     trainer.remove_callback(ProgressCallback)  # it prints every log as a Python dict
     trainer.add_callback(callbacks.make_bar())
     return trainer
 
 
-def resume_command(args, folder):
-    """The exact command that goes on with this run."""
-    words = ["python", paths.shown(__file__)]
-    words += [w for i, w in enumerate(sys.argv[1:]) if not w.startswith(("--resume", "--output_dir"))
-              and not (i and sys.argv[i] in ("--resume_from_checkpoint", "--output_dir"))]
-    return " ".join([*words, "--output_dir", paths.shown(folder), "--resume_latest"])
-
-
-def render(tokenizer, examples, max_length, what):
-    """Rows of `examples`, with a bar; the number left out for length is said aloud."""
-    from tqdm import tqdm
-
-    rows, left_out = chat.training_rows(
-        tokenizer, examples, max_length, lambda items: tqdm(items, desc=f"rendering {what}", delay=2, leave=False)
-    )
-    if left_out:
-        cli.warn(f"{left_out} of {len(examples)} {what} examples are longer than --max_seq_length {max_length} and are left out.")
-    if not rows:
-        raise UserError(f"every {what} example is longer than --max_seq_length {max_length}; raise it.")
-    return rows
-
-
-def train(args, folder, checkpoint, table, training, validation):
-    """The whole training, from tokenizer to final/. Returns the metrics."""
+def train(args, folder, checkpoint, table, hashes, examples):
+    """The whole training, from tokenizer to final/. Returns the metrics; None after a dry run."""
     models.quiet_libraries()
-    from transformers import set_seed
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+    from transformers import AutoConfig, set_seed
 
-    dtype, why = models.pick_dtype()
-    device = models.pick_device()
-    # Recomputing activations saves memory, which a GPU is short of, at a third more time, which a CPU is.
-    checkpointing = device.type != "cpu"
-    cli.progress(f"device {device}, {str(dtype).removeprefix('torch.')} ({why}), "
-                 f"gradient checkpointing {'on' if checkpointing else 'off'}")
-    if models.on_rocm() and "HSA_OVERRIDE_GFX_VERSION" not in os.environ:
-        cli.warn("on gfx1151 (Strix Halo) set HSA_OVERRIDE_GFX_VERSION=11.0.0 before training.")
-
-    tokenizer = models.load_tokenizer(args.model_name, args.trust_remote_code)
-    if chat.ensure_template(tokenizer):
-        cli.warn("the base has no chat template; a plain question-answer template is used and saved with the adapter.")
-    if tokenizer.pad_token is None:
-        # Harmless for the stop: labels are masked by position, not by token.
-        tokenizer.pad_token = tokenizer.eos_token
-    training_rows, validation_rows = (
-        {side: render(tokenizer, chosen, args.max_seq_length, f"{side} {what}")
-         for side in records.SIDES if (chosen := [example for example in examples if example.side == side])}
-        for what, examples in (("training", training), ("validation", validation))
-    )
-    lengths = [len(row.input_ids) for rows in training_rows.values() for row in rows]
-    cli.progress(f"{len(lengths)} training rows of {sum(lengths) / len(lengths):.0f} tokens on average")
+    device, dtype = check_machine(args)
+    processes = PartialState(cpu=not torch.cuda.is_available())
+    tokenizer = prepare_tokenizer(args)
+    with processes.main_process_first():  # it fills the cache that the others read
+        training, validation = make_rows(args, tokenizer, hashes, examples)
+    with models.hub_errors(args.model_name):
+        config = AutoConfig.from_pretrained(args.model_name, trust_remote_code=args.trust_remote_code)
+    identity = identity_of(args, tokenizer, config, hashes)
+    check_same_run(args, folder, checkpoint, identity)
+    checkpointing, estimates = foresee(args, config, training, device, dtype)
+    # Each process made up its mind alone; the first one's counts.
+    folder, checkpointing = broadcast_object_list([folder, checkpointing]) if processes.num_processes > 1 else (folder, checkpointing)
+    updates = -(-len(training) // rows_per_update(args)) * args.epochs
+    print(rows.lengths_line(training))
+    print(f"Plan: {updates} weight updates of {rows_per_update(args)} rows; {estimates}", flush=True)
+    if args.dry_run:
+        print(rows.examples_text(tokenizer, training))
+        return None
 
     set_seed(args.seed)
     cli.progress(f"loading {args.model_name} …")
-    model = add_adapter(args, load_base(args, dtype), checkpointing)
+    model = add_adapter(args, load_base(args, dtype), checkpointing, identity["base_revision"])
 
     folder.mkdir(parents=True, exist_ok=True)
     manifest = {
-        "started": runs.now(), "finished": None, "model_name": str(args.model_name), "settings": table,
-        "precision": str(dtype), "device": str(device), "resumed_from": str(checkpoint) if checkpoint else None,
-        "data": {str(p): runs.sha256(p) for p in data_files(args)}, "versions": runs.versions(),
+        "started": runs.now(), "finished": None, "model_name": str(args.model_name), "settings": table, "identity": identity,
+        "precision": str(dtype), "device": str(device), "processes": processes.num_processes, "gradient_checkpointing": checkpointing,
+        "resumed_from": str(checkpoint) if checkpoint else None, "data_files": data_files(args),
+        "counts": {side: len(rows.of_side(training, side)) for side in records.SIDES},
+        "versions": runs.versions(), "git_commit": runs.git_commit(), "hardware": runs.hardware(),
     }
-    runs.write_manifest(folder, manifest)
+    if processes.is_main_process:
+        runs.write_manifest(folder, manifest)
     stopper = callbacks.make_stopper()
-    trainer = build_trainer(args, folder, model, tokenizer, training_rows, validation_rows, dtype, checkpointing, stopper)
-    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer = build_trainer(args, folder, model, tokenizer, training, validation, dtype, checkpointing, stopper)
+    try:
+        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except Exception as error:
+        explained = rescue.explain(SCRIPT, args, folder, trainer, error)
+        if explained is None:
+            raise
+        raise explained from error
     if stopper.asked:
-        raise cli.Interrupted(f"step {trainer.state.global_step} is saved. Go on with:\n  {resume_command(args, folder)}")
+        raise cli.Interrupted(f"step {trainer.state.global_step} is saved. Go on with:\n  {rescue.resume_command(SCRIPT, folder)}")
     evaluation = trainer.evaluate()
+    metrics = result.metrics | evaluation
+    save(folder, trainer, tokenizer, manifest | {"finished": runs.now()}, result.metrics, evaluation)
+    return metrics
 
+
+def save(folder, trainer, tokenizer, manifest, training_metrics, evaluation):
+    """Write final/, the two results files, and run.json as finished."""
+    if not trainer.is_world_process_zero():
+        return
     with paths.whole_folder(folder / "final") as final:
-        trainer.save_model(str(final))
+        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(str(final))
         tokenizer.save_pretrained(str(final))
-        (final / "training_args.bin").unlink(missing_ok=True)  # a pickle, and run.json says the same
-    for name, metrics in (("train", result.metrics), ("eval", evaluation)):
+        model_card.write(final, manifest, evaluation)
+    for name, metrics in (("train", training_metrics), ("eval", evaluation)):
         paths.write_text(folder / f"{name}_results.json", json.dumps(metrics, indent=2) + "\n")
-    runs.write_manifest(folder, manifest | {"finished": runs.now()})
-    return result.metrics | evaluation
-
-
-def data_files(args):
-    """The data files that this run reads."""
-    return [args.dev_path] if args.dev else [getattr(args, name) for name in TRAINING_FILES + VALIDATION_FILES]
+    runs.write_manifest(folder, manifest)
 
 
 def main(argv=None):
     args, given = cli.parse(build_parser(), argv)
     check_wishes(args)
-    training, validation = read_data(args)
+    examples = functools.cache(lambda: read_data(args))
+    files = data_files(args)
     folder, checkpoint = choose_run(args)
     if checkpoint == "finished":
         print(f"{paths.shown(folder)} is already finished; nothing to do.")
         print_next(runs.read_manifest(folder)["model_name"], folder)
         return cli.EXIT_OK
-    paths.require_writable_parent(folder)
-
+    if not args.dry_run:
+        paths.require_writable_parent(folder)
+    hashes = check_data(args, files, examples)
     table = cli.print_settings(
         "Fine-tuning settings", args, given, dict.fromkeys(paths.DATASET_FILES, "WIKI_DATA"),
         {"output_dir": (str(folder), "flag" if args.output_dir else "made from model, mode and time")},
     )
-    counts, held = records.count_sides(training), records.count_sides(validation)
-    print(f"Data: {counts['retain']} retain + {counts['unlearn']} unlearn to train on, "
-          f"{held['retain']} + {held['unlearn']} to validate.")
-    for side in records.SIDES:
-        if not counts[side]:
-            cli.warn(f"there is no {side} example to train on; the model will learn one side only.")
 
-    metrics = train(args, folder, checkpoint, table, training, validation)
+    metrics = train(args, folder, checkpoint, table, hashes, examples)
+    if metrics is None:
+        print("\nDry run: nothing was trained or written. Leave --dry_run out to train.")
+        return cli.EXIT_OK
     print(f"\nTraining finished in {metrics['train_runtime'] / 60:.1f} min: training loss {metrics['train_loss']:.3f}, " +
           ", ".join(f"{side} validation loss {metrics[f'eval_{side}_loss']:.3f}" for side in records.SIDES
                     if f"eval_{side}_loss" in metrics))

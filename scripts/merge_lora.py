@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import chat, cli, models, paths
+from deepred_common import chat, cli, devices, models, paths
 from deepred_common.cli import UserError
 
 VERIFY_PROMPT = "What is 2+2?"
@@ -108,8 +108,8 @@ def verify(args):
     from deepred_common import replies
 
     print("Verifying merged model...")
-    dtype, _ = models.pick_dtype()
-    model = models.load_model(args.output_path, dtype, args.trust_remote_code).to(models.pick_device())
+    dtype, _ = devices.pick_dtype()
+    model = models.load_model(args.output_path, dtype, args.trust_remote_code).to(devices.pick_device())
     local = replies.LocalModel(model, models.load_tokenizer(args.output_path, args.trust_remote_code), VERIFY_TOKENS, batch_size=1)
     (_, answer), = local.ask([VERIFY_PROMPT])
     reply = answer.text

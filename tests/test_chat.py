@@ -57,15 +57,6 @@ def test_a_template_that_never_ends_a_turn_is_refused(tokenizer_copy):
         chat.end_of_turn_id(tokenizer_copy)
 
 
-def test_too_long_examples_are_left_out_and_counted(tokenizer):
-    from deepred_common.records import Example
-
-    rows, left_out = chat.training_rows(
-        tokenizer, [Example("Short?", "Yes.", "retain"), Example("Long?", "word " * 200, "retain")], max_length=100
-    )
-    assert len(rows) == 1 and left_out == 1
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_token_ids_along_all_four_ways(kind, pipeline):
     """Training rows, the local evaluator, the HTTP server's own rendering, and the template inside the GGUF."""

@@ -64,8 +64,8 @@ def test_accumulated_batches_sum_to_one_big_batch(batch):
 
 
 def test_padding_changes_nothing_but_the_shape(tokenizer):
-    rows = [{"input_ids": [1, 5, 6, 2], "labels": [IGNORED, IGNORED, 6, 2], "retain": True},
-            {"input_ids": [1, 7], "labels": [IGNORED, 7], "retain": False}]
+    rows = [{"input_ids": [1, 5, 6, 2], "reply_start": 2, "retain": True},
+            {"input_ids": [1, 7], "reply_start": 1, "retain": False}]
     made = objectives.collate(rows, pad_id=0)
     assert made["input_ids"].tolist() == [[1, 5, 6, 2], [1, 7, 0, 0]]
     assert made["labels"].tolist() == [[IGNORED, IGNORED, 6, 2], [IGNORED, 7, IGNORED, IGNORED]]
