@@ -1,6 +1,6 @@
 """What training minimises: refuse after the cutoff, stay the same model before it."""
 
-from deepred_common import batches, runs
+from deepred_common import batches, rows, runs
 from deepred_common.chat import IGNORED
 
 # How many shares of its example's loss the first reply token gets; every later token gets one.
@@ -71,23 +71,22 @@ def loss(logits, labels, retain, base_logits, num_items=None):
     return total / (num_items if num_items is not None else counted.sum())
 
 
-def collate(rows, pad_id):
+def collate(chosen, pad_id):
     """Rows of rows.py ({"input_ids", "reply_start", "retain"}) to one right-padded batch of tensors, with its attention mask."""
     import torch
 
-    width = max(len(row["input_ids"]) for row in rows)
-    ids = torch.full((len(rows), width), pad_id)
-    labels = torch.full((len(rows), width), IGNORED)
-    mask = torch.zeros((len(rows), width), dtype=torch.long)
-    for i, row in enumerate(rows):
+    width = max(len(row["input_ids"]) for row in chosen)
+    ids = torch.full((len(chosen), width), pad_id)
+    labels = torch.full((len(chosen), width), IGNORED)
+    mask = torch.zeros((len(chosen), width), dtype=torch.long)
+    for i, row in enumerate(chosen):
         tokens, start = torch.as_tensor(row["input_ids"], dtype=torch.long), int(row["reply_start"])
         ids[i, :len(tokens)], mask[i, :len(tokens)], labels[i, start:len(tokens)] = tokens, 1, tokens[start:]
-    return {"input_ids": ids, "labels": labels, "attention_mask": mask, "retain": torch.tensor([bool(row["retain"]) for row in rows])}
+    return {"input_ids": ids, "labels": labels, "attention_mask": mask, "retain": torch.tensor([bool(row["retain"]) for row in chosen])}
 
 
 def make_trainer_class():
     """trl's SFTTrainer with the loss above. (A function, since trl is heavy to import.)"""
-    import numpy as np
     import torch
     from trl import SFTTrainer
 
@@ -98,8 +97,8 @@ def make_trainer_class():
             self.model_accepts_loss_kwargs = True
 
         def _get_train_sampler(self, train_dataset=None):
-            rows = self.train_dataset
-            return batches.BalancedOrder(np.asarray(rows["length"]), np.asarray(rows["retain"]),
+            lengths, retain = (rows.column(self.train_dataset, name) for name in ("length", "retain"))
+            return batches.BalancedOrder(lengths.tolist(), retain.tolist(),
                                          self.get_total_train_batch_size(self.args), self.args.data_seed)
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):

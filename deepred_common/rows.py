@@ -1,5 +1,6 @@
 """Training data as rows of tokens: rendered once, kept on disk (memory-mapped), found again by hash."""
 
+import os
 from pathlib import Path
 
 from deepred_common import cache, chat
@@ -43,6 +44,8 @@ def _render(tokenizer, examples, max_length):
     from datasets.table import InMemoryTable
     from tqdm import tqdm
 
+    # Tokenizing uses every core here; nothing forks meanwhile, which is what the switch is for.
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
     left_out = dict.fromkeys(SIDES, 0)
     tables = []
     with tqdm(total=len(examples), desc="rendering", unit="line", delay=2, leave=False) as bar:
@@ -63,17 +66,23 @@ def _render(tokenizer, examples, max_length):
                 "length": lengths,
             }))
             bar.update(len(chunk))
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     dataset = Dataset(InMemoryTable(pa.concat_tables(tables)))
     if not len(dataset):
         raise UserError(f"every example is longer than --max_seq_length {max_length}; raise it.")
     return dataset, left_out
 
 
+def column(dataset, name):
+    """One column of numbers as a NumPy array."""
+    return dataset.select_columns([name]).with_format("numpy")[:][name]
+
+
 def of_side(dataset, side):
     """The rows of one side, in order."""
     import numpy as np
 
-    return dataset.select(np.flatnonzero(np.asarray(dataset["retain"]) == (side == RETAIN)))
+    return dataset.select(np.flatnonzero(column(dataset, "retain") == (side == RETAIN)))
 
 
 def mixed(dataset, mix, seed):
@@ -83,7 +92,7 @@ def mixed(dataset, mix, seed):
     """
     import numpy as np
 
-    retain = np.asarray(dataset["retain"])
+    retain = column(dataset, "retain")
     if mix is None or retain.all() or not retain.any():
         return dataset
     rows = {RETAIN: np.flatnonzero(retain), UNLEARN: np.flatnonzero(~retain)}
@@ -110,7 +119,7 @@ def lengths_line(training):
     """One line about how long the rows are, in tokens, by side."""
     import numpy as np
 
-    lengths, retain = np.asarray(training["length"]), np.asarray(training["retain"])
+    lengths, retain = column(training, "length"), column(training, "retain")
     parts = [f"{side} {' / '.join(f'{value:.0f}' for value in np.percentile(chosen, (50, 90, 99, 100)))}"
              for side, chosen in ((RETAIN, lengths[retain]), (UNLEARN, lengths[~retain])) if len(chosen)]
     return f"Tokens a line (median / 90 % / 99 % / longest): {', '.join(parts)}"

@@ -254,10 +254,8 @@ def check_same_run(args, folder, checkpoint, identity):
 
 def foresee(args, config, training, device, dtype):
     """(recompute activations?, the estimates as text): from the model's shape, the rows and the memory that is free."""
-    import numpy as np
-
     shape = estimate.shape_of(config, args.lora_r, args.trust_remote_code)
-    lengths, starts, retain = (np.asarray(training[name]) for name in ("length", "reply_start", "retain"))
+    lengths, starts, retain = (rows.column(training, name) for name in ("length", "reply_start", "retain"))
     replies = int((lengths - starts).max()) + int(starts.max() - starts.min())
     bits = 4 if args.use_4bit else 8 if args.use_8bit else None
 
