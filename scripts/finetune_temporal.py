@@ -165,6 +165,18 @@ def check_wishes(args):
 
 # ---- with torch: the machine and the tokens, before any weight --------------------------------------------------------
 
+def check_bitsandbytes():
+    """UserError if bitsandbytes is there but does not load: peft would fall over it, wanted or not."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        return
+    try:
+        import bitsandbytes  # noqa: F401
+    except Exception as error:  # it fails in many ways: a missing library, a wrong CUDA, an unknown GPU
+        raise UserError(f"bitsandbytes is installed but does not load: {str(error).splitlines()[0]}\n"
+                        "Reinstall it (pip install --force-reinstall bitsandbytes), or remove it (pip uninstall bitsandbytes) and train "
+                        "without --use_4bit and --use_8bit.") from error
+
+
 def check_machine(args):
     """Warn of what is known to go wrong on this machine; (device, dtype) to train with."""
     import torch
@@ -172,12 +184,6 @@ def check_machine(args):
     if torch.cuda.device_count() > 1 and "WORLD_SIZE" not in os.environ:
         raise UserError(f"{torch.cuda.device_count()} GPUs are visible. To use one: CUDA_VISIBLE_DEVICES=0 in front of the command.\n"
                         "To use all: accelerate launch scripts/finetune_temporal.py … (configs/accelerate/)")
-    if args.use_4bit or args.use_8bit:
-        try:
-            import bitsandbytes  # noqa: F401
-        except Exception as error:  # it fails in many ways: a missing library, a wrong CUDA, an unknown GPU
-            raise UserError(f"bitsandbytes is installed but does not load: {str(error).splitlines()[0]}\n"
-                            "Reinstall it (pip install --force-reinstall bitsandbytes), or leave --use_4bit / --use_8bit out.") from error
     device, (dtype, why) = devices.pick_device(), devices.pick_dtype()
     cli.progress(f"device {device}, {str(dtype).removeprefix('torch.')} ({why})")
     if devices.on_rocm():
@@ -334,7 +340,7 @@ def build_trainer(args, folder, model, tokenizer, training, validation, dtype, c
         gradient_checkpointing=checkpointing, max_length=args.max_seq_length, seed=args.seed, data_seed=args.seed,
         prediction_loss_only=True, dataloader_pin_memory=not on_cpu,
         # Processes whose batches differ in their sides run the base unequally often; buffers are constant anyway.
-        ddp_broadcast_buffers=False,
+        ddp_broadcast_buffers=False, ddp_find_unused_parameters=False,
         dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False,
     )
     # Sorted by length, since the padding of a validation batch is computed for nothing.
@@ -351,6 +357,7 @@ def build_trainer(args, folder, model, tokenizer, training, validation, dtype, c
 
 def train(args, folder, checkpoint, table, hashes, examples):
     """The whole training, from tokenizer to final/. Returns the metrics; None after a dry run."""
+    check_bitsandbytes()
     models.quiet_libraries()
     import torch
     from accelerate import PartialState
