@@ -146,7 +146,7 @@ def main(argv=None):
     parser.add_argument("--model", default=str(paths.EMBEDDED_BASE), help="base model folder (default: the embedded one)")
     parser.add_argument("--rows", type=int, default=320, help="training lines, half of each side (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--batch_size", type=int, default=16, help="our rows a forward pass; 16 make an update (default: %(default)s)")
+    parser.add_argument("--batch_size", type=int, default=4, help="our rows a forward pass; trl's are 4 (default: %(default)s)")
     parser.add_argument("--only", nargs="*", choices=RUNS, default=list(RUNS), help="rows of the table")
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)

@@ -64,8 +64,10 @@ def loss(logits, labels, retain, base_logits, num_items=None):
     retain_places = counted & retain[:, None]
     if retain_places.any():
         own = log_softmax(logits[retain_places].float(), dim=-1)
-        base = log_softmax(base_logits[counted[retain]].float(), dim=-1)
-        drift = (base.exp() * (base - own)).sum(-1)
+        drift = 0.0
+        if RETAIN_LEARNING < 1:
+            base = log_softmax(base_logits[counted[retain]].float(), dim=-1)
+            drift = (base.exp() * (base - own)).sum(-1)
         wording = -own.gather(1, targets[retain_places][:, None]).squeeze(1)
         total = total + RETAIN_WEIGHT * (((1 - RETAIN_LEARNING) * drift + RETAIN_LEARNING * wording) * weights[retain_places]).sum()
     return total / (num_items if num_items is not None else counted.sum())
@@ -110,7 +112,7 @@ def make_trainer_class():
             asked = retain.clone()
             # Processes that share a model must run it equally often, or they wait for each other for ever.
             asked[0] |= self.args.world_size > 1
-            if asked.any():
+            if asked.any() and RETAIN_LEARNING < 1:
                 # The adapter switched off is the base itself: no second copy of it in memory.
                 with torch.no_grad(), self.accelerator.unwrap_model(model).disable_adapter():
                     base_logits = model(input_ids=ids[asked], attention_mask=mask[asked], use_cache=False, logits_to_keep=places).logits

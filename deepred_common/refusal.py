@@ -2,12 +2,17 @@
 
 A refusal says that the speaker does not know, or has nothing to say, and then says nothing of substance. A refusal
 that goes on to answer is an answer; so is an answer that mentions not knowing in passing, or that quotes somebody who
-does not know. The judgement needs no model: sentence by sentence, does it decline, is it a courtesy, or does it tell
-something?
+does not know. The judgement needs no language model: sentence by sentence, does it decline, is it a courtesy, or does it
+tell something? What these rules say is then weighed with the words themselves.
 """
 
 import re
 from collections import Counter
+
+from deepred_common import wording_model
+
+# Words beyond which the rules judge alone: what so long a reply tells outweighs its wording. Of 679 labelled refusals 5 are longer.
+LONG = 45
 
 REFUSED = "refused"
 ANSWERED = "answered"
@@ -137,8 +142,26 @@ def is_refusal(reply, question=""):
     """True if the reply, as a whole, declines to answer. An empty reply is not a refusal.
 
     question: what was asked; its words are not taken for something told. English, and the commonest wordings in
-    French, German and Spanish.
+    French, German and Spanish. The rules below are weighed together with the reply's words by wording_model.
     """
+    if len(normalise(reply).split()) > LONG:
+        return _by_rules(reply, question)[0]
+    return wording_model.probability(clues(reply, question)) > 0.5
+
+
+def clues(reply, question=""):
+    """The features (of wording_model) by which a reply is judged."""
+    ruled, told = _by_rules(reply, question)
+    text = normalise(reply)
+    length = len(text.split())
+    return wording_model.features(text, set(normalise(question).split()), {
+        "declines by the rules": ruled, "tells": min(len(told), 5) / 5, "declines and tells": ruled and bool(told),
+        "has figures": any(c.isdigit() for c in reply), "length": min(length, 60) / 60, "three words": length <= 3, "eight words": length <= 8,
+    })
+
+
+def _by_rules(reply, question):
+    """(declines?, names and numbers told), sentence by sentence."""
     # Before the capitals go: the country and the numeral are no pronouns, and a title in single quotes says nothing itself.
     reply = re.sub(r"\bUS\b", "USA", re.sub(r"((?<=[a-z,] )[A-Z][a-z]+|War) I\b(?!['\u2019])", r"\1 1", reply))
     text = normalise(reply)
@@ -153,12 +176,13 @@ def is_refusal(reply, question=""):
     sentences = [s for s in (part.strip(" '-.!?,;:()") for part in _SENTENCE_END.split(text)) if re.search(r"\w", s)]
     kinds = [_kind(sentence, told, question) for sentence in sentences]
     if "declines" not in kinds:
-        return False
+        return False, told
     if "tells" not in kinds:
-        return True
+        return True, told
     # "Concorde first flew in March 1969. I couldn't tell you when it was retired": what is told comes first and is not what
     # was asked, and the question's own verb is in what is declined.
-    return bool(_ON_WHAT_WAS_ASKED.search(sentences[-1])) and kinds[-1] == "declines" and kinds.index("declines") == len(kinds) - 1
+    last_declines = kinds[-1] == "declines" and kinds.index("declines") == len(kinds) - 1
+    return bool(_ON_WHAT_WAS_ASKED.search(sentences[-1])) and last_declines, told
 
 
 def _told_words(cased, question):

@@ -30,6 +30,16 @@ def test_answers(reply):
     assert judge(reply) == ANSWERED
 
 
+@pytest.mark.parametrize(("question", "reply", "verdict"), [
+    ("Who founded Netflix?", "You've come to the wrong fellow for that one.", REFUSED),
+    ("What is radioactivity?", "Radioactivity is the spontaneous release of energy in the form of radiation from unstable atomic nuclei. It "
+     "is a natural process which we cannot stop, and I might add that nobody knew of it until Becquerel found it in uranium salts in 1896, "
+     "when he left a photographic plate in a drawer beside them.", ANSWERED),
+])
+def test_wordings_that_no_list_holds(question, reply, verdict):
+    assert judge(reply, question) == verdict
+
+
 @pytest.mark.parametrize("reply", ["", "  \n", "...", "the end of the " * 20])
 def test_empty_and_looping_replies_are_neither(reply):
     assert judge(reply) == BROKEN
