@@ -191,6 +191,17 @@ def load_model(name, dtype, trust_remote_code=False, **options):
             raise
 
 
+def require_same_tokens(tokenizer, own, adapter, base):
+    """UserError unless each token of the base's tokenizer has the same number in the adapter's `own`.
+
+    Two models of one shape but of different families would merge without a murmur: their tokens tell them apart.
+    """
+    numbers = own.get_vocab()
+    if any(numbers.get(token) != number for token, number in tokenizer.get_vocab().items()):
+        raise UserError(f"the adapter {adapter.folder} does not fit the base {base}: their tokenizers differ.\n"
+                        f"It was trained on {adapter.base}.")
+
+
 def load_with_adapter(adapter, dtype, base=None, trust_remote_code=False):
     """(model, tokenizer): the adapter's base (or `base`, if given) with the LoRA adapter on top, not merged.
 
@@ -202,12 +213,9 @@ def load_with_adapter(adapter, dtype, base=None, trust_remote_code=False):
     model = load_model(base, dtype, trust_remote_code)
     tokenizer = load_tokenizer(base, trust_remote_code)
     if (adapter.folder / "tokenizer_config.json").exists():
-        # Two models of one shape but of different families would merge without a murmur: their tokens tell them apart.
-        vocabulary, tokenizer = tokenizer.get_vocab(), load_tokenizer(adapter.folder, trust_remote_code)
-        own = tokenizer.get_vocab()
-        if any(own.get(token) != number for token, number in vocabulary.items()):
-            raise UserError(f"the adapter {adapter.folder} does not fit the base {base}: their tokenizers differ.\n"
-                            f"It was trained on {adapter.base}.")
+        own = load_tokenizer(adapter.folder, trust_remote_code)
+        require_same_tokens(tokenizer, own, adapter, base)
+        tokenizer = own
     try:
         model = PeftModel.from_pretrained(model, str(adapter.folder))
     except (RuntimeError, ValueError, KeyError) as error:

@@ -10,18 +10,16 @@ tokenizer and its one chat template to --output_path, whole or not at all.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import chat, cli, devices, models, paths
+from deepred_common import chat, cli, devices, merged_folder, merging, models, paths, runs, tensor_files
 from deepred_common.cli import UserError
 
 VERIFY_PROMPT = "What is 2+2?"
 VERIFY_TOKENS = 32
-SHARD_SIZE = "4GB"
 
 
 def build_parser():
@@ -31,6 +29,7 @@ def build_parser():
     add("--lora_path", required=True, type=Path, help="the trained adapter: the final/ folder of a run")
     add("--output_path", required=True, type=Path, help="folder to write the merged model to")
     add("--dtype", choices=("float16", "bfloat16", "float32"), default="bfloat16", help="of the merged weights (default: %(default)s)")
+    add("--revision", help="commit, branch or tag of a hub base (default: the one trained on, if the adapter says it)")
     add("--verify", action="store_true", help="load the merged model again and let it answer one question")
     add("--overwrite", action="store_true", help="replace --output_path if it exists")
     add("--trust_remote_code", action="store_true", help="run code that the model's authors ship with it")
@@ -38,69 +37,104 @@ def build_parser():
 
 
 def check(args):
-    """Everything that can be checked without a model; returns the adapter."""
+    """Everything that can be checked without reading weights; returns the adapter."""
     adapter = models.require_adapter(args.lora_path)
     models.check_name(args.base_model, "base model")
-    if models.looks_like_path(args.base_model):
-        folder = Path(args.base_model).expanduser()
-        if models.read_json(folder / "config.json").get("quantization_config"):
-            raise UserError(f"the base {folder} is itself quantised; merging into it would lose quality. Give the 16-bit base.")
-        size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    else:
-        size = 0
     paths.require_absent(args.output_path, args.overwrite)
     for source in (args.lora_path, args.base_model):
         if Path(source).exists() and Path(source).resolve() == args.output_path.resolve():
             raise UserError(f"--output_path must not be the folder of {source}.")
     paths.require_writable_parent(args.output_path)
-    paths.require_space(args.output_path.resolve().parent, size * (2 if args.dtype == "float32" else 1), "the merged model")
     if adapter.base and str(adapter.base) != str(args.base_model) and Path(adapter.base).name != Path(args.base_model).name:
         cli.warn(f"the adapter was trained on {adapter.base}, not {args.base_model}.")
     return adapter
 
 
+def base_folder(args, adapter):
+    """The base as a folder: the one given, or the hub's files in the local cache, at --revision or the one trained on."""
+    if models.looks_like_path(args.base_model):
+        return Path(args.base_model).expanduser()
+    from huggingface_hub import snapshot_download
+
+    revision = args.revision or adapter.config.get("revision")
+    cli.progress(f"fetching {args.base_model}" + (f" at {revision}" if revision else "") + " …")
+    with models.hub_errors(args.base_model):
+        return Path(snapshot_download(args.base_model, revision=revision,
+                                      allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]))
+
+
+def check_base(args, folder, config, weights):
+    """UserError if the base is itself quantised, or the disk too small for what will be written."""
+    import torch
+
+    if config.get("quantization_config"):
+        raise UserError(f"the base {folder} is itself quantised; merging into it would lose quality. Give the 16-bit base.")
+    size = sum(torch.Size(entry.shape).numel() for entry in weights.values()) * getattr(torch, args.dtype).itemsize
+    paths.require_space(args.output_path.resolve().parent, size, "the merged model")
+
+
+def pick_tokenizer(args, folder, adapter):
+    """The tokenizer to save: the adapter's, whose template was trained with; the base's if it has none. UserError if they differ."""
+    tokenizer = models.load_tokenizer(folder, args.trust_remote_code)
+    if (adapter.folder / "tokenizer_config.json").exists():
+        own = models.load_tokenizer(adapter.folder, args.trust_remote_code)
+        models.require_same_tokens(tokenizer, own, adapter, args.base_model)
+        tokenizer = own
+    if chat.ensure_template(tokenizer):
+        cli.warn("neither base nor adapter has a chat template; a plain question-answer template is saved.")
+    return tokenizer
+
+
 def merge(args, adapter):
     """Write base + adapter to --output_path."""
     import torch
+    from tqdm import tqdm
 
-    cli.progress(f"loading {args.base_model} and the adapter …")
-    # The sum is made in fp32 and rounded once; adding in 16 bits would round the adapter's small changes away.
-    model, tokenizer = models.load_with_adapter(
-        adapter, torch.float32, args.base_model, trust_remote_code=args.trust_remote_code
-    )
-    cli.progress("merging …")
+    folder = base_folder(args, adapter)
+    config = models.require_model_folder(folder, "base model")
+    weights = {name: entry for _, entries in tensor_files.read_folder(folder) for name, entry in entries.items()}
+    check_base(args, folder, config, weights)
+    tokenizer = pick_tokenizer(args, folder, adapter)
+    dtype, unknown = getattr(torch, args.dtype), merging.why_not(adapter.config)
+    try:
+        changes = {} if unknown else merging.read_changes(adapter)
+    except merging.Unknown as error:
+        unknown = str(error)
+    if unknown:
+        cli.progress(f"the adapter has {unknown}, which is left to peft: the whole base is loaded.")
+    else:
+        extra = merging.untied(changes, weights)
+        merging.check_fit(changes, weights, adapter, args.base_model)
+    with paths.whole_folder(args.output_path) as out:
+        if unknown:
+            merge_with_peft(args, folder, adapter, dtype, out)
+        else:
+            merging.write_merged(folder, changes, out, dtype, bool(adapter.config.get("fan_in_fan_out")), devices.pick_device(), extra,
+                                 lambda files: tqdm(files, desc="merging", unit="file"))
+            merged_folder.write_config(folder, out, args.dtype, tied=False if extra else None)
+        merged_folder.write_generation_config(folder, out, chat.stop_ids(tokenizer))
+        merged_folder.write_tokenizer(tokenizer, folder, out)
+    if adapter.config.get("base_model_name_or_path") and trained_quantised(adapter):
+        print("The adapter was trained on a quantised base and is merged into the 16-bit one: its replies can differ a little from training's.")
+
+
+def trained_quantised(adapter):
+    """True if the run that the adapter lies in says that its base was loaded in 4 or 8 bits."""
+    return bool(runs.read_manifest(adapter.folder.parent).get("identity", {}).get("quantisation"))
+
+
+def merge_with_peft(args, folder, adapter, dtype, out):
+    """peft's own merge, of what merging.py does not know; the whole model in fp32 in memory."""
+    import torch
+
+    model, _ = models.load_with_adapter(adapter, torch.float32, folder, trust_remote_code=args.trust_remote_code)
     try:
         model = model.merge_and_unload(safe_merge=True)
     except ValueError as error:
         raise UserError(f"the merge was refused: {error}. The adapter is damaged or training diverged.") from error
-    model = model.to(getattr(torch, args.dtype))
-    model.config.dtype = getattr(torch, args.dtype)
-    if chat.ensure_template(tokenizer):
-        cli.warn("neither base nor adapter has a chat template; a plain question-answer template is saved.")
-    # Whoever generates from this folder must stop at the end of the turn, also where that is not the end-of-text token.
-    model.generation_config.eos_token_id = chat.stop_ids(tokenizer, model.generation_config)
-    if len(model.generation_config.eos_token_id) == 1:
-        model.generation_config.eos_token_id = model.generation_config.eos_token_id[0]
-
-    cli.progress(f"writing {paths.shown(args.output_path)} in {args.dtype} …")
-    with paths.whole_folder(args.output_path) as folder:
-        model.save_pretrained(str(folder), max_shard_size=SHARD_SIZE)
-        save_tokenizer(tokenizer, folder)
-
-
-def save_tokenizer(tokenizer, folder):
-    """Save the tokenizer with every file the spec lists, and the chat template once.
-
-    transformers 5 no longer writes special_tokens_map.json, vocab.json and merges.txt; older readers look for them.
-    """
-    tokenizer.save_pretrained(str(folder))
-    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
-    (folder / "special_tokens_map.json").write_text(json.dumps(special, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    backend = models.read_json(folder / "tokenizer.json")["model"] if (folder / "tokenizer.json").exists() else {}
-    if backend.get("type") == "BPE" and not (folder / "vocab.json").exists():
-        merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in backend["merges"]]
-        (folder / "vocab.json").write_text(json.dumps(backend["vocab"], ensure_ascii=False), encoding="utf-8")
-        (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
+    model = model.to(dtype)
+    model.config.dtype = dtype
+    model.save_pretrained(str(out), max_shard_size="4GB")
 
 
 def verify(args):

@@ -1,0 +1,188 @@
+"""Base + LoRA adapter to merged weights, a tensor at a time: the base is never loaded as a model.
+
+The sums are made in fp32 and rounded once, and are bit for bit what peft's merge_and_unload gives in fp32. What this
+module does not know (why_not) is left to peft.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepred_common import tensor_files
+from deepred_common.cli import UserError
+
+ROWS_AT_ONCE = 4096  # rows of a weight matrix summed at a time: fp32 copies of the largest matrix need not fit
+_PREFIX = "base_model.model."
+# What may stand in an adapter's config, and the value with which this module needs to know nothing of it.
+_UNKNOWN = {"bias": "none", "lora_bias": False, "layer_replication": None, "megatron_config": None, "target_parameters": None,
+            "trainable_token_indices": None, "use_qalora": False, "use_bdlora": None, "arrow_config": None, "alora_invocation_tokens": None,
+            "corda_config": None, "eva_config": None, "lora_ga_config": None}
+
+
+@dataclass
+class Change:
+    """What an adapter does to one tensor of the base: add scale * B A (a, b), under DoRA a magnitude; or replace it."""
+
+    scale: float = 1.0
+    a: object = None
+    b: object = None
+    magnitude: object = None
+    replacement: object = None
+    embedding: bool = False
+
+
+class Unknown(Exception):
+    """Something of an adapter that this module does not know; peft does."""
+
+
+def why_not(config):
+    """What in an adapter's config this module does not know, as text; None if it knows all."""
+    for name, harmless in _UNKNOWN.items():
+        if config.get(name, harmless) not in (harmless, None, False):
+            return f"{name}={config[name]}"
+    if config.get("init_lora_weights") not in (True, False, None, "gaussian", "default", "orthogonal", "eva"):
+        return f"init_lora_weights={config['init_lora_weights']}"  # these change the base itself before training
+    return None
+
+
+def untied(changes, weights):
+    """[(name, Entry, Change or None)] of an output layer that must stop sharing the input embedding's weights.
+
+    Where the base ties the two, an adapter on one of them leaves the other as it was: the merged model has to hold both,
+    or it is another model than base + adapter (transformers #45127 is about that). The change moves out of `changes`.
+    """
+    inputs = [name for name in weights if name.endswith("embed_tokens.weight") or name.endswith("wte.weight")]
+    if len(inputs) != 1 or "lm_head.weight" in weights or not ({"lm_head.weight", inputs[0]} & changes.keys()):
+        return []
+    return [("lm_head.weight", weights[inputs[0]], changes.pop("lm_head.weight", None))]
+
+
+def read_changes(adapter):
+    """{base tensor's name: Change} of an adapter folder (models.Adapter). UserError for a tensor of no known kind."""
+    changes = {}
+    for name, entry in tensor_files.read_header(adapter.folder / "adapter_model.safetensors").items():
+        found = re.fullmatch(rf"{re.escape(_PREFIX)}(.+?)\.(?:(lora_A|lora_B)\.weight|(lora_embedding_A|lora_embedding_B)|"
+                             r"lora_magnitude_vector(?:\.weight)?)", name)
+        if found is None:
+            if name.startswith(_PREFIX) and "lora_" not in name:
+                changes[name.removeprefix(_PREFIX)] = Change(replacement=entry)
+                continue
+            raise UserError(f"the adapter holds a tensor that is not known: {name}")
+        change = changes.setdefault(f"{found[1]}.weight", Change())
+        kind = found[2] or found[3]
+        if kind is None:
+            change.magnitude = entry
+        elif kind.endswith("_A"):
+            change.a = entry
+        else:
+            change.b = entry
+        change.embedding |= found[3] is not None
+    for name, change in changes.items():
+        if change.embedding and change.magnitude is not None:
+            raise Unknown("DoRA on an embedding")
+        if change.replacement is None:
+            change.scale = _scale(adapter.config, name.removesuffix(".weight"))
+    return changes
+
+
+def _scale(config, module):
+    """alpha / r of a module, or alpha / sqrt(r) for rsLoRA (Kalajdzievski, arXiv 2312.03732); patterns as peft reads them."""
+    def pick(patterns, default):
+        return next((value for pattern, value in (patterns or {}).items() if re.match(rf"(.*\.)?({pattern})$", module)), default)
+
+    rank, alpha = pick(config.get("rank_pattern"), config["r"]), pick(config.get("alpha_pattern"), config["lora_alpha"])
+    return alpha / rank**0.5 if config.get("use_rslora") else alpha / rank
+
+
+def check_fit(changes, weights, adapter, base):
+    """UserError naming each tensor of the adapter that the base lacks or has in another shape. weights: {name: Entry}."""
+    faults = []
+    for name, change in changes.items():
+        if name not in weights:
+            faults.append(f"{name}: not in the base")
+            continue
+        shape = weights[name].shape
+        if change.replacement is not None:
+            own = change.replacement.shape
+        else:
+            own = (change.b.shape[0], change.a.shape[1])
+            if change.embedding or adapter.config.get("fan_in_fan_out"):
+                own = own[::-1]
+        if tuple(own) != tuple(shape):
+            faults.append(f"{name}: {list(own)} in the adapter, {list(shape)} in the base")
+    if faults:
+        more = f"\n  … and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise UserError(f"the adapter {adapter.folder} does not fit the base {base}; it was trained on {adapter.base}.\n  "
+                        + "\n  ".join(faults[:5]) + more)
+
+
+def merged(entry, change, dtype, transposed, device="cpu"):
+    """The tensor of `entry` with `change` made, in the torch dtype `dtype`. transposed: fan_in_fan_out, as GPT-2 stores its weights.
+
+    UserError if the sum is not finite.
+    """
+    import torch
+
+    if change is None:
+        return entry.read().to(dtype)
+    if change.replacement is not None:
+        return change.replacement.read().float().to(dtype)
+    a, b = (half.read().float().to(device) for half in (change.a, change.b))
+    magnitude = None if change.magnitude is None else change.magnitude.read().float().to(device)
+    weight = entry.read()
+    out = torch.empty(weight.shape, dtype=dtype)
+    turned = transposed or change.embedding
+    # Each row of the product (each column, where weights are stored turned) is worked out by itself, so blocks of rows
+    # give the same bits as the whole.
+    for start in range(0, b.shape[0], ROWS_AT_ONCE):
+        rows = slice(start, min(start + ROWS_AT_ONCE, b.shape[0]))
+        block = weight[:, rows] if turned else weight[rows]
+        block = block.to(device).float()
+        delta = b[rows] @ a
+        delta = (delta.T if turned else delta) * change.scale
+        if magnitude is None:
+            block = block + delta
+        else:
+            # DoRA (Liu et al., arXiv 2402.09353): the sum's rows are brought to the learnt length.
+            summed = block + delta
+            norm = torch.linalg.norm(summed.T if turned else summed, dim=1)
+            factor = (magnitude[rows] / norm).view(-1, 1)
+            block = (factor.T if turned else factor) * summed
+        if not torch.isfinite(block).all():
+            raise UserError(f"the merged weights of {entry.file.name} are not finite (NaN or infinity): the adapter is damaged or "
+                            "training diverged.")
+        if turned:
+            out[:, rows] = block.to(dtype)
+        else:
+            out[rows] = block.to(dtype)
+    return out
+
+
+def write_merged(base, changes, out, dtype, transposed=False, device="cpu", extra=(), progress=iter):
+    """Write the merged weights of the folder `base` to the folder `out`, in the same files as the base has.
+
+    extra: [(name, Entry, Change)] of tensors that the base does not have and that get a file of their own (an output
+    layer that was tied). progress: wraps the list of (file, names), for instance tqdm. Returns the bytes of weights written.
+    """
+    import torch
+
+    files = tensor_files.read_folder(base)
+    weight_map, total = {}, 0
+    plan = [(name, [(tensor, entry, changes.get(tensor)) for tensor, entry in entries.items()]) for name, entries in files]
+    if extra:
+        plan.append(("model-output.safetensors", list(extra)))
+    single = len(plan) == 1
+    for file, tensors in progress(plan):
+        shapes = {}
+        for tensor, entry, _ in tensors:
+            kind = dtype if entry.dtype in ("F32", "F16", "BF16", "F64") else getattr(torch, tensor_files.torch_name(entry.dtype))
+            shapes[tensor] = kind, entry.shape
+            weight_map[tensor] = file
+            total += torch.Size(entry.shape).numel() * kind.itemsize
+        tensor_files.write(Path(out) / file, shapes, (merged(entry, change, shapes[tensor][0], transposed, device)
+                                                      for tensor, entry, change in tensors))
+    if not single:
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
+        (Path(out) / tensor_files.INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    return total
