@@ -22,7 +22,7 @@ _UNKNOWN = {"bias": "none", "lora_bias": False, "layer_replication": None, "mega
 
 @dataclass
 class Change:
-    """What an adapter does to one tensor of the base: add scale * B A (a, b), under DoRA a magnitude; or replace it."""
+    """What an adapter does to one tensor of the base: replace it, then add scale * B A (a, b), under DoRA with a magnitude."""
 
     scale: float = 1.0
     a: object = None
@@ -66,7 +66,8 @@ def read_changes(adapter):
                              r"lora_magnitude_vector(?:\.weight)?)", name)
         if found is None:
             if name.startswith(_PREFIX) and "lora_" not in name:
-                changes[name.removeprefix(_PREFIX)] = Change(replacement=entry)
+                # A trained copy of a whole module; beside a LoRA on an embedding peft saves the embedding itself as well.
+                changes.setdefault(name.removeprefix(_PREFIX).replace(".base_layer.", "."), Change()).replacement = entry
                 continue
             raise UserError(f"the adapter holds a tensor that is not known: {name}")
         change = changes.setdefault(f"{found[1]}.weight", Change())
@@ -81,7 +82,7 @@ def read_changes(adapter):
     for name, change in changes.items():
         if change.embedding and change.magnitude is not None:
             raise Unknown("DoRA on an embedding")
-        if change.replacement is None:
+        if change.a is not None:
             change.scale = _scale(adapter.config, name.removesuffix(".weight"))
     return changes
 
@@ -102,15 +103,13 @@ def check_fit(changes, weights, adapter, base):
         if name not in weights:
             faults.append(f"{name}: not in the base")
             continue
-        shape = weights[name].shape
+        shape, own = weights[name].shape, []
         if change.replacement is not None:
-            own = change.replacement.shape
-        else:
-            own = (change.b.shape[0], change.a.shape[1])
-            if change.embedding or adapter.config.get("fan_in_fan_out"):
-                own = own[::-1]
-        if tuple(own) != tuple(shape):
-            faults.append(f"{name}: {list(own)} in the adapter, {list(shape)} in the base")
+            own.append(change.replacement.shape)
+        if change.a is not None:
+            whole = (change.b.shape[0], change.a.shape[1])
+            own.append(whole[::-1] if change.embedding or adapter.config.get("fan_in_fan_out") else whole)
+        faults += [f"{name}: {list(size)} in the adapter, {list(shape)} in the base" for size in own if tuple(size) != tuple(shape)]
     if faults:
         more = f"\n  … and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise UserError(f"the adapter {adapter.folder} does not fit the base {base}; it was trained on {adapter.base}.\n  "
@@ -127,7 +126,9 @@ def merged(entry, change, dtype, transposed, device="cpu"):
     if change is None:
         return entry.read().to(dtype)
     if change.replacement is not None:
-        return change.replacement.read().float().to(dtype)
+        entry = change.replacement
+    if change.a is None:
+        return entry.read().float().to(dtype)
     a, b = (half.read().float().to(device) for half in (change.a, change.b))
     magnitude = None if change.magnitude is None else change.magnitude.read().float().to(device)
     weight = entry.read()
@@ -162,16 +163,15 @@ def merged(entry, change, dtype, transposed, device="cpu"):
 def write_merged(base, changes, out, dtype, transposed=False, device="cpu", extra=(), progress=iter):
     """Write the merged weights of the folder `base` to the folder `out`, in the same files as the base has.
 
-    extra: [(name, Entry, Change)] of tensors that the base does not have and that get a file of their own (an output
-    layer that was tied). progress: wraps the list of (file, names), for instance tqdm. Returns the bytes of weights written.
+    extra: [(name, Entry, Change)] of tensors that the base does not have (an output layer that was tied); they go into
+    its last file. progress: wraps the list of (file, names), for instance tqdm. Returns the bytes of weights written.
     """
     import torch
 
     files = tensor_files.read_folder(base)
     weight_map, total = {}, 0
     plan = [(name, [(tensor, entry, changes.get(tensor)) for tensor, entry in entries.items()]) for name, entries in files]
-    if extra:
-        plan.append(("model-output.safetensors", list(extra)))
+    plan[-1][1].extend(extra)
     single = len(plan) == 1
     for file, tensors in progress(plan):
         shapes = {}
