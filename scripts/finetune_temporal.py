@@ -369,6 +369,7 @@ def train(args, folder, checkpoint, table, hashes, examples):
     tokenizer = prepare_tokenizer(args)
     with processes.main_process_first():  # it fills the cache that the others read
         training, validation = make_rows(args, tokenizer, hashes, examples)
+    examples.cache_clear()  # the texts are tokens now
     with models.hub_errors(args.model_name):
         config = AutoConfig.from_pretrained(args.model_name, trust_remote_code=args.trust_remote_code)
     identity = identity_of(args, tokenizer, config, hashes)
