@@ -1,6 +1,6 @@
 """Before training: how much memory and time will it take? From the model's shape alone; its weights are not read.
 
-Rules of thumb, meant to tell "fits" from "does not": the tests and README compare them with measured peaks.
+Rules of thumb, meant to tell "fits" from "does not". What the libraries themselves take (about 0.9 GB on a CPU) is not in.
 """
 
 import time

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 from deepred_common import models
 
@@ -64,6 +63,5 @@ def write_tokenizer(tokenizer, base, out):
         merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in backend["merges"]]
         (out / "vocab.json").write_text(json.dumps(backend["vocab"], ensure_ascii=False), encoding="utf-8")
         (out / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
-    for name in ("tokenizer.model",):
-        if (Path(base) / name).exists() and not (out / name).exists():
-            shutil.copy(Path(base) / name, out / name)
+    if (base / "tokenizer.model").exists() and not (out / "tokenizer.model").exists():
+        shutil.copy(base / "tokenizer.model", out)

@@ -14,10 +14,9 @@ from deepred_common.cli import UserError
 
 ROWS_AT_ONCE = 4096  # rows of a weight matrix summed at a time: fp32 copies of the largest matrix need not fit
 _PREFIX = "base_model.model."
-# What may stand in an adapter's config, and the value with which this module needs to know nothing of it.
-_UNKNOWN = {"bias": "none", "lora_bias": False, "layer_replication": None, "megatron_config": None, "target_parameters": None,
-            "trainable_token_indices": None, "use_qalora": False, "use_bdlora": None, "arrow_config": None, "alora_invocation_tokens": None,
-            "corda_config": None, "eva_config": None, "lora_ga_config": None}
+# What may stand in an adapter's config that this module does not know, unless it is switched off.
+_UNKNOWN = ("bias", "lora_bias", "layer_replication", "megatron_config", "target_parameters", "trainable_token_indices", "use_qalora",
+            "use_bdlora", "arrow_config", "alora_invocation_tokens", "corda_config", "lora_ga_config")
 
 
 @dataclass
@@ -38,8 +37,8 @@ class Unknown(Exception):
 
 def why_not(config):
     """What in an adapter's config this module does not know, as text; None if it knows all."""
-    for name, harmless in _UNKNOWN.items():
-        if config.get(name, harmless) not in (harmless, None, False):
+    for name in _UNKNOWN:
+        if config.get(name) not in (None, False, "none"):
             return f"{name}={config[name]}"
     if config.get("init_lora_weights") not in (True, False, None, "gaussian", "default", "orthogonal", "eva"):
         return f"init_lora_weights={config['init_lora_weights']}"  # these change the base itself before training
@@ -160,19 +159,17 @@ def merged(entry, change, dtype, transposed, device="cpu"):
     return out
 
 
-def write_merged(base, changes, out, dtype, transposed=False, device="cpu", extra=(), progress=iter):
-    """Write the merged weights of the folder `base` to the folder `out`, in the same files as the base has.
+def write_merged(files, changes, out, dtype, transposed=False, device="cpu", extra=(), progress=iter):
+    """Write merged weights to the folder `out`, in the same files as the base has (tensor_files.read_folder).
 
     extra: [(name, Entry, Change)] of tensors that the base does not have (an output layer that was tied); they go into
-    its last file. progress: wraps the list of (file, names), for instance tqdm. Returns the bytes of weights written.
+    its last file. progress: wraps the list of (file, names), for instance tqdm.
     """
     import torch
 
-    files = tensor_files.read_folder(base)
     weight_map, total = {}, 0
     plan = [(name, [(tensor, entry, changes.get(tensor)) for tensor, entry in entries.items()]) for name, entries in files]
     plan[-1][1].extend(extra)
-    single = len(plan) == 1
     for file, tensors in progress(plan):
         shapes = {}
         for tensor, entry, _ in tensors:
@@ -182,7 +179,6 @@ def write_merged(base, changes, out, dtype, transposed=False, device="cpu", extr
             total += torch.Size(entry.shape).numel() * kind.itemsize
         tensor_files.write(Path(out) / file, shapes, (merged(entry, change, shapes[tensor][0], transposed, device)
                                                       for tensor, entry, change in tensors))
-    if not single:
+    if len(plan) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
         (Path(out) / tensor_files.INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    return total

@@ -5,7 +5,7 @@ import os
 import sys
 import traceback
 
-from deepred_common import cli, devices, paths, runs
+from deepred_common import devices, paths, runs
 from deepred_common.cli import UserError
 
 
@@ -35,8 +35,8 @@ def resume_command(script, folder, **changes):
 
 
 def explain(script, args, folder, trainer, error):
-    """A UserError for what broke the training off, if it is the machine's doing; else says how to go on, and gives None."""
-    if os.strerror(errno.ENOSPC) in str(error):  # a full disk has its own words (cli.run)
+    """A UserError that says what broke the training off, what is kept and how to go on; None for a full disk (cli.run tells of it)."""
+    if os.strerror(errno.ENOSPC) in str(error):
         return None
     step = trainer.state.global_step
     if devices.is_out_of_memory(error):
@@ -61,5 +61,6 @@ def explain(script, args, folder, trainer, error):
                          f"  {resume_command(script, folder)}\nIf it happens again: {remedies}"
                          "export AMD_SERIALIZE_KERNEL=3 AMD_SERIALIZE_COPY=3; "
                          f"a smaller batch with more accumulation; --save_steps {max(1, min(100, args.save_steps // 2))}.")
-    cli.progress(f"\nthe training broke off after update {step}; {kept}. Go on with:\n  {resume_command(script, folder)}")
-    return None
+    # An error nobody foresaw: its traceback for us, and after it, where a user looks in the morning, how to go on.
+    traceback.print_exception(error)
+    return UserError(f"the training broke off after update {step} (see above); {kept}. Go on with:\n  {resume_command(script, folder)}")

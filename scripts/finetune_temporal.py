@@ -303,7 +303,8 @@ def load_base(args, dtype):
         if "bitsandbytes" in str(error).lower():
             raise UserError(f"the base could not be loaded: {str(error).splitlines()[0]}") from error
         if devices.is_out_of_memory(error):
-            raise UserError(f"the base alone does not fit into memory. In this order: {', '.join(rescue.less_memory(args)[-3:])}.") from error
+            raise UserError("the base alone does not fit into memory. Take a smaller model" +
+                            ("." if args.use_4bit else ", or --use_4bit (NVIDIA only).")) from error
         raise
 
 
@@ -398,6 +399,8 @@ def train(args, folder, checkpoint, table, hashes, examples):
     }
     if processes.is_main_process:
         runs.write_manifest(folder, manifest)
+    # A GPU that hangs can take the process with it before it says a word: so the command stands in the log beforehand.
+    cli.progress(f"If the run is cut off, go on with:\n  {rescue.resume_command(SCRIPT, folder)}")
     stopper = callbacks.make_stopper()
     trainer = build_trainer(args, folder, model, tokenizer, training, validation, dtype, checkpointing, stopper)
     try:

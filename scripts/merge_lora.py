@@ -92,7 +92,8 @@ def merge(args, adapter):
 
     folder = base_folder(args, adapter)
     config = models.require_model_folder(folder, "base model")
-    weights = {name: entry for _, entries in tensor_files.read_folder(folder) for name, entry in entries.items()}
+    files = tensor_files.read_folder(folder)
+    weights = {name: entry for _, entries in files for name, entry in entries.items()}
     check_base(args, folder, config, weights)
     tokenizer = pick_tokenizer(args, folder, adapter)
     dtype, unknown = getattr(torch, args.dtype), merging.why_not(adapter.config)
@@ -109,12 +110,12 @@ def merge(args, adapter):
         if unknown:
             merge_with_peft(args, folder, adapter, dtype, out)
         else:
-            merging.write_merged(folder, changes, out, dtype, bool(adapter.config.get("fan_in_fan_out")), devices.pick_device(), extra,
+            merging.write_merged(files, changes, out, dtype, bool(adapter.config.get("fan_in_fan_out")), devices.pick_device(), extra,
                                  lambda files: tqdm(files, desc="merging", unit="file"))
             merged_folder.write_config(folder, out, args.dtype, tied=False if extra else None)
         merged_folder.write_generation_config(folder, out, chat.stop_ids(tokenizer))
         merged_folder.write_tokenizer(tokenizer, folder, out)
-    if adapter.config.get("base_model_name_or_path") and trained_quantised(adapter):
+    if trained_quantised(adapter):
         print("The adapter was trained on a quantised base and is merged into the 16-bit one: its replies can differ a little from training's.")
 
 

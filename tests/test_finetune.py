@@ -143,7 +143,7 @@ def test_fake_out_of_memory_keeps_the_state_and_its_command_ends_at_the_same_ada
     code, _, err = script(*arguments)
     assert code == 2 and "Traceback" not in err
     assert "out of memory after update 4; its state is saved in" in err and "checkpoint-4" in err
-    command = next(text for text in err.splitlines() if "--resume_latest" in text).split()
+    command = err[err.index("Go on with a smaller batch"):].splitlines()[1].split()
     assert command[0] == "python" and command[command.index("--batch_size") + 1] == "2"
     assert command[command.index("--gradient_accumulation_steps") + 1] == "2" and command.count("--gradient_accumulation_steps") == 1
     code, _, err = script("finetune_temporal", *command[2:])
@@ -159,8 +159,17 @@ def test_fake_gpu_hang_names_the_checkpoint_and_the_remedies(arguments, script, 
     assert "updates up to 4 are saved in" in err and "AMD_SERIALIZE_KERNEL=3" in err and "--resume_latest" in err
 
 
+def test_an_error_nobody_foresaw_ends_with_the_command_that_goes_on(arguments, script, tmp_path, monkeypatch):
+    break_at(monkeypatch, 5, ValueError("something of ours"))
+    code, _, err = script(*arguments, "--save_steps", 2)
+    assert code == 2 and "Traceback" in err and "ValueError: something of ours" in err
+    said, command = err.splitlines()[-2:]
+    assert "broke off after update 4" in said and "updates up to 4 are saved" in said and command.endswith("--resume_latest")
+    assert err.index("If the run is cut off, go on with:") < err.index("Traceback")
+
+
 def test_killed_in_the_middle_of_every_save_the_run_ends_as_if_nothing_happened(tiny_models, data_file, tmp_path):
-    """Five kill -9: three as soon as a checkpoint folder appears (it is torn, or just whole), one before the first update, one after."""
+    """Five kill -9: one before the first update, four as soon as part of a checkpoint is there (it is torn, or just whole)."""
     import time
 
     command = [sys.executable, str(ROOT / "scripts/finetune_temporal.py"), "--model_name", str(tiny_models["llama"]), "--dev", "--dev_path",
