@@ -86,6 +86,7 @@ def with_ours(args, plain):
     import finetune_temporal as script
 
     from deepred_common import callbacks
+    from deepred_common import training as parts
 
     if plain:
         objectives.DECISION_WEIGHT = objectives.RETAIN_LEARNING = objectives.RETAIN_WEIGHT = 1
@@ -93,13 +94,13 @@ def with_ours(args, plain):
     asked = script.build_parser().parse_args([
         "--model_name", args.model, "--epochs", str(args.epochs), "--batch_size", str(args.batch_size), "--gradient_accumulation_steps",
         str(16 // args.batch_size), "--eval_steps", "100000", "--save_steps", "100000"])
-    tokenizer = script.prepare_tokenizer(asked)
+    tokenizer = parts.prepare_tokenizer(asked)
     lines = training_lines(args.rows)
-    training, validation = script.make_rows(asked, tokenizer, {"bench": f"{args.rows} lines"}, lambda: (lines, lines[:2]))
-    model = script.add_adapter(asked, script.load_base(asked, dtype), False, None)
+    training, validation = parts.make_rows(asked, tokenizer, {"bench": f"{args.rows} lines"}, lambda: (lines, lines[:2]))
+    model = parts.add_adapter(asked, parts.load_base(asked, dtype), False, None)
     clock = first_update_clock()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = script.build_trainer(asked, Path(folder), model, tokenizer, training, validation, dtype, False, callbacks.make_stopper())
+        trainer = parts.build_trainer(asked, Path(folder), model, tokenizer, training, validation, dtype, False, callbacks.make_stopper())
         trainer.add_callback(clock)
         trainer.train()
     return trainer.model, clock

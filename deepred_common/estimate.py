@@ -1,12 +1,15 @@
 """Before training: how much memory and time will it take? From the model's shape alone; its weights are not read.
 
-Rules of thumb, meant to tell "fits" from "does not". What the libraries themselves take (about 0.9 GB on a CPU) is not in.
+Rules of thumb, meant to tell "fits" from "does not"; bench/train.py prints them beside what it measures.
 """
 
 import time
 from dataclasses import dataclass
 
+from deepred_common import devices, rows
+
 SHARE_REACHED = 0.6  # of the matrix-product peak that training reaches (bench/train.py measures it)
+MEMORY_SHARE = 0.8  # of what is free that may be filled before activations are recomputed to save memory
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,13 @@ def available(device):
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
+def held_by_process(device):
+    """Bytes that the libraries hold by now where training will run: this process's memory on a CPU, 0 on a GPU."""
+    import psutil
+
+    return 0 if device.type == "cuda" else psutil.Process().memory_info().rss
+
+
 def matmul_peak(device, dtype, seconds=0.5):
     """Floating-point operations a second of this machine's matrix product: 2048 x 2048, the best of repeats within `seconds`."""
     import torch
@@ -97,3 +107,37 @@ def training_seconds(shape, tokens, retain_tokens, peak):
 def shown_time(seconds):
     """Seconds as people say them: "40 s", "12 min", "3.5 h"."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a training will take: peak and free in bytes (on a CPU peak counts what the process holds already), seconds of training."""
+
+    checkpointing: bool
+    peak: int
+    fits: bool
+    seconds: float
+    text: str
+
+
+def foresee(args, config, training, device, dtype):
+    """The Forecast of a training. args: its settings; config: the base's; training: rows of rows.py; device, dtype: torch's."""
+    shape = shape_of(config, args.lora_r, args.trust_remote_code)
+    lengths, starts, retain = (rows.column(training, name) for name in ("length", "reply_start", "retain"))
+    longest = int(lengths.max())
+    replies = min(int((lengths - starts).max()) + int(starts.max() - starts.min()), longest)
+    bits = 4 if args.use_4bit else 8 if args.use_8bit else None
+
+    def needed(checkpointing):
+        return memory(shape, args.batch_size, longest, replies, dtype.itemsize, bits, checkpointing, devices.on_rocm())
+
+    free, held = available(device), held_by_process(device)
+    # Recomputing activations saves memory at a third more time: only where they would not fit.
+    checkpointing = needed(False) > MEMORY_SHARE * free
+    tokens = args.epochs * int(lengths.sum()), args.epochs * int(lengths[retain].sum())
+    seconds = training_seconds(shape, *tokens, matmul_peak(device, dtype))
+    peak = needed(checkpointing) + held
+    libraries = f", {held / 1e9:.1f} of them held already" if held else ""
+    return Forecast(checkpointing, peak, peak <= free + held, seconds, (
+        f"about {peak / 1e9:.1f} GB at the longest batch ({(free + held) / 1e9:.1f} GB are there{libraries}), "
+        f"gradient checkpointing {'on' if checkpointing else 'off'}, about {shown_time(seconds)} of training"))

@@ -1,6 +1,6 @@
 """What training minimises: refuse after the cutoff, stay the same model before it."""
 
-from deepred_common import batches, rows, runs
+from deepred_common import batches, paths, rows, runs
 from deepred_common.chat import IGNORED
 
 # How many shares of its example's loss the first reply token gets; every later token gets one.
@@ -122,6 +122,12 @@ def make_trainer_class():
                 # num_items counts the labels of all processes, whose gradients are then averaged.
                 value = value * self.accelerator.num_processes
             return (value, {}) if return_outputs else value
+
+        def _save_checkpoint(self, *args, **kwargs):
+            super()._save_checkpoint(*args, **kwargs)
+            # Else a power cut minutes later could still take it: the system writes files when it likes.
+            if self.is_world_process_zero():
+                paths.sync_folder(runs.checkpoint_path(self.args.output_dir, self.state.global_step))
 
         def save_now(self):
             """Save a checkpoint of the last whole update, if there is none yet; the folder's path, or None before the first."""

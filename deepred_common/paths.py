@@ -97,6 +97,12 @@ def _sync(path):
         os.close(descriptor)
 
 
+def sync_folder(folder):
+    """Wait until every file below `folder` is on the disk, its name included."""
+    for path in [*Path(folder).rglob("*"), Path(folder), Path(folder).parent]:
+        _sync(path)
+
+
 @contextlib.contextmanager
 def whole_folder(path):
     """Yield a temporary folder beside `path`; on success it is synced and renamed to `path`, else removed.

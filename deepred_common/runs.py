@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import subprocess
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -121,6 +122,10 @@ def checkpoint_fault(folder):
         json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
     except ValueError:
         return "trainer_state.json is cut short"
+    for file in [folder / "optimizer.pt", folder / "scheduler.pt", *folder.glob("rng_state*.pth")]:
+        # torch saves zip archives, whose table of contents comes last: a file cut short, or of zeros after a power cut, has none.
+        if not zipfile.is_zipfile(file):
+            return f"{file.name} is damaged"
     weights = folder / "adapter_model.safetensors"
     with weights.open("rb") as file:
         # The format's first 8 bytes give the header's length; the header gives where the last tensor ends.

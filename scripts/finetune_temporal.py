@@ -13,7 +13,6 @@ training_curves.png, train_results.json and eval_results.json.
 import argparse
 import functools
 import importlib.util
-import json
 import os
 import sys
 from pathlib import Path
@@ -23,26 +22,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from deepred_common import (
     cache,
     callbacks,
-    chat,
     cli,
     devices,
     estimate,
-    model_card,
     models,
-    objectives,
     paths,
     records,
     rescue,
     rows,
     runs,
     survey,
+    training,
 )
 from deepred_common.cli import UserError
 
 SCRIPT = Path(__file__)
-WARMUP_RATIO = 0.1
 DEV_VALIDATION_SHARE = 0.1
-MEMORY_SHARE = 0.8  # of what is free that the estimate may fill before activations are recomputed to save memory
 TRAINING_FILES = ("retain_train", "unlearn_train")
 VALIDATION_FILES = ("retain_val", "unlearn_val")
 
@@ -109,9 +104,8 @@ def read_data(args):
     return [e for name in TRAINING_FILES for e in read[name]], [e for name in VALIDATION_FILES for e in read[name]]
 
 
-def check_data(args, files, examples):
+def check_data(args, files, hashes, examples):
     """What survey.summary finds, kept by the files' hashes: the same data are not checked twice. Says it aloud."""
-    hashes = {name: runs.sha256(records.require_file(path)) for name, path in files.items()}
     made_by = [Path(module.__file__) for module in (survey, records, survey.refusal)]
     key = [f"{name} {path} {hashes[name]}" for name, path in files.items()] + ([f"dev {args.seed}"] if args.dev else [])
     found = cache.json_value("survey", cache.digest(*made_by, *key), lambda: survey.summary(*examples()))
@@ -120,7 +114,6 @@ def check_data(args, files, examples):
           flush=True)
     for warning in found["warnings"]:
         cli.warn(warning)
-    return hashes
 
 
 def choose_run(args):
@@ -163,6 +156,35 @@ def check_wishes(args):
                         "Or leave the flag out, and use a smaller --batch_size or model.")
 
 
+def rows_per_update(args):
+    """Rows that a weight update learns from, over all processes. How they are cut into forward passes changes memory only."""
+    return args.batch_size * args.gradient_accumulation_steps * int(os.environ.get("WORLD_SIZE", 1))
+
+
+def asked_identity(args, hashes):
+    """What of flags and data makes a run this run and no other: changed, it must not go on from a checkpoint of before."""
+    return {
+        "data": hashes, "lora_r": args.lora_r, "lora_alpha": args.lora_alpha, "learning_rate": args.learning_rate, "seed": args.seed,
+        "max_seq_length": args.max_seq_length, "mix": list(args.mix) if args.mix else None, "rows_per_update": rows_per_update(args),
+        "epochs": args.epochs, "quantisation": "4bit" if args.use_4bit else "8bit" if args.use_8bit else None,
+    }
+
+
+def check_same_run(args, folder, checkpoint, identity):
+    """Refuse to go on from a checkpoint of another run, with the list of what differs; --resume_anyway takes the risk."""
+    if checkpoint is None:
+        return
+    before = runs.read_manifest(folder).get("identity", {})
+    if "epochs" in identity and before.get("epochs", args.epochs) != args.epochs:
+        cli.progress(f"epochs: {before['epochs']} -> {args.epochs}; the learning rate follows the new length from here on.")
+    changed = runs.differences(before, identity)
+    if changed and not args.resume_anyway:
+        raise UserError("this is not the run that the checkpoint is from:\n  " + "\n  ".join(changed) +
+                        "\nUse the settings of before, start a new run, or add --resume_anyway if you know what you do.")
+    for difference in changed:
+        cli.warn(f"going on although it differs: {difference}")
+
+
 # ---- with torch: the machine and the tokens, before any weight --------------------------------------------------------
 
 def check_bitsandbytes():
@@ -195,168 +217,15 @@ def check_machine(args):
     return device, dtype
 
 
-def prepare_tokenizer(args):
-    """The base's tokenizer with the chat template that will travel into the GGUF."""
-    tokenizer = models.load_tokenizer(args.model_name, args.trust_remote_code)
-    if chat.ensure_template(tokenizer):
-        cli.warn("the base has no chat template; a plain question-answer template is used and saved with the adapter.")
-    if chat.remove_dates(tokenizer):
-        cli.progress("the chat template tells the model today's date; these lines are taken out, since they are a leak of the present.")
-    elif year := chat.date_in_prompt(tokenizer):
-        cli.warn(f"the chat template puts the year {year} into every prompt, which tells the model what it should not know.")
-    if tokenizer.pad_token is None:
-        # Harmless for the stop: labels are masked by position, not by token.
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-def make_rows(args, tokenizer, hashes, examples):
-    """(training rows, validation rows) as datasets of rows.py. What is too long is left out, and said."""
-    key = [f"{name} {digest}" for name, digest in hashes.items()] + ([f"dev {args.seed}"] if args.dev else [])
-    made = []
-    for number, what in enumerate(("training", "validation")):
-        dataset, left_out = rows.load_or_render(tokenizer, [what, *key], lambda number=number: examples()[number], args.max_seq_length)
-        for side, count in left_out.items():
-            if count:
-                cli.warn(f"{count} {side} {what} examples are longer than --max_seq_length {args.max_seq_length} and are left out "
-                         "(cut, they would teach the model not to stop).")
-        made.append(dataset)
-    training, validation = rows.mixed(made[0], args.mix, args.seed), made[1]
-    if len(training) < len(made[0]):
-        cli.progress(f"--mix leaves {len(training)} of {len(made[0])} training rows")
-    return training, validation
-
-
-def identity_of(args, tokenizer, config, hashes):
-    """What makes a run this run and no other: changed, it must not go on from a checkpoint of before."""
-    return {
-        "base": models.identity(args.model_name, config), "base_revision": models.revision(args.model_name, config), "data": hashes,
-        "chat_template": cache.digest(tokenizer.chat_template), "lora_r": args.lora_r, "lora_alpha": args.lora_alpha,
-        "learning_rate": args.learning_rate, "seed": args.seed, "max_seq_length": args.max_seq_length,
-        "mix": list(args.mix) if args.mix else None, "rows_per_update": rows_per_update(args), "epochs": args.epochs,
-        "quantisation": "4bit" if args.use_4bit else "8bit" if args.use_8bit else None,
-    }
-
-
-def rows_per_update(args):
-    """Rows that a weight update learns from, over all processes. How they are cut into forward passes changes memory only."""
-    return args.batch_size * args.gradient_accumulation_steps * int(os.environ.get("WORLD_SIZE", 1))
-
-
-def check_same_run(args, folder, checkpoint, identity):
-    """Refuse to go on from a checkpoint of another run, with the list of what differs; --resume_anyway takes the risk."""
-    if checkpoint is None:
-        return
-    before = runs.read_manifest(folder).get("identity", {})
-    if before.get("epochs", args.epochs) != args.epochs:
-        cli.progress(f"epochs: {before['epochs']} -> {args.epochs}; the learning rate follows the new length from here on.")
-    changed = runs.differences(before, identity)
-    if changed and not args.resume_anyway:
-        raise UserError("this is not the run that the checkpoint is from:\n  " + "\n  ".join(changed) +
-                        "\nUse the settings of before, start a new run, or add --resume_anyway if you know what you do.")
-    for difference in changed:
-        cli.warn(f"going on although it differs: {difference}")
-
-
-def foresee(args, config, training, device, dtype):
-    """(recompute activations?, the estimates as text): from the model's shape, the rows and the memory that is free."""
-    shape = estimate.shape_of(config, args.lora_r, args.trust_remote_code)
-    lengths, starts, retain = (rows.column(training, name) for name in ("length", "reply_start", "retain"))
-    replies = int((lengths - starts).max()) + int(starts.max() - starts.min())
-    bits = 4 if args.use_4bit else 8 if args.use_8bit else None
-
-    def needed(checkpointing):
-        return estimate.memory(shape, args.batch_size, int(lengths.max()), min(replies, int(lengths.max())), dtype.itemsize, bits,
-                               checkpointing, devices.on_rocm())
-
-    free = estimate.available(device)
-    # Recomputing activations saves memory at a third more time: only where they would not fit.
-    checkpointing = needed(False) > MEMORY_SHARE * free
-    tokens = args.epochs * int(lengths.sum()), args.epochs * int(lengths[retain].sum())
-    seconds = estimate.training_seconds(shape, *tokens, estimate.matmul_peak(device, dtype))
-    text = (f"about {needed(checkpointing) / 1e9:.1f} GB at the longest batch ({free / 1e9:.1f} GB are free), "
-            f"gradient checkpointing {'on' if checkpointing else 'off'}, about {estimate.shown_time(seconds)} of training")
-    if needed(True) > free:
-        text += f"\nThat does not fit even so. In this order: {', '.join(rescue.less_memory(args))}."
-    return checkpointing, text
+def base_identity(args, tokenizer, config):
+    """What of the base makes a run this run and no other (asked_identity: of flags and data)."""
+    return {"base": models.identity(args.model_name, config), "base_revision": models.revision(args.model_name, config),
+            "chat_template": cache.digest(tokenizer.chat_template)}
 
 
 # ---- training -----------------------------------------------------------------------------------------------------------
 
-def load_base(args, dtype):
-    """The base model, quantised if asked, ready to take an adapter."""
-    options = {}
-    if devices.on_rocm():
-        # Scaled-dot-product attention is a known cause of GPU hangs on ROCm.
-        options["attn_implementation"] = "eager"
-    if args.use_4bit or args.use_8bit:
-        from transformers import BitsAndBytesConfig
-
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=args.use_4bit, load_in_8bit=args.use_8bit, bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype,
-        )
-        options["device_map"] = {"": devices.pick_device()}
-    try:
-        return models.load_model(args.model_name, dtype, args.trust_remote_code, **options)
-    except (ImportError, RuntimeError) as error:
-        if "bitsandbytes" in str(error).lower():
-            raise UserError(f"the base could not be loaded: {str(error).splitlines()[0]}") from error
-        if devices.is_out_of_memory(error):
-            raise UserError("the base alone does not fit into memory. Take a smaller model" +
-                            ("." if args.use_4bit else ", or --use_4bit (NVIDIA only).")) from error
-        raise
-
-
-def add_adapter(args, model, checkpointing, revision):
-    """Put a fresh LoRA adapter on every linear layer but the output one (peft's all-linear: right for every family)."""
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-
-    if args.use_4bit or args.use_8bit:
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
-    # No dropout: its random numbers, drawn one after the other, cost a tenth of a step on a CPU.
-    config = LoraConfig(
-        r=args.lora_r, lora_alpha=args.lora_alpha, bias="none", task_type="CAUSAL_LM",
-        target_modules="all-linear", base_model_name_or_path=str(args.model_name), revision=revision,
-    )
-    return get_peft_model(model, config)
-
-
-def build_trainer(args, folder, model, tokenizer, training, validation, dtype, checkpointing, stopper):
-    """trl's SFTTrainer over the rows of rows.py; it is told to leave them as they are."""
-    import torch
-    from transformers import ProgressCallback
-    from trl import SFTConfig
-
-    on_cpu = devices.pick_device().type == "cpu"
-    reports = [name for name in ("wandb", "tensorboard") if getattr(args, name)]
-    config = SFTConfig(
-        output_dir=str(folder), num_train_epochs=args.epochs, learning_rate=args.learning_rate,
-        per_device_train_batch_size=args.batch_size, per_device_eval_batch_size=args.batch_size,
-        gradient_accumulation_steps=args.gradient_accumulation_steps,
-        lr_scheduler_type="cosine", warmup_steps=WARMUP_RATIO,  # below 1, a share of all steps
-        eval_strategy="steps", eval_steps=args.eval_steps, save_strategy="steps", save_steps=args.save_steps,
-        disable_tqdm=False, logging_steps=5, logging_first_step=True, report_to=reports or "none", run_name=folder.name,
-        use_cpu=on_cpu, bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16,
-        gradient_checkpointing=checkpointing, max_length=args.max_seq_length, seed=args.seed, data_seed=args.seed,
-        prediction_loss_only=True, dataloader_pin_memory=not on_cpu,
-        # Processes whose batches differ in their sides run the base unequally often; buffers are constant anyway.
-        ddp_broadcast_buffers=False, ddp_find_unused_parameters=False,
-        dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False,
-    )
-    # Sorted by length, since the padding of a validation batch is computed for nothing.
-    by_side = {side: chosen.sort("length") for side in records.SIDES if len(chosen := rows.of_side(validation, side))}
-    trainer = objectives.make_trainer_class()(
-        model=model, args=config, processing_class=tokenizer, train_dataset=training, eval_dataset=by_side,
-        data_collator=functools.partial(objectives.collate, pad_id=tokenizer.pad_token_id),
-        callbacks=[stopper, callbacks.make_artist(folder / "training_curves.png", folder.name)],
-    )
-    trainer.remove_callback(ProgressCallback)  # it prints every log as a Python dict
-    trainer.add_callback(callbacks.make_bar())
-    return trainer
-
-
-def train(args, folder, checkpoint, table, hashes, examples):
+def train(args, folder, checkpoint, table, asked, examples):
     """The whole training, from tokenizer to final/. Returns the metrics; None after a dry run."""
     check_bitsandbytes()
     models.quiet_libraries()
@@ -367,34 +236,37 @@ def train(args, folder, checkpoint, table, hashes, examples):
 
     device, dtype = check_machine(args)
     processes = PartialState(cpu=not torch.cuda.is_available())
-    tokenizer = prepare_tokenizer(args)
+    tokenizer = training.prepare_tokenizer(args)
     with processes.main_process_first():  # it fills the cache that the others read
-        training, validation = make_rows(args, tokenizer, hashes, examples)
+        to_train, to_validate = training.make_rows(args, tokenizer, asked["data"], examples)
     examples.cache_clear()  # the texts are tokens now
     with models.hub_errors(args.model_name):
         config = AutoConfig.from_pretrained(args.model_name, trust_remote_code=args.trust_remote_code)
-    identity = identity_of(args, tokenizer, config, hashes)
-    check_same_run(args, folder, checkpoint, identity)
-    checkpointing, estimates = foresee(args, config, training, device, dtype)
+    of_base = base_identity(args, tokenizer, config)
+    check_same_run(args, folder, checkpoint, of_base)
+    forecast = estimate.foresee(args, config, to_train, device, dtype)
+    checkpointing = forecast.checkpointing
     # Each process made up its mind alone; the first one's counts.
     folder, checkpointing = broadcast_object_list([folder, checkpointing]) if processes.num_processes > 1 else (folder, checkpointing)
-    updates = -(-len(training) // rows_per_update(args)) * args.epochs
-    print(rows.lengths_line(training))
-    print(f"Plan: {updates} weight updates of {rows_per_update(args)} rows; {estimates}", flush=True)
+    updates = -(-len(to_train) // rows_per_update(args)) * args.epochs
+    print(rows.lengths_line(to_train))
+    print(f"Plan: {updates} weight updates of {rows_per_update(args)} rows; {forecast.text}", flush=True)
+    if not forecast.fits:
+        cli.warn(f"that does not fit. In this order: {', '.join(rescue.less_memory(args))}.")
     if args.dry_run:
-        print(rows.examples_text(tokenizer, training))
+        print(rows.examples_text(tokenizer, to_train))
         return None
 
     set_seed(args.seed)
     cli.progress(f"loading {args.model_name} …")
-    model = add_adapter(args, load_base(args, dtype), checkpointing, identity["base_revision"])
+    model = training.add_adapter(args, training.load_base(args, dtype), checkpointing, of_base["base_revision"])
 
     folder.mkdir(parents=True, exist_ok=True)
     manifest = {
-        "started": runs.now(), "finished": None, "model_name": str(args.model_name), "settings": table, "identity": identity,
+        "started": runs.now(), "finished": None, "model_name": str(args.model_name), "settings": table, "identity": asked | of_base,
         "precision": str(dtype), "device": str(device), "processes": processes.num_processes, "gradient_checkpointing": checkpointing,
         "resumed_from": str(checkpoint) if checkpoint else None, "data_files": data_files(args),
-        "counts": {side: len(rows.of_side(training, side)) for side in records.SIDES},
+        "counts": {side: len(rows.of_side(to_train, side)) for side in records.SIDES},
         "versions": runs.versions(), "git_commit": runs.git_commit(), "hardware": runs.hardware(),
     }
     if processes.is_main_process:
@@ -402,7 +274,7 @@ def train(args, folder, checkpoint, table, hashes, examples):
     # A GPU that hangs can take the process with it before it says a word: so the command stands in the log beforehand.
     cli.progress(f"If the run is cut off, go on with:\n  {rescue.resume_command(SCRIPT, folder)}")
     stopper = callbacks.make_stopper()
-    trainer = build_trainer(args, folder, model, tokenizer, training, validation, dtype, checkpointing, stopper)
+    trainer = training.build_trainer(args, folder, model, tokenizer, to_train, to_validate, dtype, checkpointing, stopper)
     try:
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except Exception as error:
@@ -414,21 +286,8 @@ def train(args, folder, checkpoint, table, hashes, examples):
         raise cli.Interrupted(f"step {trainer.state.global_step} is saved. Go on with:\n  {rescue.resume_command(SCRIPT, folder)}")
     evaluation = trainer.evaluate()
     metrics = result.metrics | evaluation
-    save(folder, trainer, tokenizer, manifest | {"finished": runs.now()}, result.metrics, evaluation)
+    training.save(folder, trainer, tokenizer, manifest | {"finished": runs.now()}, result.metrics, evaluation)
     return metrics
-
-
-def save(folder, trainer, tokenizer, manifest, training_metrics, evaluation):
-    """Write final/, the two results files, and run.json as finished."""
-    if not trainer.is_world_process_zero():
-        return
-    with paths.whole_folder(folder / "final") as final:
-        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(str(final))
-        tokenizer.save_pretrained(str(final))
-        model_card.write(final, manifest, evaluation)
-    for name, metrics in (("train", training_metrics), ("eval", evaluation)):
-        paths.write_text(folder / f"{name}_results.json", json.dumps(metrics, indent=2) + "\n")
-    runs.write_manifest(folder, manifest)
 
 
 def main(argv=None):
@@ -443,13 +302,16 @@ def main(argv=None):
         return cli.EXIT_OK
     if not args.dry_run:
         paths.require_writable_parent(folder)
-    hashes = check_data(args, files, examples)
+    hashes = {name: runs.sha256(records.require_file(path)) for name, path in files.items()}
+    asked = asked_identity(args, hashes)
+    check_same_run(args, folder, checkpoint, asked)
+    check_data(args, files, hashes, examples)
     table = cli.print_settings(
         "Fine-tuning settings", args, given, dict.fromkeys(paths.DATASET_FILES, "WIKI_DATA"),
         {"output_dir": (str(folder), "flag" if args.output_dir else "made from model, mode and time")},
     )
 
-    metrics = train(args, folder, checkpoint, table, hashes, examples)
+    metrics = train(args, folder, checkpoint, table, asked, examples)
     if metrics is None:
         print("\nDry run: nothing was trained or written. Leave --dry_run out to train.")
         return cli.EXIT_OK

@@ -119,6 +119,17 @@ def test_another_run_s_checkpoint_is_refused_with_what_differs(arguments, script
     assert code == 0 and "going on although it differs: learning_rate" in err
 
 
+def test_a_resume_with_other_flags_is_refused_before_data_are_checked_or_libraries_loaded(arguments, script, monkeypatch):
+    assert script(*arguments, "--save_steps", 2)[0] == 0
+    from deepred_common import models
+
+    for module, name in ((survey, "summary"), (models, "quiet_libraries")):
+        monkeypatch.setattr(module, name, lambda *a, **k: pytest.fail("too late"))
+    arguments[arguments.index("--epochs") + 1] = 3
+    code, _, err = script(*arguments, "--resume_latest", "--seed", 7)
+    assert code == 2 and "seed: 42 -> 7" in err
+
+
 def break_at(monkeypatch, call, error):
     """Let the training's loss fail at its `call`-th computation."""
     true_loss, calls = objectives.loss, []

@@ -81,6 +81,9 @@ def test_resume_from_a_checkpoint_given_by_hand(pipeline, script, tmp_path, tiny
     code, _, err = script(*common, "--resume_from_checkpoint", run / "checkpoint-2")
     assert code == 0, err
     assert (run / "final/adapter_model.safetensors").exists()
+    optimizer = run / "checkpoint-4/optimizer.pt"
+    optimizer.write_bytes(bytes(optimizer.stat().st_size))  # the right length and no content: what a power cut can leave
+    assert runs.checkpoint_fault(run / "checkpoint-4") == "optimizer.pt is damaged"
     weights = run / "checkpoint-2/adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     for path, said in ((run / "checkpoint-2", "cut short"), (run / "none", "does not exist"), (run, "Did you mean")):
