@@ -25,8 +25,8 @@ SOURCE_PACKAGE = "llama-cpp-python==0.3.36"
 SOURCE_PACKAGE_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 
 CONVERTER = "convert_hf_to_gguf.py"
-DIRECT_TYPES = ("f32", "f16", "bf16", "q8_0")  # the converter writes these itself, without the quantiser
-QUANT_TYPES = (*DIRECT_TYPES, "q6_k", "q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s", "q3_k_l", "q3_k_m", "q3_k_s", "q2_k",
+DIRECT_TYPES = ("f32", "f16", "bf16")  # the converter writes these itself, without the quantiser
+QUANT_TYPES = (*DIRECT_TYPES, "q8_0", "q6_k", "q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s", "q3_k_l", "q3_k_m", "q3_k_s", "q2_k",
                "q5_0", "q5_1", "q4_0", "q4_1", "iq4_nl", "iq4_xs")
 
 _PREBUILT_QUANTIZE = (
@@ -129,8 +129,14 @@ def require_build_tools():
                         "Take the prebuilt quantiser: pip install cyllama (or: pip install cmake, and install g++).")
 
 
+def architectures(tree):
+    """The architecture names ("LlamaForCausalLM") that the tree's converter knows. Its sources are read, not run: that takes seconds."""
+    text = "".join(file.read_text(encoding="utf-8") for file in (tree / "conversion").glob("*.py"))
+    return {name for names in re.findall(r"ModelBase\.register\(([^)]*)\)", text) for name in re.findall(r'"([^"]+)"', names)}
+
+
 def build(tree, target, log):
-    """Build one program of llama.cpp (about ten minutes on two cores for llama-quantize); return its path."""
+    """Build one program of llama.cpp (about five minutes on two free cores for the first one); return its path."""
     require_build_tools()
     folder = Path(tree) / "build"
     configure = ["cmake", "-S", str(tree), "-B", str(folder), "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF",
@@ -152,10 +158,23 @@ def convert(tree, model, output, outtype, log):
                log, f"converting to {outtype}", environment={"PYTHONPATH": ""})
 
 
-def quantize(tree, source, output, quant_type, log):
-    """Quantise the GGUF `source` to `output`: llama-quantize if it is built, else the prebuilt one, else build it."""
+def importance_matrix(tree, source, text, output, log):
+    """Run llama-imatrix (built if need be): how much each weight of the GGUF `source` matters to the file `text`, to `output`."""
+    tool = find_tool(tree, "llama-imatrix") or build(tree, "llama-imatrix", log)
+    run_logged([str(tool), "-m", str(source), "-f", str(text), "-o", str(output), "--parse-special", "-c", "512", "--no-ppl"], log,
+               "importance matrix")
+
+
+def quantize(tree, source, output, quant_type, log, imatrix=None):
+    """Quantise the GGUF `source` to `output`: llama-quantize if it is built, else the prebuilt one, else build it.
+
+    imatrix: a file of importance_matrix. The prebuilt quantiser cannot take one.
+    """
     tool = find_tool(tree, "llama-quantize")
-    if tool is None and has_prebuilt_quantizer():
+    if imatrix is not None:
+        tool = tool or build(tree, "llama-quantize", log)
+        command = [str(tool), "--imatrix", str(imatrix), str(source), str(output), quant_type.upper()]
+    elif tool is None and has_prebuilt_quantizer():
         from gguf import LlamaFileType
 
         ftype = int(LlamaFileType[f"MOSTLY_{quant_type.upper()}"])
@@ -166,6 +185,16 @@ def quantize(tree, source, output, quant_type, log):
 
 
 _PROGRESS = re.compile(r"(\d{1,3})%\|?|\[ *(\d+)/ *(\d+)\]")
+_CHUNKS = re.compile(r"over (\d+) chunks")
+_CHUNK = re.compile(r"\[(\d+)\][-\d.,n]")
+# llama.cpp's words for what users run into, and what to do about it.
+_ADVICE = (
+    ("pre-tokenizer was not recognized", "This llama.cpp does not know how the model's tokenizer splits text. Use the base's own tokenizer "
+                                         "files unchanged, or a newer llama.cpp (git pull, --llama_cpp_path)."),
+    ("can not map tensor", "The model holds a tensor that this llama.cpp does not know. A newer one may (git pull, --llama_cpp_path)."),
+    ("file not found: ", "The tokenizer's files are not complete, or not of a kind that llama.cpp reads: merge again, or copy the base's."),
+    ("no space left", "The disk is full; an f16 file takes 2 bytes a weight while it is quantised."),
+)
 _TELLING = re.compile(r"error|exception|not supported|failed|unable|cannot|no space", re.IGNORECASE)
 
 
@@ -181,13 +210,17 @@ def run_logged(command, log, title, environment=None):
         file.flush()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                                    env=os.environ | (environment or {}), start_new_session=True)
-        lines = []
+        lines, chunks = [], None
         try:
             # Text mode splits at \r too, so that each state of a tool's own bar arrives as a line.
             for line in process.stdout:
                 file.write(line)
                 lines = [*lines[-199:], line.rstrip()]
-                if found := _PROGRESS.search(line):
+                if found := _CHUNKS.search(line):
+                    chunks = int(found[1])
+                elif chunks and (found := _CHUNK.findall(line)):
+                    bar.update(100 * int(found[-1]) // chunks - bar.n)
+                elif found := _PROGRESS.search(line):
                     share = int(found[1]) if found[1] else 100 * int(found[2]) // max(1, int(found[3]))
                     bar.update(max(0, min(share, 100) - bar.n))
             code = process.wait()
@@ -199,4 +232,5 @@ def run_logged(command, log, title, environment=None):
             bar.update(100 - bar.n)
     if code:
         telling = [line for line in lines if _TELLING.search(line)] or [line for line in lines if line.strip()] or [f"exit code {code}"]
-        raise UserError(f"{title} failed: {telling[-1].strip()[:300]}\nThe whole output is in {log}")
+        advice = next((advice for words, advice in _ADVICE if words in telling[-1].lower()), None)
+        raise UserError(f"{title} failed: {telling[-1].strip()[:300]}\n" + (f"{advice}\n" if advice else "") + f"The whole output is in {log}")

@@ -1,23 +1,27 @@
 #!/usr/bin/env python3
 """Convert a merged Hugging Face model to one GGUF file for LM Studio, quantised as asked, with llama.cpp's own tools.
 
-Reads a whole model folder. Writes the .gguf file and, beside it, llama.cpp's chatter as .log.
+Reads a whole model folder. Writes the .gguf file, compared with its source before it appears, and beside it llama.cpp's
+chatter as .log; with --modelfile a Modelfile for Ollama as well.
 
-    python scripts/convert_to_gguf.py --model_path output/merged --output_path output/merged.gguf
-    python scripts/convert_to_gguf.py --model_path output/merged --output_path output/merged-q8.gguf --quant_type q8_0
+    python scripts/convert_to_gguf.py --model_path output/merged --output_path output/merged.gguf --verify
+    python scripts/convert_to_gguf.py --model_path output/merged --output_path output/merged-q8.gguf --quant_type q8_0 --copy_to_lmstudio
 """
 
 import argparse
+import contextlib
+import hashlib
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import cli, llama_cpp, models, paths
+from deepred_common import chat, cli, gguf_file, llama_cpp, lmstudio, models, paths, records, runs
 from deepred_common.cli import UserError
 
 DEFAULT_TREE = paths.ROOT / "llama.cpp"
-K_QUANT_BLOCK = 256  # weights in a K-quant's super-block: rows of another length cannot take it
+IMATRIX_LINES = 400  # training lines, half of each side: some 20 000 tokens
 
 
 def quant_type(text):
@@ -36,12 +40,20 @@ def build_parser():
     add("--llama_cpp_path", type=Path, default=DEFAULT_TREE,
         help="llama.cpp's source tree (default: llama.cpp here, else $LLAMA_CPP_DIR)")
     add("--yes", action="store_true", help="fetch llama.cpp without asking if it is not there")
+    add("--keep_f16", action="store_true", help="keep the f16 file beside the output, and use it if it is there: for several types in a row")
+    add("--imatrix", action="store_true",
+        help="quantise by an importance matrix, worked out by llama.cpp on training lines of both sides (built first: about 5 minutes)")
+    add("--verify", action="store_true", help="start llama.cpp on the file and compare token ids and replies with the Hugging Face model")
+    add("--copy_to_lmstudio", action="store_true", help="copy the file into LM Studio's models folder, if that can be written")
+    add("--modelfile", action="store_true", help="write a Modelfile for Ollama beside the file")
     add("--overwrite", action="store_true", help="replace --output_path if it exists")
     return parser
 
 
+# ---- before minutes pass ------------------------------------------------------------------------------------------------
+
 def check(args):
-    """Everything that can be known before the work; returns the model's config."""
+    """Everything that can be known before the work; returns the model's config and {tensor name: Entry}."""
     config = models.require_model_folder(args.model_path)
     if config.get("quantization_config"):
         raise UserError(f"{args.model_path} holds quantised weights; llama.cpp converts 16- or 32-bit ones. Merge into the 16-bit base.")
@@ -49,15 +61,44 @@ def check(args):
         raise UserError(f"--output_path must end in .gguf; {args.output_path} does not.")
     if args.output_path.is_dir():
         raise UserError(f"--output_path {args.output_path} is a folder.")
+    if args.imatrix and args.quant_type in llama_cpp.DIRECT_TYPES:
+        raise UserError(f"--imatrix is for quantising; {args.quant_type} is not quantised.")
+    if args.imatrix:
+        for side in records.SIDES:
+            records.require_file(paths.dataset_file(f"{side}_train"))
     paths.require_absent(args.output_path, args.overwrite)
     paths.require_writable_parent(args.output_path)
-    weights = sum(file.stat().st_size for file in args.model_path.glob("*.safetensors"))
-    paths.require_space(args.output_path.resolve().parent, 2 * weights, "the f16 file and the quantised one")
+    weights = gguf_file.read_weights(args.model_path)
+    check_vocabulary(args.model_path, weights)
+    elements = sum(_product(entry.shape) for entry in weights.values())
+    paths.require_space(args.output_path.resolve().parent, (2 if args.quant_type in llama_cpp.DIRECT_TYPES else 4) * elements,
+                        "the f16 file and the quantised one")
     if not (args.model_path / "chat_template.jinja").exists() and "chat_template" not in models.read_json(
         args.model_path / "tokenizer_config.json"
     ):
         cli.warn(f"{args.model_path} has no chat template; LM Studio will guess one, and replies will be worse.")
-    return config
+    if found := gguf_file.fallback(args.quant_type, weights):
+        odd, matrices, bits, own = found
+        cli.warn(f"{odd} of {matrices} matrices have rows that are not a multiple of {gguf_file.K_QUANT_BLOCK} (hidden size "
+                 f"{config.get('hidden_size')}): llama.cpp gives these {bits:.1f} bits per weight or more instead of {own:.1f}.")
+    if args.copy_to_lmstudio and not lmstudio.writable(args.output_path):
+        cli.warn(f"{lmstudio.target(args.output_path).parent} cannot be written; the commands that copy are printed at the end.")
+    return config, weights
+
+
+def _product(shape):
+    product = 1
+    for side in shape:
+        product *= side
+    return product
+
+
+def check_vocabulary(folder, weights):
+    """UserError if the tokenizer has tokens that the embedding has no row for."""
+    vocabulary, rows = gguf_file.read_vocabulary(folder), gguf_file.embedding_rows(weights)
+    if vocabulary and rows is not None and vocabulary.size > rows:
+        raise UserError(f"the tokenizer in {folder} has {vocabulary.size} tokens, but the model's embedding only {rows} rows.\n"
+                        "Tokens were added and the model not resized: use the base's own tokenizer, or resize the base before training.")
 
 
 def get_tree(args, asked_for):
@@ -74,62 +115,147 @@ def get_tree(args, asked_for):
     return llama_cpp.fetch_tree(args.llama_cpp_path)
 
 
-def convert(args, tree, log):
-    """Write the GGUF: straight from the converter, or through a temporary f16 file that goes whatever happens."""
-    if args.quant_type not in llama_cpp.DIRECT_TYPES and not (
-        llama_cpp.find_tool(tree, "llama-quantize") or llama_cpp.has_prebuilt_quantizer()
-    ):
-        llama_cpp.require_build_tools()  # before the conversion's minutes, not after
+def check_tools(args, tree, config):
+    """UserError if llama.cpp does not know the model, or what will be needed of it can be neither found nor built."""
+    known, own = llama_cpp.architectures(tree), config.get("architectures") or ["(none named in config.json)"]
+    if known and own[0] not in known:
+        raise UserError(f"llama.cpp in {paths.shown(tree)} does not know the architecture {own[0]} (it knows {len(known)}).\n"
+                        "A newer one may: git pull there, or --llama_cpp_path.")
+    if args.quant_type in llama_cpp.DIRECT_TYPES:
+        return
+    prebuilt = llama_cpp.has_prebuilt_quantizer() and not args.imatrix
+    if not (llama_cpp.find_tool(tree, "llama-quantize") or prebuilt) or (args.imatrix and not llama_cpp.find_tool(tree, "llama-imatrix")):
+        llama_cpp.require_build_tools()
+
+
+# ---- the work -----------------------------------------------------------------------------------------------------------
+
+@contextlib.contextmanager
+def half_precision(args, tree, log):
+    """The model as an f16 GGUF file: a temporary one, or with --keep_f16 one that stays and is found again by its source's hash."""
+    if not args.keep_f16:
+        beside = args.output_path.resolve().parent
+        with tempfile.TemporaryDirectory(prefix=f".{args.output_path.name}.", suffix=".partial", dir=beside) as folder:
+            half = Path(folder) / "f16.gguf"
+            llama_cpp.convert(tree, args.model_path.resolve(), half, "f16", log)
+            yield half
+        return
+    files = sorted(p for p in args.model_path.iterdir() if p.suffix in (".safetensors", ".json", ".jinja", ".model", ".txt"))
+    source = hashlib.sha256("".join(f"{file.name} {runs.sha256(file)}\n" for file in files).encode()).hexdigest()[:12]
+    half = args.output_path.resolve().parent / f"{args.model_path.resolve().name}-{source}.f16.gguf"
+    if half.exists():
+        cli.progress(f"{paths.shown(half)} is there and of this model; used again")
+    else:
+        with paths.whole_file(half) as temporary:
+            llama_cpp.convert(tree, args.model_path.resolve(), temporary, "f16", log)
+    yield half
+
+
+def calibration_text(args):
+    """Training lines of both sides as the model sees them, special tokens spelled out, as one text."""
+    models.quiet_libraries()
+    tokenizer = models.load_tokenizer(args.model_path)
+    examples = [e for side in records.SIDES for e in records.read_examples(paths.dataset_file(f"{side}_train"), side)]
+    rows = chat.training_rows(tokenizer, records.balanced_sample(examples, min(IMATRIX_LINES, len(examples))))
+    return "".join(tokenizer.decode(row.input_ids) + "\n" for row in rows)
+
+
+def convert(args, tree, config, weights, log):
+    """Write the GGUF file, compared with its source before it appears."""
     with paths.whole_file(args.output_path) as output:
         if args.quant_type in llama_cpp.DIRECT_TYPES:
             llama_cpp.convert(tree, args.model_path.resolve(), output, args.quant_type, log)
+            compare(args, config, weights, gguf_file.GgufFile(output))
             return
-        half = output.with_suffix(".f16")
-        try:
-            llama_cpp.convert(tree, args.model_path.resolve(), half, "f16", log)
-            llama_cpp.quantize(tree, half, output, args.quant_type, log)
-        finally:
-            half.unlink(missing_ok=True)
+        with half_precision(args, tree, log) as half, tempfile.TemporaryDirectory() as scratch:
+            imatrix = None
+            if args.imatrix:
+                text, imatrix = Path(scratch) / "calibration.txt", Path(scratch) / "imatrix.gguf"
+                text.write_text(calibration_text(args), encoding="utf-8")
+                llama_cpp.importance_matrix(tree, half, text, imatrix, log)
+            llama_cpp.quantize(tree, half, output, args.quant_type, log, imatrix)
+            compare(args, config, weights, gguf_file.GgufFile(output), gguf_file.GgufFile(half))
 
 
-def describe(args, config):
-    """Open the GGUF and print what is in it; warn where it is not what a reader would assume."""
-    from gguf import GGUFReader
-
-    reader = GGUFReader(args.output_path)
-    elements = sum(int(tensor.n_elements) for tensor in reader.tensors)
-    size = args.output_path.stat().st_size
-    print(f"GGUF: {paths.shown(args.output_path)} ({size / 1e6:.0f} MB, {len(reader.tensors)} tensors, "
-          f"{8 * size / elements:.2f} bits per weight)")
-    if reader.get_field("tokenizer.chat_template") is None:
-        cli.warn("the GGUF carries no chat template.")
-    hidden = config.get("hidden_size")
-    if "_k" in args.quant_type and hidden and hidden % K_QUANT_BLOCK:
-        other = sum(len(tensor.shape) > 1 and "_K" not in tensor.tensor_type.name for tensor in reader.tensors)
-        cli.warn(f"the hidden size {hidden} is not a multiple of {K_QUANT_BLOCK}: {other} tensors fell back to other types, "
-                 f"hence {8 * size / elements:.2f} bits per weight.")
+def compare(args, config, weights, made, half=None):
+    """Print that the GGUF file is what it was made from, and what quantising cost; UserError with what differs otherwise."""
+    faults = list(made.faults(args.model_path, config, weights))
+    if faults:
+        more = f"\n  … and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise UserError(f"the GGUF file is not the model in {args.model_path}, and is not kept. Is llama.cpp too old for it?\n  "
+                        + "\n  ".join(faults[:5]) + more)
+    print(f"GGUF: {paths.shown(args.output_path)} ({made.size / 1e6:.0f} MB, {made.bits:.2f} bits per weight)\n"
+          f"As in {paths.shown(args.model_path)}: {made.summary()}")
+    if half:
+        print("Error of quantising, relative, root mean square: " +
+              ", ".join(f"{kind} {100 * error:.1f} % ({count} tensors)" for kind, (count, error) in sorted(made.errors(half).items())))
 
 
-def print_handoff(args):
-    """The commands that bring the file into LM Studio, with real paths; nothing is run."""
-    folder = paths.lmstudio_models_dir() / "local" / "temporal"
-    print(f"\nTo try it in LM Studio:\n  mkdir -p {folder}\n  cp {paths.shown(args.output_path)} {folder}/\n"
-          f"  lms load \"temporal/{args.output_path.stem}\"\n"
-          "(Where LM Studio runs as root: sudo, and /root/.lmstudio/models/local/temporal.)")
-    print(f"\nNext:\n  python scripts/evaluate_temporal.py --use_lmstudio --lmstudio_model \"temporal/{args.output_path.stem}\" "
+def verify(args, tree):
+    """Start llama.cpp on the file; UserError if its token ids are not ours, else print how far its replies are the model's."""
+    from deepred_common import devices, proof
+
+    print("Verifying the GGUF file...", flush=True)
+    models.quiet_libraries()
+    tokenizer = models.load_tokenizer(args.model_path)
+    ids, replies = proof.served(args.output_path, tree)
+    own = [chat.prompt_ids(tokenizer, prompt) for prompt in proof.PROMPTS]
+    for prompt, ours, theirs in zip(proof.PROMPTS, own, ids, strict=True):
+        if ours != theirs:
+            raise UserError(f"llama.cpp makes other tokens of {prompt!r} than the model was trained with: {theirs[:12]} …, not {ours[:12]} …\n"
+                            "Replies will be worse. Is the tokenizer the base's own, and llama.cpp new enough for it?")
+    model = models.load_model(args.model_path, devices.pick_dtype()[0]).to(devices.pick_device())
+    differ = proof.differing(proof.local_replies(model, tokenizer), replies)
+    count = len(proof.PROMPTS)
+    print(f"Token ids: the same for {count} of {count} prompts. Greedy replies: {count - len(differ)} of {count} word for word the same.")
+    for prompt, model_reply, file_reply in differ:
+        print(f"  {prompt}\n    model: {' '.join(model_reply.split())}\n    GGUF:  {' '.join(file_reply.split())}")
+
+
+def write_modelfile(args):
+    """Write <output_path>.Modelfile."""
+    from deepred_common import ollama
+
+    models.quiet_libraries()
+    path = args.output_path.with_name(args.output_path.name + ".Modelfile")
+    paths.write_text(path, ollama.modelfile(args.output_path, models.load_tokenizer(args.model_path)))
+    print(f"Modelfile: {paths.shown(path)}  (ollama create {args.output_path.stem} -f {paths.shown(path)})")
+
+
+def hand_over(args):
+    """Copy the file to LM Studio if asked, and print the commands, with real paths, that copy and load it. No sudo is run."""
+    name, to = lmstudio.identifier(args.output_path), lmstudio.target(args.output_path)
+    load = f'  {lmstudio.lms()} load "{name}"'
+    if args.copy_to_lmstudio and lmstudio.writable(args.output_path):
+        print(f"\nCopied to {lmstudio.copy(args.output_path)}. To load it:\n{load}")
+        url = paths.lmstudio_url()
+        listed = lmstudio.listed(url)
+        if listed is not None:
+            print(f"{url} lists {name}." if name in listed else
+                  f"{url} does not list {name} yet; it lists {', '.join(listed[:5]) or 'nothing'}. Load it as above, or start LM Studio anew.")
+    else:
+        root = Path("/root/.lmstudio/models") / lmstudio.PUBLISHER / lmstudio.FOLDER
+        print(f"\nTo try it in LM Studio:\n  mkdir -p {to.parent}\n  cp {paths.shown(args.output_path)} {to.parent}/\n{load}")
+        if to.parent != root:
+            print(f"Where LM Studio runs as root:\n  sudo mkdir -p {root}\n  sudo cp {paths.shown(args.output_path)} {root}/")
+    print(f"\nNext:\n  python scripts/evaluate_temporal.py --use_lmstudio --lmstudio_model \"{name}\" "
           "--test_file datasets/dev/dev_subset.jsonl")
 
 
 def main(argv=None):
     args, given = cli.parse(build_parser(), argv)
-    config = check(args)
+    config, weights = check(args)
     cli.print_settings("Conversion settings", args, given)
     tree = get_tree(args, "llama_cpp_path" in given)
+    check_tools(args, tree, config)
     log = args.output_path.with_name(args.output_path.name + ".log")
     log.unlink(missing_ok=True)
-    convert(args, tree, log)
-    describe(args, config)
-    print_handoff(args)
+    convert(args, tree, config, weights, log)
+    if args.modelfile:
+        write_modelfile(args)
+    if args.verify:
+        verify(args, tree)
+    hand_over(args)
     return cli.EXIT_OK
 
 

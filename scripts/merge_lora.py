@@ -18,8 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from deepred_common import chat, cli, devices, merged_folder, merging, models, paths, runs, tensor_files
 from deepred_common.cli import UserError
 
-VERIFY_PROMPT = "What is 2+2?"
-VERIFY_TOKENS = 32
+ROUNDING = 0.25  # of what the adapter moves a logit by, the most that rounding the merged weights may take it off
 
 
 def build_parser():
@@ -30,7 +29,7 @@ def build_parser():
     add("--output_path", required=True, type=Path, help="folder to write the merged model to")
     add("--dtype", choices=("float16", "bfloat16", "float32"), default="bfloat16", help="of the merged weights (default: %(default)s)")
     add("--revision", help="commit, branch or tag of a hub base (default: the one trained on, if the adapter says it)")
-    add("--verify", action="store_true", help="load the merged model again and let it answer one question")
+    add("--verify", action="store_true", help="load the merged model again, let it answer, and compare it with base + adapter")
     add("--overwrite", action="store_true", help="replace --output_path if it exists")
     add("--trust_remote_code", action="store_true", help="run code that the model's authors ship with it")
     return parser
@@ -138,20 +137,35 @@ def merge_with_peft(args, folder, adapter, dtype, out):
     model.save_pretrained(str(out), max_shard_size="4GB")
 
 
-def verify(args):
-    """Load what was written and let it answer VERIFY_PROMPT; UserError if nothing comes."""
-    from deepred_common import replies
+def verify(args, adapter):
+    """Load what was written, let it answer, and prove that it is base + adapter; UserError if it is not."""
+    from deepred_common import proof
 
-    print("Verifying merged model...")
-    dtype, _ = devices.pick_dtype()
-    model = models.load_model(args.output_path, dtype, args.trust_remote_code).to(devices.pick_device())
-    local = replies.LocalModel(model, models.load_tokenizer(args.output_path, args.trust_remote_code), VERIFY_TOKENS, batch_size=1)
-    (_, answer), = local.ask([VERIFY_PROMPT])
-    reply = answer.text
-    if not reply:
-        raise UserError(f"the merged model in {args.output_path} says nothing to {VERIFY_PROMPT!r}. Evaluate the adapter itself to see "
+    print("Verifying merged model...", flush=True)
+    dtype, device = devices.pick_dtype()[0], devices.pick_device()
+    # One after the other: two models at once may not fit.
+    merged, tokenizer = models.load_model(args.output_path, dtype, args.trust_remote_code).to(device), models.load_tokenizer(args.output_path)
+    answers, logits = proof.local_replies(merged, tokenizer), proof.last_logits(merged, tokenizer)
+    del merged
+    devices.free_memory()
+    if not answers[0]:
+        raise UserError(f"the merged model in {args.output_path} says nothing to {proof.PROMPTS[0]!r}. Evaluate the adapter itself to see "
                         "whether training went wrong.")
-    print(f"Test generation successful!\n  Prompt: {VERIFY_PROMPT}\n  Response: {reply}")
+    print(f"Test generation successful!\n  Prompt: {proof.PROMPTS[0]}\n  Response: {answers[0]}", flush=True)
+    model, _ = models.load_with_adapter(adapter, dtype, args.base_model, args.trust_remote_code)
+    model = model.to(device)
+    differ = proof.differing(proof.local_replies(model, tokenizer), answers)
+    off = (proof.last_logits(model, tokenizer) - logits).abs().max().item()
+    with model.disable_adapter():
+        moved = (proof.last_logits(model, tokenizer) - logits).abs().max().item()
+    count = len(proof.PROMPTS)
+    print(f"Base + adapter against merged: {count - len(differ)} of {count} greedy replies identical; largest logit difference {off:.3f} "
+          f"(the adapter itself moves them by up to {moved:.1f})")
+    for prompt, with_adapter, answer in differ:
+        print(f"  {prompt}\n    base + adapter: {' '.join(with_adapter.split())}\n    merged:         {' '.join(answer.split())}")
+    if off > ROUNDING * moved:
+        raise UserError(f"the merged model in {args.output_path} is not base + adapter: rounding to {args.dtype} explains a small part of "
+                        "what the adapter does, not this much.")
 
 
 def main(argv=None):
@@ -163,7 +177,7 @@ def main(argv=None):
     size = sum(file.stat().st_size for file in args.output_path.glob("*.safetensors"))
     print(f"Merged model: {paths.shown(args.output_path)} ({size / 1e9:.2f} GB of weights in {args.dtype})")
     if args.verify:
-        verify(args)
+        verify(args, adapter)
     print(f"\nNext:\n  python scripts/convert_to_gguf.py --model_path {paths.shown(args.output_path)} "
           f"--output_path {paths.shown(args.output_path).rstrip('/')}.gguf")
     return cli.EXIT_OK
