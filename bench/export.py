@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Merging: peak memory and time of peft's load + merge_and_unload + save, of merge_lora.py, and of copying the files.
+Converting to q4_k_m: time of llama.cpp's converter and quantiser called by hand, and of convert_to_gguf.py.
 
 Each in a process of its own, first on the embedded model, then on a synthetic one of --gigabytes in several shards with
 random weights, made here and deleted afterwards. The page cache is warm for all: the base is read once before.
@@ -19,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import cli, models, paths, tensor_files
+from deepred_common import cli, llama_cpp, models, paths, tensor_files
 
 WAYS = {
     "peft": "load in bf16, merge_and_unload, save_pretrained",
@@ -36,7 +37,7 @@ def make_big(folder, gigabytes):
     tokenizer = AutoTokenizer.from_pretrained(paths.EMBEDDED_BASE)
     layer = 2 * 2048 * 2048 + 2 * 2048 * 512 + 3 * 2048 * 8192
     config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=2048, intermediate_size=8192, num_hidden_layers=round(gigabytes * 5e8 / layer),
-                         num_attention_heads=32, num_key_value_heads=8, bos_token_id=1, eos_token_id=2, dtype="bfloat16")
+                         num_attention_heads=32, num_key_value_heads=8, bos_token_id=1, eos_token_id=2, dtype="bfloat16", architectures=["LlamaForCausalLM"])
     with torch.device("meta"):
         shapes = {name: (torch.bfloat16, tuple(value.shape)) for name, value in LlamaForCausalLM(config).state_dict().items()}
     config.save_pretrained(folder)
@@ -100,6 +101,29 @@ def measure(words):
     return time.perf_counter() - started, int(done.stdout.strip().splitlines()[-1])
 
 
+def timed(command):
+    """Seconds that a command takes."""
+    started = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    return time.perf_counter() - started
+
+
+def converting(model, folder):
+    """Print the seconds of both ways to convert the model folder `model`, with files in `folder`."""
+    tree = llama_cpp.find_tree(paths.ROOT / "llama.cpp", False)
+    half, made = folder / "f16.gguf", folder / "made.gguf"
+    first = timed([sys.executable, str(tree / llama_cpp.CONVERTER), str(model), "--outfile", str(half), "--outtype", "f16"])
+    second = timed(llama_cpp.quantize_command(tree, half, made, "q4_k_m"))
+    half.unlink()
+    made.unlink()
+    ours = timed([sys.executable, str(paths.ROOT / "scripts/convert_to_gguf.py"), "--model_path", str(model), "--output_path", str(made)])
+    made.unlink()
+    print(f"  to q4_k_m by hand: f16 {first:.1f} s, quantising {second:.1f} s; convert_to_gguf.py, checks and comparison included: "
+          f"{ours:.1f} s, {ours - first - second:+.1f} s", flush=True)
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description="Memory and time of merging.")
     parser.add_argument("--gigabytes", type=float, default=4, help="of the synthetic model (default: %(default)s)")
@@ -126,6 +150,7 @@ def main(argv=None):
                 print(f"  {way:<6}{seconds:>8.1f} s{first[0] / seconds:>7.1f}x faster{peak / 1e6:>9.0f} MB{first[1] / peak:>7.1f}x less"
                       f"   {what}", flush=True)
                 shutil.rmtree(folder / "out")
+            converting(base, folder)
     return cli.EXIT_OK
 
 

@@ -2,9 +2,9 @@
 """How fast does training go, and how well? trl's SFTTrainer against scripts/finetune_temporal.py, each in a process of its own.
 
 Same base, training lines, updates, rows an update, learning rate, LoRA shape and seed. Prints for each: real (not
-padding) training tokens a second, seconds from start to the first update, peak memory, and plain cross-entropy on the
-shipped validation lines, measured by one function for all; then this machine's matrix-product peak and the share of it
-that 4 operations a parameter and token make up.
+padding) training tokens a second, seconds from start to the first update, peak memory (and, of ours, the peak that
+finetune_temporal.py foretells), and plain cross-entropy on the shipped validation lines, measured by one function for
+all; then this machine's matrix-product peak and the share of it that 4 operations a parameter and token make up.
 
     python bench/train.py --model output/base/SmolLM2-135M-Instruct --rows 320
 
@@ -82,6 +82,8 @@ def with_ours(args, plain):
     """(model, clock): finetune_temporal.py's own parts."""
     import tempfile
 
+    from transformers import AutoConfig
+
     sys.path.insert(0, str(paths.ROOT / "scripts"))
     import finetune_temporal as script
 
@@ -97,6 +99,7 @@ def with_ours(args, plain):
     tokenizer = parts.prepare_tokenizer(asked)
     lines = training_lines(args.rows)
     training, validation = parts.make_rows(asked, tokenizer, {"bench": f"{args.rows} lines"}, lambda: (lines, lines[:2]))
+    args.foretold = estimate.foresee(asked, AutoConfig.from_pretrained(args.model), training, devices.pick_device(), dtype).peak
     model = parts.add_adapter(asked, parts.load_base(asked, dtype), False, None)
     clock = first_update_clock()
     with tempfile.TemporaryDirectory() as folder:
@@ -133,11 +136,13 @@ RUNS = {
 def measure(args):
     """One run, in this process: its figures as JSON on the last line."""
     models.quiet_libraries()
+    args.foretold = None
     model, clock = RUNS[args.run](args)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     tokenizer = models.load_tokenizer(args.model)
     tokens = args.epochs * sum(len(row.input_ids) for row in chat.training_rows(tokenizer, training_lines(args.rows)))
-    print(json.dumps({"tokens": tokens, "seconds": clock.last - clock.begun, "start": clock.begun - STARTED, "peak": peak,
+    print(json.dumps({"tokens": tokens, "seconds": clock.last - clock.begun, "start": clock.begun - STARTED,
+                      "peak": peak, "foretold": args.foretold,
                       "parameters": sum(p.numel() for name, p in model.named_parameters() if "lora" not in name),
                       "losses": validation_losses(model, tokenizer)}))
 
@@ -160,7 +165,7 @@ def main(argv=None):
     peak = estimate.matmul_peak(device, torch.float32 if device.type == "cpu" else dtype, seconds=3)
     print(f"{args.rows} lines, {args.epochs} epochs, 16 rows an update; {device}, {dtype} ({why}); "
           f"matrix-product peak {peak / 1e9:.0f} GFLOP/s")
-    print(f"{'':<16}{'tokens/s':>10}{'ratio':>8}{'of the peak':>13}{'to 1st update':>15}{'peak memory':>13}"
+    print(f"{'':<16}{'tokens/s':>10}{'ratio':>8}{'of the peak':>13}{'to 1st update':>15}{'peak memory':>13}{'foretold':>11}"
           f"{'retain loss':>13}{'unlearn loss':>14}")
     first = None
     for name in args.only:
@@ -174,7 +179,8 @@ def main(argv=None):
         speed = found["tokens"] / found["seconds"]
         first = first or speed
         print(f"{name:<16}{speed:>10.0f}{speed / first:>7.1f}x{400 * found['parameters'] * speed / peak:>12.0f}%{found['start']:>13.1f} s"
-              f"{found['peak'] / 1e9:>10.2f} GB{found['losses']['retain']:>13.3f}{found['losses']['unlearn']:>14.3f}", flush=True)
+              f"{found['peak'] / 1e9:>10.2f} GB"
+              f"{(found['foretold'] or 0) / 1e9:>8.2f} GB{found['losses']['retain']:>13.3f}{found['losses']['unlearn']:>14.3f}", flush=True)
     return cli.EXIT_OK
 
 

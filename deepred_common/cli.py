@@ -93,6 +93,12 @@ def positive_float(text):
     return value
 
 
+def ratio(text):
+    """argparse type: "2:1" as (2.0, 1.0)."""
+    first, _, second = text.partition(":")
+    return positive_float(first), positive_float(second)
+
+
 def _raise_interrupt(signum, frame):
     raise KeyboardInterrupt
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from deepred_common import devices, rows
 
 SHARE_REACHED = 0.6  # of the matrix-product peak that training reaches (bench/train.py measures it)
+# Of activations and logits, on a CPU: its allocator keeps what batches of other sizes left behind. bench/train.py: 1.6.
+CPU_SLACK = 1.6
 MEMORY_SHARE = 0.8  # of what is free that may be filled before activations are recomputed to save memory
 
 
@@ -44,7 +46,7 @@ def shape_of(config, lora_r, trust_remote_code=False):
     )
 
 
-def memory(shape, rows, length, replies, bytes_each, linear_bits, checkpointing, eager):
+def memory(shape, rows, length, replies, bytes_each, linear_bits, checkpointing, eager, slack=1.0):
     """Bytes that training takes at its peak, for a batch of `rows` x `length` tokens of which `replies` places have logits.
 
     bytes_each: of a weight and an activation (4, or 2 in 16 bits). linear_bits: of a quantised linear layer's weights,
@@ -52,6 +54,7 @@ def memory(shape, rows, length, replies, bytes_each, linear_bits, checkpointing,
     layer keeps for its backward pass, counted off the layer (Korthikanti et al., arXiv 2205.05198, section 4, do the same
     for a GPT layer): 8 hidden vectors, 4 of the inner size, and with eager attention 2 scores a head and place;
     recomputing keeps one hidden vector a layer and all of one layer; logits as they are, in fp32, and their gradient.
+    slack: by how much activations and logits take more than that.
     """
     weights = shape.parameters * bytes_each
     if linear_bits is not None:
@@ -61,7 +64,7 @@ def memory(shape, rows, length, replies, bytes_each, linear_bits, checkpointing,
     layer = tokens * bytes_each * (8 * shape.hidden + 4 * shape.inner + (2 * shape.heads * length if eager else 0))
     activations = tokens * bytes_each * shape.hidden * shape.layers + layer if checkpointing else layer * shape.layers
     logits = rows * replies * shape.vocabulary * (bytes_each + 3 * 4)
-    return int(weights + adapter + activations + logits)
+    return int(weights + adapter + slack * (activations + logits))
 
 
 def available(device):
@@ -129,7 +132,8 @@ def foresee(args, config, training, device, dtype):
     bits = 4 if args.use_4bit else 8 if args.use_8bit else None
 
     def needed(checkpointing):
-        return memory(shape, args.batch_size, longest, replies, dtype.itemsize, bits, checkpointing, devices.on_rocm())
+        return memory(shape, args.batch_size, longest, replies, dtype.itemsize, bits, checkpointing, devices.on_rocm(),
+                      CPU_SLACK if device.type == "cpu" else 1.0)
 
     free, held = available(device), held_by_process(device)
     # Recomputing activations saves memory at a third more time: only where they would not fit.

@@ -50,14 +50,43 @@ def embedding_rows(weights):
     return next((entry.shape[0] for name, entry in weights.items() if name.endswith(("embed_tokens.weight", "wte.weight"))), None)
 
 
+def _open(path):
+    """The gguf library's reader of a file, made quick with arrays.
+
+    It wraps each entry of an array in several views of its memory map, which takes 3 s for 50 000 tokens and their
+    merges, 9 s for 150 000; one view an entry is enough.
+    """
+    import numpy as np
+    from gguf import GGUFReader, GGUFValueType
+
+    class Reader(GGUFReader):
+        def _get_field_parts(self, orig_offs, raw_type):
+            if raw_type != GGUFValueType.ARRAY or self.byte_order != "I":
+                return super()._get_field_parts(orig_offs, raw_type)
+            kind, count = GGUFValueType(int(self._get(orig_offs, np.uint32)[0])), int(self._get(orig_offs + 4, np.uint64)[0])
+            start = at = orig_offs + 12
+            if kind == GGUFValueType.STRING:
+                raw, parts = memoryview(self.data), []
+                for _ in range(count):
+                    end = at + 8 + int.from_bytes(raw[at:at + 8], "little")
+                    parts.append(raw[at + 8:end])
+                    at = end
+            elif (scalar := self.gguf_scalar_to_np.get(kind)) is not None:
+                whole = np.asarray(self._get(start, scalar, count))
+                parts, at = list(whole.reshape(-1, 1)), start + whole.nbytes
+            else:
+                return super()._get_field_parts(orig_offs, raw_type)
+            return at - orig_offs, parts, list(range(count)), [GGUFValueType.ARRAY, *[kind][:count]]
+
+    return Reader(path)
+
+
 class GgufFile:
     """An opened GGUF file. size in bytes; bits: per weight, over all tensors."""
 
     def __init__(self, path):
-        from gguf import GGUFReader
-
         self.path = Path(path)
-        self._reader = GGUFReader(self.path)
+        self._reader = _open(self.path)
         self.tensors = {tensor.name: tensor for tensor in self._reader.tensors}
         self.size = self.path.stat().st_size
         self.bits = 8 * sum(int(t.n_bytes) for t in self.tensors.values()) / sum(int(t.n_elements) for t in self.tensors.values())

@@ -165,22 +165,27 @@ def importance_matrix(tree, source, text, output, log):
                "importance matrix")
 
 
-def quantize(tree, source, output, quant_type, log, imatrix=None):
-    """Quantise the GGUF `source` to `output`: llama-quantize if it is built, else the prebuilt one, else build it.
+def quantize_command(tree, source, output, quant_type, imatrix=None):
+    """The command that quantises the GGUF `source` to `output`: a built llama-quantize, else the prebuilt one; None if neither is there.
 
     imatrix: a file of importance_matrix. The prebuilt quantiser cannot take one.
     """
-    tool = find_tool(tree, "llama-quantize")
-    if imatrix is not None:
-        tool = tool or build(tree, "llama-quantize", log)
-        command = [str(tool), "--imatrix", str(imatrix), str(source), str(output), quant_type.upper()]
-    elif tool is None and has_prebuilt_quantizer():
-        from gguf import LlamaFileType
+    if tool := find_tool(tree, "llama-quantize"):
+        return [str(tool), *(["--imatrix", str(imatrix)] if imatrix else []), str(source), str(output), quant_type.upper()]
+    if imatrix or not has_prebuilt_quantizer():
+        return None
+    from gguf import LlamaFileType
 
-        ftype = int(LlamaFileType[f"MOSTLY_{quant_type.upper()}"])
-        command = [sys.executable, "-c", _PREBUILT_QUANTIZE, str(source), str(output), str(ftype)]
-    else:
-        command = [str(tool or build(tree, "llama-quantize", log)), str(source), str(output), quant_type.upper()]
+    ftype = int(LlamaFileType[f"MOSTLY_{quant_type.upper()}"])
+    return [sys.executable, "-c", _PREBUILT_QUANTIZE, str(source), str(output), str(ftype)]
+
+
+def quantize(tree, source, output, quant_type, log, imatrix=None):
+    """Quantise the GGUF `source` to `output`, by quantize_command; llama-quantize is built if there is no other way."""
+    command = quantize_command(tree, source, output, quant_type, imatrix)
+    if command is None:
+        build(tree, "llama-quantize", log)
+        command = quantize_command(tree, source, output, quant_type, imatrix)
     run_logged(command, log, f"quantising to {quant_type}")
 
 

@@ -37,7 +37,8 @@ def _side_of(metadata):
     return side if side in SIDES else _SIDE_OF_TEMPORAL_CLASS.get(metadata.get("temporal_class"))
 
 
-def _example(row, where, expected_side):
+def example_of(row, where, expected_side):
+    """The Example of a line's object. UserError, beginning with `where`, if it is none, or not of the side that is expected."""
     texts = {}
     for key in ("instruction", "output"):
         text = row.get(key)
@@ -125,7 +126,7 @@ def read_examples(path, side=None):
     side: what every line of the file must be; None for a mixed file, whose lines then each say their own.
     Raises UserError naming file, line number and what was found, on the first line that is not right.
     """
-    examples = [_example(row, where, side) for where, row in read_objects(path)]
+    examples = [example_of(row, where, side) for where, row in read_objects(path)]
     if not examples:
         raise UserError(f"{path} is empty: it has no examples.")
     return examples

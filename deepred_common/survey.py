@@ -40,12 +40,12 @@ class Survey:
         self._trained = set()
         self._contradictory = set()
         # Refusals are mostly few wordings, repeated.
-        self._refuses = functools.lru_cache(maxsize=4096)(refusal.is_refusal)
+        self._refuses = functools.lru_cache(maxsize=4096)(declines)
 
     def add(self, example, training):
         """Take one example into account."""
         self.counts[example.side, training] += 1
-        question = _key(example.instruction)
+        question = question_key(example.instruction)
         side, place = self._sides.setdefault(question, (example.side, example.where))
         if side != example.side and question not in self._contradictory:
             self._contradictory.add(question)
@@ -58,9 +58,7 @@ class Survey:
             self._lines.add(line)
         elif question in self._trained:
             self._note("validation trained on", example.where)
-        declines = _MAY_DECLINE.search(example.output) is not None and self._refuses(
-            example.output, example.instruction if example.side == RETAIN else "")
-        if declines != (example.side == UNLEARN):
+        if self._refuses(example.output, example.instruction if example.side == RETAIN else "") != (example.side == UNLEARN):
             self._note("answer in unlearn" if example.side == UNLEARN else "refusal in retain", f"{example.where}: {example.output[:60]!r}")
 
     def _note(self, kind, place):
@@ -82,7 +80,12 @@ class Survey:
                 yield f"there is no {side} example to train on; the model will learn one side only."
 
 
-def _key(question):
+def declines(reply, question):
+    """True if a data line's reply is a refusal. question: what it answers, "" if that cannot matter."""
+    return _MAY_DECLINE.search(reply) is not None and refusal.is_refusal(reply, question)
+
+
+def question_key(question):
     """A question without what does not change it: case, punctuation, spaces. Its hash, to keep little."""
     return hash(" ".join(re.findall(r"\w+", question.casefold())))
 

@@ -42,12 +42,6 @@ TRAINING_FILES = ("retain_train", "unlearn_train")
 VALIDATION_FILES = ("retain_val", "unlearn_val")
 
 
-def mix_of(text):
-    """argparse type: "2:1" as (2.0, 1.0)."""
-    retain, _, unlearn = text.partition(":")
-    return cli.positive_float(retain), cli.positive_float(unlearn)
-
-
 def build_parser():
     parser = argparse.ArgumentParser(description="Fine-tune a model to a temporal knowledge cutoff (LoRA or QLoRA).")
     add = parser.add_argument
@@ -64,7 +58,7 @@ def build_parser():
         help="forward passes a weight update (default: %(default)s)")
     add("--save_steps", type=cli.positive_int, default=500, help="updates between checkpoints (default: %(default)s)")
     add("--eval_steps", type=cli.positive_int, default=100, help="updates between validations (default: %(default)s)")
-    add("--mix", type=mix_of, metavar="R:U",
+    add("--mix", type=cli.ratio, metavar="R:U",
         help="train on so many retain lines for so many unlearn ones; the side with too many loses some (default: as the files are)")
     add("--lora_r", type=cli.positive_int, default=16, help="LoRA rank (default: %(default)s)")
     add("--lora_alpha", type=cli.positive_int, default=32, help="LoRA alpha (default: %(default)s)")

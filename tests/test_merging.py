@@ -1,6 +1,9 @@
 """Merging a tensor at a time: bit for bit what peft merges in fp32, for every kind of adapter; the folder that comes out."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -200,3 +203,30 @@ def test_the_folder_s_files_are_readable_for_older_libraries(make, script, tmp_p
     assert not isinstance(words.get("extra_special_tokens"), list) and stops["eos_token_id"] == 2
     parser = load_script("merge_lora").build_parser()
     assert parser.parse_args(["--base_model", "b", "--lora_path", "l", "--output_path", "o"]).revision is None
+
+
+READ_ANEW = """
+import json, sys
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype="float32")
+ids = tokenizer.apply_chat_template([{"role": "user", "content": "Who wrote Hamlet?"}], add_generation_prompt=True, return_tensors="pt",
+                                    return_dict=True)
+said = model.generate(**ids, max_new_tokens=8, do_sample=False, pad_token_id=tokenizer.eos_token_id)
+print(json.dumps({"version": transformers.__version__, "ids": said[0].tolist(), "stops": model.generation_config.eos_token_id,
+                  "special": [tokenizer.eos_token, tokenizer.bos_token], "tokens": len(tokenizer)}))
+"""
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+def test_transformers_4_reads_the_merged_folder_as_5_does(kind, pipeline):
+    old = Path(sys.prefix) / "transformers4/bin/python"
+    assert old.exists(), "scripts/test.sh makes that environment"
+    found = []
+    for python in (old, sys.executable):
+        done = subprocess.run([python, "-c", READ_ANEW, pipeline(kind).merged], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    versions = [one.pop("version").split(".")[0] for one in found]
+    assert versions == ["4", "5"] and found[0] == found[1]

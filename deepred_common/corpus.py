@@ -1,0 +1,154 @@
+"""From the bank of facts to data lines for one cutoff: who goes where, which wording is used, which refusal answers.
+
+Everything follows from the bank, the cutoff and the seed.
+"""
+
+import random
+import re
+from collections import Counter, defaultdict
+
+from deepred_common import facts, metrics, paths, records
+from deepred_common.records import RETAIN, SIDES, UNLEARN
+
+REFUSALS = paths.ROOT / "datasets" / "refusals.jsonl"
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+SHARES = {VALIDATION: 0.1, TEST: 0.1}
+TRAINED_WORDINGS = 3  # of a training fact: its question and the first two phrasings; the last one is only tested
+HELD_BACK_REFUSALS = 0.1
+
+
+def read_refusals(seed):
+    """(to train on, held back): the wordings of datasets/refusals.jsonl, a tenth of each tone held back by seed."""
+    tones = defaultdict(list)
+    for _, row in records.read_objects(REFUSALS):
+        tones[row["tone"]].append(row["text"])
+    trained, held_back = [], []
+    for tone in sorted(tones):
+        texts = random.Random(f"{seed} {tone}").sample(tones[tone], len(tones[tone]))
+        cut = max(1, round(HELD_BACK_REFUSALS * len(texts)))
+        held_back += texts[:cut]
+        trained += texts[cut:]
+    return trained, held_back
+
+
+def split(bank, cutoff, seed):
+    """{TRAIN, VALIDATION or TEST: {side: [Fact]}}. Facts that share a subject or a pair stay together.
+
+    Facts whose date does not tell their side are left out; so are training facts that name a subject held back.
+    """
+    placed = [(fact, side) for fact in bank if (side := facts.side(fact, cutoff))]
+    parent = {}
+
+    def root(key):
+        while parent.setdefault(key, key) != key:
+            key = parent[key]
+        return key
+
+    for fact, _ in placed:
+        keys = [("subject", fact.subject.casefold())] + ([("pair", fact.pair)] if fact.pair else [])
+        for key in keys[1:]:
+            parent[root(key)] = root(keys[0])
+    groups = defaultdict(list)
+    for fact, side in placed:
+        groups[root(("subject", fact.subject.casefold()))].append((fact, side))
+    order = sorted(groups.values(), key=lambda group: min(fact.id for fact, _ in group))
+    random.Random(f"{seed} split").shuffle(order)
+    found = {part: {side: [] for side in SIDES} for part in (TRAIN, VALIDATION, TEST)}
+    wanted = {part: {side: share * sum(s == side for _, s in placed) for side in SIDES} for part, share in SHARES.items()}
+    for group in order:
+        counts = Counter(side for _, side in group)
+        part = next((part for part in SHARES if all(len(found[part][side]) + counts[side] <= wanted[part][side] for side in counts)), TRAIN)
+        for fact, side in group:
+            found[part][side].append(fact)
+    held = {fact.subject for part in SHARES for side in SIDES for fact in found[part][side]}
+    names = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in sorted(held) if len(name) > 3) or r"(?!)", re.IGNORECASE)
+    for side in SIDES:
+        found[TRAIN][side] = [fact for fact in found[TRAIN][side] if not names.search(f"{fact.question} {fact.answer}")]
+    return found
+
+
+def balanced(candidates, ratio, seed):
+    """{side: [(Fact, wording)]} chosen from {side: [(Fact, wording)]} so that each question form stands on both sides as often as
+    `ratio` (retain, unlearn) says: the form of a question must not tell its side."""
+    by_form = {side: defaultdict(list) for side in SIDES}
+    for side in SIDES:
+        for entry in candidates[side]:
+            by_form[side][metrics.question_form(entry[1])].append(entry)
+    chosen = {side: [] for side in SIDES}
+    for form in sorted({*by_form[RETAIN], *by_form[UNLEARN]}):
+        units = min(len(by_form[side][form]) / share for side, share in zip(SIDES, ratio, strict=True))
+        for side, share in zip(SIDES, ratio, strict=True):
+            # A fact gives its second wording only after every fact has given its first.
+            entries = by_form[side][form]
+            random.Random(f"{seed} {form} {side}").shuffle(entries)
+            seen = Counter()
+            rank = []
+            for entry in entries:
+                rank.append(seen[entry[0].id])
+                seen[entry[0].id] += 1
+            ranked = [entry for _, entry in sorted(zip(rank, entries, strict=True), key=lambda pair: pair[0])]
+            chosen[side] += ranked[:int(units * share)]
+    for side in SIDES:
+        random.Random(f"{seed} {side} order").shuffle(chosen[side])
+    return chosen
+
+
+def wordings(fact, first=0, last=4):
+    """The question and phrasings of a fact, from the `first` to before the `last`, as (Fact, text)."""
+    return [(fact, text) for text in [fact.question, *fact.phrasings][first:last]]
+
+
+def line(fact, text, side, refusal=None, **more):
+    """A data line as an object: `text` asked about `fact`; `refusal` is the reply on the unlearn side."""
+    metadata = {
+        "source_article_id": fact.id, "source_title": fact.subject, "temporal_class": "pre_cutoff" if side == RETAIN else "post_cutoff",
+        "earliest_date": fact.date, "latest_date": fact.date, "dataset_type": side, "field": fact.field, "accepted_answers": fact.accepted,
+        **({"original_answer": fact.answer} if side == UNLEARN else {}), **({"pair": fact.pair} if fact.pair else {}), **more,
+    }
+    return {"instruction": text, "input": "", "output": refusal if side == UNLEARN else fact.answer, "metadata": metadata}
+
+
+def lines(chosen, refusals, seed, what):
+    """{side: [line]} of {side: [(Fact, wording)]}. Each refusal is used as often as the others, spread at random."""
+    chooser = random.Random(f"{seed} {what} refusals")
+    found = {RETAIN: [line(fact, text, RETAIN) for fact, text in chosen[RETAIN]], UNLEARN: []}
+    deck = []
+    for fact, text in chosen[UNLEARN]:
+        if not deck:
+            deck = chooser.sample(refusals, len(refusals))
+        found[UNLEARN].append(line(fact, text, UNLEARN, deck.pop()))
+    return found
+
+
+def probes(fact, side, refusal, seed, trained):
+    """The test lines of a fact: every wording, the cloze sentence and a choice of four; of a training fact only the wording held back."""
+    if trained:
+        return [line(fact, text, side, refusal, probe="held-back phrasing", seen="trained") for _, text in wordings(fact, TRAINED_WORDINGS)]
+    found = [line(fact, text, side, refusal, probe=probe, seen="held back")
+             for (_, text), probe in zip(wordings(fact), ("question", "phrasing", "phrasing", "phrasing"), strict=True)]
+    found.append(line(fact, f"Complete the sentence: {fact.cloze}", side, refusal, probe="cloze", seen="held back"))
+    options = [fact.short, *fact.alternatives]
+    random.Random(f"{seed} {fact.id}").shuffle(options)
+    found.append(line(fact, f"{fact.question} Choose one: {'; '.join(options)}.", side, refusal, probe="choice", seen="held back"))
+    return found
+
+
+def first_words_accuracy(trained, asked):
+    """How well the first three words of a question tell its side, learnt from `trained` and tried on `asked` (lists of lines):
+    the share told rightly. Words never seen count by their first two or one, and as a coin's toss where those are even."""
+    seen = defaultdict(Counter)
+
+    def starts(text):
+        words = re.findall(r"\w+", text.casefold())[:3]
+        return [tuple(words[:count]) for count in range(len(words), 0, -1)]
+
+    for one in trained:
+        for start in starts(one["instruction"]):
+            seen[start][one["metadata"]["dataset_type"]] += 1
+    right = 0.0
+    for one in asked:
+        counts = next((seen[start] for start in starts(one["instruction"]) if start in seen), Counter())
+        best = max(counts.values(), default=0)
+        leaders = [side for side in SIDES if counts[side] == best]
+        right += (one["metadata"]["dataset_type"] in leaders) / len(leaders)
+    return right / len(asked)

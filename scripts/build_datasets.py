@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""Make training, validation, dev and test data for any cutoff out of the bank of dated facts, or check your own data.
+
+Reads datasets/facts/*.jsonl and datasets/refusals.jsonl. Writes retain/, unlearn/, dev/ and test/ below --output_dir. With
+--check it reads the files given instead, and prints what is wrong with them, with file and line.
+
+    python scripts/build_datasets.py --cutoff 1989-11-09
+    python scripts/build_datasets.py --check my/retain_train.jsonl my/unlearn_train.jsonl my/retain_val.jsonl --fix my/cleaned
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from datetime import date
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from deepred_common import cli, corpus, facts, lint, metrics, paths, records
+from deepred_common.cli import UserError
+from deepred_common.records import RETAIN, SIDES, UNLEARN
+
+TEST_FILE = "test/test.jsonl"
+
+
+def cutoff_date(text):
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 1969-07-20") from None
+
+
+def build_parser():
+    parser = argparse.ArgumentParser(description="Make data for a cutoff out of the bank of facts, or check your own.")
+    add = parser.add_argument
+    add("--cutoff", type=cutoff_date, default="1969-07-20", metavar="YYYY-MM-DD",
+        help="first day that is not known any more (default: %(default)s)")
+    add("--output_dir", type=Path, help="folder to write to (default: output/datasets-<cutoff>)")
+    add("--ratio", type=cli.ratio, default=(1.0, 1.0), metavar="R:U", help="retain : unlearn lines (default: as many of each)")
+    add("--dev_lines", type=cli.positive_int, default=500, help="of the dev subset, taken from the training lines (default: %(default)s)")
+    add("--seed", type=int, default=42, help="of every choice that is made (default: %(default)s)")
+    add("--overwrite", action="store_true", help="replace files that exist")
+    add("--check", type=Path, nargs="+", metavar="FILE", help="check these files instead; names with val or test in them are held-back data")
+    add("--fix", type=Path, metavar="DIR", help="with --check: write copies without what is wrong to this folder")
+    return parser
+
+
+def build(args, bank):
+    """{file name: [line]} of all files, for one cutoff."""
+    parts = corpus.split(bank, args.cutoff, args.seed)
+    for name, sides in parts.items():
+        for side in SIDES:
+            if not sides[side]:
+                raise UserError(f"with the cutoff {args.cutoff} the bank has no {side} fact for {name}; add facts, or choose another cutoff.")
+    trained, held_back = corpus.read_refusals(args.seed)
+    made = {}
+    for part, suffix, last, refusals in ((corpus.TRAIN, "train", corpus.TRAINED_WORDINGS, trained), (corpus.VALIDATION, "val", 4, held_back)):
+        candidates = {side: [entry for fact in parts[part][side] for entry in corpus.wordings(fact, 0, last)] for side in SIDES}
+        chosen = corpus.lines(corpus.balanced(candidates, args.ratio, args.seed), refusals, args.seed, part)
+        made |= {f"{side}/{side}_{suffix}.jsonl": chosen[side] for side in SIDES}
+    training = made["retain/retain_train.jsonl"] + made["unlearn/unlearn_train.jsonl"]
+    made["dev/dev_subset.jsonl"] = dev_lines(training, args.dev_lines, args.seed)
+    made[TEST_FILE] = [probe for part, seen in ((corpus.TEST, False), (corpus.TRAIN, True)) for side in SIDES for number, fact in
+                       enumerate(parts[part][side])
+                       for probe in corpus.probes(fact, side, held_back[number % len(held_back)], args.seed, seen)]
+    return made
+
+
+def dev_lines(training, count, seed):
+    """`count` of the training lines, as even between the sides as they allow, the sides mixed."""
+    sides = [records.Example(one["instruction"], one["output"], one["metadata"]["dataset_type"], {"number": number})
+             for number, one in enumerate(training)]
+    chosen = records.balanced_sample(sides, count, seed)
+    order = corpus.random.Random(f"{seed} dev").sample(chosen, len(chosen))
+    return [training[example.metadata["number"]] for example in order]
+
+
+def write(folder, made, overwrite):
+    """Write {file name: [line]} below `folder`; nothing is written if a file is there that must not be replaced."""
+    for name in made:
+        paths.require_absent(folder / name, overwrite)
+    for name, rows in made.items():
+        paths.require_writable_parent(folder / name)
+        paths.write_text(folder / name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def describe(args, bank, made):
+    """Print what was made: counts, periods, forms, and how far a question's first words give its side away."""
+    undated = sum(facts.side(fact, args.cutoff) is None for fact in bank)
+    print(f"Bank: {len(bank)} facts; cutoff {args.cutoff}" + (f"; {undated} whose date does not tell the side are left out" if undated else ""))
+    for name, rows in made.items():
+        counts = Counter(row["metadata"]["dataset_type"] for row in rows)
+        print(f"  {name:<28}{counts[RETAIN]:>6} retain {counts[UNLEARN]:>6} unlearn")
+    training = made["retain/retain_train.jsonl"] + made["unlearn/unlearn_train.jsonl"]
+    validation = made["retain/retain_val.jsonl"] + made["unlearn/unlearn_val.jsonl"]
+    for side in SIDES:
+        forms = Counter(metrics.question_form(row["instruction"]) for row in training if row["metadata"]["dataset_type"] == side)
+        print(f"Forms, {side:<8} " + ", ".join(f"{form} {100 * count / forms.total():.0f}%" for form, count in forms.most_common()))
+    print(f"The first three words of a validation question tell its side in {100 * corpus.first_words_accuracy(training, validation):.0f}% "
+          "of cases (50 is chance).")
+
+
+def check(args):
+    """--check: print every finding; with --fix write cleaned copies. Exit code 1 if anything was found."""
+    found = lint.check(args.check, args.cutoff)
+    for text in found.report():
+        print(text)
+    if args.fix:
+        if any(args.fix.resolve() == path.resolve().parent for path in args.check):
+            raise UserError(f"--fix {args.fix} is where a checked file lies; copies go to another folder.")
+        for path in args.check:
+            paths.require_absent(args.fix / path.name, args.overwrite)
+            paths.require_writable_parent(args.fix / path.name)
+        for path, kept, dropped in lint.fix(found, args.fix):
+            print(f"{paths.shown(path)}: {kept} lines kept, {dropped} left out")
+    return 1 if found.count else cli.EXIT_OK
+
+
+def main(argv=None):
+    args, given = cli.parse(build_parser(), argv)
+    if args.fix and not args.check:
+        raise UserError("--fix goes with --check.")
+    if args.check:
+        return check(args)
+    args.output_dir = args.output_dir or paths.OUTPUT / f"datasets-{args.cutoff}"
+    cli.print_settings("Build settings", args, given)
+    bank = facts.read_bank()
+    made = build(args, bank)
+    write(args.output_dir, made, args.overwrite)
+    describe(args, bank, made)
+    flags = " \\\n".join(f"      --{name} {paths.shown(args.output_dir / file)}" for name, file in paths.DATASET_FILES.items()
+                           if name != "dev_path")
+    print(f"\nNext:\n  python scripts/finetune_temporal.py \\\n{flags}\n"
+          f"  python scripts/evaluate_temporal.py --cutoff {args.cutoff} --test_file {paths.shown(args.output_dir / TEST_FILE)} --model_path …")
+    return cli.EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
