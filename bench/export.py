@@ -37,7 +37,8 @@ def make_big(folder, gigabytes):
     tokenizer = AutoTokenizer.from_pretrained(paths.EMBEDDED_BASE)
     layer = 2 * 2048 * 2048 + 2 * 2048 * 512 + 3 * 2048 * 8192
     config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=2048, intermediate_size=8192, num_hidden_layers=round(gigabytes * 5e8 / layer),
-                         num_attention_heads=32, num_key_value_heads=8, bos_token_id=1, eos_token_id=2, dtype="bfloat16", architectures=["LlamaForCausalLM"])
+                         num_attention_heads=32, num_key_value_heads=8, bos_token_id=1, eos_token_id=2, dtype="bfloat16",
+                         architectures=["LlamaForCausalLM"])
     with torch.device("meta"):
         shapes = {name: (torch.bfloat16, tuple(value.shape)) for name, value in LlamaForCausalLM(config).state_dict().items()}
     config.save_pretrained(folder)

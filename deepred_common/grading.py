@@ -47,7 +47,10 @@ def is_right(reply, reference, question, accepted=()):
     the reference says beyond the question is the measure: its date or number if the question asks for one, its names
     if it asks for names, else enough of its telling words.
     """
-    reply = _after_correction(fold(reply))
+    reply = fold(reply)
+    if words(reply) in [words(text) for text in (reference, *accepted)]:
+        return True
+    reply = _after_correction(reply)
     asked = words(question)
     if _YES_NO.match(question) and (polarity := _polarity(reference)) is not None and _answer_is_yes_or_no(reference, accepted):
         return _polarity(reply, default=True) == polarity

@@ -69,10 +69,11 @@ def true_answer(example):
 
 def question_form(question):
     """What kind of question it is, by its first words: what, who, when, where, which, why, how, tell me or other."""
-    found = re.match(r"\W*(what|who|whom|whose|when|where|which|why|how|tell me|describe|explain)\b", question.lower())
+    found = re.match(r"\W*(?:(?:at|by|for|from|in|into|of|off|on|to|under|with) )?"
+                     r"(what|who|whom|whose|when|where|which|why|how|tell me|describe|explain|name|give)\b", question.lower())
     if not found:
         return "other"
-    return {"whom": "who", "whose": "who", "describe": "tell me", "explain": "tell me"}.get(found[1], found[1])
+    return {"whom": "who", "whose": "who", **dict.fromkeys(("describe", "explain", "name", "give"), "tell me")}.get(found[1], found[1])
 
 
 def summarise(rows):

@@ -88,7 +88,7 @@ def test_the_files_are_disjoint_by_subject_and_balanced(build, bank, cutoff):
     assert not refusals[0] & refusals[1]
     assert {e.metadata["probe"] for e in made["test/test.jsonl"]} == {"question", "phrasing", "cloze", "choice", "held-back phrasing"}
     trained = {e.instruction for e in made["retain/retain_train.jsonl"] + made["unlearn/unlearn_train.jsonl"]}
-    assert not trained & {e.instruction for e in made["test/test.jsonl"]}
+    assert trained & {e.instruction for e in made["test/test.jsonl"]} == set()
     assert "The first three words of a validation question tell its side in" in out
 
 
@@ -118,7 +118,7 @@ def own(tmp_path):
              line("retain", "Who wrote Hamlet?", "Shakespeare."), "{bad json", line("retain", "What is tea?", "I don't know that."),
              line("retain", "Could you tell me who wrote Hamlet, please?", "William Shakespeare."),
              line("retain", "Who sings?", "Edith Piaf does, in CafÃ© Paris."), line("retain", "Where is Rome?", "In Italy."),
-             line("retain", "When was the bridge built?", "In 1987."), line("retain", "What was on the moon?", "It was about Bill Gates."),
+             line("retain", "When was the bridge built?", "In 1987."), line("retain", "What was on the moon?", "It was about Barack Obama."),
              line("retain", "What is a stone?", "A stone is " + "very " * 60 + "hard."), line("retain", "What is iron?", "Iron is a metal.")]
     unlearn = [line("unlearn", "Where is Rome?", refused), line("unlearn", "Who is Bono?", "A singer."),
                line("unlearn", "Who is Madonna?", refused)]
@@ -137,12 +137,12 @@ def test_each_fault_of_a_users_files_is_told_with_file_and_line(own, script, tmp
         ("2 lines that cannot be used", "retain", 3), ("cannot be used", "unlearn", "4: not UTF-8"),
         ("1 lines with broken characters", "retain", 6), ("1 lines that repeat", "retain", 2),
         ("1 questions asked before in nearly", "retain", 5), ("1 questions that stand on both", "unlearn", 1),
-        ("held back as well", "retain", 1), ("1 retain replies are refusals", "retain", 4), ("1 unlearn replies are answers", "unlearn", 2),
+        ("held back as well", "retain", 1), ("1 retain replies that are refusals", "retain", 4), ("1 unlearn replies that are answers", "unlearn", 2),
         ("1 retain lines that name a year", "retain", 8), ("1 replies more than", "retain", 10), ("known only after the cutoff", "retain", 9),
     ):
         place = f"{file}_train.jsonl line {number}"
         assert said in out, (said, out)
-        assert place in out[out.index(said):out.index(said) + 400], (said, out)
+        assert place in out[out.index(said):out.index(said) + 600], (said, out)
     assert "The first three words of a question tell its side in" in out
     left = {name: [json.loads(text)["instruction"] for text in (tmp_path / "fixed" / name).read_text().splitlines()]
             for name in ("retain_train.jsonl", "unlearn_train.jsonl")}

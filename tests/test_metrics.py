@@ -100,5 +100,6 @@ def test_too_few_lines_to_tell_the_level():
 
 
 def test_question_forms():
-    for question, form in (("Who wrote it?", "who"), ("In which year?", "other"), ("Tell me of Rome.", "tell me"), ("what is a cat", "what")):
+    for question, form in (("Who wrote it?", "who"), ("In which year?", "which"), ("Name it.", "tell me"), ("Tell me of Rome.", "tell me"),
+                           ("what is a cat", "what"), ("The king of Rome?", "other")):
         assert metrics.question_form(question) == form
