@@ -137,7 +137,8 @@ def test_each_fault_of_a_users_files_is_told_with_file_and_line(own, script, tmp
         ("2 lines that cannot be used", "retain", 3), ("cannot be used", "unlearn", "4: not UTF-8"),
         ("1 lines with broken characters", "retain", 6), ("1 lines that repeat", "retain", 2),
         ("1 questions asked before in nearly", "retain", 5), ("1 questions that stand on both", "unlearn", 1),
-        ("held back as well", "retain", 1), ("1 retain replies that are refusals", "retain", 4), ("1 unlearn replies that are answers", "unlearn", 2),
+        ("held back as well", "retain", 1), ("1 retain replies that are refusals", "retain", 4),
+        ("1 unlearn replies that are answers", "unlearn", 2),
         ("1 retain lines that name a year", "retain", 8), ("1 replies more than", "retain", 10), ("known only after the cutoff", "retain", 9),
     ):
         place = f"{file}_train.jsonl line {number}"
@@ -148,7 +149,7 @@ def test_each_fault_of_a_users_files_is_told_with_file_and_line(own, script, tmp
             for name in ("retain_train.jsonl", "unlearn_train.jsonl")}
     assert left == {"retain_train.jsonl": ["What is a stone?", "What is iron?"], "unlearn_train.jsonl": ["Who is Madonna?"]}
     code, out, _ = script("build_datasets", "--check", tmp_path / "fixed/retain_train.jsonl", tmp_path / "fixed/unlearn_train.jsonl")
-    assert code == 1 and "1 replies more than" in out  # a long reply is told and not left out
+    assert code == 0 and "Nothing is wrong with them." in out
 
 
 def test_fixing_in_place_is_refused(own, script):

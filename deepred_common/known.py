@@ -1,0 +1,58 @@
+"""How many of a fact's wordings a model answers rightly, asked of llama.cpp's server and written into the bank as `known`.
+
+    python -m deepred_common.known output/base.q8_0.gguf
+
+The bank's own figures are of the embedded base in q8_0 (convert_to_gguf.py --model_path output/base/SmolLM2-135M-Instruct).
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from deepred_common import cli, facts, grading, llama_server, paths, records, refusal, replies
+
+WORDINGS = 3  # of each fact: its question and the first two phrasings, which are those that training uses
+MAX_TOKENS = 32
+SLOTS = 8
+
+
+def measure(bank, gguf):
+    """{fact id: [right, asked]} of the GGUF file `gguf`, asked greedily."""
+    from tqdm import tqdm
+
+    asked = [(fact, text) for fact in bank for text in [fact.question, *fact.phrasings][:WORDINGS]]
+    found = {fact.id: [0, WORDINGS] for fact in bank}
+    with llama_server.serving(gguf, slots=SLOTS) as url:
+        model = replies.ApiModel(url, None, MAX_TOKENS, in_flight=SLOTS)
+        for place, reply in tqdm(model.ask([text for _, text in asked]), total=len(asked), desc="asking", unit="question"):
+            fact, text = asked[place]
+            if reply.error:
+                raise cli.UserError(f"no reply to {text!r}: {reply.error}")
+            found[fact.id][0] += refusal.judge(reply.text, text) == refusal.ANSWERED and grading.is_right(
+                reply.text, fact.answer, text, fact.accepted)
+    return found
+
+
+def store(found, folder=facts.FOLDER):
+    """Write the figures into the bank's files, whole or not at all each."""
+    for file in sorted(folder.glob("*.jsonl")):
+        rows = [row | {"known": found[row["id"]]} for _, row in records.read_objects(file)]
+        paths.write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m deepred_common.known", description="Ask a GGUF file every fact of the bank.")
+    parser.add_argument("gguf", type=Path, help="the untouched base as a .gguf file")
+    args = parser.parse_args(argv)
+    bank = facts.read_bank()
+    found = measure(bank, args.gguf)
+    store(found)
+    for right in range(WORDINGS + 1):
+        count = sum(one[0] == right for one in found.values())
+        print(f"{right} of {WORDINGS} wordings right: {count:>5} facts ({100 * count / len(found):.0f}%)")
+    return cli.EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
