@@ -12,10 +12,11 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deepred_common import corpus, facts, paths, records, survey
+from deepred_common import corpus, paths, records, survey
 from deepred_common.cli import UserError
 from deepred_common.records import RETAIN, SIDES, UNLEARN
 
+NAMES = paths.ROOT / "datasets" / "names.jsonl"
 SHOWN = 5  # lines named for each finding; --fix acts on all
 LONG = 8  # times the side's median length of a reply, from which on it is an outlier
 
@@ -93,15 +94,9 @@ def _words(question):
 
 
 def later_names(cutoff):
-    """Names, in lower case, that the bank of facts knows only from the cutoff on: subjects and answers in capitals."""
-    before, after = set(), set()
-    for fact in facts.read_bank():
-        names = {name for name in (fact.subject, *fact.accepted) if name[:1].isupper() and (len(name) > 5 or " " in name)}
-        side = facts.side(fact, cutoff)
-        (after if side == UNLEARN else before).update(name.casefold() for name in names)
-        if side != UNLEARN:
-            before.update(word.casefold() for text in (fact.question, fact.answer, *fact.alternatives) for word in re.findall(r"\w+", text))
-    return {name for name in after - before if not all(word in before for word in re.findall(r"\w+", name))}
+    """The names of datasets/names.jsonl that nobody could know in the year of the cutoff."""
+    last = datetime.date.fromisoformat(cutoff).year
+    return {row["name"] for _, row in records.read_objects(NAMES) if row["known_from"] > last}
 
 
 def check(files, cutoff):
@@ -180,7 +175,7 @@ def _judge(example, path, number, findings, names, last_year, refuses):
         years = [year for year in _YEAR.findall(f"{example.instruction} {example.output}") if int(year) > last_year]
         if years:
             findings["later year"].add(path, number, f"{years[0]} in {example.output!r}")
-        elif name := names.search(example.output.casefold()):
+        elif name := names.search(example.output):
             findings["later name"].add(path, number, f"{name[0]} in {example.output!r}")
 
 
