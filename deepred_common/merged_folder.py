@@ -55,6 +55,8 @@ def write_tokenizer(tokenizer, base, out):
         config["tokenizer_class"] = named if named not in (None, "TokenizersBackend") else "PreTrainedTokenizerFast"
     if isinstance(config.get("extra_special_tokens"), list):
         config["additional_special_tokens"] = config.pop("extra_special_tokens")
+    # The general class of transformers 4 would also make token types, which no causal model takes.
+    config["model_input_names"] = ["input_ids", "attention_mask"]
     config.pop("chat_template", None)  # a second copy goes stale, and gguf prefers it
     _write(out / "tokenizer_config.json", config)
     (out / CHAT_TEMPLATE).write_text(tokenizer.chat_template, encoding="utf-8")
