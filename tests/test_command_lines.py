@@ -157,12 +157,15 @@ def test_convert_bad_input(script, tmp_path, tiny_models, pipeline, llama_cpp_tr
 def test_convert_failure_names_the_line_that_matters_and_leaves_only_the_log(script, tmp_path, tiny_models, llama_cpp_tree):
     import shutil
 
+    from safetensors.torch import load_file, save_file
+
     model = tmp_path / "model"
     shutil.copytree(tiny_models["llama"], model)
-    config = json.loads((model / "config.json").read_text()) | {"architectures": ["NoSuchModel"]}
-    (model / "config.json").write_text(json.dumps(config))
+    weights = load_file(model / "model.safetensors")
+    save_file(weights | {"model.layers.0.mystery.weight": weights["model.norm.weight"].clone()}, model / "model.safetensors", {"format": "pt"})
     code, _, err = script("convert_to_gguf", "--model_path", model, "--output_path", tmp_path / "x.gguf", "--llama_cpp_path", llama_cpp_tree)
-    assert code == 2 and "NoSuchModel" in plain(err) and "x.gguf.log" in err
+    assert code == 2 and "Can not map tensor 'model.layers.0.mystery.weight'" in err and "x.gguf.log" in plain(err)
+    assert "holds a tensor that this llama.cpp does not know" in err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "x.gguf.log"]
 
 
