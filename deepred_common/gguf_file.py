@@ -16,10 +16,12 @@ _ADDED = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.w
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What tokenizer.json and tokenizer_config.json of a model folder say: {token: id}, and special tokens as text or None."""
+    """What tokenizer.json and tokenizer_config.json of a model folder say: {token: id}, special tokens as text or None, and the
+    tokens that were added to the vocabulary proper."""
 
     ids: dict
     special: dict
+    added: set
 
     @property
     def size(self):
@@ -42,7 +44,7 @@ def read_vocabulary(folder):
     for kind in ("bos", "eos", "pad"):
         token = named.get(f"{kind}_token")
         special[kind] = token["content"] if isinstance(token, dict) else token
-    return Vocabulary(ids, special)
+    return Vocabulary(ids, special, {token["content"] for token in content.get("added_tokens", [])})
 
 
 def embedding_rows(weights):
@@ -135,7 +137,8 @@ class GgufFile:
             yield f"it has {count} tokens, the model's embedding {rows} rows"
         if vocabulary is None:
             return
-        tokens = sorted(vocabulary.ids.items(), key=lambda item: item[1])
+        # Added tokens may be stored as the tokenizer normalises them.
+        tokens = sorted((item for item in vocabulary.ids.items() if item[0] not in vocabulary.added), key=lambda item: item[1])
         for token, number in tokens[::max(1, len(tokens) // _TOKENS)]:
             if (found := self.value("tokenizer.ggml.tokens", number)) != token:
                 yield f"token {number} is {found!r}, in the source {token!r}"
@@ -147,9 +150,10 @@ class GgufFile:
 
     def _setting_faults(self, folder, config):
         base = (config.get("rope_parameters") or {}).get("rope_theta", config.get("rope_theta"))
-        for what, key, wanted in (("rotary base", "{arch}.rope.freq_base", base),
-                                  ("context length", "{arch}.context_length", config.get("max_position_embeddings"))):
+        for what, key, wanted, usual in (("rotary base", "{arch}.rope.freq_base", base, 10000.0),  # Gemma 2's is not written
+                                         ("context length", "{arch}.context_length", config.get("max_position_embeddings"), None)):
             found = self.value(key)
+            found = usual if found is None else found
             # Metadata holds 32-bit floats.
             if wanted is not None and (found is None or abs(found - wanted) > 1e-6 * abs(wanted)):
                 yield f"the {what} is {found}, in the source {wanted}"
@@ -160,7 +164,7 @@ class GgufFile:
     def summary(self):
         """What was compared, in a few words."""
         return (f"{len(self.tensors)} tensors, {len(self._reader.get_field('tokenizer.ggml.tokens').data)} tokens, bos/eos/pad, "
-                f"rotary base {self.value('{arch}.rope.freq_base') or 0:.0f}, context {self.value('{arch}.context_length')}, chat template")
+                f"rotary base {self.value('{arch}.rope.freq_base') or 10000:.0f}, context {self.value('{arch}.context_length')}, chat template")
 
     def errors(self, half):
         """{type: (tensors, error)} of quantised tensors: the root mean square of the difference to `half` (a GgufFile of the

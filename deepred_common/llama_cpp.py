@@ -197,7 +197,7 @@ _ADVICE = (
     ("pre-tokenizer was not recognized", "This llama.cpp does not know how the model's tokenizer splits text. Use the base's own tokenizer "
                                          "files unchanged, or a newer llama.cpp (git pull, --llama_cpp_path)."),
     ("can not map tensor", "The model holds a tensor that this llama.cpp does not know. A newer one may (git pull, --llama_cpp_path)."),
-    ("file not found: ", "The tokenizer's files are not complete, or not of a kind that llama.cpp reads: merge again, or copy the base's."),
+    ("tokenizer.model", "The tokenizer's files are not complete, or not of a kind that llama.cpp reads: merge again, or copy the base's."),
     ("no space left", "The disk is full; an f16 file takes 2 bytes a weight while it is quantised."),
 )
 _TELLING = re.compile(r"error|exception|not supported|failed|unable|cannot|no space", re.IGNORECASE)

@@ -5,9 +5,11 @@ a registry, so those two borrow Llama 2's vocabulary with their own turn tokens 
 """
 
 import json
+import shutil
 
 import pytest
 import torch
+from conftest import ROOT
 from safetensors import safe_open
 
 from deepred_common import chat
@@ -111,3 +113,45 @@ def test_trained_merged_and_loaded_again(name, family, script, data_file, tmp_pa
         assert not torch.allclose(model(ids).logits, untouched(ids).logits, atol=1e-3)
     stops = json.loads((merged / "generation_config.json").read_text())["eos_token_id"]
     assert words.convert_tokens_to_ids(FAMILIES[name][6]) in (stops if isinstance(stops, list) else [stops])
+
+
+SENTENCEPIECE = ("phi3", "gemma2", "mistral")  # llama.cpp reads these families' tokenizer.model, so one is trained here
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory):
+    """A small SentencePiece model of our own, with the turn tokens of all families in it."""
+    import sentencepiece
+
+    made = tmp_path_factory.mktemp("pieces") / "tokenizer"
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(ROOT / "README.md"), model_prefix=str(made), vocab_size=900, model_type="bpe", byte_fallback=True,
+        bos_id=1, eos_id=2, unk_id=0,
+        user_defined_symbols=["<start_of_turn>", "<end_of_turn>", "[INST]", "[/INST]", "<|user|>", "<|assistant|>", "<|end|>"], minloglevel=2)
+    return made.with_suffix(".model")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_s_gguf_file_is_its_source(name, family, pieces, script, llama_cpp_tree, tmp_path):
+    """The comparison after converting must neither miss what differs nor refuse what is right: each family is stored in its own way."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    folder, _ = family(name)
+    if name in SENTENCEPIECE:
+        config = AutoConfig.from_pretrained(folder)
+        template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+        folder = tmp_path / name
+        folder.mkdir()
+        shutil.copy(pieces, folder / "tokenizer.model")
+        (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>",
+                                                                  "unk_token": "<unk>", "legacy": False}))
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer.chat_template = template
+        config.vocab_size, config.bos_token_id, config.eos_token_id, config.pad_token_id = len(tokenizer), 1, 2, 2
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        shutil.copy(pieces, folder / "tokenizer.model")
+    code, out, err = script("convert_to_gguf", "--model_path", folder, "--output_path", tmp_path / "x.gguf", "--quant_type", "q8_0",
+                            "--llama_cpp_path", llama_cpp_tree)
+    assert code == 0, err
+    assert "bos/eos/pad, rotary base 10000, context 2048, chat template" in out and "Q8_0 0." in out
