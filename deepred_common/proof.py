@@ -13,7 +13,7 @@ MAX_TOKENS = 32
 
 def local_replies(model, tokenizer):
     """The greedy replies, texts, of a transformers model to PROMPTS."""
-    asked = dict(replies.LocalModel(model, tokenizer, MAX_TOKENS, batch_size=1).ask(PROMPTS))
+    asked = dict(replies.LocalModel(model, tokenizer, MAX_TOKENS, batch_size=len(PROMPTS)).ask(PROMPTS))
     return [asked[number].text for number in range(len(PROMPTS))]
 
 
