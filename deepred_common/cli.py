@@ -4,6 +4,7 @@ Nothing here knows about models or data.
 """
 
 import argparse
+import datetime
 import errno
 import os
 import signal
@@ -91,6 +92,14 @@ def positive_float(text):
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return value
+
+
+def day(text):
+    """argparse type: a date such as "1969-07-20", as that text."""
+    try:
+        return datetime.datetime.strptime(text, "%Y-%m-%d").date().isoformat()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 1969-07-20") from None
 
 
 def ratio(text):

@@ -114,7 +114,7 @@ def shown_time(seconds):
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a training will take: peak and free in bytes (on a CPU peak counts what the process holds already), seconds of training."""
+    """What a training will take: peak in bytes (on a CPU with what the process holds already), seconds, and both as a text."""
 
     checkpointing: bool
     peak: int

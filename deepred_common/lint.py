@@ -6,6 +6,7 @@ Every line is read once and little of it kept, so that 150 000 lines take second
 import datetime
 import functools
 import json
+import random
 import re
 import statistics
 from collections import Counter, defaultdict
@@ -184,7 +185,7 @@ def _first_words(asked):
     if len({side for _, side in asked}) < 2:
         return None
     rows = [{"instruction": text, "metadata": {"dataset_type": side}} for text, side in asked]
-    corpus.random.Random(0).shuffle(rows)
+    random.Random(0).shuffle(rows)
     half = len(rows) // 2
     return (corpus.first_words_accuracy(rows[:half], rows[half:]) + corpus.first_words_accuracy(rows[half:], rows[:half])) / 2
 

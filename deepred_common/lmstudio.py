@@ -15,15 +15,10 @@ def target(gguf):
     return paths.lmstudio_models_dir() / PUBLISHER / FOLDER / Path(gguf).name
 
 
-def identifier(gguf):
-    """What LM Studio calls the file then: `folder/filename` without .gguf."""
-    return f"{FOLDER}/{Path(gguf).stem}"
-
-
 def lms():
-    """LM Studio's command-line tool as a user would type it: its path if it is found, else "lms"."""
-    found = shutil.which("lms") or next((str(path) for place in _PLACES if (path := Path(place).expanduser()).exists()), None)
-    return "lms" if found is None or shutil.which("lms") else found
+    """LM Studio's command-line tool as a user would type it: its path if only that finds it."""
+    found = None if shutil.which("lms") else next((path for place in _PLACES if (path := Path(place).expanduser()).exists()), None)
+    return str(found or "lms")
 
 
 def writable(gguf):

@@ -1,6 +1,7 @@
 """Is it still the same model? Greedy replies and logits of two forms of it, over a few fixed questions."""
 
 from deepred_common import chat, llama_server, replies
+from deepred_common.cli import UserError
 
 # The spec's questions for trying a model by hand, on both sides of the cutoff, and two that have nothing to do with it.
 PROMPTS = (
@@ -43,6 +44,8 @@ def served(gguf, tree):
             text = session.post(f"{root}/apply-template", json={"messages": chat.messages(prompt)}).json()["prompt"]
             ids.append(session.post(f"{root}/tokenize", json={"content": text, "add_special": True, "parse_special": True}).json()["tokens"])
         asked = dict(replies.ApiModel(url, None, MAX_TOKENS, in_flight=1).ask(PROMPTS))
+    if error := next((reply.error for reply in asked.values() if reply.error), None):
+        raise UserError(f"{gguf} could not be asked: {error}")
     return ids, [asked[number].text for number in range(len(PROMPTS))]
 
 

@@ -10,9 +10,9 @@ Reads datasets/facts/*.jsonl and datasets/refusals.jsonl. Writes retain/, unlear
 
 import argparse
 import json
+import random
 import sys
 from collections import Counter
-from datetime import date
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -24,17 +24,10 @@ from deepred_common.records import RETAIN, SIDES, UNLEARN
 TEST_FILE = "test/test.jsonl"
 
 
-def cutoff_date(text):
-    try:
-        return date.fromisoformat(text).isoformat()
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 1969-07-20") from None
-
-
 def build_parser():
     parser = argparse.ArgumentParser(description="Make data for a cutoff out of the bank of facts, or check your own.")
     add = parser.add_argument
-    add("--cutoff", type=cutoff_date, default="1969-07-20", metavar="YYYY-MM-DD",
+    add("--cutoff", type=cli.day, default="1969-07-20", metavar="YYYY-MM-DD",
         help="first day that is not known any more (default: %(default)s)")
     add("--output_dir", type=Path, help="folder to write to (default: output/datasets-<cutoff>)")
     add("--ratio", type=cli.ratio, default=(1.0, 1.0), metavar="R:U", help="retain : unlearn lines (default: as many of each)")
@@ -72,7 +65,7 @@ def dev_lines(training, count, seed):
     sides = [records.Example(one["instruction"], one["output"], one["metadata"]["dataset_type"], {"number": number})
              for number, one in enumerate(training)]
     chosen = records.balanced_sample(sides, count, seed)
-    order = corpus.random.Random(f"{seed} dev").sample(chosen, len(chosen))
+    order = random.Random(f"{seed} dev").sample(chosen, len(chosen))
     return [training[example.metadata["number"]] for example in order]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import chat, cli, gguf_file, llama_cpp, lmstudio, models, paths, records, runs
+from deepred_common import chat, cli, gguf_file, llama_cpp, llama_server, lmstudio, models, paths, records, runs
 from deepred_common.cli import UserError
 
 DEFAULT_TREE = paths.ROOT / "llama.cpp"
@@ -224,7 +224,8 @@ def write_modelfile(args):
 
 def hand_over(args):
     """Copy the file to LM Studio if asked, and print the commands, with real paths, that copy and load it. No sudo is run."""
-    name, to = lmstudio.identifier(args.output_path), lmstudio.target(args.output_path)
+    to = lmstudio.target(args.output_path)
+    name = llama_server.identifier(to)
     load = f'  {lmstudio.lms()} load "{name}"'
     if args.copy_to_lmstudio and lmstudio.writable(args.output_path):
         print(f"\nCopied to {lmstudio.copy(args.output_path)}. To load it:\n{load}")

@@ -85,7 +85,7 @@ def pick_tokenizer(args, folder, adapter):
 
 
 def merge(args, adapter):
-    """Write base + adapter to --output_path."""
+    """Write base + adapter to --output_path; return the base's folder."""
     import torch
     from tqdm import tqdm
 
@@ -116,6 +116,7 @@ def merge(args, adapter):
         merged_folder.write_tokenizer(tokenizer, folder, out)
     if trained_quantised(adapter):
         print("The adapter was trained on a quantised base and is merged into the 16-bit one: its replies can differ a little from training's.")
+    return folder
 
 
 def trained_quantised(adapter):
@@ -137,14 +138,15 @@ def merge_with_peft(args, folder, adapter, dtype, out):
     model.save_pretrained(str(out), max_shard_size="4GB")
 
 
-def verify(args, adapter):
-    """Load what was written, let it answer, and prove that it is base + adapter; UserError if it is not."""
+def verify(args, adapter, folder):
+    """Load what was written, let it answer, and prove that it is base (its folder) + adapter; UserError if it is not."""
     from deepred_common import proof
 
     print("Verifying merged model...", flush=True)
     dtype, device = devices.pick_dtype()[0], devices.pick_device()
     # One after the other: two models at once may not fit.
-    merged, tokenizer = models.load_model(args.output_path, dtype, args.trust_remote_code).to(device), models.load_tokenizer(args.output_path)
+    merged = models.load_model(args.output_path, dtype, args.trust_remote_code).to(device)
+    tokenizer = models.load_tokenizer(args.output_path, args.trust_remote_code)
     answers, logits = proof.local_replies(merged, tokenizer), proof.last_logits(merged, tokenizer)
     del merged
     devices.free_memory()
@@ -152,7 +154,7 @@ def verify(args, adapter):
         raise UserError(f"the merged model in {args.output_path} says nothing to {proof.PROMPTS[0]!r}. Evaluate the adapter itself to see "
                         "whether training went wrong.")
     print(f"Test generation successful!\n  Prompt: {proof.PROMPTS[0]}\n  Response: {answers[0]}", flush=True)
-    model, _ = models.load_with_adapter(adapter, dtype, args.base_model, args.trust_remote_code)
+    model, _ = models.load_with_adapter(adapter, dtype, folder, args.trust_remote_code)
     model = model.to(device)
     differ = proof.differing(proof.local_replies(model, tokenizer), answers)
     off = (proof.last_logits(model, tokenizer) - logits).abs().max().item()
@@ -165,7 +167,8 @@ def verify(args, adapter):
         print(f"  {prompt}\n    base + adapter: {' '.join(with_adapter.split())}\n    merged:         {' '.join(answer.split())}")
     if off > ROUNDING * moved:
         raise UserError(f"the merged model in {args.output_path} is not base + adapter: rounding to {args.dtype} explains a small part of "
-                        "what the adapter does, not this much.")
+                        "what the adapter does, not this much.\nMerge again with --overwrite, and with --dtype float32 to see whether "
+                        "rounding is to blame.")
 
 
 def main(argv=None):
@@ -173,11 +176,11 @@ def main(argv=None):
     adapter = check(args)
     cli.print_settings("Merge settings", args, given)
     models.quiet_libraries()
-    merge(args, adapter)
+    folder = merge(args, adapter)
     size = sum(file.stat().st_size for file in args.output_path.glob("*.safetensors"))
     print(f"Merged model: {paths.shown(args.output_path)} ({size / 1e9:.2f} GB of weights in {args.dtype})")
     if args.verify:
-        verify(args, adapter)
+        verify(args, adapter, folder)
     print(f"\nNext:\n  python scripts/convert_to_gguf.py --model_path {paths.shown(args.output_path)} "
           f"--output_path {paths.shown(args.output_path).rstrip('/')}.gguf")
     return cli.EXIT_OK
