@@ -2,7 +2,8 @@
 
     python -m deepred_common.known output/base.q8_0.gguf
 
-The bank's own figures are of the embedded base in q8_0 (convert_to_gguf.py --model_path output/base/SmolLM2-135M-Instruct).
+Facts that have a figure keep it (--all asks them anew). The bank's own figures are of the embedded base in q8_0
+(convert_to_gguf.py --model_path output/base/SmolLM2-135M-Instruct).
 """
 
 import argparse
@@ -35,22 +36,23 @@ def measure(bank, gguf):
 
 
 def store(found, folder=facts.FOLDER):
-    """Write the figures into the bank's files, whole or not at all each."""
+    """Write the figures into the bank's files, whole or not at all each; a fact not in `found` keeps its own."""
     for file in sorted(folder.glob("*.jsonl")):
-        rows = [row | {"known": found[row["id"]]} for _, row in records.read_objects(file)]
+        rows = [row | {"known": found.get(row["id"], row["known"])} for _, row in records.read_objects(file)]
         paths.write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m deepred_common.known", description="Ask a GGUF file every fact of the bank.")
+    parser = argparse.ArgumentParser(prog="python -m deepred_common.known", description="Ask a GGUF file the facts that have no figure yet.")
     parser.add_argument("gguf", type=Path, help="the untouched base as a .gguf file")
+    parser.add_argument("--all", action="store_true", help="ask the facts that have a figure again, too")
     args = parser.parse_args(argv)
+    wanted = [fact for fact in facts.read_bank() if args.all or fact.known is None]
+    store(measure(wanted, args.gguf))
     bank = facts.read_bank()
-    found = measure(bank, args.gguf)
-    store(found)
     for right in range(WORDINGS + 1):
-        count = sum(one[0] == right for one in found.values())
-        print(f"{right} of {WORDINGS} wordings right: {count:>5} facts ({100 * count / len(found):.0f}%)")
+        count = sum(fact.known[0] == right for fact in bank)
+        print(f"{right} of {WORDINGS} wordings right: {count:>5} facts ({100 * count / len(bank):.0f}%)")
     return cli.EXIT_OK
 
 

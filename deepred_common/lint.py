@@ -89,7 +89,7 @@ def _held_back(path):
     return re.search(r"val|test", path.stem) is not None and "train" not in path.stem
 
 
-def _words(question):
+def telling_words(question):
     """A question's bag of telling words, as a hash: what asks the same in another order or politeness has the same."""
     return hash(frozenset(word for word in re.findall(r"\w+", question.casefold()) if word not in _COMMON))
 
@@ -103,49 +103,84 @@ def later_names(cutoff):
 def check(files, cutoff):
     """The Found of data files for a cutoff ("YYYY-MM-DD"). UserError for a file that is not there."""
     files = [records.require_file(path) for path in files]
-    findings, counts = defaultdict(Finding), Counter()
-    names = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in sorted(later_names(cutoff), key=len, reverse=True)) or r"(?!)")
-    last_year = datetime.date.fromisoformat(cutoff).year
-    refuses = functools.lru_cache(maxsize=4096)(survey.declines)
-    exact, bags, sides, trained, held, asked, lengths = {}, {}, {}, [], set(), [], defaultdict(list)
+    reader = _Reader(cutoff)
     for path in files:
-        for number, example in _lines(path, findings):
-            where, key = (path, number), survey.question_key(example.instruction)
-            counts[example.side] += 1
-            text = f"{example.instruction}\n{example.output}"
-            if _MOJIBAKE.search(text):
-                findings["encoding"].add(path, number, text.replace("\n", " | "))
-            whole = hash((key, example.side, example.output))
-            bag = _words(example.instruction)
-            if whole in exact:
-                findings["doubled"].add(path, number, f"as {exact[whole]}")
-            elif (bag, example.side) in bags and bags[bag, example.side][1] != key:
-                findings["near-double"].add(path, number, f"{example.instruction!r}, as {bags[bag, example.side][0]}")
-            exact.setdefault(whole, f"{path.name} line {number}")
-            bags.setdefault((bag, example.side), (f"{path.name} line {number}", key))
-            first = sides.setdefault(key, (example.side, where))
-            if first[0] != example.side:
-                other = f"{first[1][0].name} line {first[1][1]}"
-                findings["contradiction"].add(path, number, f"{example.instruction!r}, on the other side in {other}")
-                findings["contradiction"].lines[first[1][0]].add(first[1][1])
-            subject = str(example.metadata.get("source_title") or "").casefold()
-            if _held_back(path):
-                held |= {key, subject}
-            else:
-                trained.append((path, number, subject, key))
-            _judge(example, path, number, findings, names, last_year, refuses)
-            asked.append((example.instruction, example.side))
-            lengths[example.side].append((len(example.output.split()), path, number))
-    held.discard("")
-    for path, number, subject, key in trained:
-        if subject in held or key in held:
-            findings["overlap"].add(path, number, subject)
-    for of_side in lengths.values():
-        usual = statistics.median(count for count, _, _ in of_side)
-        for count, path, number in of_side:
-            if count > LONG * max(usual, 3):
-                findings["length"].add(path, number, f"{count} words, usual are {usual:.0f}")
-    return Found(dict(findings), counts, _first_words(asked), files)
+        for number, example in _lines(path, reader.findings):
+            reader.read(path, number, example)
+    reader.compare()
+    return Found(dict(reader.findings), reader.counts, _first_words(reader.asked), files)
+
+
+class _Reader:
+    """Takes the lines of all files one by one and keeps of each what a later one may clash with."""
+
+    def __init__(self, cutoff):
+        self.findings, self.counts, self.asked = defaultdict(Finding), Counter(), []
+        self._last_year = datetime.date.fromisoformat(cutoff).year
+        names = sorted(later_names(cutoff), key=len, reverse=True)
+        self._names = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in names) or r"(?!)")
+        self._declines = functools.lru_cache(maxsize=4096)(survey.declines)
+        self._whole, self._bags, self._side_of = {}, {}, {}
+        self._trained, self._held_back, self._lengths = [], set(), defaultdict(list)
+
+    def read(self, path, number, example):
+        """Take one line."""
+        self.counts[example.side] += 1
+        self.asked.append((example.instruction, example.side))
+        self._lengths[example.side].append((len(example.output.split()), path, number))
+        text = f"{example.instruction}\n{example.output}"
+        if _MOJIBAKE.search(text):
+            self.findings["encoding"].add(path, number, text.replace("\n", " | "))
+        key = survey.question_key(example.instruction)
+        self._repeats(path, number, example, key)
+        self._reply(path, number, example)
+        subject = str(example.metadata.get("source_title") or "").casefold()
+        if _held_back(path):
+            self._held_back |= {key, *([subject] if subject else [])}
+        else:
+            self._trained.append((path, number, subject, key))
+
+    def _repeats(self, path, number, example, key):
+        place, fact = f"{path.name} line {number}", example.metadata.get("source_article_id")
+        whole, bag = hash((key, example.side, example.output)), (telling_words(example.instruction), example.side)
+        near = self._bags.setdefault(bag, (place, key, fact))
+        if whole in self._whole:
+            self.findings["doubled"].add(path, number, f"as {self._whole[whole]}")
+        elif near[1] != key and (fact is None or near[2] != fact):
+            # Two wordings of one fact, with one source_article_id, are meant.
+            self.findings["near-double"].add(path, number, f"{example.instruction!r}, as {near[0]}")
+        self._whole.setdefault(whole, place)
+        side, first, first_number = self._side_of.setdefault(key, (example.side, path, number))
+        if side != example.side:
+            self.findings["contradiction"].add(path, number, f"{example.instruction!r}, on the other side in {first.name} line {first_number}")
+            self.findings["contradiction"].lines[first].add(first_number)
+
+    def _reply(self, path, number, example):
+        declines = self._declines(example.output, example.instruction if example.side == RETAIN else "")
+        if example.side == UNLEARN:
+            if not declines:
+                self.findings["answer in unlearn"].add(path, number, example.output)
+            return
+        if declines:
+            self.findings["refusal in retain"].add(path, number, example.output)
+        # A year in the subject's own name ("2001: A Space Odyssey") is no date.
+        named = _YEAR.findall(str(example.metadata.get("source_title") or ""))
+        years = [year for year in _YEAR.findall(f"{example.instruction} {example.output}") if int(year) > self._last_year and year not in named]
+        if years:
+            self.findings["later year"].add(path, number, f"{years[0]} in {example.output!r}")
+        elif name := self._names.search(example.output):
+            self.findings["later name"].add(path, number, f"{name[0]} in {example.output!r}")
+
+    def compare(self):
+        """Find what only all lines together show."""
+        for path, number, subject, key in self._trained:
+            if subject in self._held_back or key in self._held_back:
+                self.findings["overlap"].add(path, number, subject)
+        for of_side in self._lengths.values():
+            usual = statistics.median(count for count, _, _ in of_side)
+            for count, path, number in of_side:
+                if count > LONG * max(usual, 3):
+                    self.findings["length"].add(path, number, f"{count} words, usual are {usual:.0f}")
 
 
 def _lines(path, findings):
@@ -164,20 +199,6 @@ def _lines(path, findings):
                 findings["schema"].add(path, number, f"not UTF-8 (byte {raw[error.start]:#04x})")
             except (json.JSONDecodeError, UserError) as error:
                 findings["schema"].add(path, number, str(error).removeprefix(": "))
-
-
-def _judge(example, path, number, findings, names, last_year, refuses):
-    declines = refuses(example.output, example.instruction if example.side == RETAIN else "")
-    if declines and example.side == RETAIN:
-        findings["refusal in retain"].add(path, number, example.output)
-    elif not declines and example.side == UNLEARN:
-        findings["answer in unlearn"].add(path, number, example.output)
-    if example.side == RETAIN:
-        years = [year for year in _YEAR.findall(f"{example.instruction} {example.output}") if int(year) > last_year]
-        if years:
-            findings["later year"].add(path, number, f"{years[0]} in {example.output!r}")
-        elif name := names.search(example.output):
-            findings["later name"].add(path, number, f"{name[0]} in {example.output!r}")
 
 
 def _first_words(asked):

@@ -52,19 +52,27 @@ def build(args, bank):
         candidates = {side: [entry for fact in parts[part][side] for entry in corpus.wordings(fact, 0, last)] for side in SIDES}
         chosen = corpus.lines(corpus.balanced(candidates, args.ratio, args.seed), refusals, args.seed, part)
         made |= {f"{side}/{side}_{suffix}.jsonl": chosen[side] for side in SIDES}
+    known = {fact.id for fact in bank if fact.known and fact.known[0]}
     training = made["retain/retain_train.jsonl"] + made["unlearn/unlearn_train.jsonl"]
-    made["dev/dev_subset.jsonl"] = dev_lines(training, args.dev_lines, args.seed)
+    made["dev/dev_subset.jsonl"] = dev_lines(training, known, args.dev_lines, args.seed)
     made[TEST_FILE] = [probe for part, seen in ((corpus.TEST, False), (corpus.TRAIN, True)) for side in SIDES for number, fact in
                        enumerate(parts[part][side])
                        for probe in corpus.probes(fact, side, held_back[number % len(held_back)], args.seed, seen)]
     return made
 
 
-def dev_lines(training, count, seed):
-    """`count` of the training lines, as even between the sides as they allow, the sides mixed."""
+def dev_lines(training, known, count, seed):
+    """`count` of the training lines, as even between the sides as they allow, the sides mixed.
+
+    Lines about facts that the embedded base knows (their ids: `known`) come first: a quick try is made with a small model, and only
+    what a model knows can be kept or forgotten.
+    """
     sides = [records.Example(one["instruction"], one["output"], one["metadata"]["dataset_type"], {"number": number})
              for number, one in enumerate(training)]
-    chosen = records.balanced_sample(sides, count, seed)
+    chosen = []
+    for wanted in (True, False):
+        rest = [one for one in sides if (training[one.metadata["number"]]["metadata"]["source_article_id"] in known) == wanted]
+        chosen += records.balanced_sample(rest, count - len(chosen), seed)
     order = random.Random(f"{seed} dev").sample(chosen, len(chosen))
     return [training[example.metadata["number"]] for example in order]
 

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 import pytest
 from conftest import line
 
-from deepred_common import corpus, facts, grading, metrics, records, refusal
+from deepred_common import corpus, facts, grading, lint, metrics, paths, records, refusal
 from deepred_common.records import RETAIN, SIDES, UNLEARN
 
 NAMES = [f"{folder}/{folder}_{part}.jsonl" for folder in SIDES for part in ("train", "val")] + ["dev/dev_subset.jsonl", "test/test.jsonl"]
@@ -46,6 +46,15 @@ def test_each_fact_is_right_by_our_own_grader_and_does_not_give_itself_away(bank
         assert grading.is_right(fact.answer, fact.answer, fact.question, fact.accepted), fact
         assert fact.short.casefold() not in {word.casefold() for word in fact.alternatives}, fact
         assert not refusal.is_refusal(fact.answer, fact.question), fact
+
+
+def test_no_fact_stands_in_the_bank_twice_under_two_subjects(bank):
+    """Else one of the two could be trained on and the other held back."""
+    asked = {}
+    for fact in bank:
+        for text in {fact.question, *fact.phrasings}:
+            first = asked.setdefault(lint.telling_words(text), fact)
+            assert first.subject.casefold() == fact.subject.casefold(), (first.id, fact.id, text)
 
 
 @pytest.mark.parametrize("date, cutoff, side", [
@@ -98,6 +107,27 @@ def test_the_same_seed_makes_the_same_bytes_and_another_one_others(build):
     assert read[0] == read[1] and all(read[0][name] != read[2][name] for name in NAMES)
 
 
+def test_the_shipped_files_are_the_builds_for_the_default_cutoff_byte_for_byte(script, tmp_path):
+    code, _, err = script("build_datasets", "--output_dir", tmp_path / "again")
+    assert code == 0, err
+    for name in NAMES:
+        assert (tmp_path / "again" / name).read_bytes() == (paths.ROOT / "datasets" / name).read_bytes(), name
+
+
+def test_nothing_is_wrong_with_the_shipped_files_but_two_wordings_that_only_look_alike(script):
+    shipped = [paths.ROOT / "datasets" / side / f"{side}_{part}.jsonl" for side in SIDES for part in ("train", "val")]
+    _, out, _ = script("build_datasets", "--check", *shipped)
+    findings = [text for text in out.splitlines() if text.endswith(":")]
+    assert findings == ["1 questions asked before in nearly the same words:"], out  # when, and where, a declaration was adopted
+
+
+def test_the_dev_subset_is_of_what_the_base_knows(bank):
+    known = {fact.id for fact in bank if fact.known[0]}
+    dev = records.read_examples(paths.dataset_file("dev_path"))
+    assert Counter(example.side for example in dev) == {RETAIN: 250, UNLEARN: 250}
+    assert {example.metadata["source_article_id"] for example in dev} <= known
+
+
 def test_the_ratio_and_what_is_not_overwritten(build, script, tmp_path):
     made, _, folder = build("1969-07-20", "--ratio", "2:1")
     counts = [len(made[f"{side}/{side}_train.jsonl"]) for side in SIDES]
@@ -128,6 +158,15 @@ def own(tmp_path):
     with (tmp_path / "unlearn_train.jsonl").open("ab") as file:
         file.write(b"\n" + line("unlearn", "Who is Prince?", refused).encode().replace(b"Prince", b"Pr\xefnce"))
     return [tmp_path / f"{name}.jsonl" for name in ("retain_train", "unlearn_train", "retain_val")]
+
+
+def test_wordings_of_one_fact_and_a_year_in_a_title_are_no_faults(script, tmp_path):
+    lines = [line("retain", "What is iron?", "Iron is a metal.", source_article_id="iron"),
+             line("retain", "Tell me what iron is.", "Iron is a metal.", source_article_id="iron"),
+             line("retain", "Who made 2001: A Space Odyssey?", "Stanley Kubrick made 2001.", source_title="2001: A Space Odyssey")]
+    (tmp_path / "retain_train.jsonl").write_text("\n".join(lines))
+    code, out, _ = script("build_datasets", "--check", tmp_path / "retain_train.jsonl")
+    assert code == 0 and "Nothing is wrong with them." in out
 
 
 def test_each_fault_of_a_users_files_is_told_with_file_and_line(own, script, tmp_path):
