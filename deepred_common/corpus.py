@@ -12,7 +12,7 @@ from deepred_common.records import RETAIN, SIDES, UNLEARN
 
 REFUSALS = paths.ROOT / "datasets" / "refusals.jsonl"
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
-SHARES = {VALIDATION: 0.1, TEST: 0.1}
+SHARES = {VALIDATION: 0.12, TEST: 0.1}
 TRAINED_WORDINGS = 3  # of a training fact: its question and the first two phrasings; the last one is only tested
 HELD_BACK_REFUSALS = 0.1
 
@@ -34,7 +34,9 @@ def read_refusals(seed):
 def split(bank, cutoff, seed):
     """{TRAIN, VALIDATION or TEST: {side: [Fact]}}. Facts that share a subject or a pair stay together.
 
-    Facts whose date does not tell their side are left out; so are training facts that name a subject held back.
+    Facts whose date does not tell their side are left out; so are training facts that name a subject held back. Validation is of
+    facts that even the small embedded base knows, as far as there are any: keeping and forgetting show only in what was known.
+    Test facts are drawn from all.
     """
     placed = [(fact, side) for fact in bank if (side := facts.side(fact, cutoff))]
     parent = {}
@@ -55,11 +57,20 @@ def split(bank, cutoff, seed):
     random.Random(f"{seed} split").shuffle(order)
     found = {part: {side: [] for side in SIDES} for part in (TRAIN, VALIDATION, TEST)}
     wanted = {part: {side: share * sum(s == side for _, s in placed) for side in SIDES} for part, share in SHARES.items()}
-    for group in order:
+
+    def take(group, parts):
         counts = Counter(side for _, side in group)
-        part = next((part for part in SHARES if all(len(found[part][side]) + counts[side] <= wanted[part][side] for side in counts)), TRAIN)
-        for fact, side in group:
+        part = next((part for part in parts if all(len(found[part][side]) + counts[side] <= wanted[part][side] for side in counts)), None)
+        for fact, side in group if part else ():
             found[part][side].append(fact)
+        return part is not None
+
+    left = [group for group in order if not take(group, [TEST])]
+    left.sort(key=lambda group: not all(fact.known and fact.known[0] for fact, _ in group))
+    for group in left:
+        if not take(group, [VALIDATION]):
+            for fact, side in group:
+                found[TRAIN][side].append(fact)
     held = {fact.subject for part in SHARES for side in SIDES for fact in found[part][side]}
     names = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in sorted(held) if len(name) > 3) or r"(?!)", re.IGNORECASE)
     for side in SIDES:

@@ -79,9 +79,10 @@ def main():
 
     rows = agreement.read_labelled("refusals", agreement.BUILD)
     examples = [(refusal.clues(row["reply"], row["question"]), row["label"] == refusal.REFUSED) for row in rows]
-    # How refusals and answers mostly are: the replies of the shipped dev lines. More of them drown the hard ones.
-    plain = [(refusal.clues(example.output, example.instruction), example.side == records.UNLEARN)
-             for example in records.read_examples(paths.ROOT / "datasets" / paths.DATASET_FILES["dev_path"])]
+    # How refusals and answers mostly are: the different replies of the shipped training lines.
+    training = {example.output: example for side in records.SIDES
+                for example in records.read_examples(paths.ROOT / "datasets" / paths.DATASET_FILES[f"{side}_train"], side)}
+    plain = [(refusal.clues(example.output, example.instruction), example.side == records.UNLEARN) for example in training.values()]
 
     def learnt(numbers):
         return learn([examples[i] for i in numbers for _ in range(REAL_WEIGHT if rows[i]["kind"] == "real" else 1)] + plain)

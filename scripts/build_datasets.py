@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import cli, corpus, facts, lint, metrics, paths, records
+from deepred_common import cli, corpus, facts, lint, metrics, paths
 from deepred_common.cli import UserError
 from deepred_common.records import RETAIN, SIDES, UNLEARN
 
@@ -48,7 +48,7 @@ def build(args, bank):
                 raise UserError(f"with the cutoff {args.cutoff} the bank has no {side} fact for {name}; add facts, or choose another cutoff.")
     trained, held_back = corpus.read_refusals(args.seed)
     made = {}
-    for part, suffix, last, refusals in ((corpus.TRAIN, "train", corpus.TRAINED_WORDINGS, trained), (corpus.VALIDATION, "val", 4, held_back)):
+    for part, suffix, last, refusals in ((corpus.TRAIN, "train", corpus.TRAINED_WORDINGS, trained), (corpus.VALIDATION, "val", 1, held_back)):
         candidates = {side: [entry for fact in parts[part][side] for entry in corpus.wordings(fact, 0, last)] for side in SIDES}
         chosen = corpus.lines(corpus.balanced(candidates, args.ratio, args.seed), refusals, args.seed, part)
         made |= {f"{side}/{side}_{suffix}.jsonl": chosen[side] for side in SIDES}
@@ -64,17 +64,25 @@ def build(args, bank):
 def dev_lines(training, known, count, seed):
     """`count` of the training lines, as even between the sides as they allow, the sides mixed.
 
-    Lines about facts that the embedded base knows (their ids: `known`) come first: a quick try is made with a small model, and only
-    what a model knows can be kept or forgotten.
+    First of each side one line each of the facts that the embedded base knows (their ids: `known`): a quick try is made with a small
+    model and few lines, only what a model knows can be kept or forgotten, and other facts teach more than other wordings.
+    Then their other lines, then the rest.
     """
-    sides = [records.Example(one["instruction"], one["output"], one["metadata"]["dataset_type"], {"number": number})
-             for number, one in enumerate(training)]
-    chosen = []
-    for wanted in (True, False):
-        rest = [one for one in sides if (training[one.metadata["number"]]["metadata"]["source_article_id"] in known) == wanted]
-        chosen += records.balanced_sample(rest, count - len(chosen), seed)
-    order = random.Random(f"{seed} dev").sample(chosen, len(chosen))
-    return [training[example.metadata["number"]] for example in order]
+    chooser = random.Random(f"{seed} dev")
+    ranked = {}
+    for side in SIDES:
+        rows = [one for one in training if one["metadata"]["dataset_type"] == side]
+        seen = Counter()
+        ranks = []
+        for one in chooser.sample(rows, len(rows)):
+            fact = one["metadata"]["source_article_id"]
+            ranks.append((fact not in known, seen[fact] > 0, len(ranks), one))
+            seen[fact] += 1
+        ranked[side] = [one for *_, one in sorted(ranks, key=lambda rank: rank[:3])]
+    fewer = min(len(rows) for rows in ranked.values())
+    half = min(fewer, count // 2)
+    chosen = [one for side in SIDES for one in ranked[side][:half if len(ranked[side]) == fewer else count - half]]
+    return chooser.sample(chosen, len(chosen))
 
 
 def write(folder, made, overwrite):

@@ -114,11 +114,11 @@ def test_the_shipped_files_are_the_builds_for_the_default_cutoff_byte_for_byte(s
         assert (tmp_path / "again" / name).read_bytes() == (paths.ROOT / "datasets" / name).read_bytes(), name
 
 
-def test_nothing_is_wrong_with_the_shipped_files_but_two_wordings_that_only_look_alike(script):
+def test_nothing_is_wrong_with_the_shipped_files_but_two_questions_that_only_look_alike(script):
     shipped = [paths.ROOT / "datasets" / side / f"{side}_{part}.jsonl" for side in SIDES for part in ("train", "val")]
     _, out, _ = script("build_datasets", "--check", *shipped)
     findings = [text for text in out.splitlines() if text.endswith(":")]
-    assert findings == ["1 questions asked before in nearly the same words:"], out  # when, and where, a declaration was adopted
+    assert findings == ["1 questions asked before in nearly the same words:"], out  # when, and where, a man was killed
 
 
 def test_the_dev_subset_is_of_what_the_base_knows(bank):
