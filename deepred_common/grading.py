@@ -154,19 +154,32 @@ def _spans(answer, said):
     if spans or size < 2 or not all(word.text.isalpha() for word in answer):
         return spans
     core = [word for word in answer if word.text not in TITLES]
-    if len(core) >= 2 and core[-1].capital and core[0].capital:
-        spans = [(i, i + 1) for i, word in enumerate(said) if same(core[-1].text, word.text) and _first_name_fits(core, said, i)]
+    if len(core) >= 2 and core[-1].capital and core[0].capital and all(word.text != "and" for word in core):
+        spans = [(i, i + 1) for i, word in enumerate(said)
+                 if same(core[-1].text, word.text) and _ends_a_name(said, i) and _first_name_fits(core, said, i)]
     initials = "".join(word.text[0] for word in answer)
     return spans or [(i, i + 1) for i, word in enumerate(said) if size >= 3 and word.text == initials and word.capital]
+
+
+def _ends_a_name(said, place):
+    """False if the name goes on after `place`: "Comet Encke" does not say Halley's Comet, nor "Treaty of Rome" Maastricht Treaty."""
+    after = said[place + 1:place + 3]
+    if after and after[0].text == "of":
+        after = after[1:]
+    return not (after and after[0].capital and after[0].start <= said[place].end + (1 if after[0] is said[place + 1] else 4))
 
 
 def _first_name_fits(core, said, place):
     """False if what stands before the surname at `place` is another first name."""
     before = []
-    while place > 0 and len(before) < 3 and said[place - 1].capital and said[place - 1].end >= said[place].start - 3:
+    # "Guy's Hospital" is another one than "St Mary's Hospital"; "Mussolini's Italy" is Italy.
+    inside = {"of", "s"} & {"of", *(word.text for word in core)}
+    while place > 0 and len(before) < 3 and said[place - 1].end >= said[place].start - 3 and (
+            said[place - 1].capital or said[place - 1].text in inside):
         place -= 1
-        before.insert(0, said[place].text)
-    given = [word.text for word in core[:-1]]
+        if said[place].capital:
+            before.insert(0, said[place].text)
+    given = [word.text for word in core[:-1] if word.text != "s"]
     # A word that begins the sentence or is a title is no first name.
     before = [name for name in before if name not in TITLES and name not in _COMMON]
     return all(any(same(own, name) or own[0] == name or (name[0] == own and len(own) == 1) for own in given) for name in before)

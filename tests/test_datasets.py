@@ -48,6 +48,12 @@ def test_each_fact_is_right_by_our_own_grader_and_does_not_give_itself_away(bank
         assert not refusal.is_refusal(fact.answer, fact.question), fact
 
 
+def test_the_banks_wrong_alternatives_are_told_as_wrong(bank):
+    asked = [(fact, wrong) for fact in bank for wrong in fact.alternatives]
+    taken = [(fact.id, wrong) for fact, wrong in asked if grading.is_right(wrong, fact.answer, fact.question, fact.accepted)]
+    assert len(taken) <= len(asked) / 2000, taken  # an alias such as "Phillip" also stands in Philip Gidley King
+
+
 def test_no_fact_stands_in_the_bank_twice_under_two_subjects(bank):
     """Else one of the two could be trained on and the other held back."""
     asked = {}

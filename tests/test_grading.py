@@ -20,6 +20,13 @@ from deepred_common.grading import is_right
      ["Shakespeare"], True),
     ("Hamlet.", "Hamlet is a play by Shakespeare about a Danish prince.", "What is Hamlet?", [], False),
     ("A play by Shakespeare on a prince", "Hamlet is a play by Shakespeare about a Danish prince.", "What is Hamlet?", [], True),
+    # another name with the same last word
+    ("It was South Korea.", "North Korea's army crossed it.", "Whose army?", ["North Korea", "Democratic People's Republic of Korea"], False),
+    ("The Treaty of Rome.", "The Maastricht Treaty set it up.", "Which treaty?", ["Maastricht Treaty"], False),
+    ("Comet Encke", "It photographed Halley's Comet.", "Which comet?", ["Halley's Comet"], False),
+    ("At Guy's Hospital.", "At St Mary's Hospital.", "In which hospital?", ["St Mary's Hospital"], False),
+    ("Spain and France did.", "Spain and Portugal did.", "Which two kingdoms?", ["Spain and Portugal"], False),
+    ("It was Fleming in 1928.", "Alexander Fleming found it.", "Who found penicillin?", ["Alexander Fleming"], True),
 ])
 def test_is_right(reply, reference, question, accepted, right):
     assert is_right(reply, reference, question, accepted) is right
