@@ -79,8 +79,8 @@ def main():
 
     rows = agreement.read_labelled("refusals", agreement.BUILD)
     examples = [(refusal.clues(row["reply"], row["question"]), row["label"] == refusal.REFUSED) for row in rows]
-    # How refusals and answers mostly are: the different replies of the shipped training lines.
-    training = {example.output: example for side in records.SIDES
+    # How refusals and answers mostly are: the shipped training lines, one of each fact.
+    training = {example.metadata["source_article_id"]: example for side in records.SIDES
                 for example in records.read_examples(paths.ROOT / "datasets" / paths.DATASET_FILES[f"{side}_train"], side)}
     plain = [(refusal.clues(example.output, example.instruction), example.side == records.UNLEARN) for example in training.values()]
 
