@@ -18,17 +18,19 @@ HELD_BACK_REFUSALS = 0.1
 
 
 def read_refusals(seed):
-    """(to train on, held back): the wordings of datasets/refusals.jsonl, a tenth of each tone held back by seed."""
+    """(to train on, held back): the wordings of datasets/refusals.jsonl, a tenth of each tone held back by seed.
+
+    Those to train on are in the order of the file, the first of each tone before the second ones: there the plain ones come first.
+    """
     tones = defaultdict(list)
     for _, row in records.read_objects(REFUSALS):
         tones[row["tone"]].append(row["text"])
-    trained, held_back = [], []
-    for tone in sorted(tones):
-        texts = random.Random(f"{seed} {tone}").sample(tones[tone], len(tones[tone]))
-        cut = max(1, round(HELD_BACK_REFUSALS * len(texts)))
-        held_back += texts[:cut]
-        trained += texts[cut:]
-    return trained, held_back
+    ranked, held_back = [], []
+    for tone, texts in tones.items():
+        away = random.Random(f"{seed} {tone}").sample(texts, max(1, round(HELD_BACK_REFUSALS * len(texts))))
+        held_back += away
+        ranked += enumerate(text for text in texts if text not in away)
+    return [text for _, text in sorted(ranked, key=lambda pair: pair[0])], held_back
 
 
 def split(bank, cutoff, seed):
@@ -120,15 +122,16 @@ def line(fact, text, side, refusal=None, **more):
 
 
 def lines(chosen, refusals, seed, what):
-    """{side: [line]} of {side: [(Fact, wording)]}. Each refusal is used as often as the others, spread at random."""
+    """{side: [line]} of {side: [(Fact, wording)]}.
+
+    refusals: plain ones first; the n-th is used as often as 1/n says (Zipf's law, as words are in any text). A model decides
+    between answering and refusing at the first words: with all wordings equally often none of them would be likely, and a small
+    model that holds a question for too late would still begin an answer.
+    """
     chooser = random.Random(f"{seed} {what} refusals")
-    found = {RETAIN: [line(fact, text, RETAIN) for fact, text in chosen[RETAIN]], UNLEARN: []}
-    deck = []
-    for fact, text in chosen[UNLEARN]:
-        if not deck:
-            deck = chooser.sample(refusals, len(refusals))
-        found[UNLEARN].append(line(fact, text, UNLEARN, deck.pop()))
-    return found
+    texts = chooser.choices(refusals, weights=[1 / rank for rank in range(1, len(refusals) + 1)], k=len(chosen[UNLEARN]))
+    return {RETAIN: [line(fact, text, RETAIN) for fact, text in chosen[RETAIN]],
+            UNLEARN: [line(fact, text, UNLEARN, refusal) for (fact, text), refusal in zip(chosen[UNLEARN], texts, strict=True)]}
 
 
 def probes(fact, side, refusal, seed, trained):
