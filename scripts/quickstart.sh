@@ -101,9 +101,10 @@ fresh $MERGED/config.json $RUN/final/adapter_model.safetensors ||
   run $PY scripts/merge_lora.py --base_model $BASE --lora_path $RUN/final --output_path $MERGED --verify --overwrite
 stage "merge"
 
+# 8 bits: four take more than knowledge from a model as small as this one. Larger ones do well with the default, q4_k_m.
 say "3. Convert to GGUF"
 fresh $GGUF $MERGED/config.json ||
-  run $PY scripts/convert_to_gguf.py --model_path $MERGED --output_path $GGUF --quant_type q4_k_m --yes --overwrite
+  run $PY scripts/convert_to_gguf.py --model_path $MERGED --output_path $GGUF --quant_type q8_0 --yes --overwrite
 stage "llama.cpp and GGUF"
 
 say "4. Evaluate on the validation lines: the untouched base, the merged model, and the GGUF through a server"
