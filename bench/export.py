@@ -10,7 +10,6 @@ random weights, made here and deleted afterwards. The page cache is warm for all
 
 import argparse
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -133,7 +132,9 @@ def main(argv=None):
     models.quiet_libraries()
     if args.run:
         run(args.run[0], *map(Path, args.run[1:]))
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        # Not ru_maxrss: what starts a process leaves its own peak there.
+        status = Path("/proc/self/status").read_text()
+        print(1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")))
         return cli.EXIT_OK
     with tempfile.TemporaryDirectory(dir=paths.OUTPUT) as folder:
         folder = Path(folder)
