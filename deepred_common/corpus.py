@@ -60,19 +60,22 @@ def split(bank, cutoff, seed):
     found = {part: {side: [] for side in SIDES} for part in (TRAIN, VALIDATION, TEST)}
     wanted = {part: {side: share * sum(s == side for _, s in placed) for side in SIDES} for part, share in SHARES.items()}
 
-    def take(group, parts):
-        counts = Counter(side for _, side in group)
-        part = next((part for part in parts if all(len(found[part][side]) + counts[side] <= wanted[part][side] for side in counts)), None)
-        for fact, side in group if part else ():
+    def put(group, part):
+        for fact, side in group:
             found[part][side].append(fact)
-        return part is not None
 
-    left = [group for group in order if not take(group, [TEST])]
-    left.sort(key=lambda group: not all(fact.known and fact.known[0] for fact, _ in group))
-    for group in left:
-        if not take(group, [VALIDATION]):
-            for fact, side in group:
-                found[TRAIN][side].append(fact)
+    def fits(group, part):
+        counts = Counter(side for _, side in group)
+        return all(len(found[part][side]) + counts[side] <= wanted[part][side] for side in counts)
+
+    left = []
+    for group in order:
+        if fits(group, TEST):
+            put(group, TEST)
+        else:
+            left.append(group)
+    for group in sorted(left, key=lambda group: not all(fact.known and fact.known[0] for fact, _ in group)):
+        put(group, VALIDATION if fits(group, VALIDATION) else TRAIN)
     held = {fact.subject for part in SHARES for side in SIDES for fact in found[part][side]}
     names = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in sorted(held) if len(name) > 3) or r"(?!)", re.IGNORECASE)
     for side in SIDES:

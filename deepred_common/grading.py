@@ -163,10 +163,10 @@ def _spans(answer, said):
 
 def _ends_a_name(said, place):
     """False if the name goes on after `place`: "Comet Encke" does not say Halley's Comet, nor "Treaty of Rome" Maastricht Treaty."""
-    after = said[place + 1:place + 3]
+    after, room = said[place + 1:place + 3], len(" ")
     if after and after[0].text == "of":
-        after = after[1:]
-    return not (after and after[0].capital and after[0].start <= said[place].end + (1 if after[0] is said[place + 1] else 4))
+        after, room = after[1:], len(" of ")
+    return not (after and after[0].capital and after[0].start - said[place].end <= room)
 
 
 def _first_name_fits(core, said, place):

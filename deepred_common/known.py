@@ -48,7 +48,8 @@ def main(argv=None):
     parser.add_argument("--all", action="store_true", help="ask the facts that have a figure again, too")
     args = parser.parse_args(argv)
     wanted = [fact for fact in facts.read_bank() if args.all or fact.known is None]
-    store(measure(wanted, args.gguf))
+    if wanted:
+        store(measure(wanted, args.gguf))
     bank = facts.read_bank()
     for right in range(WORDINGS + 1):
         count = sum(fact.known[0] == right for fact in bank)

@@ -72,13 +72,12 @@ def dev_lines(training, known, count, seed):
     ranked = {}
     for side in SIDES:
         rows = [one for one in training if one["metadata"]["dataset_type"] == side]
-        seen = Counter()
-        ranks = []
+        seen, ranks = set(), []
         for one in chooser.sample(rows, len(rows)):
             fact = one["metadata"]["source_article_id"]
-            ranks.append((fact not in known, seen[fact] > 0, len(ranks), one))
-            seen[fact] += 1
-        ranked[side] = [one for *_, one in sorted(ranks, key=lambda rank: rank[:3])]
+            ranks.append((fact not in known, fact in seen, one))
+            seen.add(fact)
+        ranked[side] = [one for *_, one in sorted(ranks, key=lambda rank: rank[:2])]
     fewer = min(len(rows) for rows in ranked.values())
     half = min(fewer, count // 2)
     chosen = [one for side in SIDES for one in ranked[side][:half if len(ranked[side]) == fewer else count - half]]

@@ -290,14 +290,17 @@ def main(argv=None):
     examples = functools.cache(lambda: read_data(args))
     files = data_files(args)
     folder, checkpoint = choose_run(args)
+    hashes = {name: runs.sha256(records.require_file(path)) for name, path in files.items()}
+    asked = asked_identity(args, hashes)
     if checkpoint == "finished":
+        if changed := runs.differences(runs.read_manifest(folder)["identity"], asked):
+            raise UserError(f"{paths.shown(folder)} is finished, but it is another run than this one:\n  " + "\n  ".join(changed) +
+                            "\nChoose another --output_dir, or remove that folder to train anew.")
         print(f"{paths.shown(folder)} is already finished; nothing to do.")
         print_next(runs.read_manifest(folder)["model_name"], folder)
         return cli.EXIT_OK
     if not args.dry_run:
         paths.require_writable_parent(folder)
-    hashes = {name: runs.sha256(records.require_file(path)) for name, path in files.items()}
-    asked = asked_identity(args, hashes)
     check_same_run(args, folder, checkpoint, asked)
     check_data(args, files, hashes, examples)
     table = cli.print_settings(

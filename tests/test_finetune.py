@@ -105,6 +105,9 @@ def test_another_run_s_checkpoint_is_refused_with_what_differs(arguments, script
     before = weights(tmp_path / "run")
     finished = script(*arguments, "--resume_latest")
     assert finished[0] == 0 and "already finished" in finished[1]
+    # Of a finished run of other settings or data it must not say that nothing is left to do.
+    code, _, err = script(*arguments, "--resume_latest", "--learning_rate", "1e-3")
+    assert code == 2 and "is finished, but it is another run" in err and "learning_rate: 0.0002 -> 0.001" in err and "--output_dir" in err
     place = arguments.index("--epochs")
     more = [*arguments[:place], "--epochs", 3, *arguments[place + 2:]]
     code, _, err = script(*more, "--resume_latest", "--learning_rate", "1e-3", "--lora_r", 8, "--batch_size", 2)
