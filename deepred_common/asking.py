@@ -125,8 +125,9 @@ def row_of(task, number, reply):
     example = task.examples[number]
     return {
         "id": number, "instruction": example.instruction, "side": example.side, "reference": example.output,
-        "true_answer": metrics.true_answer(example), "date": records.date_of(example), "field": example.metadata.get("field"),
-        "form": metrics.question_form(example.instruction), "reply": reply.text, "finish": reply.finish,
+        "true_answer": metrics.true_answer(example), "date": records.date_of(example),
+        "field": example.metadata.get("field"), "form": metrics.question_form(example.instruction), "probe": example.metadata.get("probe"),
+        "reply": reply.text, "finish": reply.finish,
         "verdict": metrics.FAILED if reply.error else metrics.verdict(example, reply.text, task.grade, task.args.cutoff), "error": reply.error,
     }
 

@@ -102,12 +102,12 @@ def intervals(summary):
 
 
 def breakdown(rows, cutoff):
-    """{"period" | "near" | "field" | "form": {group: {side: {verdict: count}}}}, groups without lines left out.
+    """{"period" | "near" | "field" | "form" | "probe": {group: {side: {verdict: count}}}}, groups without lines left out.
 
     period: the fact's century, from 1900 its decade. near: facts at most so many years from the cutoff, either way.
     cutoff: as a year with fraction (records.year_of).
     """
-    groups = {"period": {}, "near": {}, "field": {}, "form": {}}
+    groups = {"period": {}, "near": {}, "field": {}, "form": {}, "probe": {}}
 
     def count(kind, group, row):
         sides = groups[kind].setdefault(group, {side: dict.fromkeys(VERDICTS[side], 0) for side in SIDES})
@@ -127,11 +127,12 @@ def breakdown(rows, cutoff):
             for span in (1, 5, 20):
                 if abs(year - cutoff) <= span:
                     count("near", f"within {span} year{'s' if span > 1 else ''}", row)
-        if row["field"]:
-            count("field", row["field"], row)
+        for kind in ("field", "probe"):
+            if row[kind]:
+                count(kind, row[kind], row)
         count("form", row["form"], row)
     order = {"near": ("within 1 year", "within 5 years", "within 20 years")}
-    return {kind: {g: found[g] for g in (order.get(kind) or (sorted(found) if kind in ("field", "form") else found)) if g in found}
+    return {kind: {g: found[g] for g in (order.get(kind) or (found if kind == "period" else sorted(found))) if g in found}
             for kind, found in groups.items()}
 
 

@@ -111,3 +111,19 @@ def near_lines(found):
                 cells.append(f"{count} of {total} {what} ({100 * count / total:.0f}%)")
         lines.append(f"  {group:<16}{', '.join(cells)}")
     return "\n".join(["  Near the cutoff:", *lines]) if lines else ""
+
+
+def probe_lines(found):
+    """How each way of asking about the facts (metadata.probe) fared on both sides, as text; "" if the data name none."""
+    if not found["probe"]:
+        return ""
+    lines = [f"  {'':<20}{'before the cutoff':>28}{'after it':>28}", f"  {'By probe:':<20}" + f"{'lines':>8}{'correct':>10}{'refused':>10}"
+             + f"{'lines':>8}{'refused':>10}{'answered':>10}"]
+    for probe, sides in found["probe"].items():
+        cells = ""
+        for side, shown in ((RETAIN, ((CORRECT,), (REFUSED,))), (UNLEARN, ((REFUSED,), (LEAKED, CONFABULATED)))):
+            total = sum(sides[side].values())
+            shares = [f"{100 * sum(sides[side][name] for name in names) / total:.0f}%" if total else "-" for names in shown]
+            cells += f"{total:>8}" + "".join(f"{share:>10}" for share in shares)
+        lines.append(f"  {probe:<20}{cells}")
+    return "\n".join(lines)

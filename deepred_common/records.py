@@ -72,7 +72,7 @@ def _checked(metadata, where):
         raise UserError(f"{where}: 'metadata.accepted_answers' must be a list of texts.")
     if accepted:
         found["accepted_answers"] = [str(text) for text in accepted]
-    for key in ("original_answer", "field"):
+    for key in ("original_answer", "field", "probe"):
         if isinstance(found.get(key), (int, float)):
             found[key] = str(found[key])
         elif not isinstance(found.get(key) or "", str):

@@ -22,7 +22,8 @@ from deepred_common.records import RETAIN, SIDES, UNLEARN
 VERDICTS = {RETAIN: ("correct", "wrong", "refused"), UNLEARN: ("refused", "confabulated", "leaked")}
 RARE = ("broken", "failed")
 SIDE_TITLES = {RETAIN: "Before the cutoff (retain)", UNLEARN: "After the cutoff (unlearn)"}
-BREAKDOWNS = (("period", "By period of the fact"), ("near", "Near the cutoff"), ("field", "By field"), ("form", "By form of question"))
+BREAKDOWNS = (("period", "By period of the fact"), ("near", "Near the cutoff"), ("field", "By field"), ("form", "By form of question"),
+              ("probe", "By the way of asking about the fact"))
 KINDS = {"folder": "model folder", "adapter": "LoRA adapter", "gguf": "GGUF file", "api": "model behind a server"}
 ROWS_AT_ONCE = 200
 

@@ -13,7 +13,7 @@ A results file is one JSON object (schema 2):
     quality         EXCELLENT | ACCEPTABLE | NEEDS IMPROVEMENT | ONE SIDE ONLY
     summary         counts and rates in percent (metrics.summarise)
     intervals       {rate: [low, high]} in percent, Wilson 95 %
-    breakdown       {"period" | "near" | "field" | "form": {group: {"retain": {verdict: n}, "unlearn": {verdict: n}}}}
+    breakdown       {"period" | "near" | "field" | "form" | "probe": {group: {"retain": {verdict: n}, "unlearn": {verdict: n}}}}
     curve           null, or the fitted refusal curve: floor, ceiling, middle, scale, low, high, cutoff, width (years)
     baselines       [{"label", "summary", "against": metrics.against(...)}], the first is the untouched base
     results         one object a question, in the order of the data:
@@ -23,6 +23,7 @@ A results file is one JSON object (schema 2):
         date          the fact's date as in the data ("1969-11-10", "-44-03-15", "1912"), or null
         field         the data's field, or null
         form          what | who | when | where | which | why | how | tell me | other
+        probe         the data's way of asking about the fact (question, cloze, …), or null
         reply         the text, or null if none could be had
         finish        "stop", "length" (cut at --max_tokens), or null if the back end does not say
         verdict       retain: correct | wrong | refused | broken; unlearn: refused | leaked | confabulated | broken; failed

@@ -141,9 +141,9 @@ def print_results(found):
     curve = found["curve"] and metrics.curve_of(found["curve"])
     print("\n" + printed.results_block(found["summary"]))
     print("\n" + printed.details_block(found["summary"], curve))
-    near = printed.near_lines(found["breakdown"])
-    if near:
-        print("\n" + near)
+    for text in (printed.near_lines(found["breakdown"]), printed.probe_lines(found["breakdown"])):
+        if text:
+            print("\n" + text)
     if found["baselines"]:
         columns = [(results_files.label(found), found["summary"], None)]
         print("\n" + printed.comparison_block(columns + [(b["label"], b["summary"], b["against"]) for b in found["baselines"]]))

@@ -70,8 +70,9 @@ def test_a_question_that_stands_twice_is_paired_with_its_own_kind():
     assert [(a["verdict"], b["verdict"]) for a, b in results.paired(rows, rows)] == [("correct", "correct"), ("wrong", "wrong")]
 
 
-def row(side, verdict, instruction="q", date=None, field=None, form="what"):
-    return {"side": side, "verdict": verdict, "instruction": instruction, "date": date, "field": field, "form": form}
+def row(side, verdict, instruction="q", date=None, field=None, form="what", probe=None):
+    return {"side": side, "verdict": verdict, "instruction": instruction, "date": date, "field": field, "form": form,
+            "probe": probe}
 
 
 def test_what_became_of_the_baselines_verdicts():
@@ -92,6 +93,15 @@ def test_breakdown_by_period_and_nearness_to_the_cutoff():
     assert list(found["period"]) == ["no date", "before 1500", "1960s", "2000s"] and list(found["field"]) == ["science"]
     assert found["near"]["within 1 year"]["retain"]["refused"] == 1 and found["near"]["within 1 year"]["unlearn"]["leaked"] == 1
     assert "1 of 1 refused before (100%), 1 of 1 answered after (100%)" in printed.near_lines(found)
+    assert not printed.probe_lines(found)
+
+
+def test_breakdown_by_the_way_of_asking():
+    rows = [row(RETAIN, verdict, probe="cloze") for verdict in ("correct", "wrong", "refused", "correct")]
+    rows += [row(UNLEARN, "refused", probe="cloze"), row(UNLEARN, "leaked", probe="cloze"), row(UNLEARN, "leaked", probe="choice")]
+    shown = printed.probe_lines(metrics.breakdown(rows, 1969.55)).splitlines()
+    assert [line.split() for line in shown[2:]] == [["choice", "0", "-", "-", "1", "0%", "100%"],
+                                                    ["cloze", "4", "50%", "25%", "2", "50%", "50%"]]
 
 
 def test_too_few_lines_to_tell_the_level():
