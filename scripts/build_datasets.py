@@ -139,8 +139,10 @@ def main(argv=None):
     describe(args, bank, made)
     flags = " \\\n".join(f"      --{name} {paths.shown(args.output_dir / file)}" for name, file in paths.DATASET_FILES.items()
                            if name != "dev_path")
+    held_back = " ".join(paths.shown(args.output_dir / paths.DATASET_FILES[f"{side}_val"]) for side in SIDES)
     print(f"\nNext:\n  python scripts/finetune_temporal.py \\\n{flags}\n"
-          f"  python scripts/evaluate_temporal.py --cutoff {args.cutoff} --test_file {paths.shown(args.output_dir / TEST_FILE)} --model_path …")
+          f"  python scripts/evaluate_temporal.py --cutoff {args.cutoff} --model_path … \\\n      --test_file {held_back}\n"
+          f"and, as the harder measure, the same with --test_file {paths.shown(args.output_dir / TEST_FILE)}")
     return cli.EXIT_OK
 
 

@@ -33,7 +33,8 @@ def build_parser():
     add("--use_lmstudio", action="store_true", help="ask an OpenAI-compatible server instead of a local model")
     add("--lmstudio_url", default=paths.lmstudio_url(), help="the server's base URL (default: %(default)s)")
     add("--lmstudio_model", help="the model's identifier there, folder/filename (default: the only one loaded)")
-    add("--test_file", type=Path, help="JSON Lines to test on (default: the retain and unlearn validation files)")
+    add("--test_file", type=Path, nargs="+", metavar="FILE",
+        help="JSON Lines to test on, one file or more (default: the retain and unlearn validation files)")
     add("--limit", type=cli.positive_int, help="ask at most this many, half of each side, chosen by --seed")
     add("--seed", type=int, default=0, help="of the choice --limit makes (default: %(default)s)")
     add("--max_tokens", type=cli.positive_int, default=256, help="most tokens a reply may have (default: %(default)s)")
@@ -65,7 +66,7 @@ def build_parser():
 def test_files(args):
     """[(path, side)] to read; the side is None for a mixed file."""
     if args.test_file:
-        return [(args.test_file, None)]
+        return [(path, None) for path in args.test_file]
     return [(paths.dataset_file(f"{side}_val"), side) for side in records.SIDES]
 
 

@@ -82,6 +82,19 @@ def test_429_500_and_a_dropped_connection_are_asked_again(server, ask, tmp_path)
     assert all(row["verdict"] == "refused" for row in json.loads((tmp_path / "out.json").read_text())["results"])
 
 
+def test_several_test_files_are_asked_as_one(server, ask, script, data_file, tmp_path):
+    lines = data_file.read_text().splitlines()
+    (tmp_path / "retain.jsonl").write_text("\n".join(lines[:6]))
+    (tmp_path / "unlearn.jsonl").write_text("\n".join(lines[6:]))
+    server.answer = lambda n, question: reply_with("I don't know.")
+    assert ask()[0] == 0
+    code, out, err = script("evaluate_temporal", "--use_lmstudio", "--lmstudio_url", server.url, "--output", tmp_path / "two.json",
+                            "--test_file", tmp_path / "retain.jsonl", tmp_path / "unlearn.jsonl")
+    assert code == 0 and "Questions: 6 retain + 6 unlearn" in out, err
+    one, two = (json.loads((tmp_path / name).read_text()) for name in ("out.json", "two.json"))
+    assert one["summary"] == two["summary"] and len(two["data"]) == 2
+
+
 def test_failed_questions_count_exit_1_and_are_asked_again_with_resume(server, ask, tmp_path):
     server.answer = lambda n, question: (400, "no such thing", {}) if "Bitcoin" in question else reply_with("I don't know.")
     code, out, err = ask()
