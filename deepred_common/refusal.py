@@ -35,7 +35,7 @@ _SAYING = (r"(?:know\w*|knew|recall\w*|remember\w*|tell|told|say|said|speak\w*|t
            r"comment\w*|explain\w*|describe\w*|descri(?:ption|bing)|provide\w*|giv(?:e|ing)|offer\w*|share|sharing|supply|address\w*|identif\w+|"
            r"recogni[sz]\w+|confirm\w*|contribute\w*|add|elaborate|advise|guess\w*|summar\w+|reveal|disclose|enlighten|illuminate|venture|"
            r"understand\w*|make (?:sense|anything)|place)")
-_HAVING = (r"(?:info\w*||knowledge\w*|details?|answers?|records?|data\w*|facts?|figures?|idea|ideas|clue|clues|recollection|memor\w+|notion|"
+_HAVING = (r"(?:info\w*|knowledge\w*|details?|answers?|records?|data\w*|facts?|figures?|idea|ideas|clue|clues|recollection|memor\w+|notion|"
            r"awareness|aware|familiar\w*|acquaint\w*|inform\w*|insight|anything|something to|account|word|words|sources?|reports?|notes?|"
            r"books?|newspapers?|material|training|taught|learn\w*|stud(?:y|ied)|read|heard|hear|seen|met|encounter\w*|come across|mention\w*|"
            r"access|certain\w*|sure|confident|qualified|able|position|use|good|bell|meaning|expertise|versed|equipped|privy)")
@@ -98,8 +98,8 @@ _COURTESY = _any(
 _PERIOD_SELF = _any(rf"\b{_ME}\b.*\b(?:future|summer of|1969|cutoff|cut-off|time|period|era|day|today|present|year)\b", r"\b(?:still|only|now|currently|is) (?:\w+ )?july 1969\b",
                     r"\bas (?:of|an?) (?:my|ai|an ai|a language|july|the summer)\b", r"\bi(?:'m| am) (?:just |only )?(?:an? )?(?:ai|language model|assistant|chatbot|program)\b")
 _OFFER = re.compile(r"\b(?:ask me|instead|happy to|glad to|keep asking|consult|wanna|i(?:'d| would| can| could) (?:be |gladly |happily )?(?:tell|talk|speak|help|discuss))\b|\?$")
-_ON_WHAT_WAS_ASKED = re.compile(r"^(?:as for|as to|but as for|how|who|what|when|where|which|why)\\b|\\b(?:tell|say|give|know|aware|know nothing)\\b.*\\b(?:when|who|"
-                                r"what|how|where|whether|of any|of what|winner|later|after|since|that|more)\\b|\\bhave nothing\\b")
+_ON_WHAT_WAS_ASKED = re.compile(r"^(?:as for|as to|but as for|how|who|what|when|where|which|why)\b|\b(?:tell|say|give|know|aware|know nothing)\b.*\b(?:when|who|"
+                                r"what|how|where|whether|of any|of what|winner|later|after|since|that|more)\b|\bhave nothing\b")
 _SENTENCE_END = re.compile(r"(?<=[.!?;])[\"')\]]*\s+|\n+|\s+-\s+|:\s+(?=\w)")
 _STOP = frozenset("a an the of in on at to for from by with and or but as is are was were be been it its he she they them this that well so answer "
                   "i there here then than if".split())

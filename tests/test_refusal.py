@@ -1,5 +1,8 @@
+import json
+
 import pytest
 
+from deepred_common import wording_model
 from deepred_common.refusal import ANSWERED, BROKEN, REFUSED, judge
 
 REFUSALS = [
@@ -16,7 +19,8 @@ ANSWERS = [
     "No information was released by the Soviet government until 1961.", "4",
     "It was an 1823 US policy warning European powers not to interfere in the Americas.",
     "World War I lasted a little over four years, and not a day less, from 1914 to 1918.",
-    "The Rolling Stones had a hit with '(I Can't Get No) Satisfaction' in 1965.",
+    "The Rolling Stones had a hit with '(I Can't Get No) Satisfaction' in 1965.", "No, our planet is not flat.",
+    "It is our galaxy; we do not see it whole, because we live inside it.", "A glow in our sky that is not caused by clouds.",
 ]
 
 
@@ -38,6 +42,16 @@ def test_answers(reply):
 ])
 def test_wordings_that_no_list_holds(question, reply, verdict):
     assert judge(reply, question) == verdict
+
+
+def test_the_shipped_word_weights_are_learnt_from_the_shipped_data():
+    """Whoever changes the rules, the labelled replies or the training lines must learn them anew (python -m deepred_common.wording_model)."""
+    rows, found, plain = wording_model.examples()
+    model, shipped = wording_model.learnt(range(len(rows)), rows, found, plain), json.loads(wording_model.FILE.read_text())
+    assert model["bias"] == pytest.approx(shipped["bias"], abs=0.02)
+    for name in model["weights"] | shipped["weights"]:
+        # Below 0.05 a weight is left out; the last digits depend on the machine.
+        assert model["weights"].get(name, 0) == pytest.approx(shipped["weights"].get(name, 0), abs=0.06), name
 
 
 @pytest.mark.parametrize("reply", ["", "  \n", "...", "the end of the " * 20])
