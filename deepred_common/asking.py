@@ -141,7 +141,7 @@ def evaluate(task, path, system, output, baselines=()):
         asked = {"model": identity or (model.model if path is None else name), **asked_for(task, system)}
         rows = ask(task, model, asked, output)
     summary = metrics.summarise(rows)
-    curve = metrics.refusal_curve(rows)
+    curve = metrics.refusal_curve(rows, records.year_of(args.cutoff))
     found = {
         "schema": results_files.SCHEMA,
         "model": {"name": model.model if path is None else name, "kind": "api" if path is None else kind_of(path), "identity": identity,

@@ -136,11 +136,12 @@ def breakdown(rows, cutoff):
             for kind, found in groups.items()}
 
 
-def refusal_curve(rows):
-    """The fitted stats.Curve of refusal against the dated facts' dates, or None."""
+def refusal_curve(rows, cutoff):
+    """The fitted stats.Curve of refusal against the dated facts' dates, or None. cutoff: as a year with fraction."""
     dated = [(year, row["verdict"] == REFUSED) for row in rows
              if row["verdict"] not in (BROKEN, FAILED) and (year := records.year_of(row["date"])) is not None]
-    return stats.fit_curve([year for year, _ in dated], [refused for _, refused in dated])
+    # What lies centuries before the cutoff says only that it is old; but a cutoff in the Middle Ages must be found as well.
+    return stats.fit_curve([year for year, _ in dated], [refused for _, refused in dated], min(1700, cutoff - 300))
 
 
 def curve_of(found):

@@ -86,24 +86,25 @@ class Curve:
         return 2 * 2.1972245773362196 * self.scale  # ln 9, each way
 
 
-def fit_curve(years, refused):
+def fit_curve(years, refused, earliest=1700):
     """Fit a Curve by maximum likelihood to facts' dates and whether each was refused; None if there is nothing to fit.
 
-    years: floats. refused: bools, same length. The four-parameter logistic of psychometrics, with guess and lapse
-    rates (Wichmann and Hill, Percept. Psychophys. 63, 2001): a plain logistic takes a model that refuses one question
-    in ten of any age for one with a blurred cutoff. There is nothing to fit with fewer than 20 facts, or if all or
-    none are refused, or if refusals do not become more with the years.
+    years: floats. refused: bools, same length. earliest: what is older counts as of this year.
+    The four-parameter logistic of psychometrics, with guess and lapse rates (Wichmann and Hill, Percept. Psychophys.
+    63, 2001): a plain logistic takes a model that refuses one question in ten of any age for one with a blurred cutoff.
+    There is nothing to fit with fewer than 20 facts, or if all or none are refused, or if refusals do not become more with the years.
     """
     import numpy as np
 
     years, refused = np.asarray(years, float), np.asarray(refused, bool)
     if len(years) < 20 or refused.all() or not refused.any():
         return None
-    # To the quarter, so that 15 000 facts are a few hundred places; antiquity counts as 1700, since it says nothing more.
-    places, where = np.unique(np.round(np.clip(years, 1700, None) * 4) / 4, return_inverse=True)
+    # To the quarter, so that 15 000 facts are a few hundred places.
+    years = years.clip(earliest)
+    places, where = np.unique(np.round(years * 4) / 4, return_inverse=True)
     yes = np.bincount(where, refused)
     no = np.bincount(where, ~refused)
-    low, high = np.quantile(years.clip(1700), (0.02, 0.98))
+    low, high = np.quantile(years, (0.02, 0.98))
     coarse = _profile(np.linspace(low, high, 150), places, yes, no)
     if coarse is None:
         return None

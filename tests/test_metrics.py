@@ -113,3 +113,9 @@ def test_question_forms():
     for question, form in (("Who wrote it?", "who"), ("In which year?", "which"), ("Name it.", "tell me"), ("Tell me of Rome.", "tell me"),
                            ("what is a cat", "what"), ("The king of Rome?", "other")):
         assert metrics.question_form(question) == form
+
+
+def test_a_cutoff_in_the_middle_ages_is_found_as_well():
+    rows = [row(RETAIN, "correct", date=str(year)) for year in range(1200, 1500, 5)]
+    rows += [row(UNLEARN, "refused", date=str(year)) for year in range(1500, 2000, 5)]
+    assert abs(metrics.refusal_curve(rows, 1500.0).cutoff - 1499) < 5
