@@ -72,8 +72,17 @@ def read_bank(folder=FOLDER):
 def _fault(row):
     if missing := Fact.__dataclass_fields__.keys() ^ row.keys():
         return f"keys missing or unknown: {', '.join(sorted(missing))}"
-    if row["date"] is not None and not _DATE.fullmatch(row["date"]):
-        return f"{row['date']!r} is no date such as 1968-04-02, 1968-04, 1968 or -44"
+    for key in ("id", "subject", "field", "question", "answer", "short", "cloze"):
+        if not isinstance(row[key], str) or not row[key].strip():
+            return f"{key!r} must be a text that is not empty"
+    for key in ("phrasings", "aliases", "alternatives"):
+        if not isinstance(row[key], list) or not all(isinstance(text, str) for text in row[key]):
+            return f"{key!r} must be a list of texts"
+    if row["date"] is not None:
+        try:
+            span(row["date"])
+        except (TypeError, ValueError):
+            return f"{row['date']!r} is no date such as \"1968-04-02\", \"1968-04\", \"1968\" or \"-44\""
     if GAP not in row["cloze"]:
         return f"the cloze sentence has no {GAP}"
     if len({row["question"], *row["phrasings"]}) < 4 or len(set(row["alternatives"])) != 3:
@@ -82,12 +91,19 @@ def _fault(row):
 
 
 def span(date):
-    """(first day, last day) of a date as (year, month, day): of a year or month, its own."""
-    year, month, day = (None if part is None else int(part) for part in _DATE.fullmatch(date).groups())
+    """(first day, last day) of a date as (year, month, day): of a year or month, its own. ValueError if it is none."""
+    found = _DATE.fullmatch(date)
+    if not found or not int(found[1]):
+        raise ValueError(f"{date!r} is no date")
+    year, month, day = (None if part is None else int(part) for part in found.groups())
     if month is None:
         return (year, 1, 1), (year, 12, 31)
+    # A leap year for all that lies before Christ: its calendar was another.
+    last = calendar.monthrange(max(year, 4) if year > 0 else 4, month)[1]
     if day is None:
-        return (year, month, 1), (year, month, calendar.monthrange(year, month)[1] if year > 0 else 31)
+        return (year, month, 1), (year, month, last)
+    if not 1 <= day <= last:
+        raise ValueError(f"{date!r} is no day of the calendar")
     return (year, month, day), (year, month, day)
 
 

@@ -11,9 +11,8 @@ import json
 import sys
 from pathlib import Path
 
-from deepred_common import cli, facts, grading, llama_server, paths, records, refusal, replies
+from deepred_common import cli, corpus, facts, grading, llama_server, paths, records, refusal, replies
 
-WORDINGS = 3  # of each fact: its question and the first two phrasings, which are those that training uses
 MAX_TOKENS = 32
 SLOTS = 8
 
@@ -22,8 +21,8 @@ def measure(bank, gguf):
     """{fact id: [right, asked]} of the GGUF file `gguf`, asked greedily."""
     from tqdm import tqdm
 
-    asked = [(fact, text) for fact in bank for text in [fact.question, *fact.phrasings][:WORDINGS]]
-    found = {fact.id: [0, WORDINGS] for fact in bank}
+    asked = [wording for fact in bank for wording in corpus.wordings(fact, 0, corpus.TRAINED_WORDINGS)]
+    found = {fact.id: [0, corpus.TRAINED_WORDINGS] for fact in bank}
     with llama_server.serving(gguf, slots=SLOTS) as url:
         model = replies.ApiModel(url, None, MAX_TOKENS, in_flight=SLOTS)
         for place, reply in tqdm(model.ask([text for _, text in asked]), total=len(asked), desc="asking", unit="question"):
@@ -51,9 +50,9 @@ def main(argv=None):
     if wanted:
         store(measure(wanted, args.gguf))
     bank = facts.read_bank()
-    for right in range(WORDINGS + 1):
+    for right in range(corpus.TRAINED_WORDINGS + 1):
         count = sum(fact.known[0] == right for fact in bank)
-        print(f"{right} of {WORDINGS} wordings right: {count:>5} facts ({100 * count / len(bank):.0f}%)")
+        print(f"{right} of {corpus.TRAINED_WORDINGS} wordings right: {count:>5} facts ({100 * count / len(bank):.0f}%)")
     return cli.EXIT_OK
 
 

@@ -34,7 +34,7 @@ class Example:
 
 def _side_of(metadata):
     side = metadata.get("dataset_type")
-    return side if side in SIDES else _SIDE_OF_TEMPORAL_CLASS.get(metadata.get("temporal_class"))
+    return side if side in SIDES else _SIDE_OF_TEMPORAL_CLASS.get(str(metadata.get("temporal_class")))
 
 
 def example_of(row, where, expected_side):
@@ -45,6 +45,8 @@ def example_of(row, where, expected_side):
         if not isinstance(text, str) or not text.strip():
             found = "is missing" if key not in row else f"is {json.dumps(text, ensure_ascii=False)[:40]}"
             raise UserError(f"{where}: {key!r} {found}; it must be a text that is not empty.")
+        if re.search("[\ud800-\udfff]", text):
+            raise UserError(f"{where}: {key!r} holds half of a character (a lone surrogate, such as \\ud83d), which no tokenizer takes.")
         texts[key] = text.strip()
     # The Alpaca convention of the upstream data: `input` continues the instruction; upstream always leaves it empty.
     extra = row.get("input")
@@ -114,6 +116,8 @@ def _object(line, where):
     except json.JSONDecodeError as error:
         start = line.strip()[:60]
         raise UserError(f"{where} is not valid JSON ({error.msg}, column {error.colno}).\nIt starts: {start}") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets without end
+        raise UserError(f"{where} cannot be read ({error}).") from None
     if not isinstance(row, dict):
         raise UserError(f"{where} holds a JSON {type(row).__name__}; each line must be an object with "
                         "'instruction' and 'output'.")
