@@ -5,6 +5,7 @@ Everything follows from the bank, the cutoff and the seed.
 
 import random
 import re
+import statistics
 from collections import Counter, defaultdict
 
 from deepred_common import facts, metrics, paths, records
@@ -15,6 +16,7 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SHARES = {VALIDATION: 0.12, TEST: 0.1}
 TRAINED_WORDINGS = 3  # of a training fact: its question and the first two phrasings; the last one is only tested
 HELD_BACK_REFUSALS = 0.1
+SEEN_TRAINED, SEEN_HELD_BACK = "trained", "held back"  # metadata.seen of a test line: was its fact trained on?
 
 
 def read_refusals(seed):
@@ -140,20 +142,22 @@ def lines(chosen, refusals, seed, what):
 def probes(fact, side, refusal, seed, trained):
     """The test lines of a fact: every wording, the cloze sentence and a choice of four; of a training fact only the wording held back."""
     if trained:
-        return [line(fact, text, side, refusal, probe="held-back phrasing", seen="trained") for _, text in wordings(fact, TRAINED_WORDINGS)]
-    found = [line(fact, text, side, refusal, probe=probe, seen="held back")
+        return [line(fact, text, side, refusal, probe="held-back phrasing", seen=SEEN_TRAINED) for _, text in wordings(fact, TRAINED_WORDINGS)]
+    found = [line(fact, text, side, refusal, probe=probe, seen=SEEN_HELD_BACK)
              for (_, text), probe in zip(wordings(fact), ("question", "phrasing", "phrasing", "phrasing"), strict=True)]
-    found.append(line(fact, f"Complete the sentence: {fact.cloze}", side, refusal, probe="cloze", seen="held back"))
+    found.append(line(fact, f"Complete the sentence: {fact.cloze}", side, refusal, probe="cloze", seen=SEEN_HELD_BACK))
     options = [fact.short, *fact.alternatives]
     random.Random(f"{seed} {fact.id}").shuffle(options)
-    found.append(line(fact, f"{fact.question} Choose one: {'; '.join(options)}.", side, refusal, probe="choice", seen="held back"))
+    found.append(line(fact, f"{fact.question} Choose one: {'; '.join(options)}.", side, refusal, probe="choice", seen=SEEN_HELD_BACK))
     return found
 
 
 def first_words_accuracy(trained, asked):
-    """How well the first three words of a question tell its side, learnt from `trained` and tried on `asked` (lists of lines):
-    the share told rightly. Words never seen count by their first two or one, and as a coin's toss where those are even."""
+    """How well the first three words of a question tell its side, learnt from `trained` and tried on `asked` (lists of lines): the
+    mean of the two sides' shares told rightly, so that a coin's toss makes 0.5 of uneven sides too; None if `asked` lacks a side.
+    Words never seen count by their first two or one, and as a coin's toss where those are even."""
     seen = defaultdict(Counter)
+    totals = Counter(one["metadata"]["dataset_type"] for one in trained)
 
     def starts(text):
         words = re.findall(r"\w+", text.casefold())[:3]
@@ -162,10 +166,11 @@ def first_words_accuracy(trained, asked):
     for one in trained:
         for start in starts(one["instruction"]):
             seen[start][one["metadata"]["dataset_type"]] += 1
-    right = 0.0
+    told = {side: [] for side in SIDES}
     for one in asked:
         counts = next((seen[start] for start in starts(one["instruction"]) if start in seen), Counter())
-        best = max(counts.values(), default=0)
-        leaders = [side for side in SIDES if counts[side] == best]
-        right += (one["metadata"]["dataset_type"] in leaders) / len(leaders)
-    return right / len(asked)
+        shares = {side: counts[side] / max(1, totals[side]) for side in SIDES}
+        leaders = [side for side in SIDES if shares[side] == max(shares.values())]
+        side = one["metadata"]["dataset_type"]
+        told[side].append((side in leaders) / len(leaders))
+    return sum(statistics.mean(of_side) for of_side in told.values()) / len(SIDES) if all(told.values()) else None

@@ -13,9 +13,10 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deepred_common import corpus, paths, records, survey
+from deepred_common import corpus, facts, grading, paths, records, survey
 from deepred_common.cli import UserError
 from deepred_common.records import RETAIN, SIDES, UNLEARN
+from deepred_common.wording import MONTHS
 
 NAMES = paths.ROOT / "datasets" / "names.jsonl"
 SHOWN = 5  # lines named for each finding; --fix acts on all
@@ -28,17 +29,29 @@ KINDS = {
     "doubled": ("lines that repeat another one word for word", True),
     "near-double": ("questions asked before in nearly the same words", True),
     "contradiction": ("questions that stand on both sides", True),
-    "overlap": ("training lines whose subject (metadata.source_title) or question is held back as well", True),
+    "two answers": ("retain questions that are answered in two ways", True),
+    "overlap": ("training lines whose subject (metadata.source_title or source_article_id) or question is held back as well", True),
     "refusal in retain": ("retain replies that are refusals", True),
     "answer in unlearn": ("unlearn replies that are answers", True),
+    "own date": ("lines whose own date or temporal_class (metadata) lies on the other side of the cutoff", True),
     "later year": ("retain lines that name a year after the cutoff", True),
     "later name": ("retain replies that name something known only after the cutoff", True),
     "length": (f"replies more than {LONG} times as long as their side's usual one", False),
 }
 
-_MOJIBAKE = re.compile("Ã[\x80-\xbf©¨¼¶¤±§]|â€|Â[\xa0-\xbf]|�|[\x00-\x08\x0b\x0c\x0e-\x1f]")
-_YEAR = re.compile(r"\b(1[0-9]{3}|20[0-9]{2})\b")
-_COMMON = frozenset("a an the of in on at to for by with from is was are were be been did do does what which who whom whose when where why how "
+# Parts of a data set; a line may stand in training and in dev, but not twice in one of them, and not in training and held back.
+TRAINING, DEV, HELD_BACK = "training", "dev", "held back"
+_PART = re.compile(r"(?<![a-z])(?:(train|training)|(dev)|(val|valid|validation|test|eval|evaluation))(?![a-z])")
+
+_MOJIBAKE = re.compile("Ã[\x80-\xbf©¨¼¶¤±§]|â€|Â[\xa0-\xbf]|�|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_ORDINAL = r"\d{1,2}(?:st|nd|rd|th)?"
+# A year with the month and day before it, if they are told. What is measured or counted in so many is no year.
+_YEAR = re.compile(
+    rf"(?:\b(?:(?P<day>{_ORDINAL}) (?:of )?)?(?P<month>{'|'.join(MONTHS)})(?: (?P<late_day>{_ORDINAL}))?(?:,| of)? )?"
+    r"(?<![\w.,$£€])(?P<year>1\d{3}|20\d{2})(?=s?\b)(?![.,]\d)"
+    r"(?! ?(?:BC|B\.C|%|°|k?m\b|kg|(?:kilo|centi|milli)?(?:met(?:re|er)|gram)|(?:square |cubic )?(?:mile|feet|foot|yard|ton|pound|dollar|"
+    r"people|men\b|women|soldier|year|day|hour|cop(?:y|ies))))", re.IGNORECASE)
+_COMMON = frozenset("a an the of in on at to for with from is was are were be been did do does what which who whom whose "
                     "name tell me give us can could you would please i like know did and or it its that this".split())
 
 
@@ -55,7 +68,8 @@ class Finding:
         self.count += 1
         self.lines[path].add(number)
         if len(self.places) < SHOWN:
-            self.places.append(f"{path} line {number}" + (f": {detail[:90]}" if detail else ""))
+            # A line that cannot be used may hold what no terminal can show.
+            self.places.append(f"{path} line {number}" + (f": {detail[:90]}".encode(errors="backslashreplace").decode() if detail else ""))
 
 
 @dataclass
@@ -85,24 +99,35 @@ class Found:
             yield f"The first three words of a question tell its side in {100 * self.first_words:.0f}% of cases (50 is chance)."
 
 
-def _held_back(path):
-    return re.search(r"val|test", path.stem) is not None and "train" not in path.stem
+@functools.cache
+def part_of(path):
+    """TRAINING, DEV or HELD_BACK, as a word of a file's name says ("retain_val", "test"), else of its folder's; without any, TRAINING."""
+    for name in (path.stem, path.resolve().parent.name):
+        if found := _PART.search(name.lower().replace("_", " ")):
+            return TRAINING if found[1] else DEV if found[2] else HELD_BACK
+    return TRAINING
 
 
 def telling_words(question):
     """A question's bag of telling words, as a hash: what asks the same in another order or politeness has the same."""
-    return hash(frozenset(word for word in re.findall(r"\w+", question.casefold()) if word not in _COMMON))
+    words = frozenset(re.findall(r"\w+", question.casefold()))
+    telling = words - _COMMON
+    return hash(telling if telling - {"when", "where", "why", "how"} else words)
+
+
+def last_known_year(cutoff):
+    """The year of the day before the cutoff ("YYYY-MM-DD")."""
+    return (datetime.date.fromisoformat(cutoff) - datetime.timedelta(days=1)).year
 
 
 def later_names(cutoff):
-    """The names of datasets/names.jsonl that nobody could know in the year of the cutoff."""
-    last = datetime.date.fromisoformat(cutoff).year
-    return {row["name"] for _, row in records.read_objects(NAMES) if row["known_from"] > last}
+    """The names of datasets/names.jsonl that nobody could know before the cutoff."""
+    return {row["name"] for _, row in records.read_objects(NAMES) if row["known_from"] > last_known_year(cutoff)}
 
 
 def check(files, cutoff):
-    """The Found of data files for a cutoff ("YYYY-MM-DD"). UserError for a file that is not there."""
-    files = [records.require_file(path) for path in files]
+    """The Found of data files for a cutoff ("YYYY-MM-DD"). UserError for a file that is not there. A file given twice is read once."""
+    files = list({path.resolve(): records.require_file(path) for path in reversed(files)}.values())[::-1]
     reader = _Reader(cutoff)
     for path in files:
         for number, example in _lines(path, reader.findings):
@@ -116,11 +141,11 @@ class _Reader:
 
     def __init__(self, cutoff):
         self.findings, self.counts, self.asked = defaultdict(Finding), Counter(), []
-        self._last_year = datetime.date.fromisoformat(cutoff).year
+        self._cutoff, self._last_year = datetime.date.fromisoformat(cutoff), last_known_year(cutoff)
         names = sorted(later_names(cutoff), key=len, reverse=True)
-        self._names = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in names) or r"(?!)")
+        self._names = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names) or r"(?!)")
         self._declines = functools.lru_cache(maxsize=4096)(survey.declines)
-        self._whole, self._bags, self._side_of = {}, {}, {}
+        self._whole, self._questions, self._bags, self._side_of = {}, {}, {}, {}
         self._trained, self._held_back, self._lengths = [], set(), defaultdict(list)
 
     def read(self, path, number, example):
@@ -131,29 +156,54 @@ class _Reader:
         text = f"{example.instruction}\n{example.output}"
         if _MOJIBAKE.search(text):
             self.findings["encoding"].add(path, number, text.replace("\n", " | "))
-        key = survey.question_key(example.instruction)
-        self._repeats(path, number, example, key)
+        key, bag = survey.question_key(example.instruction), telling_words(example.instruction)
+        self._repeats(path, number, example, key, bag)
+        self._date(path, number, example)
         self._reply(path, number, example)
-        subject = str(example.metadata.get("source_title") or "").casefold()
-        if _held_back(path):
-            self._held_back |= {key, *([subject] if subject else [])}
+        title, source = str(example.metadata.get("source_title") or "").casefold(), _source(example)
+        about = {("question", key), ("question", bag), ("title", title), ("source", source)} - {("title", ""), ("source", "")}
+        if part_of(path) != HELD_BACK:
+            self._trained.append((path, number, about))
         else:
-            self._trained.append((path, number, subject, key))
+            # Of a fact that is trained on, another wording may be asked.
+            self._held_back |= {("question", key)} if example.metadata.get("seen") == corpus.SEEN_TRAINED else about
 
-    def _repeats(self, path, number, example, key):
-        place, fact = f"{path.name} line {number}", example.metadata.get("source_article_id")
-        whole, bag = hash((key, example.side, example.output)), (telling_words(example.instruction), example.side)
-        near = self._bags.setdefault(bag, (place, key, fact))
+    def _repeats(self, path, number, example, key, bag):
+        place, part, source = f"{path.name} line {number}", part_of(path), _source(example)
+        near_place, near_source = self._bags.setdefault((part, bag, example.side), (place, source))
+        whole = hash((part, key, example.side, example.output))
         if whole in self._whole:
             self.findings["doubled"].add(path, number, f"as {self._whole[whole]}")
-        elif near[1] != key and (fact is None or near[2] != fact):
+        elif (part, key, example.side) in self._questions:
+            first, first_number, answer = self._questions[part, key, example.side]
+            detail = f"{example.instruction!r}, as {first.name} line {first_number}"
+            if example.side == UNLEARN or _agree(example, answer):
+                self.findings["near-double"].add(path, number, detail)
+            else:
+                self.findings["two answers"].add(path, number, detail)
+                self.findings["two answers"].lines[first].add(first_number)
+        elif near_place != place and (not source or near_source != source):
             # Two wordings of one fact, with one source_article_id, are meant.
-            self.findings["near-double"].add(path, number, f"{example.instruction!r}, as {near[0]}")
+            self.findings["near-double"].add(path, number, f"{example.instruction!r}, as {near_place}")
         self._whole.setdefault(whole, place)
-        side, first, first_number = self._side_of.setdefault(key, (example.side, path, number))
+        self._questions.setdefault((part, key, example.side), (path, number, example.output))
+        side, first, first_number = self._side_of.setdefault(bag, (example.side, path, number))
         if side != example.side:
-            self.findings["contradiction"].add(path, number, f"{example.instruction!r}, on the other side in {first.name} line {first_number}")
+            detail = f"{example.instruction!r}, on the other side in {first.name} line {first_number}"
+            self.findings["contradiction"].add(path, number, detail)
             self.findings["contradiction"].lines[first].add(first_number)
+
+    def _date(self, path, number, example):
+        known = {key: example.metadata.get(key) for key in ("earliest_date", "latest_date", "temporal_class")}
+        border = (self._cutoff.year, self._cutoff.month, self._cutoff.day)
+        if example.side == RETAIN:
+            day = _day(known["earliest_date"] or known["latest_date"], 0)
+            wrong = known["temporal_class"] == "post_cutoff" or (day and day >= border)
+        else:
+            day = _day(known["latest_date"] or known["earliest_date"], 1)
+            wrong = known["temporal_class"] == "pre_cutoff" or (day and day < border)
+        if wrong:
+            self.findings["own date"].add(path, number, ", ".join(f"{key} {value}" for key, value in known.items() if value))
 
     def _reply(self, path, number, example):
         declines = self._declines(example.output, example.instruction if example.side == RETAIN else "")
@@ -164,18 +214,27 @@ class _Reader:
         if declines:
             self.findings["refusal in retain"].add(path, number, example.output)
         # A year in the subject's own name ("2001: A Space Odyssey") is no date.
-        named = _YEAR.findall(str(example.metadata.get("source_title") or ""))
-        years = [year for year in _YEAR.findall(f"{example.instruction} {example.output}") if int(year) > self._last_year and year not in named]
+        named = str(example.metadata.get("source_title") or "")
+        years = [found["year"] for found in _YEAR.finditer(f"{example.instruction} {example.output}") if self._is_later(found)
+                 and found["year"] not in named]
         if years:
             self.findings["later year"].add(path, number, f"{years[0]} in {example.output!r}")
         elif name := self._names.search(example.output):
             self.findings["later name"].add(path, number, f"{name[0]} in {example.output!r}")
 
+    def _is_later(self, found):
+        """Is a match of _YEAR after the cutoff for sure?"""
+        year = int(found["year"])
+        if year != self._cutoff.year or not found["month"]:
+            return year > self._last_year
+        day = re.match(r"\d*", found["day"] or found["late_day"] or "")[0]
+        return (1 + MONTHS.index(found["month"].lower()), int(day or 1)) >= (self._cutoff.month, self._cutoff.day)
+
     def compare(self):
         """Find what only all lines together show."""
-        for path, number, subject, key in self._trained:
-            if subject in self._held_back or key in self._held_back:
-                self.findings["overlap"].add(path, number, subject)
+        for path, number, about in self._trained:
+            if both := {kind for kind, _ in about & self._held_back}:
+                self.findings["overlap"].add(path, number, "the same " + " and ".join(sorted(both)))
         for of_side in self._lengths.values():
             usual = statistics.median(count for count, _, _ in of_side)
             for count, path, number in of_side:
@@ -183,32 +242,62 @@ class _Reader:
                     self.findings["length"].add(path, number, f"{count} words, usual are {usual:.0f}")
 
 
+def _source(example):
+    return str(example.metadata.get("source_article_id") or "")
+
+
+def _agree(example, answer):
+    """Do two answers of one retain question say the same? Then one of them is right where the other is the reference."""
+    accepted = example.metadata.get("accepted_answers") or ()
+    return (grading.is_right(answer, example.output, example.instruction, accepted) or
+            grading.is_right(example.output, answer, example.instruction, ()))
+
+
+def _day(date, end):
+    """The first (end 0) or last (end 1) day of a date of the data as (year, month, day); None if it is none."""
+    try:
+        return facts.span(str(date))[end]
+    except ValueError:
+        return None
+
+
+def _raw_lines(path):
+    """Yield the bytes of each line; old Macs' line ends count, as they do in training."""
+    with path.open("rb") as file:
+        for chunk in file:
+            yield from chunk.splitlines(keepends=True)
+
+
 def _lines(path, findings):
     """Yield (line number, Example) of the lines of a file that can be used; the others are noted."""
-    expected = next((side for side in SIDES if side in path.stem), None)
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
-            if not raw.strip():
-                continue
-            try:
-                row = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
-                if not isinstance(row, dict):
-                    raise UserError(f"a JSON {type(row).__name__}, not an object")
-                yield number, records.example_of(row, "", expected)
-            except UnicodeDecodeError as error:
-                findings["schema"].add(path, number, f"not UTF-8 (byte {raw[error.start]:#04x})")
-            except (json.JSONDecodeError, UserError) as error:
-                findings["schema"].add(path, number, str(error).removeprefix(": "))
+    named = [side for side in SIDES if side in path.stem]
+    number = 0
+    for number, raw in enumerate(_raw_lines(path), 1):
+        if not raw.strip():
+            continue
+        try:
+            row = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
+            if not isinstance(row, dict):
+                raise UserError(f"a JSON {type(row).__name__}, not an object")
+            yield number, records.example_of(row, "", named[0] if len(named) == 1 else None)
+        except UnicodeDecodeError as error:
+            findings["schema"].add(path, number, f"not UTF-8 (byte {raw[error.start]:#04x})")
+        except (ValueError, RecursionError, UserError) as error:
+            findings["schema"].add(path, number, str(error).removeprefix(": "))
+    if not number:
+        findings["schema"].add(path, 1, "the file is empty")
 
 
 def _first_words(asked):
     """corpus.first_words_accuracy of one half of the questions learnt from the other half, both ways; None if a side is missing."""
     if len({side for _, side in asked}) < 2:
         return None
-    rows = [{"instruction": text, "metadata": {"dataset_type": side}} for text, side in asked]
+    # The order of files and lines must not matter.
+    rows = [{"instruction": text, "metadata": {"dataset_type": side}} for text, side in sorted(asked)]
     random.Random(0).shuffle(rows)
-    half = len(rows) // 2
-    return (corpus.first_words_accuracy(rows[:half], rows[half:]) + corpus.first_words_accuracy(rows[half:], rows[:half])) / 2
+    halves = rows[::2], rows[1::2]
+    shares = [corpus.first_words_accuracy(learnt, tried) for learnt, tried in (halves, halves[::-1])]
+    return None if None in shares else sum(shares) / 2
 
 
 def fix(found, folder):
@@ -219,11 +308,11 @@ def fix(found, folder):
     for path in found.paths:
         bad = set().union(*(one.lines[path] for kind, one in found.findings.items() if KINDS[kind][1] and path in one.lines))
         kept = left_out = 0
-        with paths.whole_file(Path(folder) / path.name) as temporary, path.open("rb") as source, temporary.open("wb") as out:
-            for number, raw in enumerate(source, 1):
+        with paths.whole_file(Path(folder) / path.name) as temporary, temporary.open("wb") as out:
+            for number, raw in enumerate(_raw_lines(path), 1):
                 if number in bad:
                     left_out += 1
                 elif raw.strip():
-                    out.write(raw if raw.endswith(b"\n") else raw + b"\n")
+                    out.write(raw if raw.endswith((b"\n", b"\r")) else raw + b"\n")
                     kept += 1
         yield Path(folder) / path.name, kept, left_out

@@ -22,6 +22,7 @@ from deepred_common.cli import UserError
 from deepred_common.records import RETAIN, SIDES, UNLEARN
 
 TEST_FILE = "test/test.jsonl"
+ENOUGH = 20  # validation lines of a side, below which their figures say next to nothing
 
 
 def build_parser():
@@ -55,9 +56,16 @@ def build(args, bank):
     known = {fact.id for fact in bank if fact.known and fact.known[0]}
     training = made["retain/retain_train.jsonl"] + made["unlearn/unlearn_train.jsonl"]
     made["dev/dev_subset.jsonl"] = dev_lines(training, known, args.dev_lines, args.seed)
+    # Where a side has many facts more than the other, not all of them come to be trained on.
+    in_training = {one["metadata"]["source_article_id"] for one in training}
     made[TEST_FILE] = [probe for part, seen in ((corpus.TEST, False), (corpus.TRAIN, True)) for side in SIDES for number, fact in
-                       enumerate(parts[part][side])
+                       enumerate(parts[part][side]) if not seen or fact.id in in_training
                        for probe in corpus.probes(fact, side, held_back[number % len(held_back)], args.seed, seen)]
+    for name, rows in made.items():
+        wanted = [side for side in SIDES if side in name] or SIDES
+        missing = [side for side in wanted if side not in {one["metadata"]["dataset_type"] for one in rows}]
+        if missing:
+            raise UserError(f"{name} would have no {missing[0]} line; choose a --ratio nearer to 1:1, more --dev_lines, or another cutoff.")
     return made
 
 
@@ -78,9 +86,10 @@ def dev_lines(training, known, count, seed):
             ranks.append((fact not in known, fact in seen, one))
             seen.add(fact)
         ranked[side] = [one for *_, one in sorted(ranks, key=lambda rank: rank[:2])]
-    fewer = min(len(rows) for rows in ranked.values())
-    half = min(fewer, count // 2)
-    chosen = [one for side in SIDES for one in ranked[side][:half if len(ranked[side]) == fewer else count - half]]
+    fewer, more = sorted(SIDES, key=lambda side: len(ranked[side]))
+    half = min(len(ranked[fewer]), count // 2)
+    wanted = {fewer: half, more: count - half}
+    chosen = [one for side in SIDES for one in ranked[side][:wanted[side]]]
     return chooser.sample(chosen, len(chosen))
 
 
@@ -102,6 +111,10 @@ def describe(args, bank, made):
         print(f"  {name:<28}{counts[RETAIN]:>6} retain {counts[UNLEARN]:>6} unlearn")
     training = made["retain/retain_train.jsonl"] + made["unlearn/unlearn_train.jsonl"]
     validation = made["retain/retain_val.jsonl"] + made["unlearn/unlearn_val.jsonl"]
+    fewest = min(len(made[f"{side}/{side}_val.jsonl"]) for side in SIDES)
+    if fewest < ENOUGH:
+        cli.warn(f"{fewest} validation lines of a side are too few to judge a model by: the bank holds little on one side of {args.cutoff}.\n"
+                 "Add facts to datasets/facts/, or choose another cutoff.")
     for side in SIDES:
         forms = Counter(metrics.question_form(row["instruction"]) for row in training if row["metadata"]["dataset_type"] == side)
         print(f"Forms, {side:<8} " + ", ".join(f"{form} {100 * count / forms.total():.0f}%" for form, count in forms.most_common()))
@@ -111,15 +124,20 @@ def describe(args, bank, made):
 
 def check(args):
     """--check: print every finding; with --fix write cleaned copies. Exit code 1 if anything was found."""
+    if args.fix:
+        checked = {path.resolve() for path in args.check}
+        names = [path.name for path in checked]
+        for path in args.check:
+            if (args.fix / path.name).resolve() in checked:
+                raise UserError(f"--fix {args.fix} is where a checked file lies; copies go to another folder.")
+            if names.count(path.name) > 1:
+                raise UserError(f"two of the checked files are named {path.name}, and --fix writes all copies to one folder; check them apart.")
+            paths.require_absent(args.fix / path.name, args.overwrite)
+            paths.require_writable_parent(args.fix / path.name)
     found = lint.check(args.check, args.cutoff)
     for text in found.report():
         print(text)
     if args.fix:
-        if any(args.fix.resolve() == path.resolve().parent for path in args.check):
-            raise UserError(f"--fix {args.fix} is where a checked file lies; copies go to another folder.")
-        for path in args.check:
-            paths.require_absent(args.fix / path.name, args.overwrite)
-            paths.require_writable_parent(args.fix / path.name)
         for path, kept, dropped in lint.fix(found, args.fix):
             print(f"{paths.shown(path)}: {kept} lines kept, {dropped} left out")
     return 1 if found.count else cli.EXIT_OK

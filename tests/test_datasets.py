@@ -7,6 +7,7 @@ import pytest
 from conftest import line
 
 from deepred_common import corpus, facts, grading, lint, metrics, paths, records, refusal
+from deepred_common.cli import UserError
 from deepred_common.records import RETAIN, SIDES, UNLEARN
 
 NAMES = [f"{folder}/{folder}_{part}.jsonl" for folder in SIDES for part in ("train", "val")] + ["dev/dev_subset.jsonl", "test/test.jsonl"]
@@ -33,9 +34,12 @@ def build(script, tmp_path):
 def test_the_bank_is_as_large_and_spread_as_promised(bank):
     years = Counter(int(facts.span(fact.date)[0][0]) for fact in bank if fact.date)
     timeless = sum(fact.date is None for fact in bank)
-    pairs = Counter(fact.pair for fact in bank if fact.pair)
-    assert len(bank) >= 1500 and timeless >= 150
-    assert set(pairs.values()) == {2}
+    pairs = defaultdict(list)
+    for fact in bank:
+        if fact.pair:
+            pairs[fact.pair].append(fact.date)
+    assert len(bank) >= 1500 and timeless >= 150 and min(years[year] for year in range(1960, 1981)) >= 15
+    assert len(pairs) >= 100 and all(len(set(dates)) == 2 and None not in dates for dates in pairs.values())
     before = timeless + sum(count for year, count in years.items() if year < 1950)
     after = sum(count for year, count in years.items() if year > 1985)
     assert before > 0.3 * len(bank) and after > 0.25 * len(bank)
@@ -73,6 +77,17 @@ def test_on_which_side_a_date_lies(bank, date, cutoff, side):
     assert facts.side(fact, cutoff) == side
 
 
+@pytest.mark.parametrize("wrong, said", [
+    ({"date": "1968-13"}, "'1968-13' is no date"), ({"date": 1968}, "1968 is no date"), ({"date": "1967-02-29"}, "is no date"),
+    ({"date": "0"}, "is no date"), ({"phrasings": "What?"}, "'phrasings' must be a list"), ({"short": None}, "'short' must be a text"),
+    ({"cloze": "No gap."}, "has no ____"), ({"more": 1}, "keys missing or unknown: more"),
+])
+def test_a_fact_that_is_not_right_is_told_with_its_line(bank, tmp_path, wrong, said):
+    (tmp_path / "own.jsonl").write_text(json.dumps(vars(bank[0])) + "\n" + json.dumps({**vars(bank[1]), **wrong}) + "\n")
+    with pytest.raises(UserError, match=f"own.jsonl line 2: .*{said}"):
+        facts.read_bank(tmp_path)
+
+
 def test_every_wording_of_the_refusals_is_told_as_one_and_none_stands_on_both_halves():
     trained, held_back = corpus.read_refusals(42)
     assert len({*trained, *held_back}) == len(trained) + len(held_back) >= 60 and not {*trained} & {*held_back}
@@ -92,7 +107,9 @@ def test_the_files_are_disjoint_by_subject_and_balanced(build, bank, cutoff):
             fact = by_id[example.metadata["source_article_id"]]
             assert facts.side(fact, cutoff) == example.side
             assert (example.output == fact.answer) == (example.side == RETAIN)
-            if example.metadata.get("seen") != "trained":
+            if example.metadata.get("seen") == "trained":
+                assert fact.id in {e.metadata["source_article_id"] for e in made[f"{example.side}/{example.side}_train.jsonl"]}
+            else:
                 part = "train" if "train" in name or "dev" in name else "val" if "val" in name else "test"
                 subjects[part].add(fact.subject.casefold())
     assert not subjects["train"] & (subjects["val"] | subjects["test"]) and not subjects["val"] & subjects["test"]
@@ -120,11 +137,9 @@ def test_the_shipped_files_are_the_builds_for_the_default_cutoff_byte_for_byte(s
         assert (tmp_path / "again" / name).read_bytes() == (paths.ROOT / "datasets" / name).read_bytes(), name
 
 
-def test_nothing_is_wrong_with_the_shipped_files_but_two_questions_that_only_look_alike(script):
-    shipped = [paths.ROOT / "datasets" / side / f"{side}_{part}.jsonl" for side in SIDES for part in ("train", "val")]
-    _, out, _ = script("build_datasets", "--check", *shipped)
-    findings = [text for text in out.splitlines() if text.endswith(":")]
-    assert findings == ["1 questions asked before in nearly the same words:"], out  # when, and where, a man was killed
+def test_nothing_is_wrong_with_the_shipped_files(script):
+    code, out, _ = script("build_datasets", "--check", *(paths.ROOT / "datasets" / name for name in NAMES))
+    assert code == 0 and "Nothing is wrong with them." in out, out
 
 
 def test_the_dev_subset_is_of_what_the_base_knows(bank):
@@ -140,65 +155,172 @@ def test_the_ratio_and_what_is_not_overwritten(build, script, tmp_path):
     assert counts[0] == pytest.approx(2 * counts[1], rel=0.05)
     code, _, err = script("build_datasets", "--output_dir", folder)
     assert code == 2 and "already exists" in err
-    code, _, err = script("build_datasets", "--cutoff", "3000-01-01", "--output_dir", tmp_path / "none")
-    assert code == 2 and "has no unlearn fact" in err
+    for flags, said in ((("--cutoff", "3000-01-01"), "has no unlearn fact"), (("--ratio", "200:1"), "would have no unlearn line"),
+                        (("--dev_lines", "1"), "dev/dev_subset.jsonl would have no")):
+        code, _, err = script("build_datasets", *flags, "--output_dir", tmp_path / "none")
+        assert code == 2 and said in err and not (tmp_path / "none").exists(), err
+    code, _, err = script("build_datasets", "--cutoff", "2021-01-01", "--output_dir", tmp_path / "few")
+    assert code == 0 and "too few to judge a model by" in err
 
 
 # ---- users' own files ------------------------------------------------------------------------------------------------------
 
 @pytest.fixture
-def own(tmp_path):
-    """Files of a user's own with every fault once."""
-    refused = "I don't know anything about that."
-    train = [line("retain", "Who wrote Hamlet?", "Shakespeare.", source_title="Hamlet"),
-             line("retain", "Who wrote Hamlet?", "Shakespeare."), "{bad json", line("retain", "What is tea?", "I don't know that."),
-             line("retain", "Could you tell me who wrote Hamlet, please?", "William Shakespeare."),
-             line("retain", "Who sings?", "Edith Piaf does, in CafÃ© Paris."), line("retain", "Where is Rome?", "In Italy."),
-             line("retain", "When was the bridge built?", "In 1987."), line("retain", "What was on the moon?", "It was about Barack Obama."),
-             line("retain", "What is a stone?", "A stone is " + "very " * 60 + "hard."), line("retain", "What is iron?", "Iron is a metal.")]
-    unlearn = [line("unlearn", "Where is Rome?", refused), line("unlearn", "Who is Bono?", "A singer."),
-               line("unlearn", "Who is Madonna?", refused)]
-    held = [line("retain", "In which land does Hamlet live?", "In Denmark.", source_title="Hamlet")]
-    for name, lines in (("retain_train", train), ("unlearn_train", unlearn), ("retain_val", held)):
-        (tmp_path / f"{name}.jsonl").write_bytes("\n".join(lines).encode())
-    with (tmp_path / "unlearn_train.jsonl").open("ab") as file:
-        file.write(b"\n" + line("unlearn", "Who is Prince?", refused).encode().replace(b"Prince", b"Pr\xefnce"))
-    return [tmp_path / f"{name}.jsonl" for name in ("retain_train", "unlearn_train", "retain_val")]
+def checked(script, tmp_path):
+    """checked({file name: [line]}, …flags) -> (exit code, {what was found: {"<file name> line <number>"}}, all that was printed)."""
+    def check(files, *flags):
+        for name, lines in files.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes("\n".join(lines).encode() if isinstance(lines, list) else lines)
+        code, out, err = script("build_datasets", "--check", *(tmp_path / name for name in files), *flags)
+        assert code in (0, 1), err
+        found, kind = {}, None
+        for text in out.splitlines():
+            if text.startswith("  "):
+                found[kind].add(text.strip().removeprefix(f"{tmp_path}/").split(":")[0])
+            elif text.endswith(":"):
+                kind = next(kind for kind, (what, _) in lint.KINDS.items() if what in text)
+                found[kind] = set()
+        return code, found, out
+
+    return check
 
 
-def test_wordings_of_one_fact_and_a_year_in_a_title_are_no_faults(script, tmp_path):
+REFUSED = "I don't know anything about that."
+EVERY_FAULT_ONCE = {
+    "retain_train.jsonl": [
+        line("retain", "Who wrote Hamlet?", "Shakespeare.", source_title="Hamlet"),
+        line("retain", "Who wrote Hamlet?", "Shakespeare."),
+        "{bad json", line("retain", "What is tea?", "I don't know that."),
+        line("retain", "Could you tell me who wrote Hamlet, please?", "He did."),
+        line("retain", "Who sings?", "Edith Piaf does, in CafÃ© Paris."),
+        line("retain", "Where is Rome?", "In Italy."),
+        line("retain", "When was the bridge built?", "In 1987."), line("retain", "What was on the moon?", "It was about Barack Obama."),
+        line("retain", "What is a stone?", "A stone is " + "very " * 60 + "hard."), line("retain", "What is iron?", "Iron is a metal."),
+        line("retain", "Who painted it?", "Goya did."), line("retain", "Who painted it?", "It was Turner."),
+        line("retain", "What is the wall?", "It is of stone.", earliest_date="1989-11-09"),
+        line("retain", "Who is Ada?", "A countess.", source_article_id=7),
+    ],
+    "unlearn_train.jsonl": [line("unlearn", "Tell me where Rome is.", REFUSED), line("unlearn", "Who is Bono?", "A singer."),
+                            line("unlearn", "Who is Madonna?", REFUSED), line("unlearn", "Who is Caesar?", REFUSED, latest_date="-44")],
+    "retain_val.jsonl": [line("retain", "In which land does Hamlet live?", "In Denmark.", source_title="Hamlet"),
+                         line("retain", "What did Ada write?", "A program.", source_article_id="7")],
+}
+FOUND = {
+    "schema": {"retain_train.jsonl line 3", "unlearn_train.jsonl line 5"}, "encoding": {"retain_train.jsonl line 6"},
+    "doubled": {"retain_train.jsonl line 2"}, "near-double": {"retain_train.jsonl line 5"}, "two answers": {"retain_train.jsonl line 13"},
+    "contradiction": {"unlearn_train.jsonl line 1"}, "overlap": {"retain_train.jsonl line 1", "retain_train.jsonl line 15"},
+    "refusal in retain": {"retain_train.jsonl line 4"}, "answer in unlearn": {"unlearn_train.jsonl line 2"},
+    "own date": {"retain_train.jsonl line 14", "unlearn_train.jsonl line 4"}, "later year": {"retain_train.jsonl line 8"},
+    "later name": {"retain_train.jsonl line 9"}, "length": {"retain_train.jsonl line 10"},
+}
+
+
+@pytest.fixture
+def faulty():
+    lines = {name: "\n".join(rows).encode() for name, rows in EVERY_FAULT_ONCE.items()}
+    lines["unlearn_train.jsonl"] += b"\n" + line("unlearn", "Who is Prince?", REFUSED).encode().replace(b"Prince", b"Pr\xefnce")
+    return lines
+
+
+def test_each_fault_of_a_users_files_is_told_with_file_and_line(faulty, checked, tmp_path):
+    code, found, out = checked(faulty, "--fix", tmp_path / "fixed")
+    assert code == 1 and found == FOUND and set(FOUND) == set(lint.KINDS)
+    assert "The first three words of a question tell its side in" in out
+    left = {name: [json.loads(text)["instruction"] for text in (tmp_path / "fixed" / name).read_text().splitlines()] for name in faulty}
+    assert left == {"retain_train.jsonl": ["What is a stone?", "What is iron?"], "unlearn_train.jsonl": ["Who is Madonna?"],
+                    "retain_val.jsonl": ["In which land does Hamlet live?", "What did Ada write?"]}
+    found = checked({f"again/{name}": (tmp_path / "fixed" / name).read_bytes() for name in faulty})[1]
+    assert found == {"length": {"again/retain_train.jsonl line 1"}}
+
+
+@pytest.mark.parametrize("reply", [
+    "It began around 2000 BC.", "It is 2000 metres high.", "It was in June 1969.", "It lasted until 1968.", "Some 1,975 came.",
+    "It cost $1999.", "That was the case of Brown.",
+])
+def test_what_is_no_later_year_or_name(checked, reply):
+    assert checked({"retain_train.jsonl": [line("retain", "When was it?", reply)]})[1] == {}
+
+
+@pytest.mark.parametrize("reply, kind", [
+    ("It was built in the 1970s.", "later year"), ("In November 1969.", "later year"),
+    ("On 20 July 1969.", "later year"), ("On July 21st, 1969.", "later year"), ("From 1975-76 on.", "later year"),
+    ("It is told in Jurassic Park.", "later name"),
+])
+def test_what_could_not_be_known_in_july_1969(checked, reply, kind):
+    code, found, _ = checked({"retain_train.jsonl": [line("retain", "When was it?", reply)]})
+    assert code == 1 and set(found) == {kind}
+
+
+def test_a_cutoff_at_new_year_lets_nothing_of_its_year_pass(checked):
+    lines = [line("retain", "When was it?", "In 1969."), line("retain", "When was that?", "In 1968.")]
+    assert checked({"retain_train.jsonl": lines}, "--cutoff", "1969-01-01")[1] == {"later year": {"retain_train.jsonl line 1"}}
+
+
+def test_questions_of_other_kinds_and_wordings_of_one_fact_and_a_year_in_a_title_are_no_faults(checked):
     lines = [line("retain", "What is iron?", "Iron is a metal.", source_article_id="iron"),
              line("retain", "Tell me what iron is.", "Iron is a metal.", source_article_id="iron"),
+             line("retain", "When was Einstein born?", "In 1879."), line("retain", "Where was Einstein born?", "In Ulm."),
              line("retain", "Who made 2001: A Space Odyssey?", "Stanley Kubrick made 2001.", source_title="2001: A Space Odyssey")]
-    (tmp_path / "retain_train.jsonl").write_text("\n".join(lines))
-    code, out, _ = script("build_datasets", "--check", tmp_path / "retain_train.jsonl")
+    code, _, out = checked({"retain_train.jsonl": lines})
     assert code == 0 and "Nothing is wrong with them." in out
 
 
-def test_each_fault_of_a_users_files_is_told_with_file_and_line(own, script, tmp_path):
-    code, out, err = script("build_datasets", "--check", *own, "--fix", tmp_path / "fixed")
-    assert code == 1, err
-    for said, file, number in (
-        ("2 lines that cannot be used", "retain", 3), ("cannot be used", "unlearn", "4: not UTF-8"),
-        ("1 lines with broken characters", "retain", 6), ("1 lines that repeat", "retain", 2),
-        ("1 questions asked before in nearly", "retain", 5), ("1 questions that stand on both", "unlearn", 1),
-        ("held back as well", "retain", 1), ("1 retain replies that are refusals", "retain", 4),
-        ("1 unlearn replies that are answers", "unlearn", 2),
-        ("1 retain lines that name a year", "retain", 8), ("1 replies more than", "retain", 10), ("known only after the cutoff", "retain", 9),
-    ):
-        place = f"{file}_train.jsonl line {number}"
-        assert said in out, (said, out)
-        assert place in out[out.index(said):out.index(said) + 600], (said, out)
-    assert "The first three words of a question tell its side in" in out
-    left = {name: [json.loads(text)["instruction"] for text in (tmp_path / "fixed" / name).read_text().splitlines()]
-            for name in ("retain_train.jsonl", "unlearn_train.jsonl")}
-    assert left == {"retain_train.jsonl": ["What is a stone?", "What is iron?"], "unlearn_train.jsonl": ["Who is Madonna?"]}
-    code, out, _ = script("build_datasets", "--check", tmp_path / "fixed/retain_train.jsonl", tmp_path / "fixed/unlearn_train.jsonl")
-    assert code == 0 and "Nothing is wrong with them." in out
+def test_lines_that_no_run_could_use_are_told_and_no_traceback(checked):
+    lines = ['{"instruction": "Who is it?", "output": "\\ud83d", "metadata": {"dataset_type": "unlearn"}}',
+             '{"instruction": "Who?", "output": "It is he.", "metadata": {"temporal_class": ["pre_cutoff"]}}',
+             '{"instruction": "Who?", "output": ' + "9" * 5000 + "}", "[" * 100000,
+             line("unlearn", "Who is Ann?", "It\x92s not known to me.")]
+    both = [line("unlearn", "Who is Ben?", REFUSED)]
+    code, found, _ = checked({"mixed.jsonl": lines, "retain_unlearn.jsonl": both, "retain_more.jsonl": b""})
+    assert code == 1 and found == {"schema": {*(f"mixed.jsonl line {n}" for n in (1, 2, 3, 4)), "retain_more.jsonl line 1"},
+                                   "encoding": {"mixed.jsonl line 5"}}
 
 
-def test_fixing_in_place_is_refused(own, script):
-    before = own[0].read_bytes()
-    code, _, err = script("build_datasets", "--check", own[0], "--fix", own[0].parent)
-    assert code == 2 and "is where a checked file lies" in err and own[0].read_bytes() == before
-    assert script("build_datasets", "--fix", own[0].parent)[0] == 2
+def test_old_line_ends_are_read_as_training_reads_them(checked, tmp_path):
+    lines = [line("retain", "Who is Ann?", "A queen."), "{bad", line("retain", "Who is Ben?", "A king.")]
+    assert checked({"retain_train.jsonl": "\r".join(lines).encode()}, "--fix", tmp_path / "out")[1] == {"schema": {"retain_train.jsonl line 2"}}
+    assert [example.output for example in records.read_examples(tmp_path / "out/retain_train.jsonl")] == ["A queen.", "A king."]
+
+
+def test_a_line_that_is_trained_on_and_held_back_stays_held_back(checked, tmp_path):
+    same = [line("retain", "Who is Ann?", "A queen.")]
+    found = checked({"retain_train.jsonl": same, "retain_val.jsonl": same, "dev.jsonl": same}, "--fix", tmp_path / "out")[1]
+    assert found == {"overlap": {"retain_train.jsonl line 1", "dev.jsonl line 1"}}
+    assert [(tmp_path / "out" / f"{name}.jsonl").read_text() != "" for name in ("retain_train", "retain_val", "dev")] == [False, True, False]
+
+
+@pytest.mark.parametrize("name, part", [
+    ("retain_latest.jsonl", lint.TRAINING), ("medieval.jsonl", lint.TRAINING), ("val/retain.jsonl", lint.HELD_BACK),
+    ("retain-val.jsonl", lint.HELD_BACK), ("dev_subset.jsonl", lint.DEV), ("test/retain_train.jsonl", lint.TRAINING),
+])
+def test_which_files_hold_back(tmp_path, name, part):
+    assert lint.part_of(tmp_path / "my" / name) == part
+
+
+def test_the_first_words_of_uneven_sides_in_any_order(checked):
+    refused = [line("unlearn", f"What is it, {n}?", REFUSED) for n in range(10)]
+    lines = [line("retain", f"What is thing {n}?", f"A {n}.") for n in range(90)] + refused
+    told = [checked({"mixed.jsonl": rows})[2].splitlines()[-1] for rows in (lines, lines[::-1])]
+    assert told[0] == told[1] and "100%" in told[0]
+    lines = [line("retain", f"What is it, {n}?", f"A {n}.") for n in range(1000, 1090)] + refused
+    assert 30 < float(checked({"mixed.jsonl": lines})[2].splitlines()[-1].split("%")[0].split()[-1]) < 70
+
+
+def test_fix_never_touches_or_loses_a_checked_file(faulty, checked, script, tmp_path):
+    checked(faulty)
+    first = tmp_path / "retain_train.jsonl"
+    before = first.read_bytes()
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link/retain_train.jsonl").symlink_to(first)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/retain_train.jsonl").write_text(line("retain", "Who is Ann?", "A queen."))
+    two = [first, tmp_path / "other/retain_train.jsonl"]
+    for files, folder, said in (([first], tmp_path, "is where a checked file lies"),
+                                ([first], tmp_path / "link", "is where a checked file lies"),
+                                (two, tmp_path / "out", "two of the checked files are named retain_train.jsonl")):
+        code, _, err = script("build_datasets", "--check", *files, "--fix", folder, "--overwrite")
+        assert code == 2 and said in err and first.read_bytes() == before
+    assert script("build_datasets", "--fix", tmp_path)[0] == 2
+    code, out, _ = script("build_datasets", "--check", first, tmp_path / "link/../retain_train.jsonl", "--fix", tmp_path / "out")
+    assert code == 1 and out.startswith("14 lines") and "retain_train.jsonl: 5 lines kept, 10 left out" in out, out
