@@ -36,7 +36,8 @@ def read_refusals(seed):
 
 
 def split(bank, cutoff, seed):
-    """{TRAIN, VALIDATION or TEST: {side: [Fact]}}. Facts that share a subject or a pair stay together.
+    """{TRAIN, VALIDATION or TEST: {side: [Fact]}}. Facts that share a subject (but for what stands in brackets after it)
+    or a pair stay together.
 
     Facts whose date does not tell their side are left out; so are training facts that name a subject held back. Validation is of
     facts that even the small embedded base knows, as far as there are any: keeping and forgetting show only in what was known.
@@ -51,12 +52,12 @@ def split(bank, cutoff, seed):
         return key
 
     for fact, _ in placed:
-        keys = [("subject", fact.subject.casefold())] + ([("pair", fact.pair)] if fact.pair else [])
+        keys = [("subject", _bare(fact.subject).casefold())] + ([("pair", fact.pair)] if fact.pair else [])
         for key in keys[1:]:
             parent[root(key)] = root(keys[0])
     groups = defaultdict(list)
     for fact, side in placed:
-        groups[root(("subject", fact.subject.casefold()))].append((fact, side))
+        groups[root(("subject", _bare(fact.subject).casefold()))].append((fact, side))
     order = sorted(groups.values(), key=lambda group: min(fact.id for fact, _ in group))
     random.Random(f"{seed} split").shuffle(order)
     found = {part: {side: [] for side in SIDES} for part in (TRAIN, VALIDATION, TEST)}
@@ -78,11 +79,26 @@ def split(bank, cutoff, seed):
             left.append(group)
     for group in sorted(left, key=lambda group: not all(fact.known and fact.known[0] for fact, _ in group)):
         put(group, VALIDATION if fits(group, VALIDATION) else TRAIN)
-    held = {fact.subject for part in SHARES for side in SIDES for fact in found[part][side]}
-    names = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in sorted(held) if len(name) > 3) or r"(?!)", re.IGNORECASE)
+    names = _names(fact.subject for part in SHARES for side in SIDES for fact in found[part][side])
     for side in SIDES:
-        found[TRAIN][side] = [fact for fact in found[TRAIN][side] if not names.search(f"{fact.question} {fact.answer}")]
+        found[TRAIN][side] = [fact for fact in found[TRAIN][side] if not names(" ".join([fact.question, *fact.phrasings, fact.answer]))]
     return found
+
+
+def _bare(subject):
+    """A subject without the brackets that only tell it from another: Metropolis, of "Metropolis (film)"."""
+    return re.sub(r"\s*\([^()]*\)$", "", subject)
+
+
+def _names(subjects):
+    """A function that tells whether a text names one of the subjects: of several words in any case, a single one only as it is
+    written and not if it is a common noun (a book set on Earth names Earth, a paper plane does not name paper)."""
+    bare = {name for name in map(_bare, subjects) if len(name) > 3}
+    several = {name for name in bare if " " in name}
+    single = {name for name in bare - several if name != name.lower()}
+    patterns = [re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in sorted(names)) or r"(?!)", flags)
+                for names, flags in ((several, re.IGNORECASE), (single, 0))]
+    return lambda text: any(pattern.search(text) for pattern in patterns)
 
 
 def balanced(candidates, ratio, seed):

@@ -11,7 +11,7 @@ from collections import Counter
 
 from deepred_common import wording_model
 
-# Words beyond which the rules judge alone: what so long a reply tells outweighs its wording. Of 679 labelled refusals 5 are longer.
+# Words beyond which the rules judge alone: what so long a reply tells outweighs its wording. Of 794 labelled refusals 6 are longer.
 LONG = 45
 
 REFUSED = "refused"

@@ -1,6 +1,7 @@
 """The bank of facts, the data files made of it for any cutoff, and the check of users' own files."""
 
 import json
+import re
 from collections import Counter, defaultdict
 
 import pytest
@@ -67,6 +68,15 @@ def test_no_fact_stands_in_the_bank_twice_under_two_subjects(bank):
             assert first.subject.casefold() == fact.subject.casefold(), (first.id, fact.id, text)
 
 
+def test_a_subject_is_spelt_in_one_way(bank):
+    """Else its facts part between training and what is held back: "Iran-Iraq War", "the Minotaur", "kangaroos"."""
+    spelt = defaultdict(set)
+    for fact in bank:
+        words = re.sub(r"[’'.!]|^the ", "", re.sub(r"[-–]", " ", fact.subject.casefold())).split()
+        spelt[" ".join(word.rstrip("s") for word in words)].add(fact.subject.casefold())
+    assert {key for key, found in spelt.items() if len(found) > 1} == {"great train robbery"}  # the film of 1903 and the robbery of 1963
+
+
 @pytest.mark.parametrize("date, cutoff, side", [
     ("1969-07-19", "1969-07-20", RETAIN), ("1969-07-20", "1969-07-20", UNLEARN), ("1969-07", "1969-07-20", None), ("1969", "1969-07-20", None),
     ("1969-06", "1969-07-20", RETAIN), ("1968", "1969-07-20", RETAIN), ("1970", "1969-07-20", UNLEARN), ("-44", "1969-07-20", RETAIN),
@@ -122,6 +132,19 @@ def test_the_files_are_disjoint_by_subject_and_balanced(build, bank, cutoff):
     trained = {e.instruction for e in made["retain/retain_train.jsonl"] + made["unlearn/unlearn_train.jsonl"]}
     assert trained & {e.instruction for e in made["test/test.jsonl"]} == set()
     assert "The first three words of a validation question tell its side in" in out
+
+
+@pytest.mark.parametrize("cutoff", ["1969-07-20", "1989-11-09"])
+def test_no_training_line_names_what_is_held_back(build, cutoff):
+    made, _, _ = build(cutoff)
+    held = {e.metadata["source_title"].split(" (")[0] for name in NAMES for e in made[name]
+            if "val" in name or e.metadata.get("seen") == "held back"}
+    names = re.compile("|".join(rf"\b{re.escape(name)}(?!\w)" for name in held if " " in name), re.IGNORECASE)
+    for side in SIDES:
+        assert [e.instruction for e in made[f"{side}/{side}_train.jsonl"] if names.search(f"{e.instruction} {e.output}")] == []
+    # A subject that is a common noun ("paper") is not named wherever the word stands.
+    said = set(re.findall(r"\w+", " ".join(e.output for e in made["retain/retain_train.jsonl"])))
+    assert {name for name in held if name.islower()} & said
 
 
 def test_the_same_seed_makes_the_same_bytes_and_another_one_others(build):
