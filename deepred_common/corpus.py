@@ -36,8 +36,8 @@ def read_refusals(seed):
 
 
 def split(bank, cutoff, seed):
-    """{TRAIN, VALIDATION or TEST: {side: [Fact]}}. Facts that share a subject (but for what stands in brackets after it)
-    or a pair stay together.
+    """{TRAIN, VALIDATION or TEST: {side: [Fact]}}. Facts that share a subject or a pair stay together; what stands
+    in brackets does not make another subject, nor do further words ("Kindle", "Amazon Kindle").
 
     Facts whose date does not tell their side are left out; so are training facts that name a subject held back. Validation is of
     facts that even the small embedded base knows, as far as there are any: keeping and forgetting show only in what was known.
@@ -51,10 +51,11 @@ def split(bank, cutoff, seed):
             key = parent[key]
         return key
 
+    named = {_bare(fact.subject).casefold() for fact, _ in placed if _is_name(_bare(fact.subject))}
     for fact, _ in placed:
-        keys = [("subject", _bare(fact.subject).casefold())] + ([("pair", fact.pair)] if fact.pair else [])
-        for key in keys[1:]:
-            parent[root(key)] = root(keys[0])
+        own = ("subject", _bare(fact.subject).casefold())
+        for key in [("subject", name) for name in _runs(own[1]) & named] + ([("pair", fact.pair)] if fact.pair else []):
+            parent[root(key)] = root(own)
     groups = defaultdict(list)
     for fact, side in placed:
         groups[root(("subject", _bare(fact.subject).casefold()))].append((fact, side))
@@ -90,14 +91,23 @@ def _bare(subject):
     return re.sub(r"\s*\([^()]*\)$", "", subject)
 
 
+def _is_name(subject):
+    """False of a common noun: a book printed on paper is not about the subject "paper"."""
+    return " " in subject or subject != subject.lower()
+
+
+def _runs(subject):
+    """All runs of words in it: "Amazon Kindle" is about what "Kindle" is about."""
+    words = subject.split()
+    return {" ".join(words[start:end]) for start in range(len(words)) for end in range(start + 1, len(words) + 1)}
+
+
 def _names(subjects):
-    """A function that tells whether a text names one of the subjects: of several words in any case, a single one only as it is
-    written and not if it is a common noun (a book set on Earth names Earth, a paper plane does not name paper)."""
-    bare = {name for name in map(_bare, subjects) if len(name) > 3}
+    """A function that tells whether a text names one of the subjects: of several words in any case, a single one as it is written."""
+    bare = {name for name in map(_bare, subjects) if len(name) > 3 and _is_name(name)}
     several = {name for name in bare if " " in name}
-    single = {name for name in bare - several if name != name.lower()}
     patterns = [re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in sorted(names)) or r"(?!)", flags)
-                for names, flags in ((several, re.IGNORECASE), (single, 0))]
+                for names, flags in ((several, re.IGNORECASE), (bare - several, 0))]
     return lambda text: any(pattern.search(text) for pattern in patterns)
 
 
