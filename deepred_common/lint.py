@@ -3,6 +3,7 @@
 Every line is read once and little of it kept, so that 150 000 lines take seconds and not memory.
 """
 
+import codecs
 import datetime
 import functools
 import json
@@ -29,10 +30,12 @@ KINDS = {
     "doubled": ("lines that repeat another one word for word", True),
     "near-double": ("questions asked before in nearly the same words", True),
     "contradiction": ("questions that stand on both sides", True),
-    "two answers": ("retain questions that are answered in two ways", True),
+    "other order": ("questions that hold the same words as another one in another order", False),
+    "two answers": ("retain questions that are answered in two ways", False),
     "overlap": ("training lines whose subject (metadata.source_title or source_article_id) or question is held back as well", True),
     "refusal in retain": ("retain replies that are refusals", True),
     "answer in unlearn": ("unlearn replies that are answers", True),
+    "date": ("lines whose own date (metadata) is not written YYYY, YYYY-MM or YYYY-MM-DD, and so is not checked", False),
     "own date": ("lines whose own date or temporal_class (metadata) lies on the other side of the cutoff", True),
     "later year": ("retain lines that name a year after the cutoff", True),
     "later name": ("retain replies that name something known only after the cutoff", True),
@@ -41,18 +44,24 @@ KINDS = {
 
 # Parts of a data set; a line may stand in training and in dev, but not twice in one of them, and not in training and held back.
 TRAINING, DEV, HELD_BACK = "training", "dev", "held back"
-_PART = re.compile(r"(?<![a-z])(?:(train|training)|(dev)|(val|valid|validation|test|eval|evaluation))(?![a-z])")
+_PART = re.compile(r"(?<![a-z])(?:(train|training)|(dev)|(val(?:id|idate|idation)?(?: ?set)?|tests?|testing|test ?set|eval(?:s|uation)?|h[eo]ld ?out))(?![a-z])")
 
 _MOJIBAKE = re.compile("Ã[\x80-\xbf©¨¼¶¤±§]|â€|Â[\xa0-\xbf]|�|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _ORDINAL = r"\d{1,2}(?:st|nd|rd|th)?"
+_MONTH = "|".join([*MONTHS, *(month[:3] for month in MONTHS), "sept"])
 # A year with the month and day before it, if they are told. What is measured or counted in so many is no year.
 _YEAR = re.compile(
-    rf"(?:\b(?:(?P<day>{_ORDINAL}) (?:of )?)?(?P<month>{'|'.join(MONTHS)})(?: (?P<late_day>{_ORDINAL}))?(?:,| of)? )?"
-    r"(?<![\w.,$£€])(?P<year>1\d{3}|20\d{2})(?=s?\b)(?![.,]\d)"
-    r"(?! ?(?:BC|B\.C|%|°|k?m\b|kg|(?:kilo|centi|milli)?(?:met(?:re|er)|gram)|(?:square |cubic )?(?:mile|feet|foot|yard|ton|pound|dollar|"
-    r"people|men\b|women|soldier|year|day|hour|cop(?:y|ies))))", re.IGNORECASE)
+    rf"(?:\b(?:(?P<day>{_ORDINAL}) (?:of )?)?(?P<month>{_MONTH})\b\.?(?: (?P<late_day>{_ORDINAL}))?(?:,| of)? )?"
+    r"(?<![\w.,$£€])(?P<year>1\d{3}|20\d{2})(?=s?(?![A-Za-z0-9_]))(?![.,]\d)(?! ?(?:-|–|to|and|or) ?\d+ ?B\.?C)"
+    r"(?![ -]?(?:BC|B\.C|%|°|k?m[²2]?\b|kg|ft\b|lbs?\b|hp\b|rpm\b|(?:kilo|centi|milli)?(?:met(?:re|er)|gram)|(?:square |cubic |light[ -])?(?:mile|feet|foot|"
+    r"yard|ton|pound|dollar|people|men\b|women|soldier|troop|inhabitant|species|horsepower|degree|volt|watt|lit(?:re|er)|calorie|year|day|hour|"
+    r"cop(?:y|ies))))", re.IGNORECASE)
+_ISO_DATE = re.compile(r"(?<![\w-])(\d{4})-(\d\d)-(\d\d)(?![\w-])")
+# A date as data write it: a time of day, a missing zero and spaces around it do not matter.
+_OWN_DATE = re.compile(r"\s*(-?\d{1,4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[T ].*)?)?)?\s*")
 _COMMON = frozenset("a an the of in on at to for with from is was are were be been did do does what which who whom whose "
-                    "name tell me give us can could you would please i like know did and or it its that this".split())
+                    "name tell me give us can could you would please i like know and or it its that this".split())
+_OPENING = frozenset("please can could would will you tell me us name give do i like to know".split())
 
 
 @dataclass
@@ -69,17 +78,19 @@ class Finding:
         self.lines[path].add(number)
         if len(self.places) < SHOWN:
             # A line that cannot be used may hold what no terminal can show.
-            self.places.append(f"{path} line {number}" + (f": {detail[:90]}".encode(errors="backslashreplace").decode() if detail else ""))
+            self.places.append(f"{path} line {number}" + (f": {detail[:160]}".encode(errors="backslashreplace").decode() if detail else ""))
 
 
 @dataclass
 class Found:
-    """What check found: findings by kind, lines a side, and how well the first three words tell the side (a share, or None)."""
+    """What check found: findings by kind, lines a side, how well the first three words tell the side (a share, or None), the files,
+    and the kinds that most lines of a side are of: these are more likely read wrongly than wrong, and fix keeps them."""
 
     findings: dict
     counts: Counter
     first_words: float | None
     paths: list
+    kept: set
 
     @property
     def count(self):
@@ -89,10 +100,17 @@ class Found:
     def report(self):
         """The whole of it as texts to print."""
         yield f"{self.counts.total()} lines: {self.counts[RETAIN]} retain, {self.counts[UNLEARN]} unlearn"
+        parts = defaultdict(list)
+        for path in self.paths:
+            parts[part_of(path)].append(path.name)
+        yield "Taken as " + "; ".join(f"{part}: {', '.join(parts[part])}" for part in (TRAINING, DEV, HELD_BACK) if part in parts)
         for kind, (what, _) in KINDS.items():
             if kind in self.findings:
                 one = self.findings[kind]
                 yield "\n".join([f"{one.count} {what}:", *(f"  {place}" for place in one.places), *["  …"][:one.count > len(one.places)]])
+                if kind in self.kept:
+                    yield ("That is most lines of that side, so --fix keeps them. Are its replies the other side's, or in another language than "
+                           "English, French, German or Spanish?")
         if not self.count:
             yield "Nothing is wrong with them."
         if self.first_words is not None:
@@ -103,21 +121,29 @@ class Found:
 def part_of(path):
     """TRAINING, DEV or HELD_BACK, as a word of a file's name says ("retain_val", "test"), else of its folder's; without any, TRAINING."""
     for name in (path.stem, path.resolve().parent.name):
-        if found := _PART.search(name.lower().replace("_", " ")):
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])|[_-]", " ", name).lower()
+        if found := _PART.search(words):
             return TRAINING if found[1] else DEV if found[2] else HELD_BACK
     return TRAINING
 
 
 def telling_words(question):
-    """A question's bag of telling words, as a hash: what asks the same in another order or politeness has the same."""
-    words = frozenset(re.findall(r"\w+", question.casefold()))
-    telling = words - _COMMON
-    return hash(telling if telling - {"when", "where", "why", "how"} else words)
+    """(bag, row) of a question's telling words, as hashes: what asks the same more politely has the same row, in another order the same bag.
+
+    With one such word ("Who is Bono?") all count but the opening ("Do you know …"), and their order does not.
+    """
+    words = survey.words(question)
+    telling = [word for word in words if word not in _COMMON]
+    if len(set(telling) - {"when", "where", "why", "how"}) < 2:
+        opening = next((i for i, word in enumerate(words) if word not in _OPENING), 0)
+        telling = sorted(word for word in words[opening:] if word != "please")
+    return hash(frozenset(telling)), hash(tuple(telling) or question)
 
 
 def last_known_year(cutoff):
     """The year of the day before the cutoff ("YYYY-MM-DD")."""
-    return (datetime.date.fromisoformat(cutoff) - datetime.timedelta(days=1)).year
+    day = datetime.date.fromisoformat(cutoff)
+    return day.year - ((day.month, day.day) == (1, 1))
 
 
 def later_names(cutoff):
@@ -133,7 +159,9 @@ def check(files, cutoff):
         for number, example in _lines(path, reader.findings):
             reader.read(path, number, example)
     reader.compare()
-    return Found(dict(reader.findings), reader.counts, _first_words(reader.asked), files)
+    kept = {kind for kind, side in (("refusal in retain", RETAIN), ("answer in unlearn", UNLEARN))
+            if kind in reader.findings and 2 * reader.findings[kind].count > reader.counts[side]}
+    return Found(dict(reader.findings), reader.counts, _first_words(reader.asked), files, kept)
 
 
 class _Reader:
@@ -145,7 +173,7 @@ class _Reader:
         names = sorted(later_names(cutoff), key=len, reverse=True)
         self._names = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names) or r"(?!)")
         self._declines = functools.lru_cache(maxsize=4096)(survey.declines)
-        self._whole, self._questions, self._bags, self._side_of = {}, {}, {}, {}
+        self._whole, self._questions, self._bags, self._sides = {}, {}, {}, defaultdict(lambda: {side: [] for side in SIDES})
         self._trained, self._held_back, self._lengths = [], set(), defaultdict(list)
 
     def read(self, path, number, example):
@@ -153,85 +181,94 @@ class _Reader:
         self.counts[example.side] += 1
         self.asked.append((example.instruction, example.side))
         self._lengths[example.side].append((len(example.output.split()), path, number))
-        text = f"{example.instruction}\n{example.output}"
-        if _MOJIBAKE.search(text):
-            self.findings["encoding"].add(path, number, text.replace("\n", " | "))
-        key, bag = survey.question_key(example.instruction), telling_words(example.instruction)
-        self._repeats(path, number, example, key, bag)
-        self._date(path, number, example)
-        self._reply(path, number, example)
+        # A line that is wrong by itself makes no other one a repetition: fix would leave out both.
+        if any([self._encoding(path, number, example), self._date(path, number, example), self._reply(path, number, example)]):
+            return
+        key, (bag, row) = survey.question_key(example.instruction), telling_words(example.instruction)
+        self._repeats(path, number, example, key, bag, row)
+        self._sides[bag][example.side].append((path, number, row, example.instruction))
         title, source = str(example.metadata.get("source_title") or "").casefold(), _source(example)
-        about = {("question", key), ("question", bag), ("title", title), ("source", source)} - {("title", ""), ("source", "")}
+        about = {("question", key), ("question", row), ("title", title), ("source", source)} - {("title", ""), ("source", "")}
         if part_of(path) != HELD_BACK:
             self._trained.append((path, number, about))
         else:
             # Of a fact that is trained on, another wording may be asked.
             self._held_back |= {("question", key)} if example.metadata.get("seen") == corpus.SEEN_TRAINED else about
 
-    def _repeats(self, path, number, example, key, bag):
-        place, part, source = f"{path.name} line {number}", part_of(path), _source(example)
-        near_place, near_source = self._bags.setdefault((part, bag, example.side), (place, source))
+    def _encoding(self, path, number, example):
+        text = f"{example.instruction}\n{example.output}"
+        if wrong := bool(_MOJIBAKE.search(text)):
+            self.findings["encoding"].add(path, number, text.replace("\n", " | "))
+        return wrong
+
+    def _repeats(self, path, number, example, key, bag, row):
+        place, part, source = (path, number), part_of(path), _source(example)
+
+        def earlier(first):
+            named = first[0] if first[0] != path and first[0].name == path.name else first[0].name
+            return f"{example.instruction!r}, as {named} line {first[1]}"
+
+        near_place, near_source, near_row = self._bags.setdefault((part, bag, example.side), (place, source, row))
         whole = hash((part, key, example.side, example.output))
         if whole in self._whole:
-            self.findings["doubled"].add(path, number, f"as {self._whole[whole]}")
+            self.findings["doubled"].add(path, number, earlier(self._whole[whole]))
         elif (part, key, example.side) in self._questions:
-            first, first_number, answer = self._questions[part, key, example.side]
-            detail = f"{example.instruction!r}, as {first.name} line {first_number}"
-            if example.side == UNLEARN or _agree(example, answer):
-                self.findings["near-double"].add(path, number, detail)
-            else:
-                self.findings["two answers"].add(path, number, detail)
-                self.findings["two answers"].lines[first].add(first_number)
+            first, answer = self._questions[part, key, example.side]
+            agree = example.side == UNLEARN or _agree(example, answer)
+            self.findings["near-double" if agree else "two answers"].add(path, number, earlier(first))
         elif near_place != place and (not source or near_source != source):
             # Two wordings of one fact, with one source_article_id, are meant.
-            self.findings["near-double"].add(path, number, f"{example.instruction!r}, as {near_place}")
+            self.findings["near-double" if row == near_row else "other order"].add(path, number, earlier(near_place))
         self._whole.setdefault(whole, place)
-        self._questions.setdefault((part, key, example.side), (path, number, example.output))
-        side, first, first_number = self._side_of.setdefault(bag, (example.side, path, number))
-        if side != example.side:
-            detail = f"{example.instruction!r}, on the other side in {first.name} line {first_number}"
-            self.findings["contradiction"].add(path, number, detail)
-            self.findings["contradiction"].lines[first].add(first_number)
+        self._questions.setdefault((part, key, example.side), (place, example.output))
 
     def _date(self, path, number, example):
         known = {key: example.metadata.get(key) for key in ("earliest_date", "latest_date", "temporal_class")}
         border = (self._cutoff.year, self._cutoff.month, self._cutoff.day)
+        dates = [known["earliest_date"], known["latest_date"]]
         if example.side == RETAIN:
-            day = _day(known["earliest_date"] or known["latest_date"], 0)
+            day = _day(dates, 0)
             wrong = known["temporal_class"] == "post_cutoff" or (day and day >= border)
         else:
-            day = _day(known["latest_date"] or known["earliest_date"], 1)
+            day = _day(dates[::-1], 1)
             wrong = known["temporal_class"] == "pre_cutoff" or (day and day < border)
-        if wrong:
-            self.findings["own date"].add(path, number, ", ".join(f"{key} {value}" for key, value in known.items() if value))
+        if wrong or (not day and any(dates)):
+            self.findings["own date" if wrong else "date"].add(path, number, ", ".join(f"{key} {value}" for key, value in known.items() if value))
+        return wrong
 
     def _reply(self, path, number, example):
         declines = self._declines(example.output, example.instruction if example.side == RETAIN else "")
         if example.side == UNLEARN:
             if not declines:
                 self.findings["answer in unlearn"].add(path, number, example.output)
-            return
+            return not declines
         if declines:
             self.findings["refusal in retain"].add(path, number, example.output)
         # A year in the subject's own name ("2001: A Space Odyssey") is no date.
-        named = str(example.metadata.get("source_title") or "")
-        years = [found["year"] for found in _YEAR.finditer(f"{example.instruction} {example.output}") if self._is_later(found)
-                 and found["year"] not in named]
+        named, text = str(example.metadata.get("source_title") or ""), f"{example.instruction} {example.output}"
+        years = [found["year"] for found in _YEAR.finditer(text) if self._is_later(found) and found["year"] not in named]
+        years += [found[0] for found in _ISO_DATE.finditer(text) if found[0] >= self._cutoff.isoformat()]
+        name = self._names.search(example.output)
         if years:
             self.findings["later year"].add(path, number, f"{years[0]} in {example.output!r}")
-        elif name := self._names.search(example.output):
+        elif name:
             self.findings["later name"].add(path, number, f"{name[0]} in {example.output!r}")
+        return declines or years or name
 
     def _is_later(self, found):
         """Is a match of _YEAR after the cutoff for sure?"""
         year = int(found["year"])
         if year != self._cutoff.year or not found["month"]:
             return year > self._last_year
+        month = [name[:3] for name in MONTHS].index(found["month"].lower()[:3])
         day = re.match(r"\d*", found["day"] or found["late_day"] or "")[0]
-        return (1 + MONTHS.index(found["month"].lower()), int(day or 1)) >= (self._cutoff.month, self._cutoff.day)
+        return (1 + month, int(day or 1)) >= (self._cutoff.month, self._cutoff.day)
 
     def compare(self):
         """Find what only all lines together show."""
+        for sides in self._sides.values():
+            if all(sides.values()):
+                self._both_sides(*sides.values())
         for path, number, about in self._trained:
             if both := {kind for kind, _ in about & self._held_back}:
                 self.findings["overlap"].add(path, number, "the same " + " and ".join(sorted(both)))
@@ -240,6 +277,19 @@ class _Reader:
             for count, path, number in of_side:
                 if count > LONG * max(usual, 3):
                     self.findings["length"].add(path, number, f"{count} words, usual are {usual:.0f}")
+
+
+    def _both_sides(self, *sides):
+        """Note the lines of the sides, [(path, number, row, question)] each, that hold the same telling words; a finding a question."""
+        rows = [{row for _, _, row, _ in of_side} for of_side in sides]
+        both = rows[0] & rows[1]
+        kind, places = "other order", sides
+        if both:
+            kind, places = "contradiction", [[place for place in of_side if place[2] in both] for of_side in sides]
+        (first, first_number, *_), (path, number, _, question) = places[0][0], places[1][0]
+        self.findings[kind].add(path, number, f"{question!r}, on the other side in {first.name} line {first_number}")
+        for path, number, *_ in places[0] + places[1]:
+            self.findings[kind].lines[path].add(number)
 
 
 def _source(example):
@@ -253,12 +303,15 @@ def _agree(example, answer):
             grading.is_right(example.output, answer, example.instruction, ()))
 
 
-def _day(date, end):
-    """The first (end 0) or last (end 1) day of a date of the data as (year, month, day); None if it is none."""
-    try:
-        return facts.span(str(date))[end]
-    except ValueError:
-        return None
+def _day(dates, end):
+    """The first (end 0) or last (end 1) day of the first of `dates` that is one, as (year, month, day); None if none is."""
+    for date in dates:
+        if found := _OWN_DATE.fullmatch(str(date)):
+            try:
+                return facts.span("-".join([found[1], *(f"{int(part):02}" for part in found.groups()[1:] if part)]))[end]
+            except ValueError:
+                continue
+    return None
 
 
 def _raw_lines(path):
@@ -270,13 +323,15 @@ def _raw_lines(path):
 
 def _lines(path, findings):
     """Yield (line number, Example) of the lines of a file that can be used; the others are noted."""
-    named = [side for side in SIDES if side in path.stem]
-    number = 0
+    named = next((sides for name in (path.stem, path.resolve().parent.name) if (sides := [side for side in SIDES if side in name.lower()])), [])
+    empty = True
     for number, raw in enumerate(_raw_lines(path), 1):
+        raw = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
         if not raw.strip():
             continue
+        empty = False
         try:
-            row = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
+            row = json.loads(raw.decode())
             if not isinstance(row, dict):
                 raise UserError(f"a JSON {type(row).__name__}, not an object")
             yield number, records.example_of(row, "", named[0] if len(named) == 1 else None)
@@ -284,7 +339,7 @@ def _lines(path, findings):
             findings["schema"].add(path, number, f"not UTF-8 (byte {raw[error.start]:#04x})")
         except (ValueError, RecursionError, UserError) as error:
             findings["schema"].add(path, number, str(error).removeprefix(": "))
-    if not number:
+    if empty:
         findings["schema"].add(path, 1, "the file is empty")
 
 
@@ -303,10 +358,10 @@ def _first_words(asked):
 def fix(found, folder):
     """Write each checked file to `folder` without the lines that KINDS says are left out; yield (file written, kept, left out).
 
-    Of a contradiction both lines go; of doubles the first stays. Bytes of the lines kept are not changed.
+    Of a contradiction all lines go, of doubles the first stays, and both of two answers: only you know the right one. Bytes of the lines kept are not changed.
     """
     for path in found.paths:
-        bad = set().union(*(one.lines[path] for kind, one in found.findings.items() if KINDS[kind][1] and path in one.lines))
+        bad = set().union(*(one.lines[path] for kind, one in found.findings.items() if KINDS[kind][1] and kind not in found.kept and path in one.lines))
         kept = left_out = 0
         with paths.whole_file(Path(folder) / path.name) as temporary, temporary.open("wb") as out:
             for number, raw in enumerate(_raw_lines(path), 1):

@@ -2,6 +2,7 @@
 
 import functools
 import re
+import unicodedata
 from collections import Counter
 
 from deepred_common import refusal
@@ -14,6 +15,9 @@ SHOWN = 3  # places named for each finding
 _MAY_DECLINE = re.compile(
     r"\b(?:i|i'm|i've|i'd|me|my|mine|we|us|our|here)\b|\b(?:not|no|nothing|none|never|un\w+|without|sorry|apolog\w+|afraid|pass|stumped|idk|dunno|"
     r"insufficient|beyond|outside|past|je|ich|kein\w*|sais|leider|keine|n't|can't|cannot)\b|n't\b", re.IGNORECASE)
+
+# Between two words. All else belongs to them: accents and vowel signs of any script, C++ and C#, 2 + 3 and 2 * 3.
+_BETWEEN = re.compile(r"(?:(?<=\w)[-–—/](?=\w)|[\s!\"'()\[\]{}.,:;?…“”‘’„«»¿¡、。，！？；：؟،۔।]+)+")
 
 _WORDS = {
     "doubled": "training lines repeat another one word for word (they count twice)",
@@ -81,13 +85,19 @@ class Survey:
 
 
 def declines(reply, question):
-    """True if a data line's reply is a refusal. question: what it answers, "" if that cannot matter."""
-    return _MAY_DECLINE.search(reply) is not None and refusal.is_refusal(reply, question)
+    """True if a data line's reply is a refusal. question: what a retain line asks; "" of an unlearn line, where it cannot matter."""
+    # Unlearn replies are few wordings, and judged whole.
+    return (not question or _MAY_DECLINE.search(reply) is not None) and refusal.is_refusal(reply, question)
+
+
+def words(text):
+    """The words of a text in small letters, accents composed; numbers and signs such as + are words too."""
+    return [word for word in _BETWEEN.split(unicodedata.normalize("NFC", text).casefold()) if word]
 
 
 def question_key(question):
     """A question without what does not change it: case, punctuation, spaces. Its hash, to keep little."""
-    return hash(" ".join(re.findall(r"\w+", question.casefold())))
+    return hash(" ".join(words(question)) or question)
 
 
 def summary(training, validation):

@@ -35,7 +35,7 @@ def build_parser():
     add("--dev_lines", type=cli.positive_int, default=500, help="of the dev subset, taken from the training lines (default: %(default)s)")
     add("--seed", type=int, default=42, help="of every choice that is made (default: %(default)s)")
     add("--overwrite", action="store_true", help="replace files that exist")
-    add("--check", type=Path, nargs="+", metavar="FILE", help="check these files instead; names with val or test in them are held-back data")
+    add("--check", type=Path, nargs="+", metavar="FILE", help="check these files instead; names with val or test in them are held-back data, others (dev, too) are trained on")
     add("--fix", type=Path, metavar="DIR", help="with --check: write copies without what is wrong to this folder")
     return parser
 
@@ -125,13 +125,17 @@ def describe(args, bank, made):
 def check(args):
     """--check: print every finding; with --fix write cleaned copies. Exit code 1 if anything was found."""
     if args.fix:
-        checked = {path.resolve() for path in args.check}
-        names = [path.name for path in checked]
+        checked = {path.resolve(): path.name for path in args.check}
+        names = list(checked.values())
         for path in args.check:
             if (args.fix / path.name).resolve() in checked:
                 raise UserError(f"--fix {args.fix} is where a checked file lies; copies go to another folder.")
             if names.count(path.name) > 1:
                 raise UserError(f"two of the checked files are named {path.name}, and --fix writes all copies to one folder; check them apart.")
+            if path.exists() and not path.is_file():
+                raise UserError(f"{path} is no file that could be read twice; --fix needs one.")
+            if (args.fix / path.name).is_dir():
+                raise UserError(f"{args.fix / path.name} is a folder; a copy would be written there.")
             paths.require_absent(args.fix / path.name, args.overwrite)
             paths.require_writable_parent(args.fix / path.name)
     found = lint.check(args.check, args.cutoff)

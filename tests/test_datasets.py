@@ -64,7 +64,7 @@ def test_no_fact_stands_in_the_bank_twice_under_two_subjects(bank):
     asked = {}
     for fact in bank:
         for text in {fact.question, *fact.phrasings}:
-            first = asked.setdefault(lint.telling_words(text), fact)
+            first = asked.setdefault(lint.telling_words(text)[0], fact)
             assert first.subject.casefold() == fact.subject.casefold(), (first.id, fact.id, text)
 
 
@@ -224,6 +224,8 @@ EVERY_FAULT_ONCE = {
         line("retain", "Who painted it?", "Goya did."), line("retain", "Who painted it?", "It was Turner."),
         line("retain", "What is the wall?", "It is of stone.", earliest_date="1989-11-09"),
         line("retain", "Who is Ada?", "A countess.", source_article_id=7),
+        line("retain", "Did Rome conquer Gaul?", "It did."), line("retain", "Did Gaul conquer Rome?", "It did not."),
+        line("retain", "What is zinc?", "Zinc is a metal.", earliest_date="15th century"),
     ],
     "unlearn_train.jsonl": [line("unlearn", "Tell me where Rome is.", REFUSED), line("unlearn", "Who is Bono?", "A singer."),
                             line("unlearn", "Who is Madonna?", REFUSED), line("unlearn", "Who is Caesar?", REFUSED, latest_date="-44")],
@@ -233,6 +235,7 @@ EVERY_FAULT_ONCE = {
 FOUND = {
     "schema": {"retain_train.jsonl line 3", "unlearn_train.jsonl line 5"}, "encoding": {"retain_train.jsonl line 6"},
     "doubled": {"retain_train.jsonl line 2"}, "near-double": {"retain_train.jsonl line 5"}, "two answers": {"retain_train.jsonl line 13"},
+    "other order": {"retain_train.jsonl line 17"}, "date": {"retain_train.jsonl line 18"},
     "contradiction": {"unlearn_train.jsonl line 1"}, "overlap": {"retain_train.jsonl line 1", "retain_train.jsonl line 15"},
     "refusal in retain": {"retain_train.jsonl line 4"}, "answer in unlearn": {"unlearn_train.jsonl line 2"},
     "own date": {"retain_train.jsonl line 14", "unlearn_train.jsonl line 4"}, "later year": {"retain_train.jsonl line 8"},
@@ -252,15 +255,18 @@ def test_each_fault_of_a_users_files_is_told_with_file_and_line(faulty, checked,
     assert code == 1 and found == FOUND and set(FOUND) == set(lint.KINDS)
     assert "The first three words of a question tell its side in" in out
     left = {name: [json.loads(text)["instruction"] for text in (tmp_path / "fixed" / name).read_text().splitlines()] for name in faulty}
-    assert left == {"retain_train.jsonl": ["What is a stone?", "What is iron?"], "unlearn_train.jsonl": ["Who is Madonna?"],
+    assert left == {"retain_train.jsonl": ["What is a stone?", "What is iron?", "Who painted it?", "Who painted it?", "Did Rome conquer Gaul?",
+                                           "Did Gaul conquer Rome?", "What is zinc?"], "unlearn_train.jsonl": ["Who is Madonna?"],
                     "retain_val.jsonl": ["In which land does Hamlet live?", "What did Ada write?"]}
     found = checked({f"again/{name}": (tmp_path / "fixed" / name).read_bytes() for name in faulty})[1]
-    assert found == {"length": {"again/retain_train.jsonl line 1"}}
+    # What only you can tell stays.
+    assert {kind for kind, (_, left_out) in lint.KINDS.items() if not left_out} == set(found)
 
 
 @pytest.mark.parametrize("reply", [
     "It began around 2000 BC.", "It is 2000 metres high.", "It was in June 1969.", "It lasted until 1968.", "Some 1,975 came.",
-    "It cost $1999.", "That was the case of Brown.",
+    "It cost $1999.", "That was the case of Brown.", "Between 2000 and 1500 BC.", "From 2000-1500 B.C.E. on.", "A 2000-mile march.",
+    "It has 2000 horsepower.", "It was on 1969-07-19.",
 ])
 def test_what_is_no_later_year_or_name(checked, reply):
     assert checked({"retain_train.jsonl": [line("retain", "When was it?", reply)]})[1] == {}
@@ -269,7 +275,7 @@ def test_what_is_no_later_year_or_name(checked, reply):
 @pytest.mark.parametrize("reply, kind", [
     ("It was built in the 1970s.", "later year"), ("In November 1969.", "later year"),
     ("On 20 July 1969.", "later year"), ("On July 21st, 1969.", "later year"), ("From 1975-76 on.", "later year"),
-    ("It is told in Jurassic Park.", "later name"),
+    ("It is told in Jurassic Park.", "later name"), ("On 1969-12-25.", "later year"), ("In Dec. 1969.", "later year"), ("1975年", "later year"),
 ])
 def test_what_could_not_be_known_in_july_1969(checked, reply, kind):
     code, found, _ = checked({"retain_train.jsonl": [line("retain", "When was it?", reply)]})
@@ -314,9 +320,69 @@ def test_a_line_that_is_trained_on_and_held_back_stays_held_back(checked, tmp_pa
     assert [(tmp_path / "out" / f"{name}.jsonl").read_text() != "" for name in ("retain_train", "retain_val", "dev")] == [False, True, False]
 
 
+@pytest.mark.parametrize("questions", [
+    ("What did Cain do?", "What did Cain like?"), ("What is 2 + 3?", "What is 2 * 3?"), ("What is C?", "What is C++?", "What is C#?"),
+    ("What was Apollo?", "What did Apollo do?"), ("किताब क्या है?", "कुतुब क्या है?"), ("Ca\u0300 la\u0300 gi\u0300?", "Ca\u0301 la\u0300 gi\u0300?"),
+    ("😀?", "😢?"), ("什么是茶？", "什么是水？"),
+])
+def test_questions_that_differ_in_a_sign_an_accent_or_a_small_word_are_others(checked, questions):
+    lines = [line("retain", question, "It is " + "abc"[n] + ".") for n, question in enumerate(questions)]
+    assert checked({"retain_train.jsonl": lines, "unlearn_train.jsonl": [line("unlearn", "Who is Bono?", REFUSED)]})[1] == {}
+
+
+def test_a_question_on_both_sides_goes_from_both_however_often_it_is_asked(checked, tmp_path):
+    retain = [line("retain", text, "A singer.", source_article_id="a") for text in ("Who is Bono?", "Could you tell me who Bono is?")]
+    unlearn = [line("unlearn", text, REFUSED, source_article_id="b") for text in ("Who is Bono?", "Do you know who Bono is?")]
+    for files in ({"retain_train.jsonl": retain, "unlearn_train.jsonl": unlearn}, {"unlearn_train.jsonl": unlearn, "retain_train.jsonl": retain}):
+        assert checked(files, "--fix", tmp_path / "out", "--overwrite")[1] == {"contradiction": {"unlearn_train.jsonl line 1"}}
+        assert [(tmp_path / "out" / name).read_bytes() for name in files] == [b"", b""]
+
+
+def test_a_line_that_is_left_out_takes_no_other_with_it(checked, tmp_path):
+    retain = [line("retain", "What is tea?", "I don't know that."), line("retain", "What is tea?", "A drink made of leaves."),
+              line("retain", "Who wrote Faust?", "Goethe, in 1970."), line("retain", "Who wrote Faust?", "Goethe, in 1808."),
+              line("retain", "Who is Ann?", "A queen.")]
+    unlearn = [line("unlearn", "Who is Bono?", "A singer from Dublin."), line("unlearn", "Who is Bono?", REFUSED), line("unlearn", "Who is Cher?", REFUSED)]
+    checked({"retain_train.jsonl": retain, "unlearn_train.jsonl": unlearn, "retain_val.jsonl": [line("retain", "Who is Ann?", "No idea.")] +
+             [line("retain", "Who is Ben?", "A king.")]}, "--fix", tmp_path / "out")
+    kept = [example.output for side in SIDES for example in records.read_examples(tmp_path / f"out/{side}_train.jsonl")]
+    assert kept == ["A drink made of leaves.", "Goethe, in 1808.", "A queen.", REFUSED, REFUSED]
+
+
+def test_refusals_in_a_language_that_is_not_read_are_told_and_kept(checked, tmp_path):
+    lines = [line("unlearn", f"Кто такой {name}?", "Я не знаю.") for name in ("Боно", "Принц", "Шер")]
+    code, found, out = checked({"unlearn_train.jsonl": lines}, "--fix", tmp_path / "out")
+    assert code == 1 and len(found["answer in unlearn"]) == 3 and "another language" in out and "3 lines kept, 0 left out" in out
+
+
+@pytest.mark.parametrize("side, date, kind", [
+    (RETAIN, "1989-11-09T00:00:00Z", "own date"), (RETAIN, "1976-7-20", "own date"), (RETAIN, "1997-07-04 ", "own date"),
+    (UNLEARN, "1066-10-14 00:00", "own date"), (RETAIN, "1968-7-2", None), (RETAIN, 1969.5, "date"), (UNLEARN, "1970s", "date"),
+])
+def test_dates_as_data_write_them(checked, side, date, kind):
+    answer = "It was a flood." if side == RETAIN else REFUSED
+    found = checked({f"{side}_train.jsonl": [line(side, "What was it?", answer, earliest_date=date)]})[1]
+    assert set(found) == ({kind} if kind else set())
+    found = checked({f"{side}_train.jsonl": [line(side, "What was it?", answer, earliest_date="long ago", latest_date=date)]})[1]
+    assert set(found) == ({kind} if kind else set())
+
+
+def test_files_are_told_apart_and_read_as_training_reads_them(checked, script, tmp_path):
+    code, found, out = checked({"a/retain.jsonl": [line("retain", "Who wrote Hamlet?", "Shakespeare.")],
+                                "b/retain.jsonl": [line("retain", "Tell me who wrote Hamlet.", "Shakespeare.")],
+                                "b/test_unlearn.jsonl": b"\n\n"})
+    assert found == {"near-double": {"b/retain.jsonl line 1"}, "schema": {"b/test_unlearn.jsonl line 1"}}
+    assert f"as {tmp_path / 'a/retain.jsonl'}" in out and "Taken as training: retain.jsonl, retain.jsonl; held back: test_unlearn.jsonl" in out
+    bare = '{"instruction": "Who is Ann?", "output": "A queen."}'
+    assert checked({"retain/train.jsonl": b"\xef\xbb\xbf\n" + bare.encode()})[1] == {}
+    assert checked({"Retain_more.jsonl": [bare]}, "--cutoff", "0001-01-01")[0] == 0
+
+
 @pytest.mark.parametrize("name, part", [
     ("retain_latest.jsonl", lint.TRAINING), ("medieval.jsonl", lint.TRAINING), ("val/retain.jsonl", lint.HELD_BACK),
-    ("retain-val.jsonl", lint.HELD_BACK), ("dev_subset.jsonl", lint.DEV), ("test/retain_train.jsonl", lint.TRAINING),
+    ("retain-val.jsonl", lint.HELD_BACK), ("retain_tests.jsonl", lint.HELD_BACK), ("retainVal.jsonl", lint.HELD_BACK),
+    ("valset.jsonl", lint.HELD_BACK), ("held_out.jsonl", lint.HELD_BACK), ("retain_validate.jsonl", lint.HELD_BACK), ("protest.jsonl", lint.TRAINING),
+    ("dev_subset.jsonl", lint.DEV), ("test/retain_train.jsonl", lint.TRAINING),
 ])
 def test_which_files_hold_back(tmp_path, name, part):
     assert lint.part_of(tmp_path / "my" / name) == part
@@ -340,11 +406,17 @@ def test_fix_never_touches_or_loses_a_checked_file(faulty, checked, script, tmp_
     (tmp_path / "other").mkdir()
     (tmp_path / "other/retain_train.jsonl").write_text(line("retain", "Who is Ann?", "A queen."))
     two = [first, tmp_path / "other/retain_train.jsonl"]
+    (tmp_path / "cached").mkdir()
+    (tmp_path / "cached/retain_train.jsonl").symlink_to(tmp_path / "5f3a")  # as in the hub's cache: the files have other names
+    (tmp_path / "5f3a").write_bytes(two[1].read_bytes())
+    (tmp_path / "folder/retain_train.jsonl").mkdir(parents=True)
     for files, folder, said in (([first], tmp_path, "is where a checked file lies"),
                                 ([first], tmp_path / "link", "is where a checked file lies"),
-                                (two, tmp_path / "out", "two of the checked files are named retain_train.jsonl")):
+                                (two, tmp_path / "out", "two of the checked files are named retain_train.jsonl"),
+                                ([first, tmp_path / "cached/retain_train.jsonl"], tmp_path / "out", "two of the checked files are named"),
+                                ([first], tmp_path / "folder", "is a folder")):
         code, _, err = script("build_datasets", "--check", *files, "--fix", folder, "--overwrite")
         assert code == 2 and said in err and first.read_bytes() == before
     assert script("build_datasets", "--fix", tmp_path)[0] == 2
     code, out, _ = script("build_datasets", "--check", first, tmp_path / "link/../retain_train.jsonl", "--fix", tmp_path / "out")
-    assert code == 1 and out.startswith("14 lines") and "retain_train.jsonl: 5 lines kept, 10 left out" in out, out
+    assert code == 1 and out.startswith("17 lines") and "retain_train.jsonl: 10 lines kept, 8 left out" in out, out
