@@ -44,7 +44,8 @@ KINDS = {
 
 # Parts of a data set; a line may stand in training and in dev, but not twice in one of them, and not in training and held back.
 TRAINING, DEV, HELD_BACK = "training", "dev", "held back"
-_PART = re.compile(r"(?<![a-z])(?:(train|training)|(dev)|(val(?:id|idate|idation)?(?: ?set)?|tests?|testing|test ?set|eval(?:s|uation)?|h[eo]ld ?out))(?![a-z])")
+_PART = re.compile(
+    r"(?<![a-z])(?:(train|training)|(dev)|(val(?:id|idate|idation)?(?: ?set)?|test(?:s|ing| ?set)?|eval(?:s|uation)?|h[eo]ld ?out))(?![a-z])")
 
 _MOJIBAKE = re.compile("Ã[\x80-\xbf©¨¼¶¤±§]|â€|Â[\xa0-\xbf]|�|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _ORDINAL = r"\d{1,2}(?:st|nd|rd|th)?"
@@ -53,8 +54,9 @@ _MONTH = "|".join([*MONTHS, *(month[:3] for month in MONTHS), "sept"])
 _YEAR = re.compile(
     rf"(?:\b(?:(?P<day>{_ORDINAL}) (?:of )?)?(?P<month>{_MONTH})\b\.?(?: (?P<late_day>{_ORDINAL}))?(?:,| of)? )?"
     r"(?<![\w.,$£€])(?P<year>1\d{3}|20\d{2})(?=s?(?![A-Za-z0-9_]))(?![.,]\d)(?! ?(?:-|–|to|and|or) ?\d+ ?B\.?C)"
-    r"(?![ -]?(?:BC|B\.C|%|°|k?m[²2]?\b|kg|ft\b|lbs?\b|hp\b|rpm\b|(?:kilo|centi|milli)?(?:met(?:re|er)|gram)|(?:square |cubic |light[ -])?(?:mile|feet|foot|"
-    r"yard|ton|pound|dollar|people|men\b|women|soldier|troop|inhabitant|species|horsepower|degree|volt|watt|lit(?:re|er)|calorie|year|day|hour|"
+    r"(?![ -]?(?:BC|B\.C|%|°|k?m[²2]?\b|kg|ft\b|lbs?\b|hp\b|rpm\b|(?:kilo|centi|milli)?(?:met(?:re|er)|gram)|"
+    r"(?:square |cubic |light[ -])?(?:mile|feet|foot|yard|ton|pound|dollar|people|men\b|women|soldier|"
+    r"troop|inhabitant|species|horsepower|degree|volt|watt|lit(?:re|er)|calorie|year|day|hour|"
     r"cop(?:y|ies))))", re.IGNORECASE)
 _ISO_DATE = re.compile(r"(?<![\w-])(\d{4})-(\d\d)-(\d\d)(?![\w-])")
 # A date as data write it: a time of day, a missing zero and spaces around it do not matter.
@@ -109,8 +111,8 @@ class Found:
                 one = self.findings[kind]
                 yield "\n".join([f"{one.count} {what}:", *(f"  {place}" for place in one.places), *["  …"][:one.count > len(one.places)]])
                 if kind in self.kept:
-                    yield ("That is most lines of that side, so --fix keeps them. Are its replies the other side's, or in another language than "
-                           "English, French, German or Spanish?")
+                    yield ("That is most lines of that side, so --fix keeps them. Are its replies the other side's, or in another "
+                           "language than English, French, German or Spanish?")
         if not self.count:
             yield "Nothing is wrong with them."
         if self.first_words is not None:
@@ -128,7 +130,8 @@ def part_of(path):
 
 
 def telling_words(question):
-    """(bag, row) of a question's telling words, as hashes: what asks the same more politely has the same row, in another order the same bag.
+    """(bag, row) of a question's telling words, as hashes: what asks the same more politely has the same row, in another order
+    the same bag.
 
     With one such word ("Who is Bono?") all count but the opening ("Do you know …"), and their order does not.
     """
@@ -233,7 +236,8 @@ class _Reader:
             day = _day(dates[::-1], 1)
             wrong = known["temporal_class"] == "pre_cutoff" or (day and day < border)
         if wrong or (not day and any(dates)):
-            self.findings["own date" if wrong else "date"].add(path, number, ", ".join(f"{key} {value}" for key, value in known.items() if value))
+            detail = ", ".join(f"{key} {value}" for key, value in known.items() if value)
+            self.findings["own date" if wrong else "date"].add(path, number, detail)
         return wrong
 
     def _reply(self, path, number, example):
@@ -323,7 +327,7 @@ def _raw_lines(path):
 
 def _lines(path, findings):
     """Yield (line number, Example) of the lines of a file that can be used; the others are noted."""
-    named = next((sides for name in (path.stem, path.resolve().parent.name) if (sides := [side for side in SIDES if side in name.lower()])), [])
+    named = [side for side in SIDES if side in path.stem.lower()] or [side for side in SIDES if side in path.resolve().parent.name.lower()]
     empty = True
     for number, raw in enumerate(_raw_lines(path), 1):
         raw = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
@@ -358,10 +362,12 @@ def _first_words(asked):
 def fix(found, folder):
     """Write each checked file to `folder` without the lines that KINDS says are left out; yield (file written, kept, left out).
 
-    Of a contradiction all lines go, of doubles the first stays, and both of two answers: only you know the right one. Bytes of the lines kept are not changed.
+    Of a contradiction all lines go, of doubles the first stays, and both of two answers: only you know the right one.
+    Bytes of the lines kept are not changed.
     """
     for path in found.paths:
-        bad = set().union(*(one.lines[path] for kind, one in found.findings.items() if KINDS[kind][1] and kind not in found.kept and path in one.lines))
+        faults = [one for kind, one in found.findings.items() if KINDS[kind][1] and kind not in found.kept]
+        bad = set().union(*(one.lines[path] for one in faults if path in one.lines))
         kept = left_out = 0
         with paths.whole_file(Path(folder) / path.name) as temporary, temporary.open("wb") as out:
             for number, raw in enumerate(_raw_lines(path), 1):

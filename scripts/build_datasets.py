@@ -35,7 +35,8 @@ def build_parser():
     add("--dev_lines", type=cli.positive_int, default=500, help="of the dev subset, taken from the training lines (default: %(default)s)")
     add("--seed", type=int, default=42, help="of every choice that is made (default: %(default)s)")
     add("--overwrite", action="store_true", help="replace files that exist")
-    add("--check", type=Path, nargs="+", metavar="FILE", help="check these files instead; names with val or test in them are held-back data, others (dev, too) are trained on")
+    add("--check", type=Path, nargs="+", metavar="FILE",
+        help="check these files instead; names with val or test in them are held-back data, others (dev, too) are trained on")
     add("--fix", type=Path, metavar="DIR", help="with --check: write copies without what is wrong to this folder")
     return parser
 

@@ -333,7 +333,8 @@ def test_questions_that_differ_in_a_sign_an_accent_or_a_small_word_are_others(ch
 def test_a_question_on_both_sides_goes_from_both_however_often_it_is_asked(checked, tmp_path):
     retain = [line("retain", text, "A singer.", source_article_id="a") for text in ("Who is Bono?", "Could you tell me who Bono is?")]
     unlearn = [line("unlearn", text, REFUSED, source_article_id="b") for text in ("Who is Bono?", "Do you know who Bono is?")]
-    for files in ({"retain_train.jsonl": retain, "unlearn_train.jsonl": unlearn}, {"unlearn_train.jsonl": unlearn, "retain_train.jsonl": retain}):
+    for files in ({"retain_train.jsonl": retain, "unlearn_train.jsonl": unlearn},
+                  {"unlearn_train.jsonl": unlearn, "retain_train.jsonl": retain}):
         assert checked(files, "--fix", tmp_path / "out", "--overwrite")[1] == {"contradiction": {"unlearn_train.jsonl line 1"}}
         assert [(tmp_path / "out" / name).read_bytes() for name in files] == [b"", b""]
 
@@ -342,9 +343,10 @@ def test_a_line_that_is_left_out_takes_no_other_with_it(checked, tmp_path):
     retain = [line("retain", "What is tea?", "I don't know that."), line("retain", "What is tea?", "A drink made of leaves."),
               line("retain", "Who wrote Faust?", "Goethe, in 1970."), line("retain", "Who wrote Faust?", "Goethe, in 1808."),
               line("retain", "Who is Ann?", "A queen.")]
-    unlearn = [line("unlearn", "Who is Bono?", "A singer from Dublin."), line("unlearn", "Who is Bono?", REFUSED), line("unlearn", "Who is Cher?", REFUSED)]
-    checked({"retain_train.jsonl": retain, "unlearn_train.jsonl": unlearn, "retain_val.jsonl": [line("retain", "Who is Ann?", "No idea.")] +
-             [line("retain", "Who is Ben?", "A king.")]}, "--fix", tmp_path / "out")
+    unlearn = [line("unlearn", "Who is Bono?", "A singer from Dublin."),
+               line("unlearn", "Who is Bono?", REFUSED), line("unlearn", "Who is Cher?", REFUSED)]
+    held_back = [line("retain", "Who is Ann?", "No idea."), line("retain", "Who is Ben?", "A king.")]
+    checked({"retain_train.jsonl": retain, "unlearn_train.jsonl": unlearn, "retain_val.jsonl": held_back}, "--fix", tmp_path / "out")
     kept = [example.output for side in SIDES for example in records.read_examples(tmp_path / f"out/{side}_train.jsonl")]
     assert kept == ["A drink made of leaves.", "Goethe, in 1808.", "A queen.", REFUSED, REFUSED]
 
@@ -368,7 +370,7 @@ def test_dates_as_data_write_them(checked, side, date, kind):
 
 
 def test_files_are_told_apart_and_read_as_training_reads_them(checked, script, tmp_path):
-    code, found, out = checked({"a/retain.jsonl": [line("retain", "Who wrote Hamlet?", "Shakespeare.")],
+    _, found, out = checked({"a/retain.jsonl": [line("retain", "Who wrote Hamlet?", "Shakespeare.")],
                                 "b/retain.jsonl": [line("retain", "Tell me who wrote Hamlet.", "Shakespeare.")],
                                 "b/test_unlearn.jsonl": b"\n\n"})
     assert found == {"near-double": {"b/retain.jsonl line 1"}, "schema": {"b/test_unlearn.jsonl line 1"}}
@@ -381,7 +383,8 @@ def test_files_are_told_apart_and_read_as_training_reads_them(checked, script, t
 @pytest.mark.parametrize("name, part", [
     ("retain_latest.jsonl", lint.TRAINING), ("medieval.jsonl", lint.TRAINING), ("val/retain.jsonl", lint.HELD_BACK),
     ("retain-val.jsonl", lint.HELD_BACK), ("retain_tests.jsonl", lint.HELD_BACK), ("retainVal.jsonl", lint.HELD_BACK),
-    ("valset.jsonl", lint.HELD_BACK), ("held_out.jsonl", lint.HELD_BACK), ("retain_validate.jsonl", lint.HELD_BACK), ("protest.jsonl", lint.TRAINING),
+    ("valset.jsonl", lint.HELD_BACK), ("held_out.jsonl", lint.HELD_BACK), ("retain_validate.jsonl", lint.HELD_BACK),
+    ("protest.jsonl", lint.TRAINING),
     ("dev_subset.jsonl", lint.DEV), ("test/retain_train.jsonl", lint.TRAINING),
 ])
 def test_which_files_hold_back(tmp_path, name, part):
