@@ -33,7 +33,9 @@ _NUMBER_CLAUSE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n+|[;:]\s|(?<=\s)(?:an
 _SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\b[A-Z]\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bSt\.)(?<!\bMrs\.)[\"')\]]*\s+(?=[A-Z\"'(\d])|\n+")
 # Questions that ask for an explanation rather than for a name, a number or a date.
 _OPEN = re.compile(r"(?:what (?:is|are|was|were|happened|does|do|did)\b(?!.*\b(?:name|capital|called|title|currency|largest|smallest|longest|first|year|date|stand for)\b)"
-                   r"|why|how(?! (?:many|much|far|high|tall|long|old|big|deep|fast|often))|tell me|describe|explain|who (?:is|was|were) (?-i:[A-Z]))", re.IGNORECASE)
+                   r"|why|how(?! (?:many|much|far|high|tall|long|old|big|deep|fast|often))|tell me|describe|explain|"
+                   # Of a person named, in questions without capitals, too; "who was the first …" asks for a name.
+                   r"(?-i:[Ww]ho (?:is|was|were) [A-Z])|(?-i:who (?:is|was|were) (?!(?:the|an?) )))", re.IGNORECASE)
 _YES_NO = re.compile(r"^(?:is|are|was|were|do|does|did|can|could|has|have|had|will|would|should)\b", re.IGNORECASE)
 _COUNTING = re.compile(r"\b(?:how (?:many|much|far|high|tall|long|old|big|deep|fast|heavy|wide|large|hot|cold|often)|what (?:percentage|share|number|"
                        r"temperature|fraction|age)|which number)\b", re.IGNORECASE)

@@ -1,6 +1,6 @@
 """Any data files in the upstream format, checked: what is wrong in which line, and copies without it.
 
-Every line is read once and little of it kept, so that 150 000 lines take seconds and not memory.
+Every line is read once; kept of it are its question, its reply's hash and length, and what else a later line may clash with.
 """
 
 import codecs
@@ -54,15 +54,16 @@ _MONTH = "|".join([*MONTHS, *(month[:3] for month in MONTHS), "sept"])
 _YEAR = re.compile(
     rf"(?:\b(?:(?P<day>{_ORDINAL}) (?:of )?)?(?P<month>{_MONTH})\b\.?(?: (?P<late_day>{_ORDINAL}))?(?:,| of)? )?"
     r"(?<![\w.,$£€])(?P<year>1\d{3}|20\d{2})(?=s?(?![A-Za-z0-9_]))(?![.,]\d)(?! ?(?:-|–|to|and|or) ?\d+ ?B\.?C)"
-    r"(?![ -]?(?:BC|B\.C|%|°|k?m[²2]?\b|kg|ft\b|lbs?\b|hp\b|rpm\b|(?:kilo|centi|milli)?(?:met(?:re|er)|gram)|"
-    r"(?:square |cubic |light[ -])?(?:mile|feet|foot|yard|ton|pound|dollar|people|men\b|women|soldier|"
+    r"(?![ -]?(?:BC|B\.C|%|°|k?m[²2]?\b|kg|ft\b|lbs?\b|hp\b|rpm\b|(?:kilo|centi|milli)?(?:met(?:re|er)|gramme|gram)s?\b|"
+    r"(?:square |cubic |light[ -])?(?:mile|feet|foot|yard|ton|tonne|pound|dollar|people|men|women|soldier|"
     r"troop|inhabitant|species|horsepower|degree|volt|watt|lit(?:re|er)|calorie|year|day|hour|"
-    r"cop(?:y|ies))))", re.IGNORECASE)
-_ISO_DATE = re.compile(r"(?<![\w-])(\d{4})-(\d\d)-(\d\d)(?![\w-])")
+    r"copy|copies)s?\b))", re.IGNORECASE)
+_ISO_DATE = re.compile(r"(?<![\w-])(?:1\d{3}|20\d{2})-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?![\w-])")
 # A date as data write it: a time of day, a missing zero and spaces around it do not matter.
 _OWN_DATE = re.compile(r"\s*(-?\d{1,4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[T ].*)?)?)?\s*")
 _COMMON = frozenset("a an the of in on at to for with from is was are were be been did do does what which who whom whose "
                     "name tell me give us can could you would please i like know and or it its that this".split())
+_TENSES = {"was": "is", "are": "is", "were": "is"}
 _OPENING = frozenset("please can could would will you tell me us name give do i like to know".split())
 
 
@@ -86,7 +87,7 @@ class Finding:
 @dataclass
 class Found:
     """What check found: findings by kind, lines a side, how well the first three words tell the side (a share, or None), the files,
-    and the kinds that most lines of a side are of: these are more likely read wrongly than wrong, and fix keeps them."""
+    and the kinds that most lines of a side are of: there the cutoff, the side or our reading is wrong, and fix keeps the lines."""
 
     findings: dict
     counts: Counter
@@ -111,8 +112,8 @@ class Found:
                 one = self.findings[kind]
                 yield "\n".join([f"{one.count} {what}:", *(f"  {place}" for place in one.places), *["  …"][:one.count > len(one.places)]])
                 if kind in self.kept:
-                    yield ("That is most lines of that side, so --fix keeps them. Are its replies the other side's, or in another "
-                           "language than English, French, German or Spanish?")
+                    yield ("That is most lines of a side, so --fix keeps them. Is --cutoff right, are the replies that side's, and in "
+                           "English, French, German or Spanish?")
         if not self.count:
             yield "Nothing is wrong with them."
         if self.first_words is not None:
@@ -139,8 +140,8 @@ def telling_words(question):
     telling = [word for word in words if word not in _COMMON]
     if len(set(telling) - {"when", "where", "why", "how"}) < 2:
         opening = next((i for i, word in enumerate(words) if word not in _OPENING), 0)
-        telling = sorted(word for word in words[opening:] if word != "please")
-    return hash(frozenset(telling)), hash(tuple(telling) or question)
+        telling = sorted(_TENSES.get(word, word) for word in words[opening:] if word not in ("please", "a", "an", "the"))
+    return hash(frozenset(telling) or question), hash(tuple(telling) or question)
 
 
 def last_known_year(cutoff):
@@ -162,22 +163,25 @@ def check(files, cutoff):
         for number, example in _lines(path, reader.findings):
             reader.read(path, number, example)
     reader.compare()
-    kept = {kind for kind, side in (("refusal in retain", RETAIN), ("answer in unlearn", UNLEARN))
-            if kind in reader.findings and 2 * reader.findings[kind].count > reader.counts[side]}
-    return Found(dict(reader.findings), reader.counts, _first_words(reader.asked), files, kept)
+    return Found(dict(reader.findings), reader.counts, _first_words(reader.asked), files, reader.kept)
 
 
 class _Reader:
     """Takes the lines of all files one by one and keeps of each what a later one may clash with."""
 
     def __init__(self, cutoff):
-        self.findings, self.counts, self.asked = defaultdict(Finding), Counter(), []
+        self.findings, self.counts, self.asked, self.kept = defaultdict(Finding), Counter(), [], set()
         self._cutoff, self._last_year = datetime.date.fromisoformat(cutoff), last_known_year(cutoff)
-        names = sorted(later_names(cutoff), key=len, reverse=True)
-        self._names = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names) or r"(?!)")
+        # By their first letter, or each of a thousand names would be tried at each word.
+        names = defaultdict(list)
+        for name in sorted(later_names(cutoff), key=len, reverse=True):
+            names[name[0]].append(re.escape(name[1:]))
+        letters = [f"{re.escape(letter)}(?:{'|'.join(rest)})" for letter, rest in names.items()]
+        self._names = re.compile(rf"(?<!\w)(?:{'|'.join(letters)})(?!\w)" if letters else r"(?!)")
         self._declines = functools.lru_cache(maxsize=4096)(survey.declines)
-        self._whole, self._questions, self._bags, self._sides = {}, {}, {}, defaultdict(lambda: {side: [] for side in SIDES})
-        self._trained, self._held_back, self._lengths = [], set(), defaultdict(list)
+        self._whole, self._questions, self._rows, self._bags = {}, {}, {}, {}
+        self._sides = defaultdict(lambda: {side: [] for side in SIDES})
+        self._trained, self._held_back, self._lengths, self._wrong, self._faults = [], set(), defaultdict(list), [], Counter()
 
     def read(self, path, number, example):
         """Take one line."""
@@ -185,97 +189,114 @@ class _Reader:
         self.asked.append((example.instruction, example.side))
         self._lengths[example.side].append((len(example.output.split()), path, number))
         # A line that is wrong by itself makes no other one a repetition: fix would leave out both.
-        if any([self._encoding(path, number, example), self._date(path, number, example), self._reply(path, number, example)]):
-            return
+        if kinds := self._own_faults(path, number, example):
+            self._wrong.append((path, number, example, kinds))
+        else:
+            self._among_others(path, number, example)
+
+    def _among_others(self, path, number, example):
         key, (bag, row) = survey.question_key(example.instruction), telling_words(example.instruction)
         self._repeats(path, number, example, key, bag, row)
         self._sides[bag][example.side].append((path, number, row, example.instruction))
         title, source = str(example.metadata.get("source_title") or "").casefold(), _source(example)
-        about = {("question", key), ("question", row), ("title", title), ("source", source)} - {("title", ""), ("source", "")}
+        about = {("question", key), ("question", row), ("order", bag), ("title", title), ("source", source)} - {("title", ""), ("source", "")}
         if part_of(path) != HELD_BACK:
             self._trained.append((path, number, about))
         else:
             # Of a fact that is trained on, another wording may be asked.
             self._held_back |= {("question", key)} if example.metadata.get("seen") == corpus.SEEN_TRAINED else about
 
-    def _encoding(self, path, number, example):
-        text = f"{example.instruction}\n{example.output}"
-        if wrong := bool(_MOJIBAKE.search(text)):
-            self.findings["encoding"].add(path, number, text.replace("\n", " | "))
-        return wrong
-
     def _repeats(self, path, number, example, key, bag, row):
-        place, part, source = (path, number), part_of(path), _source(example)
+        part, side, source = part_of(path), example.side, _source(example)
+        place = (path, number, source, example.output)
+        first_whole = self._whole.setdefault(hash((part, key, side, example.output)), place)
+        first = self._questions.setdefault((part, key, side), place)
+        if first is place:
+            first = self._rows.setdefault((part, row, side), place)
+            if source and source == first[2]:  # Two wordings of one fact are meant.
+                first = place
+        other_order = self._bags.setdefault((part, bag, side), place)
+        if first_whole is not place:
+            self._note("doubled", place, first_whole)
+        elif first is not place:
+            agree = side == UNLEARN or _agree(example, first[3])
+            self._note("near-double" if agree else "two answers", place, first, example.instruction)
+        elif other_order is not place and not (source and source == other_order[2]):
+            self._note("other order", place, other_order, example.instruction)
 
-        def earlier(first):
-            named = first[0] if first[0] != path and first[0].name == path.name else first[0].name
-            return f"{example.instruction!r}, as {named} line {first[1]}"
+    def _note(self, kind, place, first, question=None):
+        """Note a line that is like an earlier one; places are (path, number, …)."""
+        path, named = place[0], first[0].name
+        if first[0] != path and named == path.name:
+            named = first[0]
+        self.findings[kind].add(path, place[1], (f"{question!r}, " if question else "") + f"as {named} line {first[1]}")
 
-        near_place, near_source, near_row = self._bags.setdefault((part, bag, example.side), (place, source, row))
-        whole = hash((part, key, example.side, example.output))
-        if whole in self._whole:
-            self.findings["doubled"].add(path, number, earlier(self._whole[whole]))
-        elif (part, key, example.side) in self._questions:
-            first, answer = self._questions[part, key, example.side]
-            agree = example.side == UNLEARN or _agree(example, answer)
-            self.findings["near-double" if agree else "two answers"].add(path, number, earlier(first))
-        elif near_place != place and (not source or near_source != source):
-            # Two wordings of one fact, with one source_article_id, are meant.
-            self.findings["near-double" if row == near_row else "other order"].add(path, number, earlier(near_place))
-        self._whole.setdefault(whole, place)
-        self._questions.setdefault((part, key, example.side), (place, example.output))
+    def _own_faults(self, path, number, example):
+        """The kinds of what is wrong with a line by itself, noted."""
+        faults = {}
+        text = f"{example.instruction}\n{example.output}"
+        if _MOJIBAKE.search(text):
+            faults["encoding"] = text.replace("\n", " | ")
+        faults |= self._date_fault(example) | self._reply_fault(example)
+        for kind, detail in faults.items():
+            self.findings[kind].add(path, number, detail)
+            self._faults[kind, example.side] += 1
+        return {kind for kind in faults if KINDS[kind][1]}
 
-    def _date(self, path, number, example):
+    def _date_fault(self, example):
         known = {key: example.metadata.get(key) for key in ("earliest_date", "latest_date", "temporal_class")}
         border = (self._cutoff.year, self._cutoff.month, self._cutoff.day)
-        dates = [known["earliest_date"], known["latest_date"]]
         if example.side == RETAIN:
-            day = _day(dates, 0)
+            date = known["earliest_date"] or known["latest_date"]
+            day = _day(date, 0)
             wrong = known["temporal_class"] == "post_cutoff" or (day and day >= border)
         else:
-            day = _day(dates[::-1], 1)
+            date = known["latest_date"] or known["earliest_date"]
+            day = _day(date, 1)
             wrong = known["temporal_class"] == "pre_cutoff" or (day and day < border)
-        if wrong or (not day and any(dates)):
-            detail = ", ".join(f"{key} {value}" for key, value in known.items() if value)
-            self.findings["own date" if wrong else "date"].add(path, number, detail)
-        return wrong
+        if wrong or (date and not day):
+            return {"own date" if wrong else "date": ", ".join(f"{key} {value}" for key, value in known.items() if value)}
+        return {}
 
-    def _reply(self, path, number, example):
+    def _reply_fault(self, example):
         declines = self._declines(example.output, example.instruction if example.side == RETAIN else "")
         if example.side == UNLEARN:
-            if not declines:
-                self.findings["answer in unlearn"].add(path, number, example.output)
-            return not declines
-        if declines:
-            self.findings["refusal in retain"].add(path, number, example.output)
+            return {} if declines else {"answer in unlearn": example.output}
+        faults = {"refusal in retain": example.output} if declines else {}
         # A year in the subject's own name ("2001: A Space Odyssey") is no date.
         named, text = str(example.metadata.get("source_title") or ""), f"{example.instruction} {example.output}"
         years = [found["year"] for found in _YEAR.finditer(text) if self._is_later(found) and found["year"] not in named]
         years += [found[0] for found in _ISO_DATE.finditer(text) if found[0] >= self._cutoff.isoformat()]
-        name = self._names.search(example.output)
         if years:
-            self.findings["later year"].add(path, number, f"{years[0]} in {example.output!r}")
-        elif name:
-            self.findings["later name"].add(path, number, f"{name[0]} in {example.output!r}")
-        return declines or years or name
+            faults["later year"] = f"{years[0]} in {example.output!r}"
+        elif name := self._names.search(example.output):
+            faults["later name"] = f"{name[0]} in {example.output!r}"
+        return faults
 
     def _is_later(self, found):
         """Is a match of _YEAR after the cutoff for sure?"""
         year = int(found["year"])
         if year != self._cutoff.year or not found["month"]:
             return year > self._last_year
-        month = [name[:3] for name in MONTHS].index(found["month"].lower()[:3])
+        month = [name[:3] for name in MONTHS].index(found["month"].casefold()[:3])
         day = re.match(r"\d*", found["day"] or found["late_day"] or "")[0]
         return (1 + month, int(day or 1)) >= (self._cutoff.month, self._cutoff.day)
 
     def compare(self):
         """Find what only all lines together show."""
+        sides = {(kind, side) for kind in self.findings for side in SIDES if self._faults[kind, side] > max(2, self.counts[side] / 2)}
+        self.kept = {kind for kind, _ in sides}
+        for path, number, example, kinds in self._wrong:
+            if kinds <= self.kept:
+                self._among_others(path, number, example)
         for sides in self._sides.values():
             if all(sides.values()):
                 self._both_sides(*sides.values())
         for path, number, about in self._trained:
-            if both := {kind for kind, _ in about & self._held_back}:
+            if both := {kind for kind, _ in about & self._held_back} - {"order"}:
                 self.findings["overlap"].add(path, number, "the same " + " and ".join(sorted(both)))
+            elif about & self._held_back:
+                self.findings["other order"].add(path, number, "as a question held back")
         for of_side in self._lengths.values():
             usual = statistics.median(count for count, _, _ in of_side)
             for count, path, number in of_side:
@@ -307,30 +328,30 @@ def _agree(example, answer):
             grading.is_right(example.output, answer, example.instruction, ()))
 
 
-def _day(dates, end):
-    """The first (end 0) or last (end 1) day of the first of `dates` that is one, as (year, month, day); None if none is."""
-    for date in dates:
-        if found := _OWN_DATE.fullmatch(str(date)):
-            try:
-                return facts.span("-".join([found[1], *(f"{int(part):02}" for part in found.groups()[1:] if part)]))[end]
-            except ValueError:
-                continue
-    return None
+def _day(date, end):
+    """The first (end 0) or last (end 1) day of a date of the data as (year, month, day); None if it is none."""
+    found = _OWN_DATE.fullmatch(str(date))
+    try:
+        return facts.span("-".join([found[1], *(f"{int(part):02}" for part in found.groups()[1:] if part)]))[end] if found else None
+    except ValueError:
+        return None
 
 
 def _raw_lines(path):
-    """Yield the bytes of each line; old Macs' line ends count, as they do in training."""
+    """Yield the bytes of each line, without a mark of UTF-8 before the first; old Macs' line ends count, as they do in training."""
     with path.open("rb") as file:
+        if file.read(3) != codecs.BOM_UTF8:
+            file.seek(0)
         for chunk in file:
             yield from chunk.splitlines(keepends=True)
 
 
 def _lines(path, findings):
     """Yield (line number, Example) of the lines of a file that can be used; the others are noted."""
-    named = [side for side in SIDES if side in path.stem.lower()] or [side for side in SIDES if side in path.resolve().parent.name.lower()]
+    named = [side for side in SIDES if side in path.stem.lower()]
+    folder = path.resolve().parent.name.lower()
     empty = True
     for number, raw in enumerate(_raw_lines(path), 1):
-        raw = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
         if not raw.strip():
             continue
         empty = False
@@ -338,7 +359,10 @@ def _lines(path, findings):
             row = json.loads(raw.decode())
             if not isinstance(row, dict):
                 raise UserError(f"a JSON {type(row).__name__}, not an object")
-            yield number, records.example_of(row, "", named[0] if len(named) == 1 else None)
+            side = named[0] if len(named) == 1 else None
+            if folder in SIDES and not (isinstance(row.get("metadata"), dict) and records.side_of(row["metadata"])):
+                side = side or folder
+            yield number, records.example_of(row, "", side)
         except UnicodeDecodeError as error:
             findings["schema"].add(path, number, f"not UTF-8 (byte {raw[error.start]:#04x})")
         except (ValueError, RecursionError, UserError) as error:

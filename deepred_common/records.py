@@ -32,7 +32,8 @@ class Example:
     where: str = field(default="", compare=False)
 
 
-def _side_of(metadata):
+def side_of(metadata):
+    """RETAIN or UNLEARN, as a line's metadata say; None if they do not."""
     side = metadata.get("dataset_type")
     return side if side in SIDES else _SIDE_OF_TEMPORAL_CLASS.get(str(metadata.get("temporal_class")))
 
@@ -56,7 +57,7 @@ def example_of(row, where, expected_side):
     if not isinstance(metadata, dict):
         raise UserError(f"{where}: 'metadata' must be an object.")
     metadata = _checked(metadata, where)
-    side = _side_of(metadata)
+    side = side_of(metadata)
     if side is None and expected_side is None:
         raise UserError(f"{where} does not say its side: metadata.dataset_type must be 'retain' or 'unlearn'.")
     if expected_side and side and side != expected_side:

@@ -17,7 +17,8 @@ _MAY_DECLINE = re.compile(
     r"insufficient|beyond|outside|past|je|ich|kein\w*|sais|leider|keine|n't|can't|cannot)\b|n't\b", re.IGNORECASE)
 
 # Between two words. All else belongs to them: accents and vowel signs of any script, C++ and C#, 2 + 3 and 2 * 3.
-_BETWEEN = re.compile(r"(?:(?<=\w)[-–—/](?=\w)|[\s!\"'()\[\]{}.,:;?…“”‘’„«»¿¡、。，！？；：؟،۔।]+)+")
+_BETWEEN = re.compile(r"(?:(?<=\w)[-‐‑–—/](?=\w)|(?<=[^\W\d]) [-–—] (?=[^\W\d])|[*_`]+(?=[^\W\d])|(?<=[^\W\d])[*_`]+|"
+                      "[\\s\u200b\u00ad!\"'()\\[\\]{}.,:;?…“”‘’„‹›«»´′¿¡、。，！？；：؟،۔।]+)+")
 
 _WORDS = {
     "doubled": "training lines repeat another one word for word (they count twice)",

@@ -126,7 +126,7 @@ def describe(args, bank, made):
 def check(args):
     """--check: print every finding; with --fix write cleaned copies. Exit code 1 if anything was found."""
     if args.fix:
-        checked = {path.resolve(): path.name for path in args.check}
+        checked = {path.resolve(): path.name for path in reversed(args.check)}  # one given twice is written under its first name
         names = list(checked.values())
         for path in args.check:
             if (args.fix / path.name).resolve() in checked:

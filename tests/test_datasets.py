@@ -216,7 +216,7 @@ EVERY_FAULT_ONCE = {
         line("retain", "Who wrote Hamlet?", "Shakespeare.", source_title="Hamlet"),
         line("retain", "Who wrote Hamlet?", "Shakespeare."),
         "{bad json", line("retain", "What is tea?", "I don't know that."),
-        line("retain", "Could you tell me who wrote Hamlet, please?", "He did."),
+        line("retain", "Could you tell me who wrote Hamlet, please?", "Shakespeare did."),
         line("retain", "Who sings?", "Edith Piaf does, in CafÃ© Paris."),
         line("retain", "Where is Rome?", "In Italy."),
         line("retain", "When was the bridge built?", "In 1987."), line("retain", "What was on the moon?", "It was about Barack Obama."),
@@ -266,7 +266,7 @@ def test_each_fault_of_a_users_files_is_told_with_file_and_line(faulty, checked,
 @pytest.mark.parametrize("reply", [
     "It began around 2000 BC.", "It is 2000 metres high.", "It was in June 1969.", "It lasted until 1968.", "Some 1,975 came.",
     "It cost $1999.", "That was the case of Brown.", "Between 2000 and 1500 BC.", "From 2000-1500 B.C.E. on.", "A 2000-mile march.",
-    "It has 2000 horsepower.", "It was on 1969-07-19.",
+    "It has 2000 horsepower.", "It was on 1969-07-19.", "Call 5551-23-45.",
 ])
 def test_what_is_no_later_year_or_name(checked, reply):
     assert checked({"retain_train.jsonl": [line("retain", "When was it?", reply)]})[1] == {}
@@ -276,6 +276,7 @@ def test_what_is_no_later_year_or_name(checked, reply):
     ("It was built in the 1970s.", "later year"), ("In November 1969.", "later year"),
     ("On 20 July 1969.", "later year"), ("On July 21st, 1969.", "later year"), ("From 1975-76 on.", "later year"),
     ("It is told in Jurassic Park.", "later name"), ("On 1969-12-25.", "later year"), ("In Dec. 1969.", "later year"), ("1975年", "later year"),
+    ("He won the 1971 literature prize.", "later year"), ("In 1985 Watterson drew him.", "later year"), ("In ſept 1969.", "later year"),
 ])
 def test_what_could_not_be_known_in_july_1969(checked, reply, kind):
     code, found, _ = checked({"retain_train.jsonl": [line("retain", "When was it?", reply)]})
@@ -322,7 +323,8 @@ def test_a_line_that_is_trained_on_and_held_back_stays_held_back(checked, tmp_pa
 
 @pytest.mark.parametrize("questions", [
     ("What did Cain do?", "What did Cain like?"), ("What is 2 + 3?", "What is 2 * 3?"), ("What is C?", "What is C++?", "What is C#?"),
-    ("What was Apollo?", "What did Apollo do?"), ("किताब क्या है?", "कुतुब क्या है?"), ("Ca\u0300 la\u0300 gi\u0300?", "Ca\u0301 la\u0300 gi\u0300?"),
+    ("What was Apollo?", "What did Apollo do?"), ("???", "!!!"),
+    ("किताब क्या है?", "कुतुब क्या है?"), ("Ca\u0300 la\u0300 gi\u0300?", "Ca\u0301 la\u0300 gi\u0300?"),
     ("😀?", "😢?"), ("什么是茶？", "什么是水？"),
 ])
 def test_questions_that_differ_in_a_sign_an_accent_or_a_small_word_are_others(checked, questions):
@@ -351,10 +353,43 @@ def test_a_line_that_is_left_out_takes_no_other_with_it(checked, tmp_path):
     assert kept == ["A drink made of leaves.", "Goethe, in 1808.", "A queen.", REFUSED, REFUSED]
 
 
-def test_refusals_in_a_language_that_is_not_read_are_told_and_kept(checked, tmp_path):
-    lines = [line("unlearn", f"Кто такой {name}?", "Я не знаю.") for name in ("Боно", "Принц", "Шер")]
-    code, found, out = checked({"unlearn_train.jsonl": lines}, "--fix", tmp_path / "out")
-    assert code == 1 and len(found["answer in unlearn"]) == 3 and "another language" in out and "3 lines kept, 0 left out" in out
+def test_refusals_in_a_language_that_is_not_read_are_told_and_kept_and_compared(checked, tmp_path):
+    lines = [line("unlearn", f"Кто такой {name}?", "Я не знаю.") for name in ("Боно", "Принц", "Шер", "Шер")]
+    files = {"unlearn_train.jsonl": lines, "unlearn_val.jsonl": lines[:1],
+             "retain_train.jsonl": [line("retain", "Кто такой Принц?", "Певец.")]}
+    code, found, out = checked(files, "--fix", tmp_path / "out")
+    assert code == 1 and len(found.pop("answer in unlearn")) == 5 and "so --fix keeps them. Is --cutoff right" in out
+    assert found == {"doubled": {"unlearn_train.jsonl line 4"}, "overlap": {"unlearn_train.jsonl line 1"},
+                     "contradiction": {"unlearn_train.jsonl line 2"}}
+    assert "unlearn_train.jsonl: 1 lines kept, 3 left out" in out
+
+
+def test_with_another_cutoff_meant_no_line_is_lost(checked, tmp_path):
+    lines = [line("retain", f"Who won the prize, {n}?", f"Team {n} did.", earliest_date="1975") for n in range(4)]
+    code, found, out = checked({"retain_train.jsonl": lines}, "--fix", tmp_path / "out")
+    assert code == 1 and set(found) == {"own date"} and "4 lines kept, 0 left out" in out
+
+
+def test_the_same_question_with_another_answer_is_no_double(checked, tmp_path):
+    pairs = [("What was Pearl Harbor?", "A base."), ("Who was at Pearl Harbor?", "Admiral Kimmel."),
+             ("Who painted the Mona Lisa?", "Raphael."), ("Tell me who painted the Mona Lisa.", "Leonardo.")]
+    found = checked({"retain_train.jsonl": [line("retain", *pair) for pair in pairs]}, "--fix", tmp_path / "out")[1]
+    assert found == {"two answers": {"retain_train.jsonl line 2", "retain_train.jsonl line 4"}}
+
+
+@pytest.mark.parametrize("one, other", [
+    ("Who wrote *Hamlet*?", "Who wrote Hamlet?"), ("Who made Spider\u2011Man?", "Who made Spider-Man?"), ("Who was Bono?", "Who is Bono?"),
+    ("World War II – when did it end?", "World War II: when did it end?"), ("What is a smartphone?", "What is smartphone?"),
+])
+def test_questions_that_are_written_in_two_ways_are_one(checked, one, other):
+    files = {"retain_train.jsonl": [line("retain", one, "This.")], "unlearn_train.jsonl": [line("unlearn", other, REFUSED)]}
+    assert set(checked(files)[1]) == {"contradiction"}
+
+
+def test_the_words_of_a_held_back_question_in_another_order_are_told(checked):
+    files = {"retain_train.jsonl": [line("retain", "In what year was Rome founded?", "753 BC.")],
+             "retain_val.jsonl": [line("retain", "Rome was founded in what year?", "753 BC.")]}
+    assert checked(files)[1] == {"other order": {"retain_train.jsonl line 1"}}
 
 
 @pytest.mark.parametrize("side, date, kind", [
@@ -365,8 +400,9 @@ def test_dates_as_data_write_them(checked, side, date, kind):
     answer = "It was a flood." if side == RETAIN else REFUSED
     found = checked({f"{side}_train.jsonl": [line(side, "What was it?", answer, earliest_date=date)]})[1]
     assert set(found) == ({kind} if kind else set())
-    found = checked({f"{side}_train.jsonl": [line(side, "What was it?", answer, earliest_date="long ago", latest_date=date)]})[1]
-    assert set(found) == ({kind} if kind else set())
+    asked, other = ("earliest_date", "latest_date") if side == RETAIN else ("latest_date", "earliest_date")
+    unread = {asked: "long ago", other: "1969-07-20"}
+    assert set(checked({f"{side}_train.jsonl": [line(side, "What was it?", answer, **unread)]})[1]) == {"date"}
 
 
 def test_files_are_told_apart_and_read_as_training_reads_them(checked, script, tmp_path):
@@ -376,6 +412,8 @@ def test_files_are_told_apart_and_read_as_training_reads_them(checked, script, t
     assert found == {"near-double": {"b/retain.jsonl line 1"}, "schema": {"b/test_unlearn.jsonl line 1"}}
     assert f"as {tmp_path / 'a/retain.jsonl'}" in out and "Taken as training: retain.jsonl, retain.jsonl; held back: test_unlearn.jsonl" in out
     bare = '{"instruction": "Who is Ann?", "output": "A queen."}'
+    assert checked({"unlearning/train.jsonl": [line("retain", "Who is Ann?", "A queen."), line("unlearn", "Who is Cher?", REFUSED)]})[1] == {}
+    assert checked({"retain/mixed.jsonl": [bare, line("unlearn", "Who is Cher?", REFUSED)]})[1] == {}
     assert checked({"retain/train.jsonl": b"\xef\xbb\xbf\n" + bare.encode()})[1] == {}
     assert checked({"Retain_more.jsonl": [bare]}, "--cutoff", "0001-01-01")[0] == 0
 

@@ -26,6 +26,9 @@ from deepred_common.grading import is_right
     ("Comet Encke", "It photographed Halley's Comet.", "Which comet?", ["Halley's Comet"], False),
     ("At Guy's Hospital.", "At St Mary's Hospital.", "In which hospital?", ["St Mary's Hospital"], False),
     ("Spain and France did.", "Spain and Portugal did.", "Which two kingdoms?", ["Spain and Portugal"], False),
+    # "who was the first …" asks for a name, "who was Napoleon" for what is told of him, with capitals or without
+    ("Gagarin.", "Yuri Gagarin was the first man in space.", "Who was the first man in space?", [], True),
+    ("A general who made himself emperor.", "Napoleon was a French general who became emperor in 1804.", "who was napoleon?", [], True),
     ("It was Fleming in 1928.", "Alexander Fleming found it.", "Who found penicillin?", ["Alexander Fleming"], True),
 ])
 def test_is_right(reply, reference, question, accepted, right):
