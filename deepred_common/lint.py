@@ -4,7 +4,6 @@ Every line is read once; kept of it are its question, its reply's hash and lengt
 """
 
 import codecs
-import datetime
 import functools
 import json
 import random
@@ -14,12 +13,11 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deepred_common import corpus, facts, grading, paths, records, survey
+from deepred_common import corpus, grading, paths, records, survey
+from deepred_common.anachronism import Anachronisms
 from deepred_common.cli import UserError
 from deepred_common.records import RETAIN, SIDES, UNLEARN
-from deepred_common.wording import MONTHS
 
-NAMES = paths.ROOT / "datasets" / "names.jsonl"
 SHOWN = 5  # lines named for each finding; --fix acts on all
 LONG = 8  # times the side's median length of a reply, from which on it is an outlier
 
@@ -48,19 +46,6 @@ _PART = re.compile(
     r"(?<![a-z])(?:(train|training)|(dev)|(val(?:id|idate|idation)?(?: ?set)?|test(?:s|ing| ?set)?|eval(?:s|uation)?|h[eo]ld ?out))(?![a-z])")
 
 _MOJIBAKE = re.compile("Ã[\x80-\xbf©¨¼¶¤±§]|â€|Â[\xa0-\xbf]|�|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_ORDINAL = r"\d{1,2}(?:st|nd|rd|th)?"
-_MONTH = "|".join([*MONTHS, *(month[:3] for month in MONTHS), "sept"])
-# A year with the month and day before it, if they are told. What is measured or counted in so many is no year.
-_YEAR = re.compile(
-    rf"(?:\b(?:(?P<day>{_ORDINAL}) (?:of )?)?(?P<month>{_MONTH})\b\.?(?: (?P<late_day>{_ORDINAL}))?(?:,| of)? )?"
-    r"(?<![\w.,$£€])(?P<year>1\d{3}|20\d{2})(?=s?(?![A-Za-z0-9_]))(?![.,]\d)(?! ?(?:-|–|to|and|or) ?\d+ ?B\.?C)"
-    r"(?![ -]?(?:BC|B\.C|%|°|k?m[²2]?\b|kg|ft\b|lbs?\b|hp\b|rpm\b|(?:kilo|centi|milli)?(?:met(?:re|er)|gramme|gram)s?\b|"
-    r"(?:square |cubic |light[ -])?(?:mile|feet|foot|yard|ton|tonne|pound|dollar|people|men|women|soldier|"
-    r"troop|inhabitant|species|horsepower|degree|volt|watt|lit(?:re|er)|calorie|year|day|hour|"
-    r"copy|copies)s?\b))", re.IGNORECASE)
-_ISO_DATE = re.compile(r"(?<![\w-])(?:1\d{3}|20\d{2})-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?![\w-])")
-# A date as data write it: a time of day, a missing zero and spaces around it do not matter.
-_OWN_DATE = re.compile(r"\s*(-?\d{1,4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[T ].*)?)?)?\s*")
 _COMMON = frozenset("a an the of in on at to for with from is was are were be been did do does what which who whom whose "
                     "name tell me give us can could you would please i like know and or it its that this".split())
 _TENSES = {"was": "is", "are": "is", "were": "is"}
@@ -144,17 +129,6 @@ def telling_words(question):
     return hash(frozenset(telling) or question), hash(tuple(telling) or question)
 
 
-def last_known_year(cutoff):
-    """The year of the day before the cutoff ("YYYY-MM-DD")."""
-    day = datetime.date.fromisoformat(cutoff)
-    return day.year - ((day.month, day.day) == (1, 1))
-
-
-def later_names(cutoff):
-    """The names of datasets/names.jsonl that nobody could know before the cutoff."""
-    return {row["name"] for _, row in records.read_objects(NAMES) if row["known_from"] > last_known_year(cutoff)}
-
-
 def check(files, cutoff):
     """The Found of data files for a cutoff ("YYYY-MM-DD"). UserError for a file that is not there. A file given twice is read once."""
     files = list({path.resolve(): records.require_file(path) for path in reversed(files)}.values())[::-1]
@@ -171,13 +145,7 @@ class _Reader:
 
     def __init__(self, cutoff):
         self.findings, self.counts, self.asked, self.kept = defaultdict(Finding), Counter(), [], set()
-        self._cutoff, self._last_year = datetime.date.fromisoformat(cutoff), last_known_year(cutoff)
-        # By their first letter, or each of a thousand names would be tried at each word.
-        names = defaultdict(list)
-        for name in sorted(later_names(cutoff), key=len, reverse=True):
-            names[name[0]].append(re.escape(name[1:]))
-        letters = [f"{re.escape(letter)}(?:{'|'.join(rest)})" for letter, rest in names.items()]
-        self._names = re.compile(rf"(?<!\w)(?:{'|'.join(letters)})(?!\w)" if letters else r"(?!)")
+        self._anachronisms = Anachronisms(cutoff)
         self._declines = functools.lru_cache(maxsize=4096)(survey.declines)
         self._whole, self._questions, self._rows, self._bags = {}, {}, {}, {}
         self._sides = defaultdict(lambda: {side: [] for side in SIDES})
@@ -237,50 +205,17 @@ class _Reader:
         text = f"{example.instruction}\n{example.output}"
         if _MOJIBAKE.search(text):
             faults["encoding"] = text.replace("\n", " | ")
-        faults |= self._date_fault(example) | self._reply_fault(example)
+        faults |= self._anachronisms.dated(example) | self._reply_fault(example)
         for kind, detail in faults.items():
             self.findings[kind].add(path, number, detail)
             self._faults[kind, example.side] += 1
         return {kind for kind in faults if KINDS[kind][1]}
 
-    def _date_fault(self, example):
-        known = {key: example.metadata.get(key) for key in ("earliest_date", "latest_date", "temporal_class")}
-        border = (self._cutoff.year, self._cutoff.month, self._cutoff.day)
-        if example.side == RETAIN:
-            date = known["earliest_date"] or known["latest_date"]
-            day = _day(date, 0)
-            wrong = known["temporal_class"] == "post_cutoff" or (day and day >= border)
-        else:
-            date = known["latest_date"] or known["earliest_date"]
-            day = _day(date, 1)
-            wrong = known["temporal_class"] == "pre_cutoff" or (day and day < border)
-        if wrong or (date and not day):
-            return {"own date" if wrong else "date": ", ".join(f"{key} {value}" for key, value in known.items() if value)}
-        return {}
-
     def _reply_fault(self, example):
         declines = self._declines(example.output, example.instruction if example.side == RETAIN else "")
         if example.side == UNLEARN:
             return {} if declines else {"answer in unlearn": example.output}
-        faults = {"refusal in retain": example.output} if declines else {}
-        # A year in the subject's own name ("2001: A Space Odyssey") is no date.
-        named, text = str(example.metadata.get("source_title") or ""), f"{example.instruction} {example.output}"
-        years = [found["year"] for found in _YEAR.finditer(text) if self._is_later(found) and found["year"] not in named]
-        years += [found[0] for found in _ISO_DATE.finditer(text) if found[0] >= self._cutoff.isoformat()]
-        if years:
-            faults["later year"] = f"{years[0]} in {example.output!r}"
-        elif name := self._names.search(example.output):
-            faults["later name"] = f"{name[0]} in {example.output!r}"
-        return faults
-
-    def _is_later(self, found):
-        """Is a match of _YEAR after the cutoff for sure?"""
-        year = int(found["year"])
-        if year != self._cutoff.year or not found["month"]:
-            return year > self._last_year
-        month = [name[:3] for name in MONTHS].index(found["month"].casefold()[:3])
-        day = re.match(r"\d*", found["day"] or found["late_day"] or "")[0]
-        return (1 + month, int(day or 1)) >= (self._cutoff.month, self._cutoff.day)
+        return ({"refusal in retain": example.output} if declines else {}) | self._anachronisms.told(example)
 
     def compare(self):
         """Find what only all lines together show."""
@@ -302,7 +237,6 @@ class _Reader:
             for count, path, number in of_side:
                 if count > LONG * max(usual, 3):
                     self.findings["length"].add(path, number, f"{count} words, usual are {usual:.0f}")
-
 
     def _both_sides(self, *sides):
         """Note the lines of the sides, [(path, number, row, question)] each, that hold the same telling words; a finding a question."""
@@ -326,15 +260,6 @@ def _agree(example, answer):
     accepted = example.metadata.get("accepted_answers") or ()
     return (grading.is_right(answer, example.output, example.instruction, accepted) or
             grading.is_right(example.output, answer, example.instruction, ()))
-
-
-def _day(date, end):
-    """The first (end 0) or last (end 1) day of a date of the data as (year, month, day); None if it is none."""
-    found = _OWN_DATE.fullmatch(str(date))
-    try:
-        return facts.span("-".join([found[1], *(f"{int(part):02}" for part in found.groups()[1:] if part)]))[end] if found else None
-    except ValueError:
-        return None
 
 
 def _raw_lines(path):
