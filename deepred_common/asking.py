@@ -106,14 +106,10 @@ def ask(task, model, head, output):
                         bar.write(f"[{row['side']}: {row['verdict']}] {row['instruction']}\n    {reply.error or reply.text}", file=sys.stdout)
                     bar.update()
         except KeyboardInterrupt:
-            raise cli.Interrupted(f"{kept(rows)} replies are kept. {go_on(args)}") from None
+            raise cli.Interrupted(f"{len(log.replies)} replies are kept. {go_on(args)}") from None
         except UserError as error:
-            raise UserError(f"{error}\n{kept(rows)} replies are kept. {go_on(args)}") from error
+            raise UserError(f"{error}\n{len(log.replies)} replies are kept. {go_on(args)}") from error
     return rows
-
-
-def kept(rows):
-    return sum(row is not None and not row["error"] for row in rows)
 
 
 def go_on(args):

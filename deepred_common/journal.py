@@ -15,7 +15,7 @@ class Journal:
     """The journal of one evaluation, open for appending. A context manager.
 
     path: the file; one that exists is gone on with. head: what must be the same for its replies to count (a dict of JSON
-    values). replies: {id: Reply} of what was read from it; failed ones are not kept, so they are asked again.
+    values). replies: {id: Reply} of what stands in it; failed ones are not kept, so they are asked again.
     UserError if the head of an existing file differs, with the differences, or if it is damaged.
     """
 
@@ -55,6 +55,7 @@ class Journal:
         """Write one Reply down; a failed one is left out, so that --resume asks again."""
         if reply.error is None:
             self._write({"id": number, "instruction": instruction, "reply": reply.text, "finish": reply.finish})
+            self.replies[number] = reply
 
     def __enter__(self):
         return self

@@ -1,5 +1,6 @@
 """The evaluator's back ends, its journal, and its comparisons, on tiny real models and on servers that misbehave."""
 
+import argparse
 import http.server
 import json
 import signal
@@ -7,11 +8,12 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import pytest
 from conftest import ROOT
 
-from deepred_common import replies
+from deepred_common import asking, cli, journal, records, replies
 from deepred_common.cli import UserError
 
 
@@ -140,6 +142,19 @@ def test_ctrl_c_does_not_wait_for_a_slow_reply_and_keeps_the_others(server, data
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and time.monotonic() - started < 8 and "2 replies are kept. Go on with" in err and "Traceback" not in err
+
+
+def test_ctrl_c_between_a_reply_and_its_verdict_counts_the_reply_as_kept(tmp_path):
+    def ctrl_c(*_):
+        raise KeyboardInterrupt
+
+    args = argparse.Namespace(output=tmp_path / "out.json", overwrite=False, resume=False, verbose=False, cutoff="1969-07-20")
+    line = records.example_of({"instruction": "What is the capital of France?", "output": "Paris.", "metadata": {}}, "", "retain")
+    model = types.SimpleNamespace(ask=lambda questions: iter([(0, replies.Reply("Paris."))]))
+    with pytest.raises(cli.Interrupted, match="1 replies are kept"):
+        asking.ask(asking.Task(args, {}, [line], {}, None, ctrl_c), model, {}, args.output)
+    with journal.Journal(tmp_path / "out.replies.jsonl", {}) as log:
+        assert log.replies == {0: replies.Reply("Paris.")}
 
 
 def test_slow_server(server, ask):
