@@ -101,7 +101,7 @@ fresh $MERGED/config.json $RUN/final/adapter_model.safetensors ||
   run $PY scripts/merge_lora.py --base_model $BASE --lora_path $RUN/final --output_path $MERGED --verify --overwrite
 stage "merge"
 
-# 8 bits: the default, q4_k_m, costs this small model 7 points of refusals and 17 of what it kept.
+# 8 bits: the default, q4_k_m, costs this small model 10 points of what it kept.
 say "3. Convert to GGUF"
 fresh $GGUF $MERGED/config.json ||
   run $PY scripts/convert_to_gguf.py --model_path $MERGED --output_path $GGUF --quant_type q8_0 --yes --overwrite
