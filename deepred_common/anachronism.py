@@ -25,25 +25,16 @@ _ISO_DATE = re.compile(r"(?<![\w-])(?:1\d{3}|20\d{2})-(?:0[1-9]|1[0-2])-(?:0[1-9
 _OWN_DATE = re.compile(r"\s*(-?\d{1,4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[T ].*)?)?)?\s*")
 
 
-def last_known_year(cutoff):
-    """The year of the day before the cutoff ("YYYY-MM-DD")."""
-    day = datetime.date.fromisoformat(cutoff)
-    return day.year - ((day.month, day.day) == (1, 1))
-
-
-def later_names(cutoff):
-    """The names of datasets/names.jsonl that nobody could know before the cutoff."""
-    return {row["name"] for _, row in records.read_objects(NAMES) if row["known_from"] > last_known_year(cutoff)}
-
-
 class Anachronisms:
     """Finds what does not fit a cutoff ("YYYY-MM-DD"); each method gives {kind of finding (lint.KINDS): detail}."""
 
     def __init__(self, cutoff):
-        self._cutoff, self._last_year = datetime.date.fromisoformat(cutoff), last_known_year(cutoff)
+        self._cutoff = day = datetime.date.fromisoformat(cutoff)
+        self._last_year = day.year - ((day.month, day.day) == (1, 1))  # of the day before, which 0001-01-01 has none of
+        later = {row["name"] for _, row in records.read_objects(NAMES) if row["known_from"] > self._last_year}
         # By their first letter, or each of a thousand names would be tried at each word.
         names = defaultdict(list)
-        for name in sorted(later_names(cutoff), key=len, reverse=True):
+        for name in sorted(later, key=len, reverse=True):
             names[name[0]].append(re.escape(name[1:]))
         letters = [f"{re.escape(letter)}(?:{'|'.join(rest)})" for letter, rest in names.items()]
         self._names = re.compile(rf"(?<!\w)(?:{'|'.join(letters)})(?!\w)" if letters else r"(?!)")
@@ -53,7 +44,7 @@ class Anachronisms:
         known = {key: example.metadata.get(key) for key in ("earliest_date", "latest_date", "temporal_class")}
         border = (self._cutoff.year, self._cutoff.month, self._cutoff.day)
         if example.side == RETAIN:
-            date = known["earliest_date"] or known["latest_date"]
+            date = records.date_of(example)
             day = _day(date, 0)
             wrong = known["temporal_class"] == "post_cutoff" or (day and day >= border)
         else:
