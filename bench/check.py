@@ -13,7 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import lint, paths, records
+from deepred_common import paths
+from deepred_common.data import checks
+from deepred_common.examples import SIDES, read_objects
 
 
 def main():
@@ -22,8 +24,8 @@ def main():
     count = parser.parse_args().lines
     with tempfile.TemporaryDirectory() as folder:
         files = []
-        for side in records.SIDES:
-            rows = [row for _, row in records.read_objects(paths.ROOT / "datasets" / paths.DATASET_FILES[f"{side}_train"])]
+        for side in SIDES:
+            rows = [row for _, row in read_objects(paths.ROOT / "datasets" / paths.DATASET_FILES[f"{side}_train"])]
             files.append(Path(folder) / f"{side}_train.jsonl")
             with files[-1].open("w", encoding="utf-8") as out:
                 for number in range(count // 2):
@@ -31,7 +33,7 @@ def main():
                     made = {**row, "instruction": f"{row['instruction']} Number {number}", "metadata": {"dataset_type": side}}
                     out.write(json.dumps(made, ensure_ascii=False) + "\n")
         started = time.perf_counter()
-        found = lint.check(files, "1969-07-20")
+        found = checks.check(files, "1969-07-20")
         seconds = time.perf_counter() - started
     peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1000
     print(f"{found.counts.total()} lines checked in {seconds:.1f} s, {peak:.0f} MB at most; {found.count} findings")

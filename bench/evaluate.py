@@ -16,7 +16,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import chat, cli, devices, llama_server, metrics, models, paths, records, replies
+from deepred_common import chat, cli, devices, paths
+from deepred_common.evaluation import verdicts
+from deepred_common.examples import SIDES, balanced_sample, read_examples
+from deepred_common.inference import api_model, llama_server, local_model, reply
+from deepred_common.models import loading
 
 
 def one_at_a_time(model, tokenizer, max_tokens):
@@ -31,7 +35,7 @@ def one_at_a_time(model, tokenizer, max_tokens):
             ids = torch.tensor([chat.prompt_ids(tokenizer, question)], device=model.device)
             with torch.inference_mode():
                 out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **for_all)
-            yield number, replies.Reply(tokenizer.decode(out[0, ids.shape[1]:], skip_special_tokens=True).strip())
+            yield number, reply.Reply(tokenizer.decode(out[0, ids.shape[1]:], skip_special_tokens=True).strip())
 
     return ask
 
@@ -49,7 +53,7 @@ def with_lm_eval(model, tokenizer, max_tokens, batch_size):
         texts = [tokenizer.decode(chat.prompt_ids(tokenizer, question)) for question in questions]
         requests = [Instance("generate_until", {}, (text, until), number) for number, text in enumerate(texts)]
         for number, text in enumerate(harness.generate_until(requests)):
-            yield number, replies.Reply(text.strip())
+            yield number, reply.Reply(text.strip())
 
     return ask
 
@@ -59,7 +63,7 @@ def timed(ask, examples):
     started = time.perf_counter()
     said = dict(ask([example.instruction for example in examples]))
     seconds = time.perf_counter() - started
-    return seconds, [metrics.verdict(example, said[i].text or "") for i, example in enumerate(examples)]
+    return seconds, [verdicts.verdict(example, said[i].text or "") for i, example in enumerate(examples)]
 
 
 def main(argv=None):
@@ -71,23 +75,23 @@ def main(argv=None):
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--in_flight", type=int, default=8)
     args = parser.parse_args(argv)
-    models.quiet_libraries()
-    examples = [e for side in records.SIDES for e in records.read_examples(paths.dataset_file(f"{side}_val"), side)]
-    examples = records.balanced_sample(examples, args.limit)
+    loading.quiet_libraries()
+    examples = [e for side in SIDES for e in read_examples(paths.dataset_file(f"{side}_val"), side)]
+    examples = balanced_sample(examples, args.limit)
     dtype, why = devices.pick_dtype()
-    model, tokenizer = models.load_model(args.model, dtype).to(devices.pick_device()).eval(), models.load_tokenizer(args.model)
+    model, tokenizer = loading.load_model(args.model, dtype).to(devices.pick_device()).eval(), loading.load_tokenizer(args.model)
     print(f"{len(examples)} questions, at most {args.max_tokens} tokens each, {dtype} ({why})")
     rows = {"one at a time, generate()": timed(one_at_a_time(model, tokenizer, args.max_tokens), examples)}
-    rows[f"ours, batches of {args.batch_size}"] = timed(replies.LocalModel(model, tokenizer, args.max_tokens, args.batch_size).ask, examples)
+    rows[f"ours, batches of {args.batch_size}"] = timed(local_model.LocalModel(model, tokenizer, args.max_tokens, args.batch_size).ask, examples)
     if importlib.util.find_spec("lm_eval"):
         rows[f"lm_eval, batches of {args.batch_size}"] = timed(with_lm_eval(model, tokenizer, args.max_tokens, args.batch_size), examples)
     del model
     with llama_server.serving(args.gguf, slots=args.in_flight) as url:
-        rows[f"ours, GGUF, {args.in_flight} in flight"] = timed(replies.ApiModel(url, None, args.max_tokens, args.in_flight).ask, examples)
+        rows[f"ours, GGUF, {args.in_flight} in flight"] = timed(api_model.ApiModel(url, None, args.max_tokens, args.in_flight).ask, examples)
     slowest, same = rows["one at a time, generate()"]
     print(f"{'':<30}{'seconds':>9}{'replies/s':>11}{'ratio':>8}{'same verdicts':>16}")
-    for name, (seconds, verdicts) in rows.items():
-        agreed = sum(a == b for a, b in zip(same, verdicts, strict=True))
+    for name, (seconds, own) in rows.items():
+        agreed = sum(a == b for a, b in zip(same, own, strict=True))
         print(f"{name:<30}{seconds:>9.1f}{len(examples) / seconds:>11.2f}{slowest / seconds:>7.1f}x{agreed:>9} of {len(examples)}")
     return cli.EXIT_OK
 

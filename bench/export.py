@@ -19,7 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import cli, llama_cpp, models, paths, tensor_files
+from deepred_common import cli, paths
+from deepred_common.export import llama_cpp, quantise
+from deepred_common.models import loading, safetensors_files
 
 WAYS = {
     "peft": "load in bf16, merge_and_unload, save_pretrained",
@@ -51,9 +53,9 @@ def make_big(folder, gigabytes):
         size += 2 * torch.Size(shape).numel()
     names = [f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
     for name, chosen in zip(names, shards, strict=True):
-        tensor_files.write(folder / name, chosen, (torch.empty(shape, dtype=dtype).normal_(std=0.02) for dtype, shape in chosen.values()))
+        safetensors_files.write(folder / name, chosen, (torch.empty(shape, dtype=dtype).normal_(std=0.02) for dtype, shape in chosen.values()))
     weight_map = {tensor: name for name, chosen in zip(names, shards, strict=True) for tensor in chosen}
-    (folder / tensor_files.INDEX).write_text(json.dumps({"metadata": {"total_size": 0}, "weight_map": weight_map}))
+    (folder / safetensors_files.INDEX).write_text(json.dumps({"metadata": {"total_size": 0}, "weight_map": weight_map}))
 
 
 def make_adapter(base, folder):
@@ -68,7 +70,7 @@ def make_adapter(base, folder):
     folder.mkdir()
     shapes = {name.replace(".default", ""): (torch.float32, tuple(value.shape))
               for name, value in model.state_dict().items() if "lora_" in name}
-    tensor_files.write(folder / "adapter_model.safetensors", shapes, (torch.randn(shape) * 0.01 for _, shape in shapes.values()))
+    safetensors_files.write(folder / "adapter_model.safetensors", shapes, (torch.randn(shape) * 0.01 for _, shape in shapes.values()))
     model.peft_config["default"].save_pretrained(folder)
 
 
@@ -115,7 +117,7 @@ def converting(model, folder):
     tree = llama_cpp.find_tree(paths.ROOT / "llama.cpp", False)
     half, made = folder / "f16.gguf", folder / "made.gguf"
     first = timed([sys.executable, str(tree / llama_cpp.CONVERTER), str(model), "--outfile", str(half), "--outtype", "f16"])
-    second = timed(llama_cpp.quantize_command(tree, half, made, "q4_k_m"))
+    second = timed(quantise.quantize_command(tree, half, made, "q4_k_m"))
     half.unlink()
     made.unlink()
     ours = timed([sys.executable, str(paths.ROOT / "scripts/convert_to_gguf.py"), "--model_path", str(model), "--output_path", str(made)])
@@ -129,7 +131,7 @@ def main(argv=None):
     parser.add_argument("--gigabytes", type=float, default=4, help="of the synthetic model (default: %(default)s)")
     parser.add_argument("--run", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    models.quiet_libraries()
+    loading.quiet_libraries()
     if args.run:
         run(args.run[0], *map(Path, args.run[1:]))
         # Not ru_maxrss: what starts a process leaves its own peak there.
@@ -142,7 +144,7 @@ def main(argv=None):
         make_big(folder / "big", args.gigabytes)
         for base in (paths.EMBEDDED_BASE, folder / "big"):
             make_adapter(base, folder / f"adapter-{base.name}")
-            weights = [entry for _, entries in tensor_files.read_folder(base) for entry in entries.values()]
+            weights = [entry for _, entries in safetensors_files.read_folder(base) for entry in entries.values()]
             print(f"{base.name}: {sum(entry.size for entry in weights) / 1e9:.2f} GB of weights, "
                   f"the largest tensor {max(entry.size for entry in weights) / 1e6:.0f} MB")
             first = None

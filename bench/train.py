@@ -25,7 +25,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import chat, cli, devices, estimate, models, objectives, paths, records
+from deepred_common import chat, cli, devices, paths
+from deepred_common.examples import SIDES, balanced_sample, read_examples
+from deepred_common.models import loading
+from deepred_common.training import memory_estimate, objective
 
 LEARNING_RATE, LORA_R, LORA_ALPHA, MAX_LENGTH, SEED = 2e-4, 16, 32, 512, 42
 STARTED = time.perf_counter()
@@ -33,8 +36,8 @@ STARTED = time.perf_counter()
 
 def training_lines(count):
     """`count` shipped training lines, even between the sides, as Examples."""
-    examples = [e for side in records.SIDES for e in records.read_examples(paths.dataset_file(f"{side}_train"), side)]
-    return records.balanced_sample(examples, count)
+    examples = [e for side in SIDES for e in read_examples(paths.dataset_file(f"{side}_train"), side)]
+    return balanced_sample(examples, count)
 
 
 def first_update_clock():
@@ -72,7 +75,7 @@ def with_trl(args, plain_fp32):
     )
     model = AutoModelForCausalLM.from_pretrained(args.model, **({"dtype": torch.float32} if plain_fp32 else {}))
     clock = first_update_clock()
-    trainer = SFTTrainer(model=model, args=config, train_dataset=data, processing_class=models.load_tokenizer(args.model), callbacks=[clock],
+    trainer = SFTTrainer(model=model, args=config, train_dataset=data, processing_class=loading.load_tokenizer(args.model), callbacks=[clock],
                          peft_config=LoraConfig(r=LORA_R, lora_alpha=LORA_ALPHA, target_modules="all-linear", task_type="CAUSAL_LM"))
     trainer.train()
     return trainer.model, clock
@@ -87,23 +90,23 @@ def with_ours(args, plain):
     sys.path.insert(0, str(paths.ROOT / "scripts"))
     import finetune_temporal as script
 
-    from deepred_common import callbacks
-    from deepred_common import training as parts
+    from deepred_common.training import setup
+    from deepred_common.training.trainer import build_trainer, make_stopper
 
     if plain:
-        objectives.DECISION_WEIGHT = objectives.RETAIN_LEARNING = objectives.RETAIN_WEIGHT = 1
+        objective.DECISION_WEIGHT = objective.RETAIN_LEARNING = objective.RETAIN_WEIGHT = 1
     dtype, _ = devices.pick_dtype()
     asked = script.build_parser().parse_args([
         "--model_name", args.model, "--epochs", str(args.epochs), "--batch_size", str(args.batch_size), "--gradient_accumulation_steps",
         str(16 // args.batch_size), "--eval_steps", "100000", "--save_steps", "100000"])
-    tokenizer = parts.prepare_tokenizer(asked)
+    tokenizer = setup.prepare_tokenizer(asked)
     lines = training_lines(args.rows)
-    training, validation = parts.make_rows(asked, tokenizer, {"bench": f"{args.rows} lines"}, lambda: (lines, lines[:2]))
-    args.foretold = estimate.foresee(asked, AutoConfig.from_pretrained(args.model), training, devices.pick_device(), dtype).peak
-    model = parts.add_adapter(asked, parts.load_base(asked, dtype), False, None)
+    training, validation = setup.make_rows(asked, tokenizer, {"bench": f"{args.rows} lines"}, lambda: (lines, lines[:2]))
+    args.foretold = memory_estimate.foresee(asked, AutoConfig.from_pretrained(args.model), training, devices.pick_device(), dtype).peak
+    model = setup.add_adapter(asked, setup.load_base(asked, dtype), False, None)
     clock = first_update_clock()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = parts.build_trainer(asked, Path(folder), model, tokenizer, training, validation, dtype, False, callbacks.make_stopper())
+        trainer = build_trainer(asked, Path(folder), model, tokenizer, training, validation, dtype, False, make_stopper())
         trainer.add_callback(clock)
         trainer.train()
     return trainer.model, clock
@@ -115,9 +118,9 @@ def validation_losses(model, tokenizer):
 
     model = model.eval().float()
     found = {}
-    for side in records.SIDES:
+    for side in SIDES:
         total = count = 0
-        for row in chat.training_rows(tokenizer, records.read_examples(paths.dataset_file(f"{side}_val"), side)):
+        for row in chat.training_rows(tokenizer, read_examples(paths.dataset_file(f"{side}_val"), side)):
             ids, labels = (torch.tensor([values], device=model.device) for values in (row.input_ids, row.labels))
             with torch.inference_mode(), torch.autocast(model.device.type, enabled=False):
                 logits = model(input_ids=ids).logits.float()
@@ -135,11 +138,11 @@ RUNS = {
 
 def measure(args):
     """One run, in this process: its figures as JSON on the last line."""
-    models.quiet_libraries()
+    loading.quiet_libraries()
     args.foretold = None
     model, clock = RUNS[args.run](args)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    tokenizer = models.load_tokenizer(args.model)
+    tokenizer = loading.load_tokenizer(args.model)
     tokens = args.epochs * sum(len(row.input_ids) for row in chat.training_rows(tokenizer, training_lines(args.rows)))
     print(json.dumps({"tokens": tokens, "seconds": clock.last - clock.begun, "start": clock.begun - STARTED,
                       "peak": peak, "foretold": args.foretold,
@@ -162,7 +165,7 @@ def main(argv=None):
     import torch
 
     device, (dtype, why) = devices.pick_device(), devices.pick_dtype()
-    peak = estimate.matmul_peak(device, torch.float32 if device.type == "cpu" else dtype, seconds=3)
+    peak = memory_estimate.matmul_peak(device, torch.float32 if device.type == "cpu" else dtype, seconds=3)
     print(f"{args.rows} lines, {args.epochs} epochs, 16 rows an update; {device}, {dtype} ({why}); "
           f"matrix-product peak {peak / 1e9:.0f} GFLOP/s")
     print(f"{'':<16}{'tokens/s':>10}{'ratio':>8}{'of the peak':>13}{'to 1st update':>15}{'peak memory':>13}{'foretold':>11}"

@@ -3,22 +3,13 @@
 An entry is never changed. One that cannot be read or written is worked out (again): losing the folder costs time only.
 """
 
-import hashlib
 import json
 import shutil
-from pathlib import Path
 
 from deepred_common import cli, paths
+from deepred_common.files import whole_folder
 
 KEPT = 8  # entries of a kind; the ones used longest ago go first
-
-
-def digest(*parts):
-    """A short hash of texts, and of files for pathlib.Paths: the part of a name that tells entries apart."""
-    found = hashlib.sha256()
-    for part in parts:
-        found.update(hashlib.sha256(part.read_bytes() if isinstance(part, Path) else str(part).encode()).digest())
-    return found.hexdigest()[:24]
 
 
 def folder(kind, key, make, read):
@@ -36,7 +27,7 @@ def folder(kind, key, make, read):
     made = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with paths.whole_folder(path) as temporary:
+        with whole_folder(path) as temporary:
             made = make(temporary)
         _prune(kind)
     except OSError as error:

@@ -10,10 +10,9 @@ import re
 from dataclasses import dataclass
 
 from deepred_common.cli import UserError
-from deepred_common.records import UNLEARN, Example
+from deepred_common.examples import UNLEARN, Example
 
 IGNORED = -100  # the label that the cross-entropy loss passes over
-
 # For a base model that has no template of its own. It asks for nothing but an end-of-text token, so it fits every
 # tokenizer, and it is plain enough for llama.cpp's template engine. It is saved into the tokenizer, so that the GGUF
 # carries it and LM Studio renders the same.
@@ -137,7 +136,7 @@ def end_of_turn_id(tokenizer):
 
 
 def training_rows(tokenizer, examples):
-    """The TrainingRow of each example (records.Example), in order, rendered and tokenised together.
+    """The TrainingRow of each example (examples.Example), in order, rendered and tokenised together.
 
     The loss falls on the reply and its end-of-turn token only. What some templates add after the end of the turn (a
     newline, say) is left out: the model is never asked for it.

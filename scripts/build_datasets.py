@@ -17,9 +17,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import cli, corpus, facts, lint, metrics, paths
+from deepred_common import cli, paths
 from deepred_common.cli import UserError
-from deepred_common.records import RETAIN, SIDES, UNLEARN
+from deepred_common.data import builder, checks, facts, questions
+from deepred_common.examples import RETAIN, SIDES, UNLEARN
+from deepred_common.files import require_absent, require_writable_parent, write_text
 
 TEST_FILE = "test/test.jsonl"
 ENOUGH = 20  # validation lines of a side, below which their figures say next to nothing
@@ -43,25 +45,25 @@ def build_parser():
 
 def build(args, bank):
     """{file name: [line]} of all files, for one cutoff."""
-    parts = corpus.split(bank, args.cutoff, args.seed)
+    parts = builder.split(bank, args.cutoff, args.seed)
     for name, sides in parts.items():
         for side in SIDES:
             if not sides[side]:
                 raise UserError(f"with the cutoff {args.cutoff} the bank has no {side} fact for {name}; add facts, or choose another cutoff.")
-    trained, held_back = corpus.read_refusals(args.seed)
+    trained, held_back = builder.read_refusals(args.seed)
     made = {}
-    for part, suffix, last, refusals in ((corpus.TRAIN, "train", corpus.TRAINED_WORDINGS, trained), (corpus.VALIDATION, "val", 1, held_back)):
-        candidates = {side: [entry for fact in parts[part][side] for entry in corpus.wordings(fact, 0, last)] for side in SIDES}
-        chosen = corpus.lines(corpus.balanced(candidates, args.ratio, args.seed), refusals, args.seed, part)
+    for part, suffix, last, refusals in ((builder.TRAIN, "train", builder.TRAINED_WORDINGS, trained), (builder.VALIDATION, "val", 1, held_back)):
+        candidates = {side: [entry for fact in parts[part][side] for entry in builder.wordings(fact, 0, last)] for side in SIDES}
+        chosen = builder.lines(builder.balanced(candidates, args.ratio, args.seed), refusals, args.seed, part)
         made |= {f"{side}/{side}_{suffix}.jsonl": chosen[side] for side in SIDES}
     known = {fact.id for fact in bank if fact.known and fact.known[0]}
     training = made["retain/retain_train.jsonl"] + made["unlearn/unlearn_train.jsonl"]
     made["dev/dev_subset.jsonl"] = dev_lines(training, known, args.dev_lines, args.seed)
     # Where a side has many facts more than the other, not all of them come to be trained on.
     in_training = {one["metadata"]["source_article_id"] for one in training}
-    made[TEST_FILE] = [probe for part, seen in ((corpus.TEST, False), (corpus.TRAIN, True)) for side in SIDES for number, fact in
+    made[TEST_FILE] = [probe for part, seen in ((builder.TEST, False), (builder.TRAIN, True)) for side in SIDES for number, fact in
                        enumerate(parts[part][side]) if not seen or fact.id in in_training
-                       for probe in corpus.probes(fact, side, held_back[number % len(held_back)], args.seed, seen)]
+                       for probe in builder.probes(fact, side, held_back[number % len(held_back)], args.seed, seen)]
     for name, rows in made.items():
         wanted = [side for side in SIDES if side in name] or SIDES
         missing = [side for side in wanted if side not in {one["metadata"]["dataset_type"] for one in rows}]
@@ -97,10 +99,10 @@ def dev_lines(training, known, count, seed):
 def write(folder, made, overwrite):
     """Write {file name: [line]} below `folder`; nothing is written if a file is there that must not be replaced."""
     for name in made:
-        paths.require_absent(folder / name, overwrite)
+        require_absent(folder / name, overwrite)
     for name, rows in made.items():
-        paths.require_writable_parent(folder / name)
-        paths.write_text(folder / name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        require_writable_parent(folder / name)
+        write_text(folder / name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def describe(args, bank, made):
@@ -117,9 +119,9 @@ def describe(args, bank, made):
         cli.warn(f"{fewest} validation lines of a side are too few to judge a model by: the bank holds little on one side of {args.cutoff}.\n"
                  "Add facts to datasets/facts/, or choose another cutoff.")
     for side in SIDES:
-        forms = Counter(metrics.question_form(row["instruction"]) for row in training if row["metadata"]["dataset_type"] == side)
+        forms = Counter(questions.question_form(row["instruction"]) for row in training if row["metadata"]["dataset_type"] == side)
         print(f"Forms, {side:<8} " + ", ".join(f"{form} {100 * count / forms.total():.0f}%" for form, count in forms.most_common()))
-    print(f"The first three words of a validation question tell its side in {100 * corpus.first_words_accuracy(training, validation):.0f}% "
+    print(f"The first three words of a validation question tell its side in {100 * questions.first_words_accuracy(training, validation):.0f}% "
           "of cases (50 is chance).")
 
 
@@ -137,13 +139,13 @@ def check(args):
                 raise UserError(f"{path} is no file that could be read twice; --fix needs one.")
             if (args.fix / path.name).is_dir():
                 raise UserError(f"{args.fix / path.name} is a folder; a copy would be written there.")
-            paths.require_absent(args.fix / path.name, args.overwrite)
-            paths.require_writable_parent(args.fix / path.name)
-    found = lint.check(args.check, args.cutoff)
+            require_absent(args.fix / path.name, args.overwrite)
+            require_writable_parent(args.fix / path.name)
+    found = checks.check(args.check, args.cutoff)
     for text in found.report():
         print(text)
     if args.fix:
-        for path, kept, dropped in lint.fix(found, args.fix):
+        for path, kept, dropped in checks.fix(found, args.fix):
             print(f"{paths.shown(path)}: {kept} lines kept, {dropped} left out")
     return 1 if found.count else cli.EXIT_OK
 

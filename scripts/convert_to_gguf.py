@@ -17,16 +17,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import chat, cli, gguf_file, llama_cpp, llama_server, lmstudio, models, paths, records, runs
+from deepred_common import chat, cli, paths, provenance
 from deepred_common.cli import UserError
+from deepred_common.examples import SIDES, balanced_sample, read_examples, require_file
+from deepred_common.export import gguf_check, llama_cpp, lmstudio, quantise
+from deepred_common.files import read_json, require_absent, require_space, require_writable_parent, whole_file, write_text
+from deepred_common.inference import llama_server
+from deepred_common.models import folders, loading, safetensors_files
 
 DEFAULT_TREE = paths.ROOT / "llama.cpp"
 IMATRIX_LINES = 400  # training lines, half of each side: some 20 000 tokens
 
 
 def quant_type(text):
-    if text.lower() not in llama_cpp.QUANT_TYPES:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(llama_cpp.QUANT_TYPES)}")
+    if text.lower() not in quantise.QUANT_TYPES:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(quantise.QUANT_TYPES)}")
     return text.lower()
 
 
@@ -36,7 +41,7 @@ def build_parser():
     add("--model_path", required=True, type=Path, help="folder of the merged Hugging Face model")
     add("--output_path", required=True, type=Path, help="the .gguf file to write")
     add("--quant_type", type=quant_type, default="q4_k_m", metavar="TYPE",
-        help=f"one of {', '.join(llama_cpp.QUANT_TYPES)} (default: %(default)s)")
+        help=f"one of {', '.join(quantise.QUANT_TYPES)} (default: %(default)s)")
     add("--llama_cpp_path", type=Path, default=DEFAULT_TREE,
         help="llama.cpp's source tree (default: llama.cpp here, else $LLAMA_CPP_DIR)")
     add("--yes", action="store_true", help="fetch llama.cpp without asking if it is not there")
@@ -54,32 +59,32 @@ def build_parser():
 
 def check(args):
     """Everything that can be known before the work; returns the model's config and {tensor name: Entry}."""
-    config = models.require_model_folder(args.model_path)
+    config = folders.require_model_folder(args.model_path)
     if config.get("quantization_config"):
         raise UserError(f"{args.model_path} holds quantised weights; llama.cpp converts 16- or 32-bit ones. Merge into the 16-bit base.")
     if args.output_path.suffix != ".gguf":
         raise UserError(f"--output_path must end in .gguf; {args.output_path} does not.")
     if args.output_path.is_dir():
         raise UserError(f"--output_path {args.output_path} is a folder.")
-    if args.imatrix and args.quant_type in llama_cpp.DIRECT_TYPES:
+    if args.imatrix and args.quant_type in quantise.DIRECT_TYPES:
         raise UserError(f"--imatrix is for quantising; {args.quant_type} is not quantised.")
     if args.imatrix:
-        for side in records.SIDES:
-            records.require_file(paths.dataset_file(f"{side}_train"))
-    paths.require_absent(args.output_path, args.overwrite)
-    paths.require_writable_parent(args.output_path)
-    weights = gguf_file.read_weights(args.model_path)
+        for side in SIDES:
+            require_file(paths.dataset_file(f"{side}_train"))
+    require_absent(args.output_path, args.overwrite)
+    require_writable_parent(args.output_path)
+    weights = safetensors_files.read_weights(args.model_path)
     check_vocabulary(args.model_path, weights)
     elements = sum(_product(entry.shape) for entry in weights.values())
-    paths.require_space(args.output_path.resolve().parent, (2 if args.quant_type in llama_cpp.DIRECT_TYPES else 4) * elements,
+    require_space(args.output_path.resolve().parent, (2 if args.quant_type in quantise.DIRECT_TYPES else 4) * elements,
                         "the f16 file and the quantised one")
-    if not (args.model_path / "chat_template.jinja").exists() and "chat_template" not in models.read_json(
+    if not (args.model_path / "chat_template.jinja").exists() and "chat_template" not in read_json(
         args.model_path / "tokenizer_config.json"
     ):
         cli.warn(f"{args.model_path} has no chat template; LM Studio will guess one, and replies will be worse.")
-    if found := gguf_file.fallback(args.quant_type, weights):
+    if found := quantise.fallback(args.quant_type, weights):
         odd, matrices, bits, own = found
-        cli.warn(f"{odd} of {matrices} matrices have rows that are not a multiple of {gguf_file.K_QUANT_BLOCK} (hidden size "
+        cli.warn(f"{odd} of {matrices} matrices have rows that are not a multiple of {quantise.K_QUANT_BLOCK} (hidden size "
                  f"{config.get('hidden_size')}): llama.cpp gives these {bits:.1f} bits per weight or more instead of {own:.1f}.")
     if args.copy_to_lmstudio and not lmstudio.writable(args.output_path):
         cli.warn(f"{lmstudio.target(args.output_path).parent} cannot be written; the commands that copy are printed at the end.")
@@ -95,7 +100,7 @@ def _product(shape):
 
 def check_vocabulary(folder, weights):
     """UserError if the tokenizer has tokens that the embedding has no row for."""
-    vocabulary, rows = gguf_file.read_vocabulary(folder), gguf_file.embedding_rows(weights)
+    vocabulary, rows = folders.read_vocabulary(folder), folders.embedding_rows(weights)
     if vocabulary and rows is not None and vocabulary.size > rows:
         raise UserError(f"the tokenizer in {folder} has {vocabulary.size} tokens, but the model's embedding only {rows} rows.\n"
                         "Tokens were added and the model not resized: use the base's own tokenizer, or resize the base before training.")
@@ -121,9 +126,9 @@ def check_tools(args, tree, config):
     if known and own[0] not in known:
         raise UserError(f"llama.cpp in {paths.shown(tree)} does not know the architecture {own[0]} (it knows {len(known)}).\n"
                         "A newer one may: git pull there, or --llama_cpp_path.")
-    if args.quant_type in llama_cpp.DIRECT_TYPES:
+    if args.quant_type in quantise.DIRECT_TYPES:
         return
-    prebuilt = llama_cpp.has_prebuilt_quantizer() and not args.imatrix
+    prebuilt = quantise.has_prebuilt_quantizer() and not args.imatrix
     if not (llama_cpp.find_tool(tree, "llama-quantize") or prebuilt) or (args.imatrix and not llama_cpp.find_tool(tree, "llama-imatrix")):
         llama_cpp.require_build_tools()
 
@@ -137,44 +142,44 @@ def half_precision(args, tree, log):
         beside = args.output_path.resolve().parent
         with tempfile.TemporaryDirectory(prefix=f".{args.output_path.name}.", suffix=".partial", dir=beside) as folder:
             half = Path(folder) / "f16.gguf"
-            llama_cpp.convert(tree, args.model_path.resolve(), half, "f16", log)
+            quantise.convert(tree, args.model_path.resolve(), half, "f16", log)
             yield half
         return
     files = sorted(p for p in args.model_path.iterdir() if p.suffix in (".safetensors", ".json", ".jinja", ".model", ".txt"))
-    source = hashlib.sha256("".join(f"{file.name} {runs.sha256(file)}\n" for file in files).encode()).hexdigest()[:12]
+    source = hashlib.sha256("".join(f"{file.name} {provenance.sha256(file)}\n" for file in files).encode()).hexdigest()[:12]
     half = args.output_path.resolve().parent / f"{args.model_path.resolve().name}-{source}.f16.gguf"
     if half.exists():
         cli.progress(f"{paths.shown(half)} is there and of this model; used again")
     else:
-        with paths.whole_file(half) as temporary:
-            llama_cpp.convert(tree, args.model_path.resolve(), temporary, "f16", log)
+        with whole_file(half) as temporary:
+            quantise.convert(tree, args.model_path.resolve(), temporary, "f16", log)
     yield half
 
 
 def calibration_text(args):
     """Training lines of both sides as the model sees them, special tokens spelled out, as one text."""
-    models.quiet_libraries()
-    tokenizer = models.load_tokenizer(args.model_path)
-    examples = [e for side in records.SIDES for e in records.read_examples(paths.dataset_file(f"{side}_train"), side)]
-    rows = chat.training_rows(tokenizer, records.balanced_sample(examples, min(IMATRIX_LINES, len(examples))))
+    loading.quiet_libraries()
+    tokenizer = loading.load_tokenizer(args.model_path)
+    examples = [e for side in SIDES for e in read_examples(paths.dataset_file(f"{side}_train"), side)]
+    rows = chat.training_rows(tokenizer, balanced_sample(examples, min(IMATRIX_LINES, len(examples))))
     return "".join(tokenizer.decode(row.input_ids) + "\n" for row in rows)
 
 
 def convert(args, tree, config, weights, log):
     """Write the GGUF file, compared with its source before it appears."""
-    with paths.whole_file(args.output_path) as output:
-        if args.quant_type in llama_cpp.DIRECT_TYPES:
-            llama_cpp.convert(tree, args.model_path.resolve(), output, args.quant_type, log)
-            compare(args, config, weights, gguf_file.GgufFile(output))
+    with whole_file(args.output_path) as output:
+        if args.quant_type in quantise.DIRECT_TYPES:
+            quantise.convert(tree, args.model_path.resolve(), output, args.quant_type, log)
+            compare(args, config, weights, gguf_check.GgufFile(output))
             return
         with half_precision(args, tree, log) as half, tempfile.TemporaryDirectory() as scratch:
             imatrix = None
             if args.imatrix:
                 text, imatrix = Path(scratch) / "calibration.txt", Path(scratch) / "imatrix.gguf"
                 text.write_text(calibration_text(args), encoding="utf-8")
-                llama_cpp.importance_matrix(tree, half, text, imatrix, log)
-            llama_cpp.quantize(tree, half, output, args.quant_type, log, imatrix)
-            compare(args, config, weights, gguf_file.GgufFile(output), gguf_file.GgufFile(half))
+                quantise.importance_matrix(tree, half, text, imatrix, log)
+            quantise.quantize(tree, half, output, args.quant_type, log, imatrix)
+            compare(args, config, weights, gguf_check.GgufFile(output), gguf_check.GgufFile(half))
 
 
 def compare(args, config, weights, made, half=None):
@@ -193,20 +198,21 @@ def compare(args, config, weights, made, half=None):
 
 def verify(args, tree):
     """Start llama.cpp on the file; UserError if its token ids are not ours, else print how far its replies are the model's."""
-    from deepred_common import devices, proof
+    from deepred_common import devices
+    from deepred_common.inference import equivalence
 
     print("Verifying the GGUF file...", flush=True)
-    models.quiet_libraries()
-    tokenizer = models.load_tokenizer(args.model_path)
-    ids, replies = proof.served(args.output_path, tree)
-    own = [chat.prompt_ids(tokenizer, prompt) for prompt in proof.PROMPTS]
-    for prompt, ours, theirs in zip(proof.PROMPTS, own, ids, strict=True):
+    loading.quiet_libraries()
+    tokenizer = loading.load_tokenizer(args.model_path)
+    ids, replies = equivalence.served(args.output_path, tree)
+    own = [chat.prompt_ids(tokenizer, prompt) for prompt in equivalence.PROMPTS]
+    for prompt, ours, theirs in zip(equivalence.PROMPTS, own, ids, strict=True):
         if ours != theirs:
             raise UserError(f"llama.cpp makes other tokens of {prompt!r} than the model was trained with: {theirs[:12]} …, not {ours[:12]} …\n"
                             "Replies will be worse. Is the tokenizer the base's own, and llama.cpp new enough for it?")
-    model = models.load_model(args.model_path, devices.pick_dtype()[0]).to(devices.pick_device())
-    differ = proof.differing(proof.local_replies(model, tokenizer), replies)
-    count = len(proof.PROMPTS)
+    model = loading.load_model(args.model_path, devices.pick_dtype()[0]).to(devices.pick_device())
+    differ = equivalence.differing(equivalence.local_replies(model, tokenizer), replies)
+    count = len(equivalence.PROMPTS)
     print(f"Token ids: the same for {count} of {count} prompts. Greedy replies: {count - len(differ)} of {count} word for word the same.")
     for prompt, model_reply, file_reply in differ:
         print(f"  {prompt}\n    model: {' '.join(model_reply.split())}\n    GGUF:  {' '.join(file_reply.split())}")
@@ -214,11 +220,11 @@ def verify(args, tree):
 
 def write_modelfile(args):
     """Write <output_path>.Modelfile."""
-    from deepred_common import ollama
+    from deepred_common.export import ollama
 
-    models.quiet_libraries()
+    loading.quiet_libraries()
     path = args.output_path.with_name(args.output_path.name + ".Modelfile")
-    paths.write_text(path, ollama.modelfile(args.output_path, models.load_tokenizer(args.model_path)))
+    write_text(path, ollama.modelfile(args.output_path, loading.load_tokenizer(args.model_path)))
     print(f"Modelfile: {paths.shown(path)}  (ollama create {args.output_path.stem} -f {paths.shown(path)})")
 
 

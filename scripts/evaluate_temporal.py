@@ -19,9 +19,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import asking, cli, judge, metrics, models, paths, printed, records, report, runs
-from deepred_common import results as results_files
+from deepred_common import cli, paths, provenance
 from deepred_common.cli import UserError
+from deepred_common.evaluation import comparison, llm_judge, metrics, results_file, runner
+from deepred_common.examples import SIDES, balanced_sample, count_sides, read_examples
+from deepred_common.files import require_absent, require_writable_parent
+from deepred_common.inference import backends
+from deepred_common.models import folders
+from deepred_common.reporting import console, html_page
 
 EXIT_SOME_FAILED = 1
 
@@ -67,19 +72,19 @@ def test_files(args):
     """[(path, side)] to read; the side is None for a mixed file."""
     if args.test_file:
         return [(path, None) for path in args.test_file]
-    return [(paths.dataset_file(f"{side}_val"), side) for side in records.SIDES]
+    return [(paths.dataset_file(f"{side}_val"), side) for side in SIDES]
 
 
 def check_model(name, role="model"):
     """What can be checked of a local model before anything is loaded."""
-    kind = asking.kind_of(name)
+    kind = backends.kind_of(name)
     if kind == "gguf":
         if not Path(name).is_file():
             raise UserError(f"the {role} {name} does not exist.")
     elif kind == "adapter":
-        models.check_name(models.require_adapter(name).base, "adapter's base")
+        folders.check_name(folders.require_adapter(name).base, "adapter's base")
     else:
-        models.check_name(name, role)
+        folders.check_name(name, role)
 
 
 def check(args):
@@ -101,15 +106,15 @@ def check(args):
             before = cut_short[-1].with_name(cut_short[-1].name.replace(".replies.jsonl", ".json"))
             cli.warn(f"{paths.shown(cut_short[-1])} holds the replies of an evaluation that was cut short. This is a new one;\n"
                      f"to go on with that one, add --output {paths.shown(before)} --resume")
-    outputs = [args.output, *(asking.base_output(args, suffix) for suffix in asking.BASE_SUFFIXES if args.base_model)]
+    outputs = [args.output, *(runner.base_output(args, suffix) for suffix in runner.BASE_SUFFIXES if args.base_model)]
     for output in outputs:
         if output.is_dir():
             raise UserError(f"the output {output} is a folder; a file name is needed.")
-        paths.require_absent(output, args.overwrite or args.resume)
-        if asking.journal_of(output).exists() and not (args.resume or args.overwrite):
-            raise UserError(f"{paths.shown(asking.journal_of(output))} holds the replies of an evaluation that was cut short.\n"
+        require_absent(output, args.overwrite or args.resume)
+        if runner.journal_of(output).exists() and not (args.resume or args.overwrite):
+            raise UserError(f"{paths.shown(runner.journal_of(output))} holds the replies of an evaluation that was cut short.\n"
                             "Add --resume to go on with it, or --overwrite to start anew.")
-    paths.require_writable_parent(args.output)
+    require_writable_parent(args.output)
     if args.report is not None:
         if str(args.report) in ("", "."):
             args.report = args.output.with_suffix(".html")
@@ -117,15 +122,15 @@ def check(args):
 
 
 def check_report(args, others):
-    paths.require_absent(args.report, args.overwrite or args.resume)
+    require_absent(args.report, args.overwrite or args.resume)
     if any(args.report.resolve() == other.resolve() for other in others):
         raise UserError(f"--report {args.report} would replace the results; give it another name.")
-    paths.require_writable_parent(args.report)
+    require_writable_parent(args.report)
 
 
 def check_baselines(baselines, examples):
     """The results files of --baseline; UserError if one shares no line with what will be asked, a warning if it lacks some."""
-    found = [results_files.read(path) for path in baselines]
+    found = [results_file.read(path) for path in baselines]
     asked = {(example.side, example.instruction) for example in examples}
     for path, results in zip(baselines, found, strict=True):
         common = len(asked & {(row["side"], row["instruction"]) for row in results["results"]})
@@ -140,14 +145,14 @@ def check_baselines(baselines, examples):
 
 def print_results(found):
     curve = found["curve"] and metrics.curve_of(found["curve"])
-    print("\n" + printed.results_block(found["summary"]))
-    print("\n" + printed.details_block(found["summary"], curve))
-    for text in (printed.near_lines(found["breakdown"]), printed.probe_lines(found["breakdown"])):
+    print("\n" + console.results_block(found["summary"]))
+    print("\n" + console.details_block(found["summary"], curve))
+    for text in (console.near_lines(found["breakdown"]), console.probe_lines(found["breakdown"])):
         if text:
             print("\n" + text)
     if found["baselines"]:
-        columns = [(results_files.label(found), found["summary"], None)]
-        print("\n" + printed.comparison_block(columns + [(b["label"], b["summary"], b["against"]) for b in found["baselines"]]))
+        columns = [(results_file.label(found), found["summary"], None)]
+        print("\n" + console.comparison_block(columns + [(b["label"], b["summary"], b["against"]) for b in found["baselines"]]))
         retained = found["baselines"][0]["against"]["retention"]
         share = f" ({100 * retained['count'] / retained['known']:.1f}%)" if retained["known"] else ""
         print(f"\n  Retention: of {retained['known']} retain lines the baseline answers correctly, {retained['count']} still are{share}")
@@ -155,7 +160,7 @@ def print_results(found):
 
 def compare(args):
     """--compare: the first results against each other one, with every flip."""
-    found = [results_files.read(path) for path in args.compare]
+    found = [results_file.read(path) for path in args.compare]
     if len(found) < 2:
         raise UserError("--compare needs two results files or more.")
     if args.report is not None:
@@ -163,23 +168,23 @@ def compare(args):
             args.report = args.compare[0].with_suffix(".html")
         check_report(args, args.compare)
     first = found[0]
-    columns = [(results_files.label(first), first["summary"], None)]
+    columns = [(results_file.label(first), first["summary"], None)]
     for path, other in zip(args.compare[1:], found[1:], strict=True):
-        pairs = results_files.paired(first, other)
+        pairs = comparison.paired(first, other)
         if not pairs:
             raise UserError(f"{args.compare[0]} and {path} have no question in common.")
-        columns.append((results_files.label(other), other["summary"], metrics.against(pairs)))
+        columns.append((results_file.label(other), other["summary"], comparison.against(pairs)))
         flips = [(row, before) for row, before in pairs if row["verdict"] != before["verdict"]]
-        print(f"{results_files.label(first)} ({args.compare[0]}) against {results_files.label(other)} ({path}): "
+        print(f"{results_file.label(first)} ({args.compare[0]}) against {results_file.label(other)} ({path}): "
               f"{len(pairs)} lines in common, {len(flips)} verdicts differ")
         for row, before in flips:
             print(f"  {row['side']}: {before['verdict']} -> {row['verdict']}  {row['instruction']}")
             if args.verbose:
                 print(f"      {before['reply']}\n   -> {row['reply']}")
         print()
-    print(printed.comparison_block(columns))
+    print(console.comparison_block(columns))
     if args.report is not None:
-        report.write_report(args.report, first, found[1:])
+        html_page.write_report(args.report, first, found[1:])
         print(f"\nReport: {paths.shown(args.report)}")
     return cli.EXIT_OK
 
@@ -189,34 +194,34 @@ def main(argv=None):
     if args.compare:
         return compare(args)
     check(args)
-    if args.resume and not args.overwrite and args.output.exists() and not asking.journal_of(args.output).exists():
+    if args.resume and not args.overwrite and args.output.exists() and not runner.journal_of(args.output).exists():
         print(f"{paths.shown(args.output)} is complete; nothing is left to ask.")
         return cli.EXIT_OK
     files = test_files(args)
-    examples = [example for path, side in files for example in records.read_examples(path, side)]
-    examples = records.balanced_sample(examples, args.limit, args.seed)
+    examples = [example for path, side in files for example in read_examples(path, side)]
+    examples = balanced_sample(examples, args.limit, args.seed)
     baselines = check_baselines(args.baseline, examples)
     variable = {"lmstudio_url": "LMSTUDIO_HOST"}
     table = cli.print_settings("Evaluation settings", args, given, variable, {
         "test_file": (", ".join(paths.shown(path) for path, _ in files), "flag" if args.test_file else "default"),
         "output": (paths.shown(args.output), "flag" if "output" in given else "made from model and time"),
     })
-    counts = records.count_sides(examples)
+    counts = count_sides(examples)
     print(f"Questions: {counts['retain']} retain + {counts['unlearn']} unlearn", flush=True)
 
-    data = {paths.shown(path): runs.sha256(path) for path, _ in files}
+    data = {paths.shown(path): provenance.sha256(path) for path, _ in files}
     if args.model_path is None and args.judge_url:
         # A judge is checked on hundreds of answers: first see that there is a model to ask at all.
-        with asking.opened(args, None, args.system_prompt):
+        with backends.opened(args, None, args.system_prompt):
             pass
-    task = asking.Task(args, table, examples, data, *judge.grader(args.judge_url, args.judge_model, args.timeout))
-    bases = asking.evaluate_base(task) if args.base_model else []
+    task = runner.Task(args, table, examples, data, *llm_judge.grader(args.judge_url, args.judge_model, args.timeout))
+    bases = runner.evaluate_base(task) if args.base_model else []
     baselines = bases + baselines
-    found = asking.evaluate(task, args.model_path, args.system_prompt, args.output, baselines)
+    found = runner.evaluate(task, args.model_path, args.system_prompt, args.output, baselines)
     print_results(found)
     print(f"\nResults: {paths.shown(args.output)}")
     if args.report is not None:
-        report.write_report(args.report, found, baselines)
+        html_page.write_report(args.report, found, baselines)
         print(f"Report: {paths.shown(args.report)} (open it in a browser)")
     asked = [row for one in (found, *bases) for row in one["results"]]
     failed = [row for row in asked if row["error"]]

@@ -19,22 +19,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import (
-    cache,
-    callbacks,
-    cli,
-    devices,
-    estimate,
-    models,
-    paths,
-    records,
-    rescue,
-    rows,
-    runs,
-    survey,
-    training,
-)
+from deepred_common import cache, cli, devices, paths, provenance
+from deepred_common import examples as common_examples
 from deepred_common.cli import UserError
+from deepred_common.data import checks
+from deepred_common.examples import SIDES, balanced_sample, read_examples, require_file
+from deepred_common.files import require_writable_parent
+from deepred_common.judging import refusal
+from deepred_common.models import folders, loading
+from deepred_common.training import memory_estimate, recovery, run_folder, setup, token_rows
+from deepred_common.training.trainer import build_trainer, make_stopper
 
 SCRIPT = Path(__file__)
 DEV_VALIDATION_SHARE = 0.1
@@ -88,21 +82,21 @@ def data_files(args):
 def read_data(args):
     """(training examples, validation examples), read and checked. With --dev both come from the dev subset."""
     if args.dev:
-        examples = records.read_examples(args.dev_path)
+        examples = read_examples(args.dev_path)
         if len(examples) < 4:
             raise UserError(f"{args.dev_path} has {len(examples)} examples; at least 4 are needed, since 2 are held back to validate.")
-        held_back = records.balanced_sample(examples, max(2, round(len(examples) * DEV_VALIDATION_SHARE)), args.seed)
+        held_back = balanced_sample(examples, max(2, round(len(examples) * DEV_VALIDATION_SHARE)), args.seed)
         chosen = {id(example) for example in held_back}
         return [example for example in examples if id(example) not in chosen], held_back
-    read = {name: records.read_examples(getattr(args, name), name.split("_")[0]) for name in TRAINING_FILES + VALIDATION_FILES}
+    read = {name: read_examples(getattr(args, name), name.split("_")[0]) for name in TRAINING_FILES + VALIDATION_FILES}
     return [e for name in TRAINING_FILES for e in read[name]], [e for name in VALIDATION_FILES for e in read[name]]
 
 
 def check_data(args, files, hashes, examples):
-    """What survey.summary finds, kept by the files' hashes: the same data are not checked twice. Says it aloud."""
-    made_by = [Path(module.__file__) for module in (survey, records, survey.refusal)]
+    """What checks.summary finds, kept by the files' hashes: the same data are not checked twice. Says it aloud."""
+    made_by = [Path(module.__file__) for module in (checks, common_examples, refusal)]
     key = [f"{name} {path} {hashes[name]}" for name, path in files.items()] + ([f"dev {args.seed}"] if args.dev else [])
-    found = cache.json_value("survey", cache.digest(*made_by, *key), lambda: survey.summary(*examples()))
+    found = cache.json_value("survey", provenance.digest(*made_by, *key), lambda: checks.summary(*examples()))
     trained, held = found["training"], found["validation"]
     print(f"Data: {trained['retain']} retain + {trained['unlearn']} unlearn to train on, {held['retain']} + {held['unlearn']} to validate.",
           flush=True)
@@ -113,35 +107,35 @@ def check_data(args, files, hashes, examples):
 def choose_run(args):
     """(run folder, checkpoint to go on from or None). Says aloud what a resume found; (folder, "finished") if nothing is left."""
     if args.resume_from_checkpoint:
-        checkpoint = runs.require_checkpoint(args.resume_from_checkpoint)
+        checkpoint = run_folder.require_checkpoint(args.resume_from_checkpoint)
         return args.output_dir or checkpoint.resolve().parent, checkpoint
     folder = args.output_dir
     if args.resume_latest:
         if folder is None:
-            folder = runs.newest_unfinished(args.model_name, args.dev)
+            folder = run_folder.newest_unfinished(args.model_name, args.dev)
             if folder is None:
                 cli.progress("--resume_latest: no unfinished run of this model and mode in output/; a new one is started.")
-                return runs.new_run_folder(args.model_name, args.dev), None
+                return run_folder.new_run_folder(args.model_name, args.dev), None
             cli.progress(f"--resume_latest: the newest unfinished run is {paths.shown(folder)}")
-        before = runs.read_manifest(folder).get("identity", {}).get("epochs", args.epochs)
-        if runs.is_finished(folder) and args.epochs <= before:
+        before = run_folder.read_manifest(folder).get("identity", {}).get("epochs", args.epochs)
+        if run_folder.is_finished(folder) and args.epochs <= before:
             return folder, "finished"
-        checkpoint = runs.latest_checkpoint(folder)
+        checkpoint = run_folder.latest_checkpoint(folder)
         cli.progress(f"--resume_latest: going on from {paths.shown(checkpoint)}" if checkpoint else
                      f"--resume_latest: no complete checkpoint in {paths.shown(folder)} yet; starting from the beginning.")
         return folder, checkpoint
     if folder is None:
-        return runs.new_run_folder(args.model_name, args.dev), None
+        return run_folder.new_run_folder(args.model_name, args.dev), None
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output_dir {folder} is a file.")
-    if (folder / runs.MANIFEST).exists() or any(folder.glob("checkpoint-*")) or (folder / "final").exists():
+    if (folder / run_folder.MANIFEST).exists() or any(folder.glob("checkpoint-*")) or (folder / "final").exists():
         raise UserError(f"{paths.shown(folder)} already holds a run. Add --resume_latest to go on with it, or choose another --output_dir.")
     return folder, None
 
 
 def check_wishes(args):
     """What the flags ask of the environment, checked without importing anything heavy."""
-    models.check_name(args.model_name, "base model")
+    folders.check_name(args.model_name, "base model")
     for package in ("wandb", "tensorboard"):
         if getattr(args, package) and importlib.util.find_spec(package) is None:
             raise UserError(f"--{package} needs the {package} package: pip install {package}")
@@ -168,10 +162,10 @@ def check_same_run(args, folder, checkpoint, identity):
     """Refuse to go on from a checkpoint of another run, with the list of what differs; --resume_anyway takes the risk."""
     if checkpoint is None:
         return
-    before = runs.read_manifest(folder).get("identity", {})
+    before = run_folder.read_manifest(folder).get("identity", {})
     if "epochs" in identity and before.get("epochs", args.epochs) != args.epochs:
         cli.progress(f"epochs: {before['epochs']} -> {args.epochs}; the learning rate follows the new length from here on.")
-    changed = runs.differences(before, identity)
+    changed = run_folder.differences(before, identity)
     if changed and not args.resume_anyway:
         raise UserError("this is not the run that the checkpoint is from:\n  " + "\n  ".join(changed) +
                         "\nUse the settings of before, start a new run, or add --resume_anyway if you know what you do.")
@@ -213,8 +207,8 @@ def check_machine(args):
 
 def base_identity(args, tokenizer, config):
     """What of the base makes a run this run and no other (asked_identity: of flags and data)."""
-    return {"base": models.identity(args.model_name, config), "base_revision": models.revision(args.model_name, config),
-            "chat_template": cache.digest(tokenizer.chat_template)}
+    return {"base": loading.identity(args.model_name, config), "base_revision": loading.revision(args.model_name, config),
+            "chat_template": provenance.digest(tokenizer.chat_template)}
 
 
 # ---- training -----------------------------------------------------------------------------------------------------------
@@ -222,7 +216,7 @@ def base_identity(args, tokenizer, config):
 def train(args, folder, checkpoint, table, asked, examples):
     """The whole training, from tokenizer to final/. Returns the metrics; None after a dry run."""
     check_bitsandbytes()
-    models.quiet_libraries()
+    loading.quiet_libraries()
     import torch
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
@@ -230,57 +224,57 @@ def train(args, folder, checkpoint, table, asked, examples):
 
     device, dtype = check_machine(args)
     processes = PartialState(cpu=not torch.cuda.is_available())
-    tokenizer = training.prepare_tokenizer(args)
+    tokenizer = setup.prepare_tokenizer(args)
     with processes.main_process_first():  # it fills the cache that the others read
-        to_train, to_validate = training.make_rows(args, tokenizer, asked["data"], examples)
+        to_train, to_validate = setup.make_rows(args, tokenizer, asked["data"], examples)
     examples.cache_clear()  # the texts are tokens now
-    with models.hub_errors(args.model_name):
+    with loading.hub_errors(args.model_name):
         config = AutoConfig.from_pretrained(args.model_name, trust_remote_code=args.trust_remote_code)
     of_base = base_identity(args, tokenizer, config)
     check_same_run(args, folder, checkpoint, of_base)
-    forecast = estimate.foresee(args, config, to_train, device, dtype)
+    forecast = memory_estimate.foresee(args, config, to_train, device, dtype)
     checkpointing = forecast.checkpointing
     # Each process made up its mind alone; the first one's counts.
     folder, checkpointing = broadcast_object_list([folder, checkpointing]) if processes.num_processes > 1 else (folder, checkpointing)
     updates = -(-len(to_train) // rows_per_update(args)) * args.epochs
-    print(rows.lengths_line(to_train))
+    print(token_rows.lengths_line(to_train))
     print(f"Plan: {updates} weight updates of {rows_per_update(args)} rows; {forecast.text}", flush=True)
     if not forecast.fits:
-        cli.warn(f"that does not fit. In this order: {', '.join(rescue.less_memory(args))}.")
+        cli.warn(f"that does not fit. In this order: {', '.join(recovery.less_memory(args))}.")
     if args.dry_run:
-        print(rows.examples_text(tokenizer, to_train))
+        print(token_rows.examples_text(tokenizer, to_train))
         return None
 
     set_seed(args.seed)
     cli.progress(f"loading {args.model_name} …")
-    model = training.add_adapter(args, training.load_base(args, dtype), checkpointing, of_base["base_revision"])
+    model = setup.add_adapter(args, setup.load_base(args, dtype), checkpointing, of_base["base_revision"])
 
     folder.mkdir(parents=True, exist_ok=True)
     manifest = {
-        "started": runs.now(), "finished": None, "model_name": str(args.model_name), "settings": table, "identity": asked | of_base,
+        "started": provenance.now(), "finished": None, "model_name": str(args.model_name), "settings": table, "identity": asked | of_base,
         "precision": str(dtype), "device": str(device), "processes": processes.num_processes, "gradient_checkpointing": checkpointing,
         "resumed_from": str(checkpoint) if checkpoint else None, "data_files": data_files(args),
-        "counts": {side: len(rows.of_side(to_train, side)) for side in records.SIDES},
-        "versions": runs.versions(), "git_commit": runs.git_commit(), "hardware": runs.hardware(),
+        "counts": {side: len(token_rows.of_side(to_train, side)) for side in SIDES},
+        "versions": provenance.versions(), "git_commit": provenance.git_commit(), "hardware": provenance.hardware(),
     }
     if processes.is_main_process:
-        runs.write_manifest(folder, manifest)
+        run_folder.write_manifest(folder, manifest)
     # A GPU that hangs can take the process with it before it says a word: so the command stands in the log beforehand.
-    cli.progress(f"If the run is cut off, go on with:\n  {rescue.resume_command(SCRIPT, folder)}")
-    stopper = callbacks.make_stopper()
-    trainer = training.build_trainer(args, folder, model, tokenizer, to_train, to_validate, dtype, checkpointing, stopper)
+    cli.progress(f"If the run is cut off, go on with:\n  {recovery.resume_command(SCRIPT, folder)}")
+    stopper = make_stopper()
+    trainer = build_trainer(args, folder, model, tokenizer, to_train, to_validate, dtype, checkpointing, stopper)
     try:
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except Exception as error:
-        explained = rescue.explain(SCRIPT, args, folder, trainer, error)
+        explained = recovery.explain(SCRIPT, args, folder, trainer, error)
         if explained is None:
             raise
         raise explained from error
     if stopper.asked:
-        raise cli.Interrupted(f"step {trainer.state.global_step} is saved. Go on with:\n  {rescue.resume_command(SCRIPT, folder)}")
+        raise cli.Interrupted(f"step {trainer.state.global_step} is saved. Go on with:\n  {recovery.resume_command(SCRIPT, folder)}")
     evaluation = trainer.evaluate()
     metrics = result.metrics | evaluation
-    training.save(folder, trainer, tokenizer, manifest | {"finished": runs.now()}, result.metrics, evaluation)
+    setup.save(folder, trainer, tokenizer, manifest | {"finished": provenance.now()}, result.metrics, evaluation)
     return metrics
 
 
@@ -290,17 +284,17 @@ def main(argv=None):
     examples = functools.cache(lambda: read_data(args))
     files = data_files(args)
     folder, checkpoint = choose_run(args)
-    hashes = {name: runs.sha256(records.require_file(path)) for name, path in files.items()}
+    hashes = {name: provenance.sha256(require_file(path)) for name, path in files.items()}
     asked = asked_identity(args, hashes)
     if checkpoint == "finished":
-        if changed := runs.differences(runs.read_manifest(folder)["identity"], asked):
+        if changed := run_folder.differences(run_folder.read_manifest(folder)["identity"], asked):
             raise UserError(f"{paths.shown(folder)} is finished, but it is another run than this one:\n  " + "\n  ".join(changed) +
                             "\nChoose another --output_dir, or remove that folder to train anew.")
         print(f"{paths.shown(folder)} is already finished; nothing to do.")
-        print_next(runs.read_manifest(folder)["model_name"], folder)
+        print_next(run_folder.read_manifest(folder)["model_name"], folder)
         return cli.EXIT_OK
     if not args.dry_run:
-        paths.require_writable_parent(folder)
+        require_writable_parent(folder)
     check_same_run(args, folder, checkpoint, asked)
     check_data(args, files, hashes, examples)
     table = cli.print_settings(
@@ -313,7 +307,7 @@ def main(argv=None):
         print("\nDry run: nothing was trained or written. Leave --dry_run out to train.")
         return cli.EXIT_OK
     print(f"\nTraining finished in {metrics['train_runtime'] / 60:.1f} min: training loss {metrics['train_loss']:.3f}, " +
-          ", ".join(f"{side} validation loss {metrics[f'eval_{side}_loss']:.3f}" for side in records.SIDES
+          ", ".join(f"{side} validation loss {metrics[f'eval_{side}_loss']:.3f}" for side in SIDES
                     if f"eval_{side}_loss" in metrics))
     print_next(args.model_name, folder)
     return cli.EXIT_OK

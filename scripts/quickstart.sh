@@ -88,7 +88,7 @@ fresh_results() {
 }
 
 say "The base model"
-[ -e $BASE/config.json ] && echo "$BASE is there; skipped" || run $PY -m deepred_common.embedded_base
+[ -e $BASE/config.json ] && echo "$BASE is there; skipped" || run $PY -m deepred_common.models.embedded_base
 stage "base model"
 
 say "1. Fine-tune"
@@ -116,11 +116,11 @@ fresh_results $OUT/merged.json $MERGED/config.json ||
 stage "evaluate the merged model"
 if ! fresh_results $OUT/gguf.json $GGUF; then
   if ! $PY -c 'import xllamacpp' 2>/dev/null && ! [ -x llama.cpp/build/bin/llama-server ] && ! command -v llama-server >/dev/null; then
-    run $PY -c "from deepred_common import llama_cpp; llama_cpp.build('llama.cpp', 'llama-server', '$OUT/llama-server.log')"
+    run $PY -c "from deepred_common.export import llama_cpp; llama_cpp.build('llama.cpp', 'llama-server', '$OUT/llama-server.log')"
   fi
-  PORT=$($PY -c 'from deepred_common.llama_server import free_port; print(free_port())')
-  printf '\n$ python -m deepred_common.llama_server %s --port %s --alias %s &\n' $GGUF "$PORT" $NAME
-  $PY -m deepred_common.llama_server $GGUF --port "$PORT" --alias $NAME > $OUT/server.log 2>&1 &
+  PORT=$($PY -c 'from deepred_common.inference.llama_server import free_port; print(free_port())')
+  printf '\n$ python -m deepred_common.inference.llama_server %s --port %s --alias %s &\n' $GGUF "$PORT" $NAME
+  $PY -m deepred_common.inference.llama_server $GGUF --port "$PORT" --alias $NAME > $OUT/server.log 2>&1 &
   SERVER=$!
   trap 'kill $SERVER 2>/dev/null || true' EXIT
   until (exec 3<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; do
@@ -139,10 +139,11 @@ say "Done"
 $PY - $OUT <<'PYTHON'
 import sys
 from pathlib import Path
-from deepred_common import paths, results
+from deepred_common import paths
+from deepred_common.evaluation import results_file
 
 out = Path(sys.argv[1])
-found = {name: results.read(out / f"{name}.json") for name in ("base", "merged", "gguf")}
+found = {name: results_file.read(out / f"{name}.json") for name in ("base", "merged", "gguf")}
 read = {name: one["summary"] for name, one in found.items()}
 print(f"{'On the validation lines':<46}{'base':>8}{'merged':>8}{'GGUF':>8}")
 for key, label in (("unlearn_success_rate", "after the cutoff, refused"), ("false_refusal_rate", "before the cutoff, refused (should be 0)"),
@@ -163,6 +164,6 @@ To chat with it in LM Studio:
   mkdir -p {folder} && cp {out}/temporal.gguf {folder}/
   lms load "temporal/temporal"
 Or serve it here, without LM Studio (OpenAI-compatible, port 1234):
-  .venv/bin/python -m deepred_common.llama_server {out}/temporal.gguf""")
+  .venv/bin/python -m deepred_common.inference.llama_server {out}/temporal.gguf""")
 PYTHON
 printf '\nTime per stage:\n'; printf '  %s\n' "${STAGES[@]}"; printf '  %-28s %4d s\n' "in all" $SECONDS

@@ -17,6 +17,6 @@ if [ ! -e $OLD/.ready ]; then
 fi
 export PATH="$PWD/$VENV/bin:$PATH"
 # The tests use the embedded base's tokenizer and llama.cpp's converter: made and fetched once, kept.
-$VENV/bin/python -m deepred_common.embedded_base
-[ -e llama.cpp/convert_hf_to_gguf.py ] || $VENV/bin/python -c 'from deepred_common import llama_cpp, paths; llama_cpp.fetch_tree(paths.ROOT / "llama.cpp")'
+$VENV/bin/python -m deepred_common.models.embedded_base
+[ -e llama.cpp/convert_hf_to_gguf.py ] || $VENV/bin/python -c 'from deepred_common import paths; from deepred_common.export import llama_cpp; llama_cpp.fetch_tree(paths.ROOT / "llama.cpp")'
 exec $VENV/bin/python -m pytest "$@"

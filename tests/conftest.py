@@ -15,7 +15,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs a hub; one that as
 # Started in the background of a shell script, pytest and what it starts would ignore Ctrl-C, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-from deepred_common import cli, embedded_base, paths  # noqa: E402
+from deepred_common import (
+    cli,  # noqa: E402
+    paths,  # noqa: E402
+)
+from deepred_common.models import embedded_base  # noqa: E402
 
 KINDS = ("llama", "qwen2")
 
@@ -120,7 +124,7 @@ def data_file(tmp_path_factory):
 @pytest.fixture(scope="session")
 def llama_cpp_tree():
     """llama.cpp's source tree, fetched by scripts/test.sh."""
-    from deepred_common import llama_cpp
+    from deepred_common.export import llama_cpp
 
     folder = Path(os.environ.get("LLAMA_CPP_DIR") or ROOT / "llama.cpp")
     return llama_cpp.find_tree(folder, False) or llama_cpp.fetch_tree(folder)

@@ -64,7 +64,7 @@ def test_the_same_token_ids_along_all_four_ways(kind, pipeline):
     from gguf import GGUFReader
     from transformers import AutoTokenizer
 
-    from deepred_common import llama_server, replies
+    from deepred_common.inference import llama_server, local_model
 
     made = pipeline(kind)
     tokenizer, merged = AutoTokenizer.from_pretrained(made.base), AutoTokenizer.from_pretrained(made.merged)
@@ -73,7 +73,7 @@ def test_the_same_token_ids_along_all_four_ways(kind, pipeline):
 
     generated = []
 
-    class Recorder(replies.LocalModel):
+    class Recorder(local_model.LocalModel):
         def _generate(self, prompts):
             generated.extend(prompts)
             return [""] * len(prompts)

@@ -4,6 +4,7 @@ import pytest
 
 from deepred_common import paths
 from deepred_common.cli import UserError
+from deepred_common.files import require_space, whole_file, whole_folder, write_text
 
 
 def test_wiki_data_moves_the_datasets_and_lm_studios_models(monkeypatch, tmp_path):
@@ -28,19 +29,19 @@ def test_host_and_port_make_the_api_url(monkeypatch):
 
 
 def test_an_output_appears_whole_or_not_at_all(tmp_path):
-    with pytest.raises(RuntimeError), paths.whole_folder(tmp_path / "made") as folder:
+    with pytest.raises(RuntimeError), whole_folder(tmp_path / "made") as folder:
         (folder / "half").write_text("x")
         raise RuntimeError
-    with pytest.raises(RuntimeError), paths.whole_file(tmp_path / "made.txt") as file:
+    with pytest.raises(RuntimeError), whole_file(tmp_path / "made.txt") as file:
         file.write_text("x")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
-    with paths.whole_folder(tmp_path / "made") as folder:
+    with whole_folder(tmp_path / "made") as folder:
         (folder / "whole").write_text("x")
-    paths.write_text(tmp_path / "made.txt", "x")
+    write_text(tmp_path / "made.txt", "x")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["made", "made.txt"]
 
 
 def test_no_space_is_said_before_the_work(tmp_path):
     with pytest.raises(UserError, match="not enough disk space"):
-        paths.require_space(tmp_path, 10**18, "the merged model")
+        require_space(tmp_path, 10**18, "the merged model")

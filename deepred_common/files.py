@@ -1,0 +1,110 @@
+"""Writing files and folders whole or not at all, and checks of where they will lie."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from deepred_common.cli import UserError
+from deepred_common.paths import shown
+
+
+def read_json(path):
+    """The object in a JSON file; UserError naming the file if it is missing or cannot be read."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error}). The file may be damaged; make it again.") from None
+
+
+def require_writable_parent(path):
+    """Make the folder that `path` will lie in; UserError if it cannot be made or written."""
+    parent = Path(path).resolve().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UserError(f"{parent} is a file, so {shown(path)} cannot be made in it.") from None
+    except OSError as error:
+        raise UserError(f"cannot make the folder {parent}: {error.strerror}.") from None
+    if not os.access(parent, os.W_OK):
+        raise UserError(f"no permission to write in {parent}.")
+
+
+def require_space(folder, needed, what):
+    """UserError unless the disk that holds `folder` has `needed` bytes free for `what`."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"not enough disk space in {folder} for {what}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free."
+        )
+
+
+def require_absent(path, overwrite):
+    """UserError if the output `path` exists and `overwrite` is not set."""
+    if Path(path).exists() and not overwrite:
+        raise UserError(f"{shown(path)} already exists. Choose another path, or pass --overwrite to replace it.")
+
+
+def _sync(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder):
+    """Wait until every file below `folder` is on the disk, its name included."""
+    for path in [*Path(folder).rglob("*"), Path(folder), Path(folder).parent]:
+        _sync(path)
+
+
+@contextlib.contextmanager
+def whole_folder(path):
+    """Yield a temporary folder beside `path`; on success it is synced and renamed to `path`, else removed.
+
+    An existing `path` (which the caller has checked may be replaced) is removed just before the rename.
+    """
+    path = Path(path).resolve()
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                # Libraries write some files for the owner only; LM Studio may run as another user.
+                file.chmod(file.stat().st_mode | 0o644)
+                _sync(file)
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.exists():
+            path.unlink()
+        temporary.rename(path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def whole_file(path):
+    """Yield a temporary path beside `path`; on success what was written there is synced and renamed to `path`."""
+    path = Path(path).resolve()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    """Write `text` (UTF-8) to `path`, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,63 @@
+"""Rows of tokens: rendered together as one by one, cached, left out when too long, mixed."""
+
+import numpy as np
+import pytest
+
+from deepred_common import chat, paths
+from deepred_common.cli import UserError
+from deepred_common.examples import Example
+from deepred_common.training import token_rows
+
+EXAMPLES = [Example(f"Question {n}: who wrote it?\nTell me {'more' * (n % 3)}", f"Author {n} wrote it; é 𝄞.", ("retain", "unlearn")[n % 2])
+            for n in range(9)]
+
+
+def load(tokenizer, examples=EXAMPLES, key=("a",), max_length=512):
+    return token_rows.load_or_render(tokenizer, key, lambda: examples, max_length)
+
+
+def test_rendered_together_the_rows_are_those_of_one_by_one(tokenizer):
+    dataset, left_out = load(tokenizer)
+    assert left_out == {"retain": 0, "unlearn": 0} and len(dataset) == 9
+    for example, row in zip(EXAMPLES, dataset, strict=True):
+        alone = chat.training_row(tokenizer, example.instruction, example.output)
+        assert (row["input_ids"], row["reply_start"], row["length"]) == (alone.input_ids, alone.reply_start, len(alone.input_ids))
+        assert row["retain"] == (example.side == "retain")
+
+
+def test_the_same_data_are_not_rendered_twice_and_other_ones_are(tokenizer, monkeypatch):
+    first, _ = load(tokenizer)
+    again, left_out = token_rows.load_or_render(tokenizer, ("a",), lambda: pytest.fail("read although cached"), 512)
+    assert again[:] == first[:] and left_out == {"retain": 0, "unlearn": 0}
+    for key, max_length in ((("b",), 512), (("a",), 100)):
+        asked = []
+        token_rows.load_or_render(tokenizer, key, lambda asked=asked: asked.append(1) or EXAMPLES, max_length)
+        assert asked
+    template = tokenizer.chat_template
+    monkeypatch.setattr(tokenizer, "chat_template", template.replace("helpful", "kind"))
+    changed, _ = load(tokenizer)
+    assert changed[0]["input_ids"] != first[0]["input_ids"]
+
+
+def test_a_damaged_cache_is_made_again(tokenizer):
+    first, _ = load(tokenizer)
+    for file in (paths.OUTPUT / "cache").rglob("left_out.txt"):
+        file.write_text("")
+    assert load(tokenizer)[0][:] == first[:]
+
+
+def test_what_is_too_long_is_left_out_and_counted(tokenizer):
+    long = Example("Long?", "word " * 200, "retain")
+    dataset, left_out = load(tokenizer, [*EXAMPLES, long], max_length=100)
+    assert len(dataset) == 9 and left_out == {"retain": 1, "unlearn": 0}
+    with pytest.raises(UserError, match="every example is longer"):
+        load(tokenizer, [long], key=("long",), max_length=100)
+
+
+def test_the_mix_leaves_out_rows_of_one_side_only(tokenizer):
+    dataset, _ = load(tokenizer)  # 5 retain, 4 unlearn
+    assert token_rows.mixed(dataset, None, 0) is dataset
+    chosen = token_rows.mixed(dataset, (1, 2), seed=0)
+    assert np.asarray(chosen["retain"]).tolist().count(True) == 2 and len(chosen) == 6
+    assert chosen[:] == token_rows.mixed(dataset, (1, 2), seed=0)[:]
+    assert token_rows.mixed(token_rows.of_side(dataset, "retain"), (1, 2), 0)[:] == token_rows.of_side(dataset, "retain")[:]
