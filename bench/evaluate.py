@@ -28,14 +28,22 @@ def one_at_a_time(model, tokenizer, max_tokens):
     import torch
 
     stops = chat.stop_ids(tokenizer, model.generation_config)
-    for_all = {"max_new_tokens": max_tokens, "do_sample": False, "eos_token_id": stops, "pad_token_id": tokenizer.pad_token_id}
+    for_all = {
+        "max_new_tokens": max_tokens,
+        "do_sample": False,
+        "eos_token_id": stops,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
 
     def ask(questions):
         for number, question in enumerate(questions):
             ids = torch.tensor([chat.prompt_ids(tokenizer, question)], device=model.device)
             with torch.inference_mode():
                 out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **for_all)
-            yield number, reply.Reply(tokenizer.decode(out[0, ids.shape[1]:], skip_special_tokens=True).strip())
+            yield (
+                number,
+                reply.Reply(tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip()),
+            )
 
     return ask
 
@@ -46,12 +54,17 @@ def with_lm_eval(model, tokenizer, max_tokens, batch_size):
     from lm_eval.models.huggingface import HFLM
 
     harness = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
-    until = {"until": [tokenizer.decode(stop) for stop in chat.stop_ids(tokenizer, model.generation_config)],
-             "max_gen_toks": max_tokens, "do_sample": False}
+    until = {
+        "until": [tokenizer.decode(stop) for stop in chat.stop_ids(tokenizer, model.generation_config)],
+        "max_gen_toks": max_tokens,
+        "do_sample": False,
+    }
 
     def ask(questions):
         texts = [tokenizer.decode(chat.prompt_ids(tokenizer, question)) for question in questions]
-        requests = [Instance("generate_until", {}, (text, until), number) for number, text in enumerate(texts)]
+        requests = [
+            Instance("generate_until", {}, (text, until), number) for number, text in enumerate(texts)
+        ]
         for number, text in enumerate(harness.generate_until(requests)):
             yield number, reply.Reply(text.strip())
 
@@ -79,20 +92,31 @@ def main(argv=None):
     examples = [e for side in SIDES for e in read_examples(paths.dataset_file(f"{side}_val"), side)]
     examples = balanced_sample(examples, args.limit)
     dtype, why = devices.pick_dtype()
-    model, tokenizer = loading.load_model(args.model, dtype).to(devices.pick_device()).eval(), loading.load_tokenizer(args.model)
+    model, tokenizer = (
+        loading.load_model(args.model, dtype).to(devices.pick_device()).eval(),
+        loading.load_tokenizer(args.model),
+    )
     print(f"{len(examples)} questions, at most {args.max_tokens} tokens each, {dtype} ({why})")
     rows = {"one at a time, generate()": timed(one_at_a_time(model, tokenizer, args.max_tokens), examples)}
-    rows[f"ours, batches of {args.batch_size}"] = timed(local_model.LocalModel(model, tokenizer, args.max_tokens, args.batch_size).ask, examples)
+    rows[f"ours, batches of {args.batch_size}"] = timed(
+        local_model.LocalModel(model, tokenizer, args.max_tokens, args.batch_size).ask, examples
+    )
     if importlib.util.find_spec("lm_eval"):
-        rows[f"lm_eval, batches of {args.batch_size}"] = timed(with_lm_eval(model, tokenizer, args.max_tokens, args.batch_size), examples)
+        rows[f"lm_eval, batches of {args.batch_size}"] = timed(
+            with_lm_eval(model, tokenizer, args.max_tokens, args.batch_size), examples
+        )
     del model
     with llama_server.serving(args.gguf, slots=args.in_flight) as url:
-        rows[f"ours, GGUF, {args.in_flight} in flight"] = timed(api_model.ApiModel(url, None, args.max_tokens, args.in_flight).ask, examples)
+        rows[f"ours, GGUF, {args.in_flight} in flight"] = timed(
+            api_model.ApiModel(url, None, args.max_tokens, args.in_flight).ask, examples
+        )
     slowest, same = rows["one at a time, generate()"]
     print(f"{'':<30}{'seconds':>9}{'replies/s':>11}{'ratio':>8}{'same verdicts':>16}")
     for name, (seconds, own) in rows.items():
         agreed = sum(a == b for a, b in zip(same, own, strict=True))
-        print(f"{name:<30}{seconds:>9.1f}{len(examples) / seconds:>11.2f}{slowest / seconds:>7.1f}x{agreed:>9} of {len(examples)}")
+        print(
+            f"{name:<30}{seconds:>9.1f}{len(examples) / seconds:>11.2f}{slowest / seconds:>7.1f}x{agreed:>9} of {len(examples)}"
+        )
     return cli.EXIT_OK
 
 

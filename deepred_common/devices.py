@@ -7,7 +7,11 @@ def pick_device():
     """The torch device to run on: cuda (NVIDIA or ROCm; one process's own under a launcher) if there is one, else cpu."""
     import torch
 
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else torch.device("cpu")
+    return (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )
 
 
 def on_rocm():
@@ -45,11 +49,15 @@ def gpu_name():
 def rocm_cautions(architecture, quantised, environment=os.environ):
     """What to tell before training on ROCm, as texts. architecture: of gpu_name(). quantised: 4 or 8 bits were asked for."""
     if architecture == "gfx1151" and "HSA_OVERRIDE_GFX_VERSION" not in environment:
-        yield ("this GPU is a gfx1151 (Strix Halo), and HSA_OVERRIDE_GFX_VERSION is not set. Before training:\n"
-               "  export HSA_OVERRIDE_GFX_VERSION=11.0.0")
+        yield (
+            "this GPU is a gfx1151 (Strix Halo), and HSA_OVERRIDE_GFX_VERSION is not set. Before training:\n"
+            "  export HSA_OVERRIDE_GFX_VERSION=11.0.0"
+        )
     if quantised:
-        yield ("4/8-bit on ROCm is experimental and can hang the GPU on long runs. If it does, in this order: leave the flag out;\n"
-               "export AMD_SERIALIZE_KERNEL=3 AMD_SERIALIZE_COPY=3; --batch_size 1 --max_seq_length 384; --save_steps 100, --resume_latest")
+        yield (
+            "4/8-bit on ROCm is experimental and can hang the GPU on long runs. If it does, in this order: leave the flag out;\n"
+            "export AMD_SERIALIZE_KERNEL=3 AMD_SERIALIZE_COPY=3; --batch_size 1 --max_seq_length 384; --save_steps 100, --resume_latest"
+        )
 
 
 def lm_studio_here():
@@ -69,7 +77,10 @@ def is_out_of_memory(error):
 
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return any(words in str(error).lower() for words in ("out of memory", "not enough memory", "can't allocate memory"))
+    return any(
+        words in str(error).lower()
+        for words in ("out of memory", "not enough memory", "can't allocate memory")
+    )
 
 
 def is_lost(error):
@@ -77,7 +88,17 @@ def is_lost(error):
     import torch
 
     return isinstance(error, (RuntimeError, torch.AcceleratorError)) and any(
-        words in str(error) for words in ("HIP error", "CUDA error", "GPU Hang", "HW Exception", "hipError", "cudaError", "device-side"))
+        words in str(error)
+        for words in (
+            "HIP error",
+            "CUDA error",
+            "GPU Hang",
+            "HW Exception",
+            "hipError",
+            "cudaError",
+            "device-side",
+        )
+    )
 
 
 def free_memory():

@@ -46,7 +46,9 @@ def example_of(row, where, expected_side):
             found = "is missing" if key not in row else f"is {json.dumps(text, ensure_ascii=False)[:40]}"
             raise UserError(f"{where}: {key!r} {found}; it must be a text that is not empty.")
         if re.search("[\ud800-\udfff]", text):
-            raise UserError(f"{where}: {key!r} holds half of a character (a lone surrogate, such as \\ud83d), which no tokenizer takes.")
+            raise UserError(
+                f"{where}: {key!r} holds half of a character (a lone surrogate, such as \\ud83d), which no tokenizer takes."
+            )
         texts[key] = text.strip()
     # The Alpaca convention of the upstream data: `input` continues the instruction; upstream always leaves it empty.
     extra = row.get("input")
@@ -58,7 +60,9 @@ def example_of(row, where, expected_side):
     metadata = _checked(metadata, where)
     side = side_of(metadata)
     if side is None and expected_side is None:
-        raise UserError(f"{where} does not say its side: metadata.dataset_type must be 'retain' or 'unlearn'.")
+        raise UserError(
+            f"{where} does not say its side: metadata.dataset_type must be 'retain' or 'unlearn'."
+        )
     if expected_side and side and side != expected_side:
         raise UserError(f"{where} says it is {side!r}, but the file was given as {expected_side} data.")
     return Example(texts["instruction"], texts["output"], side or expected_side, metadata, where)
@@ -88,7 +92,9 @@ def require_file(path):
     if path.is_dir():
         raise UserError(f"{path} is a folder; a .jsonl file is needed.")
     if not path.exists():
-        raise UserError(f"{path} does not exist. Give its path, or set WIKI_DATA to the folder that holds datasets/.")
+        raise UserError(
+            f"{path} does not exist. Give its path, or set WIKI_DATA to the folder that holds datasets/."
+        )
     return path
 
 
@@ -105,7 +111,9 @@ def read_objects(path):
                 if line.strip():
                     yield (where := f"{path} line {number}"), _object(line, where)
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.object[error.start]:#04x}); save it as UTF-8.") from None
+        raise UserError(
+            f"{path} is not UTF-8 text (byte {error.object[error.start]:#04x}); save it as UTF-8."
+        ) from None
     except PermissionError:
         raise UserError(f"no permission to read {path}.") from None
 
@@ -115,12 +123,16 @@ def _object(line, where):
         row = json.loads(line)
     except json.JSONDecodeError as error:
         start = line.strip()[:60]
-        raise UserError(f"{where} is not valid JSON ({error.msg}, column {error.colno}).\nIt starts: {start}") from None
+        raise UserError(
+            f"{where} is not valid JSON ({error.msg}, column {error.colno}).\nIt starts: {start}"
+        ) from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets without end
         raise UserError(f"{where} cannot be read ({error}).") from None
     if not isinstance(row, dict):
-        raise UserError(f"{where} holds a JSON {type(row).__name__}; each line must be an object with "
-                        "'instruction' and 'output'.")
+        raise UserError(
+            f"{where} holds a JSON {type(row).__name__}; each line must be an object with "
+            "'instruction' and 'output'."
+        )
     return row
 
 
@@ -159,4 +171,7 @@ def balanced_sample(examples, limit, seed=0):
     return [examples[i] for i in sorted(chosen)]
 
 
-SEEN_TRAINED, SEEN_HELD_BACK = "trained", "held back"  # metadata.seen of a test line: was its fact trained on?
+SEEN_TRAINED, SEEN_HELD_BACK = (
+    "trained",
+    "held back",
+)  # metadata.seen of a test line: was its fact trained on?

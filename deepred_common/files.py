@@ -18,7 +18,9 @@ def read_json(path):
     except FileNotFoundError:
         raise UserError(f"{path} is missing.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}). The file may be damaged; make it again.") from None
+        raise UserError(
+            f"{path} cannot be read as JSON ({error}). The file may be damaged; make it again."
+        ) from None
 
 
 def require_writable_parent(path):
@@ -46,7 +48,9 @@ def require_space(folder, needed, what):
 def require_absent(path, overwrite):
     """UserError if the output `path` exists and `overwrite` is not set."""
     if Path(path).exists() and not overwrite:
-        raise UserError(f"{shown(path)} already exists. Choose another path, or pass --overwrite to replace it.")
+        raise UserError(
+            f"{shown(path)} already exists. Choose another path, or pass --overwrite to replace it."
+        )
 
 
 def _sync(path):

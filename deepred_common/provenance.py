@@ -38,11 +38,16 @@ def versions():
 
 def git_commit():
     """The commit of this project's working copy, with "+changes" if files differ from it; None outside of git."""
+
     def git(*words):
-        return subprocess.run(["git", "-C", str(paths.ROOT), *words], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(paths.ROOT), *words], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+        return git("rev-parse", "HEAD") + (
+            "+changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+        )
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -53,13 +58,18 @@ def hardware():
     import torch
 
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    return {"cpus": os.cpu_count(), "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-            "gpus": [f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB" for gpu in gpus]}
+    return {
+        "cpus": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "gpus": [f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB" for gpu in gpus],
+    }
 
 
 def digest(*parts):
     """A short hash of texts, and of files for pathlib.Paths: the part of a name that tells entries apart."""
     found = hashlib.sha256()
     for part in parts:
-        found.update(hashlib.sha256(part.read_bytes() if isinstance(part, Path) else str(part).encode()).digest())
+        found.update(
+            hashlib.sha256(part.read_bytes() if isinstance(part, Path) else str(part).encode()).digest()
+        )
     return found.hexdigest()[:24]

@@ -42,7 +42,10 @@ def cohen_kappa(pairs):
     pairs = list(pairs)
     labels = {label for pair in pairs for label in pair}
     seen = sum(a == b for a, b in pairs) / len(pairs)
-    chance = sum((sum(a == label for a, _ in pairs) / len(pairs)) * (sum(b == label for _, b in pairs) / len(pairs)) for label in labels)
+    chance = sum(
+        (sum(a == label for a, _ in pairs) / len(pairs)) * (sum(b == label for _, b in pairs) / len(pairs))
+        for label in labels
+    )
     return 1.0 if chance == 1 else (seen - chance) / (1 - chance)
 
 
@@ -114,9 +117,14 @@ def fit_curve(years, refused, earliest=1700):
     best = fine if fine["fit"] >= coarse["fit"] else coarse
     likely = best["fit"] - coarse["by_middle"] <= CHI2_95_1DF / 2
     inside = coarse["middles"][likely] if likely.any() else np.array([best["middle"]])
-    return Curve(best["floor"], best["ceiling"], best["middle"], best["scale"],
-                 None if likely[0] else float(min(inside[0], best["middle"]) - step / 2),
-                 None if likely[-1] else float(max(inside[-1], best["middle"]) + step / 2))
+    return Curve(
+        best["floor"],
+        best["ceiling"],
+        best["middle"],
+        best["scale"],
+        None if likely[0] else float(min(inside[0], best["middle"]) - step / 2),
+        None if likely[-1] else float(max(inside[-1], best["middle"]) + step / 2),
+    )
 
 
 def _profile(middles, places, yes, no):
@@ -128,7 +136,9 @@ def _profile(middles, places, yes, no):
     import numpy as np
 
     scales = np.geomspace(0.1, 30, 12)
-    after = 1 / (1 + np.exp(np.clip((middles[:, None, None] - places) / scales[:, None], -500, 500)))  # (middles, scales, places)
+    after = 1 / (
+        1 + np.exp(np.clip((middles[:, None, None] - places) / scales[:, None], -500, 500))
+    )  # (middles, scales, places)
     before = 1 - after
     floor, ceiling = np.full((*after.shape[:2], 1), 0.1), np.full((*after.shape[:2], 1), 0.9)
     tiny = 1e-9
@@ -138,12 +148,21 @@ def _profile(middles, places, yes, no):
         late = (late_yes + late_no).sum(-1, keepdims=True)
         early = (yes + no).sum() - late
         ceiling = np.clip(late_yes.sum(-1, keepdims=True) / np.maximum(late, tiny), 1e-4, 1 - 1e-4)
-        floor = np.clip((yes.sum() - late_yes.sum(-1, keepdims=True)) / np.maximum(early, tiny), 1e-4, 1 - 1e-4)
+        floor = np.clip(
+            (yes.sum() - late_yes.sum(-1, keepdims=True)) / np.maximum(early, tiny), 1e-4, 1 - 1e-4
+        )
     share = ceiling * after + floor * before
     fit = (yes * np.log(share) + no * np.log(1 - share)).sum(-1)
     fit = np.where(ceiling[..., 0] > floor[..., 0], fit, -np.inf)
     if not np.isfinite(fit).any():
         return None
     m, s = np.unravel_index(fit.argmax(), fit.shape)
-    return {"middles": middles, "by_middle": fit.max(1), "fit": float(fit[m, s]), "middle": float(middles[m]),
-            "scale": float(scales[s]), "floor": float(floor[m, s, 0]), "ceiling": float(ceiling[m, s, 0])}
+    return {
+        "middles": middles,
+        "by_middle": fit.max(1),
+        "fit": float(fit[m, s]),
+        "middle": float(middles[m]),
+        "scale": float(scales[s]),
+        "floor": float(floor[m, s, 0]),
+        "ceiling": float(ceiling[m, s, 0]),
+    }

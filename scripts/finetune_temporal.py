@@ -37,46 +37,122 @@ VALIDATION_FILES = ("retain_val", "unlearn_val")
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(description="Fine-tune a model to a temporal knowledge cutoff (LoRA or QLoRA).")
+    parser = argparse.ArgumentParser(
+        description="Fine-tune a model to a temporal knowledge cutoff (LoRA or QLoRA)."
+    )
     add = parser.add_argument
-    add("--model_name", default=paths.DEFAULT_MODEL, help="hub name or folder of the base model (default: %(default)s)")
+    add(
+        "--model_name",
+        default=paths.DEFAULT_MODEL,
+        help="hub name or folder of the base model (default: %(default)s)",
+    )
     add("--output_dir", type=Path, help="run folder (default: output/temporal-<model>-<dev|full>-<time>)")
-    add("--dev", action="store_true", help="train on the small dev subset only; a tenth of it is held back to validate")
+    add(
+        "--dev",
+        action="store_true",
+        help="train on the small dev subset only; a tenth of it is held back to validate",
+    )
     for name in paths.DATASET_FILES:
-        add(f"--{name}", type=Path, default=paths.dataset_file(name), help="JSON Lines (default: %(default)s)")
-    add("--epochs", type=cli.positive_int, default=3, help="passes over the training data (default: %(default)s)")
-    add("--batch_size", type=cli.positive_int, default=4, help="examples a forward pass (default: %(default)s)")
-    add("--learning_rate", type=cli.positive_float, default=2e-4, help="peak of the cosine schedule (default: %(default)s)")
-    add("--max_seq_length", type=cli.positive_int, default=512, help="tokens; longer examples are left out (default: %(default)s)")
-    add("--gradient_accumulation_steps", type=cli.positive_int, default=4,
-        help="forward passes a weight update (default: %(default)s)")
-    add("--save_steps", type=cli.positive_int, default=500, help="updates between checkpoints (default: %(default)s)")
-    add("--eval_steps", type=cli.positive_int, default=100, help="updates between validations (default: %(default)s)")
-    add("--mix", type=cli.ratio, metavar="R:U",
-        help="train on so many retain lines for so many unlearn ones; the side with too many loses some (default: as the files are)")
+        add(
+            f"--{name}", type=Path, default=paths.dataset_file(name), help="JSON Lines (default: %(default)s)"
+        )
+    add(
+        "--epochs",
+        type=cli.positive_int,
+        default=3,
+        help="passes over the training data (default: %(default)s)",
+    )
+    add(
+        "--batch_size",
+        type=cli.positive_int,
+        default=4,
+        help="examples a forward pass (default: %(default)s)",
+    )
+    add(
+        "--learning_rate",
+        type=cli.positive_float,
+        default=2e-4,
+        help="peak of the cosine schedule (default: %(default)s)",
+    )
+    add(
+        "--max_seq_length",
+        type=cli.positive_int,
+        default=512,
+        help="tokens; longer examples are left out (default: %(default)s)",
+    )
+    add(
+        "--gradient_accumulation_steps",
+        type=cli.positive_int,
+        default=4,
+        help="forward passes a weight update (default: %(default)s)",
+    )
+    add(
+        "--save_steps",
+        type=cli.positive_int,
+        default=500,
+        help="updates between checkpoints (default: %(default)s)",
+    )
+    add(
+        "--eval_steps",
+        type=cli.positive_int,
+        default=100,
+        help="updates between validations (default: %(default)s)",
+    )
+    add(
+        "--mix",
+        type=cli.ratio,
+        metavar="R:U",
+        help="train on so many retain lines for so many unlearn ones; the side with too many loses some (default: as the files are)",
+    )
     add("--lora_r", type=cli.positive_int, default=16, help="LoRA rank (default: %(default)s)")
     add("--lora_alpha", type=cli.positive_int, default=32, help="LoRA alpha (default: %(default)s)")
     quantisation = parser.add_mutually_exclusive_group()
-    quantisation.add_argument("--use_4bit", action="store_true", help="load the base in 4-bit NF4 (QLoRA; needs bitsandbytes)")
-    quantisation.add_argument("--use_8bit", action="store_true", help="load the base in 8-bit (needs bitsandbytes)")
+    quantisation.add_argument(
+        "--use_4bit", action="store_true", help="load the base in 4-bit NF4 (QLoRA; needs bitsandbytes)"
+    )
+    quantisation.add_argument(
+        "--use_8bit", action="store_true", help="load the base in 8-bit (needs bitsandbytes)"
+    )
     resume = parser.add_mutually_exclusive_group()
-    resume.add_argument("--resume_from_checkpoint", type=Path, metavar="DIR", help="checkpoint-N folder to go on from")
-    resume.add_argument("--resume_latest", action="store_true",
-                        help="go on from the newest complete checkpoint in --output_dir, or of the newest unfinished run")
-    add("--resume_anyway", action="store_true", help="go on even if base, data or settings are not the run's own")
-    add("--dry_run", action="store_true", help="check all data, show three rendered examples, steps, memory and time, and stop")
+    resume.add_argument(
+        "--resume_from_checkpoint", type=Path, metavar="DIR", help="checkpoint-N folder to go on from"
+    )
+    resume.add_argument(
+        "--resume_latest",
+        action="store_true",
+        help="go on from the newest complete checkpoint in --output_dir, or of the newest unfinished run",
+    )
+    add(
+        "--resume_anyway",
+        action="store_true",
+        help="go on even if base, data or settings are not the run's own",
+    )
+    add(
+        "--dry_run",
+        action="store_true",
+        help="check all data, show three rendered examples, steps, memory and time, and stop",
+    )
     add("--wandb", action="store_true", help="log to Weights & Biases")
     add("--tensorboard", action="store_true", help="log to TensorBoard, in the run folder")
-    add("--seed", type=int, default=42, help="order of the data, adapter initialisation, dropout (default: %(default)s)")
+    add(
+        "--seed",
+        type=int,
+        default=42,
+        help="order of the data, adapter initialisation, dropout (default: %(default)s)",
+    )
     add("--trust_remote_code", action="store_true", help="run code that the model's authors ship with it")
     return parser
 
 
 # ---- before torch: everything that can be checked without a model ---------------------------------------------------
 
+
 def data_files(args):
     """{name: path} of the data files that this run reads."""
-    return {name: getattr(args, name) for name in (("dev_path",) if args.dev else TRAINING_FILES + VALIDATION_FILES)}
+    return {
+        name: getattr(args, name)
+        for name in (("dev_path",) if args.dev else TRAINING_FILES + VALIDATION_FILES)
+    }
 
 
 def read_data(args):
@@ -84,22 +160,33 @@ def read_data(args):
     if args.dev:
         examples = read_examples(args.dev_path)
         if len(examples) < 4:
-            raise UserError(f"{args.dev_path} has {len(examples)} examples; at least 4 are needed, since 2 are held back to validate.")
+            raise UserError(
+                f"{args.dev_path} has {len(examples)} examples; at least 4 are needed, since 2 are held back to validate."
+            )
         held_back = balanced_sample(examples, max(2, round(len(examples) * DEV_VALIDATION_SHARE)), args.seed)
         chosen = {id(example) for example in held_back}
         return [example for example in examples if id(example) not in chosen], held_back
-    read = {name: read_examples(getattr(args, name), name.split("_")[0]) for name in TRAINING_FILES + VALIDATION_FILES}
-    return [e for name in TRAINING_FILES for e in read[name]], [e for name in VALIDATION_FILES for e in read[name]]
+    read = {
+        name: read_examples(getattr(args, name), name.split("_")[0])
+        for name in TRAINING_FILES + VALIDATION_FILES
+    }
+    return [e for name in TRAINING_FILES for e in read[name]], [
+        e for name in VALIDATION_FILES for e in read[name]
+    ]
 
 
 def check_data(args, files, hashes, examples):
     """What checks.summary finds, kept by the files' hashes: the same data are not checked twice. Says it aloud."""
     made_by = [Path(module.__file__) for module in (checks, common_examples, refusal)]
-    key = [f"{name} {path} {hashes[name]}" for name, path in files.items()] + ([f"dev {args.seed}"] if args.dev else [])
+    key = [f"{name} {path} {hashes[name]}" for name, path in files.items()] + (
+        [f"dev {args.seed}"] if args.dev else []
+    )
     found = cache.json_value("survey", provenance.digest(*made_by, *key), lambda: checks.summary(*examples()))
     trained, held = found["training"], found["validation"]
-    print(f"Data: {trained['retain']} retain + {trained['unlearn']} unlearn to train on, {held['retain']} + {held['unlearn']} to validate.",
-          flush=True)
+    print(
+        f"Data: {trained['retain']} retain + {trained['unlearn']} unlearn to train on, {held['retain']} + {held['unlearn']} to validate.",
+        flush=True,
+    )
     for warning in found["warnings"]:
         cli.warn(warning)
 
@@ -114,22 +201,33 @@ def choose_run(args):
         if folder is None:
             folder = run_folder.newest_unfinished(args.model_name, args.dev)
             if folder is None:
-                cli.progress("--resume_latest: no unfinished run of this model and mode in output/; a new one is started.")
+                cli.progress(
+                    "--resume_latest: no unfinished run of this model and mode in output/; a new one is started."
+                )
                 return run_folder.new_run_folder(args.model_name, args.dev), None
             cli.progress(f"--resume_latest: the newest unfinished run is {paths.shown(folder)}")
         before = run_folder.read_manifest(folder).get("identity", {}).get("epochs", args.epochs)
         if run_folder.is_finished(folder) and args.epochs <= before:
             return folder, "finished"
         checkpoint = run_folder.latest_checkpoint(folder)
-        cli.progress(f"--resume_latest: going on from {paths.shown(checkpoint)}" if checkpoint else
-                     f"--resume_latest: no complete checkpoint in {paths.shown(folder)} yet; starting from the beginning.")
+        cli.progress(
+            f"--resume_latest: going on from {paths.shown(checkpoint)}"
+            if checkpoint
+            else f"--resume_latest: no complete checkpoint in {paths.shown(folder)} yet; starting from the beginning."
+        )
         return folder, checkpoint
     if folder is None:
         return run_folder.new_run_folder(args.model_name, args.dev), None
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output_dir {folder} is a file.")
-    if (folder / run_folder.MANIFEST).exists() or any(folder.glob("checkpoint-*")) or (folder / "final").exists():
-        raise UserError(f"{paths.shown(folder)} already holds a run. Add --resume_latest to go on with it, or choose another --output_dir.")
+    if (
+        (folder / run_folder.MANIFEST).exists()
+        or any(folder.glob("checkpoint-*"))
+        or (folder / "final").exists()
+    ):
+        raise UserError(
+            f"{paths.shown(folder)} already holds a run. Add --resume_latest to go on with it, or choose another --output_dir."
+        )
     return folder, None
 
 
@@ -140,8 +238,10 @@ def check_wishes(args):
         if getattr(args, package) and importlib.util.find_spec(package) is None:
             raise UserError(f"--{package} needs the {package} package: pip install {package}")
     if (args.use_4bit or args.use_8bit) and importlib.util.find_spec("bitsandbytes") is None:
-        raise UserError("--use_4bit and --use_8bit need the bitsandbytes package: pip install bitsandbytes\n"
-                        "Or leave the flag out, and use a smaller --batch_size or model.")
+        raise UserError(
+            "--use_4bit and --use_8bit need the bitsandbytes package: pip install bitsandbytes\n"
+            "Or leave the flag out, and use a smaller --batch_size or model."
+        )
 
 
 def rows_per_update(args):
@@ -152,9 +252,16 @@ def rows_per_update(args):
 def asked_identity(args, hashes):
     """What of flags and data makes a run this run and no other: changed, it must not go on from a checkpoint of before."""
     return {
-        "data": hashes, "lora_r": args.lora_r, "lora_alpha": args.lora_alpha, "learning_rate": args.learning_rate, "seed": args.seed,
-        "max_seq_length": args.max_seq_length, "mix": list(args.mix) if args.mix else None, "rows_per_update": rows_per_update(args),
-        "epochs": args.epochs, "quantisation": "4bit" if args.use_4bit else "8bit" if args.use_8bit else None,
+        "data": hashes,
+        "lora_r": args.lora_r,
+        "lora_alpha": args.lora_alpha,
+        "learning_rate": args.learning_rate,
+        "seed": args.seed,
+        "max_seq_length": args.max_seq_length,
+        "mix": list(args.mix) if args.mix else None,
+        "rows_per_update": rows_per_update(args),
+        "epochs": args.epochs,
+        "quantisation": "4bit" if args.use_4bit else "8bit" if args.use_8bit else None,
     }
 
 
@@ -164,16 +271,22 @@ def check_same_run(args, folder, checkpoint, identity):
         return
     before = run_folder.read_manifest(folder).get("identity", {})
     if "epochs" in identity and before.get("epochs", args.epochs) != args.epochs:
-        cli.progress(f"epochs: {before['epochs']} -> {args.epochs}; the learning rate follows the new length from here on.")
+        cli.progress(
+            f"epochs: {before['epochs']} -> {args.epochs}; the learning rate follows the new length from here on."
+        )
     changed = run_folder.differences(before, identity)
     if changed and not args.resume_anyway:
-        raise UserError("this is not the run that the checkpoint is from:\n  " + "\n  ".join(changed) +
-                        "\nUse the settings of before, start a new run, or add --resume_anyway if you know what you do.")
+        raise UserError(
+            "this is not the run that the checkpoint is from:\n  "
+            + "\n  ".join(changed)
+            + "\nUse the settings of before, start a new run, or add --resume_anyway if you know what you do."
+        )
     for difference in changed:
         cli.warn(f"going on although it differs: {difference}")
 
 
 # ---- with torch: the machine and the tokens, before any weight --------------------------------------------------------
+
 
 def check_bitsandbytes():
     """UserError if bitsandbytes is there but does not load: peft would fall over it, wanted or not."""
@@ -182,9 +295,11 @@ def check_bitsandbytes():
     try:
         import bitsandbytes  # noqa: F401
     except Exception as error:  # it fails in many ways: a missing library, a wrong CUDA, an unknown GPU
-        raise UserError(f"bitsandbytes is installed but does not load: {str(error).splitlines()[0]}\n"
-                        "Reinstall it (pip install --force-reinstall bitsandbytes), or remove it (pip uninstall bitsandbytes) and train "
-                        "without --use_4bit and --use_8bit.") from error
+        raise UserError(
+            f"bitsandbytes is installed but does not load: {str(error).splitlines()[0]}\n"
+            "Reinstall it (pip install --force-reinstall bitsandbytes), or remove it (pip uninstall bitsandbytes) and train "
+            "without --use_4bit and --use_8bit."
+        ) from error
 
 
 def check_machine(args):
@@ -192,26 +307,34 @@ def check_machine(args):
     import torch
 
     if torch.cuda.device_count() > 1 and "WORLD_SIZE" not in os.environ:
-        raise UserError(f"{torch.cuda.device_count()} GPUs are visible. To use one: CUDA_VISIBLE_DEVICES=0 in front of the command.\n"
-                        "To use all: accelerate launch scripts/finetune_temporal.py … (configs/accelerate/)")
+        raise UserError(
+            f"{torch.cuda.device_count()} GPUs are visible. To use one: CUDA_VISIBLE_DEVICES=0 in front of the command.\n"
+            "To use all: accelerate launch scripts/finetune_temporal.py … (configs/accelerate/)"
+        )
     device, (dtype, why) = devices.pick_device(), devices.pick_dtype()
     cli.progress(f"device {device}, {str(dtype).removeprefix('torch.')} ({why})")
     if devices.on_rocm():
         for caution in devices.rocm_cautions(devices.gpu_name(), args.use_4bit or args.use_8bit):
             cli.warn(caution)
     if device.type != "cpu" and (url := devices.lm_studio_here()):
-        cli.warn(f"an LM Studio server answers at {url} and may hold this GPU's memory; ROCm cannot share it at all.\n"
-                 "Stop it first: sudo systemctl stop lmstudio.service")
+        cli.warn(
+            f"an LM Studio server answers at {url} and may hold this GPU's memory; ROCm cannot share it at all.\n"
+            "Stop it first: sudo systemctl stop lmstudio.service"
+        )
     return device, dtype
 
 
 def base_identity(args, tokenizer, config):
     """What of the base makes a run this run and no other (asked_identity: of flags and data)."""
-    return {"base": loading.identity(args.model_name, config), "base_revision": loading.revision(args.model_name, config),
-            "chat_template": provenance.digest(tokenizer.chat_template)}
+    return {
+        "base": loading.identity(args.model_name, config),
+        "base_revision": loading.revision(args.model_name, config),
+        "chat_template": provenance.digest(tokenizer.chat_template),
+    }
 
 
 # ---- training -----------------------------------------------------------------------------------------------------------
+
 
 def train(args, folder, checkpoint, table, asked, examples):
     """The whole training, from tokenizer to final/. Returns the metrics; None after a dry run."""
@@ -235,7 +358,11 @@ def train(args, folder, checkpoint, table, asked, examples):
     forecast = memory_estimate.foresee(args, config, to_train, device, dtype)
     checkpointing = forecast.checkpointing
     # Each process made up its mind alone; the first one's counts.
-    folder, checkpointing = broadcast_object_list([folder, checkpointing]) if processes.num_processes > 1 else (folder, checkpointing)
+    folder, checkpointing = (
+        broadcast_object_list([folder, checkpointing])
+        if processes.num_processes > 1
+        else (folder, checkpointing)
+    )
     updates = -(-len(to_train) // rows_per_update(args)) * args.epochs
     print(token_rows.lengths_line(to_train))
     print(f"Plan: {updates} weight updates of {rows_per_update(args)} rows; {forecast.text}", flush=True)
@@ -251,18 +378,30 @@ def train(args, folder, checkpoint, table, asked, examples):
 
     folder.mkdir(parents=True, exist_ok=True)
     manifest = {
-        "started": provenance.now(), "finished": None, "model_name": str(args.model_name), "settings": table, "identity": asked | of_base,
-        "precision": str(dtype), "device": str(device), "processes": processes.num_processes, "gradient_checkpointing": checkpointing,
-        "resumed_from": str(checkpoint) if checkpoint else None, "data_files": data_files(args),
+        "started": provenance.now(),
+        "finished": None,
+        "model_name": str(args.model_name),
+        "settings": table,
+        "identity": asked | of_base,
+        "precision": str(dtype),
+        "device": str(device),
+        "processes": processes.num_processes,
+        "gradient_checkpointing": checkpointing,
+        "resumed_from": str(checkpoint) if checkpoint else None,
+        "data_files": data_files(args),
         "counts": {side: len(token_rows.of_side(to_train, side)) for side in SIDES},
-        "versions": provenance.versions(), "git_commit": provenance.git_commit(), "hardware": provenance.hardware(),
+        "versions": provenance.versions(),
+        "git_commit": provenance.git_commit(),
+        "hardware": provenance.hardware(),
     }
     if processes.is_main_process:
         run_folder.write_manifest(folder, manifest)
     # A GPU that hangs can take the process with it before it says a word: so the command stands in the log beforehand.
     cli.progress(f"If the run is cut off, go on with:\n  {recovery.resume_command(SCRIPT, folder)}")
     stopper = make_stopper()
-    trainer = build_trainer(args, folder, model, tokenizer, to_train, to_validate, dtype, checkpointing, stopper)
+    trainer = build_trainer(
+        args, folder, model, tokenizer, to_train, to_validate, dtype, checkpointing, stopper
+    )
     try:
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except Exception as error:
@@ -271,10 +410,14 @@ def train(args, folder, checkpoint, table, asked, examples):
             raise
         raise explained from error
     if stopper.asked:
-        raise cli.Interrupted(f"step {trainer.state.global_step} is saved. Go on with:\n  {recovery.resume_command(SCRIPT, folder)}")
+        raise cli.Interrupted(
+            f"step {trainer.state.global_step} is saved. Go on with:\n  {recovery.resume_command(SCRIPT, folder)}"
+        )
     evaluation = trainer.evaluate()
     metrics = result.metrics | evaluation
-    setup.save(folder, trainer, tokenizer, manifest | {"finished": provenance.now()}, result.metrics, evaluation)
+    setup.save(
+        folder, trainer, tokenizer, manifest | {"finished": provenance.now()}, result.metrics, evaluation
+    )
     return metrics
 
 
@@ -288,8 +431,11 @@ def main(argv=None):
     asked = asked_identity(args, hashes)
     if checkpoint == "finished":
         if changed := run_folder.differences(run_folder.read_manifest(folder)["identity"], asked):
-            raise UserError(f"{paths.shown(folder)} is finished, but it is another run than this one:\n  " + "\n  ".join(changed) +
-                            "\nChoose another --output_dir, or remove that folder to train anew.")
+            raise UserError(
+                f"{paths.shown(folder)} is finished, but it is another run than this one:\n  "
+                + "\n  ".join(changed)
+                + "\nChoose another --output_dir, or remove that folder to train anew."
+            )
         print(f"{paths.shown(folder)} is already finished; nothing to do.")
         print_next(run_folder.read_manifest(folder)["model_name"], folder)
         return cli.EXIT_OK
@@ -298,7 +444,10 @@ def main(argv=None):
     check_same_run(args, folder, checkpoint, asked)
     check_data(args, files, hashes, examples)
     table = cli.print_settings(
-        "Fine-tuning settings", args, given, dict.fromkeys(paths.DATASET_FILES, "WIKI_DATA"),
+        "Fine-tuning settings",
+        args,
+        given,
+        dict.fromkeys(paths.DATASET_FILES, "WIKI_DATA"),
         {"output_dir": (str(folder), "flag" if args.output_dir else "made from model, mode and time")},
     )
 
@@ -306,17 +455,24 @@ def main(argv=None):
     if metrics is None:
         print("\nDry run: nothing was trained or written. Leave --dry_run out to train.")
         return cli.EXIT_OK
-    print(f"\nTraining finished in {metrics['train_runtime'] / 60:.1f} min: training loss {metrics['train_loss']:.3f}, " +
-          ", ".join(f"{side} validation loss {metrics[f'eval_{side}_loss']:.3f}" for side in SIDES
-                    if f"eval_{side}_loss" in metrics))
+    print(
+        f"\nTraining finished in {metrics['train_runtime'] / 60:.1f} min: training loss {metrics['train_loss']:.3f}, "
+        + ", ".join(
+            f"{side} validation loss {metrics[f'eval_{side}_loss']:.3f}"
+            for side in SIDES
+            if f"eval_{side}_loss" in metrics
+        )
+    )
     print_next(args.model_name, folder)
     return cli.EXIT_OK
 
 
 def print_next(model_name, folder):
-    print(f"Adapter: {paths.shown(folder / 'final')}\n\nNext:\n"
-          f"  python scripts/merge_lora.py --base_model {model_name} \\\n"
-          f"      --lora_path {paths.shown(folder / 'final')} --output_path output/merged --verify")
+    print(
+        f"Adapter: {paths.shown(folder / 'final')}\n\nNext:\n"
+        f"  python scripts/merge_lora.py --base_model {model_name} \\\n"
+        f"      --lora_path {paths.shown(folder / 'final')} --output_path output/merged --verify"
+    )
 
 
 if __name__ == "__main__":

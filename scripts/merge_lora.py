@@ -22,7 +22,9 @@ from deepred_common.files import require_absent, require_space, require_writable
 from deepred_common.models import folders, loading, safetensors_files
 from deepred_common.training import run_folder
 
-ROUNDING = 0.25  # of what the adapter moves a logit by, the most that rounding the merged weights may take it off
+ROUNDING = (
+    0.25  # of what the adapter moves a logit by, the most that rounding the merged weights may take it off
+)
 
 
 def build_parser():
@@ -31,9 +33,21 @@ def build_parser():
     add("--base_model", required=True, help="hub name or folder of the base, the same as in training")
     add("--lora_path", required=True, type=Path, help="the trained adapter: the final/ folder of a run")
     add("--output_path", required=True, type=Path, help="folder to write the merged model to")
-    add("--dtype", choices=("float16", "bfloat16", "float32"), default="bfloat16", help="of the merged weights (default: %(default)s)")
-    add("--revision", help="commit, branch or tag of a hub base (default: the one trained on, if the adapter says it)")
-    add("--verify", action="store_true", help="load the merged model again, let it answer, and compare it with base + adapter")
+    add(
+        "--dtype",
+        choices=("float16", "bfloat16", "float32"),
+        default="bfloat16",
+        help="of the merged weights (default: %(default)s)",
+    )
+    add(
+        "--revision",
+        help="commit, branch or tag of a hub base (default: the one trained on, if the adapter says it)",
+    )
+    add(
+        "--verify",
+        action="store_true",
+        help="load the merged model again, let it answer, and compare it with base + adapter",
+    )
     add("--overwrite", action="store_true", help="replace --output_path if it exists")
     add("--trust_remote_code", action="store_true", help="run code that the model's authors ship with it")
     return parser
@@ -48,7 +62,11 @@ def check(args):
         if Path(source).exists() and Path(source).resolve() == args.output_path.resolve():
             raise UserError(f"--output_path must not be the folder of {source}.")
     require_writable_parent(args.output_path)
-    if adapter.base and str(adapter.base) != str(args.base_model) and Path(adapter.base).name != Path(args.base_model).name:
+    if (
+        adapter.base
+        and str(adapter.base) != str(args.base_model)
+        and Path(adapter.base).name != Path(args.base_model).name
+    ):
         cli.warn(f"the adapter was trained on {adapter.base}, not {args.base_model}.")
     return adapter
 
@@ -62,8 +80,13 @@ def base_folder(args, adapter):
     revision = args.revision or adapter.config.get("revision")
     cli.progress(f"fetching {args.base_model}" + (f" at {revision}" if revision else "") + " …")
     with loading.hub_errors(args.base_model):
-        return Path(snapshot_download(args.base_model, revision=revision,
-                                      allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]))
+        return Path(
+            snapshot_download(
+                args.base_model,
+                revision=revision,
+                allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"],
+            )
+        )
 
 
 def check_base(args, folder, config, weights):
@@ -71,8 +94,13 @@ def check_base(args, folder, config, weights):
     import torch
 
     if config.get("quantization_config"):
-        raise UserError(f"the base {folder} is itself quantised; merging into it would lose quality. Give the 16-bit base.")
-    size = sum(torch.Size(entry.shape).numel() for entry in weights.values()) * getattr(torch, args.dtype).itemsize
+        raise UserError(
+            f"the base {folder} is itself quantised; merging into it would lose quality. Give the 16-bit base."
+        )
+    size = (
+        sum(torch.Size(entry.shape).numel() for entry in weights.values())
+        * getattr(torch, args.dtype).itemsize
+    )
     require_space(args.output_path.resolve().parent, size, "the merged model")
 
 
@@ -113,13 +141,23 @@ def merge(args, adapter):
         if unknown:
             merge_with_peft(args, folder, adapter, dtype, out)
         else:
-            lora_merge.write_merged(files, changes, out, dtype, bool(adapter.config.get("fan_in_fan_out")), devices.pick_device(), extra,
-                                 lambda files: tqdm(files, desc="merging", unit="file"))
+            lora_merge.write_merged(
+                files,
+                changes,
+                out,
+                dtype,
+                bool(adapter.config.get("fan_in_fan_out")),
+                devices.pick_device(),
+                extra,
+                lambda files: tqdm(files, desc="merging", unit="file"),
+            )
             hf_folder.write_config(folder, out, args.dtype, tied=False if extra else None)
         hf_folder.write_generation_config(folder, out, chat.stop_ids(tokenizer))
         hf_folder.write_tokenizer(tokenizer, folder, out)
     if trained_quantised(adapter):
-        print("The adapter was trained on a quantised base and is merged into the 16-bit one: its replies can differ a little from training's.")
+        print(
+            "The adapter was trained on a quantised base and is merged into the 16-bit one: its replies can differ a little from training's."
+        )
     return folder
 
 
@@ -132,11 +170,15 @@ def merge_with_peft(args, folder, adapter, dtype, out):
     """peft's own merge, of what merging.py does not know; the whole model in fp32 in memory."""
     import torch
 
-    model, _ = loading.load_with_adapter(adapter, torch.float32, folder, trust_remote_code=args.trust_remote_code)
+    model, _ = loading.load_with_adapter(
+        adapter, torch.float32, folder, trust_remote_code=args.trust_remote_code
+    )
     try:
         model = model.merge_and_unload(safe_merge=True)
     except ValueError as error:
-        raise UserError(f"the merge was refused: {error}. The adapter is damaged or training diverged.") from error
+        raise UserError(
+            f"the merge was refused: {error}. The adapter is damaged or training diverged."
+        ) from error
     model = model.to(dtype)
     model.config.dtype = dtype
     model.save_pretrained(str(out), max_shard_size="4GB")
@@ -155,9 +197,14 @@ def verify(args, adapter, folder):
     del merged
     devices.free_memory()
     if not answers[0]:
-        raise UserError(f"the merged model in {args.output_path} says nothing to {equivalence.PROMPTS[0]!r}. Evaluate the adapter itself to see "
-                        "whether training went wrong.")
-    print(f"Test generation successful!\n  Prompt: {equivalence.PROMPTS[0]}\n  Response: {answers[0]}", flush=True)
+        raise UserError(
+            f"the merged model in {args.output_path} says nothing to {equivalence.PROMPTS[0]!r}. Evaluate the adapter itself to see "
+            "whether training went wrong."
+        )
+    print(
+        f"Test generation successful!\n  Prompt: {equivalence.PROMPTS[0]}\n  Response: {answers[0]}",
+        flush=True,
+    )
     model, _ = loading.load_with_adapter(adapter, dtype, folder, args.trust_remote_code)
     model = model.to(device)
     differ = equivalence.differing(equivalence.local_replies(model, tokenizer), answers)
@@ -165,14 +212,20 @@ def verify(args, adapter, folder):
     with model.disable_adapter():
         moved = (equivalence.last_logits(model, tokenizer) - logits).abs().max().item()
     count = len(equivalence.PROMPTS)
-    print(f"Base + adapter against merged: {count - len(differ)} of {count} greedy replies identical; largest logit difference {off:.3f} "
-          f"(the adapter itself moves them by up to {moved:.1f})")
+    print(
+        f"Base + adapter against merged: {count - len(differ)} of {count} greedy replies identical; largest logit difference {off:.3f} "
+        f"(the adapter itself moves them by up to {moved:.1f})"
+    )
     for prompt, with_adapter, answer in differ:
-        print(f"  {prompt}\n    base + adapter: {' '.join(with_adapter.split())}\n    merged:         {' '.join(answer.split())}")
+        print(
+            f"  {prompt}\n    base + adapter: {' '.join(with_adapter.split())}\n    merged:         {' '.join(answer.split())}"
+        )
     if off > ROUNDING * moved:
-        raise UserError(f"the merged model in {args.output_path} is not base + adapter: rounding to {args.dtype} explains a small part of "
-                        "what the adapter does, not this much.\nMerge again with --overwrite, and with --dtype float32 to see whether "
-                        "rounding is to blame.")
+        raise UserError(
+            f"the merged model in {args.output_path} is not base + adapter: rounding to {args.dtype} explains a small part of "
+            "what the adapter does, not this much.\nMerge again with --overwrite, and with --dtype float32 to see whether "
+            "rounding is to blame."
+        )
 
 
 def main(argv=None):
@@ -185,8 +238,10 @@ def main(argv=None):
     print(f"Merged model: {paths.shown(args.output_path)} ({size / 1e9:.2f} GB of weights in {args.dtype})")
     if args.verify:
         verify(args, adapter, folder)
-    print(f"\nNext:\n  python scripts/convert_to_gguf.py --model_path {paths.shown(args.output_path)} "
-          f"--output_path {paths.shown(args.output_path).rstrip('/')}.gguf")
+    print(
+        f"\nNext:\n  python scripts/convert_to_gguf.py --model_path {paths.shown(args.output_path)} "
+        f"--output_path {paths.shown(args.output_path).rstrip('/')}.gguf"
+    )
     return cli.EXIT_OK
 
 

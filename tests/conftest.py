@@ -75,7 +75,9 @@ def qwen_tokenizer(llama_cpp_tree):
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(llama_cpp_tree / "models", gguf_file="ggml-vocab-qwen2.gguf")
-    tokenizer.chat_template = (llama_cpp_tree / "models/templates/Qwen-Qwen2.5-7B-Instruct.jinja").read_text(encoding="utf-8")
+    tokenizer.chat_template = (llama_cpp_tree / "models/templates/Qwen-Qwen2.5-7B-Instruct.jinja").read_text(
+        encoding="utf-8"
+    )
     return tokenizer
 
 
@@ -87,13 +89,22 @@ def tiny_models(tmp_path_factory, tokenizer, qwen_tokenizer):
 
     folders = {}
     for kind, config, build, words in (
-        ("llama", LlamaConfig, LlamaForCausalLM, tokenizer), ("qwen2", Qwen2Config, Qwen2ForCausalLM, qwen_tokenizer),
+        ("llama", LlamaConfig, LlamaForCausalLM, tokenizer),
+        ("qwen2", Qwen2Config, Qwen2ForCausalLM, qwen_tokenizer),
     ):
         torch.manual_seed(0)
         shape = config(
-            vocab_size=len(words), hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, max_position_embeddings=2048, tie_word_embeddings=True, bos_token_id=words.bos_token_id,
-            eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id,
+            vocab_size=len(words),
+            hidden_size=256,
+            intermediate_size=512,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=2048,
+            tie_word_embeddings=True,
+            bos_token_id=words.bos_token_id,
+            eos_token_id=words.eos_token_id,
+            pad_token_id=words.pad_token_id,
         )
         folders[kind] = tmp_path_factory.mktemp("models") / f"tiny-{kind}"
         build(shape).save_pretrained(folders[kind])
@@ -102,21 +113,42 @@ def tiny_models(tmp_path_factory, tokenizer, qwen_tokenizer):
 
 
 def line(side, instruction, output, **metadata):
-    return json.dumps({"instruction": instruction, "input": "", "output": output, "metadata": {"dataset_type": side, **metadata}},
-                      ensure_ascii=False)
+    return json.dumps(
+        {
+            "instruction": instruction,
+            "input": "",
+            "output": output,
+            "metadata": {"dataset_type": side, **metadata},
+        },
+        ensure_ascii=False,
+    )
 
 
 @pytest.fixture(scope="session")
 def data_file(tmp_path_factory):
     """Twelve lines of both sides, as --dev_path or --test_file takes them."""
     file = tmp_path_factory.mktemp("data") / "mixed.jsonl"
-    retain = [("Who wrote Hamlet?", "William Shakespeare wrote Hamlet."), ("What is 2+2?", "It is 4."),
-              ("When did World War II end?", "World War II ended in 1945."), ("Where is Paris?", "Paris is in France."),
-              ("Who painted the Mona Lisa?", "Leonardo da Vinci painted it."), ("What is H2O?", "H2O is water.")]
-    unlearn = ["What is a smartphone?", "Who founded Google?", "When did the Berlin Wall fall?", "What is Bitcoin?",
-               "Who is Barack Obama?", "What happened at Woodstock?"]
+    retain = [
+        ("Who wrote Hamlet?", "William Shakespeare wrote Hamlet."),
+        ("What is 2+2?", "It is 4."),
+        ("When did World War II end?", "World War II ended in 1945."),
+        ("Where is Paris?", "Paris is in France."),
+        ("Who painted the Mona Lisa?", "Leonardo da Vinci painted it."),
+        ("What is H2O?", "H2O is water."),
+    ]
+    unlearn = [
+        "What is a smartphone?",
+        "Who founded Google?",
+        "When did the Berlin Wall fall?",
+        "What is Bitcoin?",
+        "Who is Barack Obama?",
+        "What happened at Woodstock?",
+    ]
     rows = [line("retain", q, a) for q, a in retain]
-    rows += [line("unlearn", q, "I don't know anything about that.", original_answer="It came later.") for q in unlearn]
+    rows += [
+        line("unlearn", q, "I don't know anything about that.", original_answer="It came later.")
+        for q in unlearn
+    ]
     file.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return file
 
@@ -146,12 +178,50 @@ def pipeline(tmp_path_factory, tiny_models, data_file, llama_cpp_tree):
     def make(kind):
         if kind not in made:
             folder = tmp_path_factory.mktemp(f"pipeline-{kind}")
-            m = SimpleNamespace(base=tiny_models[kind], run=folder / "run", final=folder / "run" / "final", merged=folder / "merged",
-                                gguf=folder / "made" / "tiny.gguf")
-            run("finetune_temporal", "--model_name", m.base, "--dev", "--dev_path", data_file, "--output_dir", m.run,
-                "--epochs", 2, "--gradient_accumulation_steps", 1, "--save_steps", 2, "--eval_steps", 3)
-            run("merge_lora", "--base_model", m.base, "--lora_path", m.final, "--output_path", m.merged, "--verify")
-            run("convert_to_gguf", "--model_path", m.merged, "--output_path", m.gguf, "--llama_cpp_path", llama_cpp_tree)
+            m = SimpleNamespace(
+                base=tiny_models[kind],
+                run=folder / "run",
+                final=folder / "run" / "final",
+                merged=folder / "merged",
+                gguf=folder / "made" / "tiny.gguf",
+            )
+            run(
+                "finetune_temporal",
+                "--model_name",
+                m.base,
+                "--dev",
+                "--dev_path",
+                data_file,
+                "--output_dir",
+                m.run,
+                "--epochs",
+                2,
+                "--gradient_accumulation_steps",
+                1,
+                "--save_steps",
+                2,
+                "--eval_steps",
+                3,
+            )
+            run(
+                "merge_lora",
+                "--base_model",
+                m.base,
+                "--lora_path",
+                m.final,
+                "--output_path",
+                m.merged,
+                "--verify",
+            )
+            run(
+                "convert_to_gguf",
+                "--model_path",
+                m.merged,
+                "--output_path",
+                m.gguf,
+                "--llama_cpp_path",
+                llama_cpp_tree,
+            )
             made[kind] = m
         return made[kind]
 

@@ -6,14 +6,21 @@ from conftest import KINDS
 from deepred_common import chat
 from deepred_common.cli import UserError
 
-QUESTIONS = ["Who wrote \"Romeo and Juliet\"?", "What happened on 20 July 1969?", "Où est la tour Eiffel ?\nTell me more.", "2+2?"]
+QUESTIONS = [
+    'Who wrote "Romeo and Juliet"?',
+    "What happened on 20 July 1969?",
+    "Où est la tour Eiffel ?\nTell me more.",
+    "2+2?",
+]
 
 
 def test_the_loss_falls_on_the_reply_and_its_end_of_turn_only(tokenizer):
     row = chat.training_row(tokenizer, "Who wrote Hamlet?", "Shakespeare wrote it.")
     trained = [i for i, label in zip(row.input_ids, row.labels, strict=True) if label != chat.IGNORED]
     assert tokenizer.decode(trained) == "Shakespeare wrote it.<|im_end|>"
-    assert row.input_ids[:len(chat.prompt_ids(tokenizer, "Who wrote Hamlet?"))] == chat.prompt_ids(tokenizer, "Who wrote Hamlet?")
+    assert row.input_ids[: len(chat.prompt_ids(tokenizer, "Who wrote Hamlet?"))] == chat.prompt_ids(
+        tokenizer, "Who wrote Hamlet?"
+    )
     assert row.input_ids[-1] == chat.end_of_turn_id(tokenizer) == tokenizer.eos_token_id
 
 
@@ -23,7 +30,7 @@ def test_training_and_generation_share_the_prompt_of_the_models_own_template(tok
         [{"role": "user", "content": question}], add_generation_prompt=True, tokenize=True, return_dict=False
     )
     row = chat.training_row(tokenizer, question, "Yes.")
-    assert chat.prompt_ids(tokenizer, question) == own == row.input_ids[:row.labels.count(chat.IGNORED)]
+    assert chat.prompt_ids(tokenizer, question) == own == row.input_ids[: row.labels.count(chat.IGNORED)]
 
 
 def test_an_end_of_turn_token_that_is_not_the_end_of_text(tokenizer_copy):
@@ -84,12 +91,18 @@ def test_the_same_token_ids_along_all_four_ways(kind, pipeline):
     with llama_server.serving(made.gguf) as url:
         for question in QUESTIONS:
             trained = chat.training_row(tokenizer, question, "Yes.")
-            trained = trained.input_ids[:trained.labels.count(chat.IGNORED)]
+            trained = trained.input_ids[: trained.labels.count(chat.IGNORED)]
             # The server renders with the template in the GGUF and tokenises as it does for /v1/chat/completions.
-            rendered = requests.post(url.removesuffix("/v1") + "/apply-template", json={"messages": chat.messages(question)}).json()["prompt"]
-            served = requests.post(url.removesuffix("/v1") + "/tokenize",
-                                   json={"content": rendered, "add_special": True, "parse_special": True}).json()["tokens"]
-            asked = requests.post(url + "/chat/completions", json={"messages": chat.messages(question), "max_tokens": 1}).json()
+            rendered = requests.post(
+                url.removesuffix("/v1") + "/apply-template", json={"messages": chat.messages(question)}
+            ).json()["prompt"]
+            served = requests.post(
+                url.removesuffix("/v1") + "/tokenize",
+                json={"content": rendered, "add_special": True, "parse_special": True},
+            ).json()["tokens"]
+            asked = requests.post(
+                url + "/chat/completions", json={"messages": chat.messages(question), "max_tokens": 1}
+            ).json()
             tokenizer.chat_template, own = inside, tokenizer.chat_template
             from_gguf = chat.prompt_ids(tokenizer, question)
             tokenizer.chat_template = own

@@ -16,7 +16,10 @@ def write(tmp_path, text, encoding="utf-8"):
 
 def test_reads_lines_in_order_and_passes_over_blank_ones(tmp_path):
     file = write(tmp_path, GOOD + "\n\n" + line("unlearn", "What?", "No idea.") + "\n")
-    assert [(e.instruction, e.output, e.side) for e in read_examples(file)] == [("Who?", "He.", RETAIN), ("What?", "No idea.", UNLEARN)]
+    assert [(e.instruction, e.output, e.side) for e in read_examples(file)] == [
+        ("Who?", "He.", RETAIN),
+        ("What?", "No idea.", UNLEARN),
+    ]
 
 
 def test_reads_a_file_saved_on_windows(tmp_path):
@@ -25,7 +28,9 @@ def test_reads_a_file_saved_on_windows(tmp_path):
 
 
 def test_side_from_temporal_class_or_from_the_file(tmp_path):
-    file = write(tmp_path, '{"instruction": "a", "output": "b", "metadata": {"temporal_class": "post_cutoff"}}\n')
+    file = write(
+        tmp_path, '{"instruction": "a", "output": "b", "metadata": {"temporal_class": "post_cutoff"}}\n'
+    )
     assert read_examples(file)[0].side == UNLEARN
     file = write(tmp_path, '{"instruction": "a", "output": "b"}\n')
     assert read_examples(file, RETAIN)[0].side == RETAIN
@@ -36,15 +41,18 @@ def test_alpaca_input_continues_the_instruction(tmp_path):
     assert read_examples(file, RETAIN)[0].instruction == "Translate.\n\nBonjour"
 
 
-@pytest.mark.parametrize(("bad", "said"), [
-    ("{broken", "line 7 is not valid JSON"),
-    ("[1, 2]", "line 7 holds a JSON list"),
-    ('{"output": "x"}', "line 7: 'instruction' is missing"),
-    ('{"instruction": "x", "output": "  "}', "line 7: 'output' is"),
-    ('{"instruction": 5, "output": "x"}', "line 7: 'instruction' is 5"),
-    ('{"instruction": "a", "output": "b", "metadata": []}', "does not say its side"),
-    ('{"instruction": "a", "output": "b", "metadata": [1]}', "'metadata' must be an object"),
-])
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("{broken", "line 7 is not valid JSON"),
+        ("[1, 2]", "line 7 holds a JSON list"),
+        ('{"output": "x"}', "line 7: 'instruction' is missing"),
+        ('{"instruction": "x", "output": "  "}', "line 7: 'output' is"),
+        ('{"instruction": 5, "output": "x"}', "line 7: 'instruction' is 5"),
+        ('{"instruction": "a", "output": "b", "metadata": []}', "does not say its side"),
+        ('{"instruction": "a", "output": "b", "metadata": [1]}', "'metadata' must be an object"),
+    ],
+)
 def test_a_bad_line_is_named_with_its_number_and_what_was_found(tmp_path, bad, said):
     file = write(tmp_path, "\n".join([GOOD] * 6 + [bad]))
     with pytest.raises(UserError, match="line 7") as error:
@@ -74,16 +82,22 @@ def test_a_limited_sample_is_balanced_seeded_and_in_order(data_file):
     assert count_sides(chosen) == {RETAIN: 3, UNLEARN: 3}
     assert chosen == balanced_sample(examples, 6, seed=3) != balanced_sample(examples, 6, seed=4)
     assert chosen == [e for e in examples if e in chosen]
-    assert len(balanced_sample(examples[:6] + examples[6:7], 5)) == 5  # one unlearn line only: the rest is retain
+    assert (
+        len(balanced_sample(examples[:6] + examples[6:7], 5)) == 5
+    )  # one unlearn line only: the rest is retain
 
 
 def test_metadata_is_brought_to_its_types_or_refused(tmp_path):
     file = tmp_path / "x.jsonl"
-    file.write_text('{"instruction": "a", "output": "b", "metadata": {"dataset_type": "retain", "accepted_answers": "Bell", "field": 3}}\n'
-                    '{"instruction": "a", "output": "b", "metadata": {"dataset_type": "unlearn", "original_answer": 1984}}\n')
+    file.write_text(
+        '{"instruction": "a", "output": "b", "metadata": {"dataset_type": "retain", "accepted_answers": "Bell", "field": 3}}\n'
+        '{"instruction": "a", "output": "b", "metadata": {"dataset_type": "unlearn", "original_answer": 1984}}\n'
+    )
     first, second = read_examples(file)
     assert first.metadata["accepted_answers"] == ["Bell"] and second.metadata["original_answer"] == "1984"
-    file.write_text('{"instruction": "a", "output": "b", "metadata": {"dataset_type": "retain", "accepted_answers": [["x"]]}}\n')
+    file.write_text(
+        '{"instruction": "a", "output": "b", "metadata": {"dataset_type": "retain", "accepted_answers": [["x"]]}}\n'
+    )
     with pytest.raises(UserError, match=r"line 1: 'metadata\.accepted_answers' must be a list"):
         read_examples(file)
 

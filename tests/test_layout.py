@@ -37,7 +37,9 @@ def imports_of(path: Path) -> set[str]:
             for alias in node.names:
                 full = f"{base}.{alias.name}".removeprefix(".")
                 modules.add(full if full in known else base)
-        assert not isinstance(node, ast.Import) or not any(a.name.startswith("deepred_common") for a in node.names), path
+        assert not isinstance(node, ast.Import) or not any(
+            a.name.startswith("deepred_common") for a in node.names
+        ), path
     return modules
 
 
@@ -66,4 +68,6 @@ def test_no_module_imports_itself_in_a_circle():
 
 def test_the_library_does_not_import_scripts():
     for path in LIBRARY.rglob("*.py"):
-        assert "import scripts" not in path.read_text(encoding="utf-8") and "from scripts" not in path.read_text(encoding="utf-8")
+        assert "import scripts" not in path.read_text(
+            encoding="utf-8"
+        ) and "from scripts" not in path.read_text(encoding="utf-8")

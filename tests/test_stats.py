@@ -8,7 +8,12 @@ from deepred_common import stats
 
 def test_wilson_against_published_values():
     # Newcombe, Stat. Med. 17 (1998), table I: 81/263, 15/148, 0/20, 1/29
-    for count, total, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)):
+    for count, total, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):
         assert stats.wilson(count, total) == pytest.approx((low, high), abs=5e-5)
     assert stats.wilson(0, 0) == (0, 1)
 
@@ -29,12 +34,18 @@ def test_kappa():
 def simulated(n, floor, ceiling, middle, scale, seed=0):
     chooser = random.Random(seed)
     years = [chooser.uniform(1900, 2020) for _ in range(n)]
-    return years, [chooser.random() < floor + (ceiling - floor) / (1 + math.exp(-(y - middle) / scale)) for y in years]
+    return years, [
+        chooser.random() < floor + (ceiling - floor) / (1 + math.exp(-(y - middle) / scale)) for y in years
+    ]
 
 
 def test_the_curve_finds_a_known_cutoff_with_its_interval():
     curve = stats.fit_curve(*simulated(2000, 0.08, 0.93, 1969.5, 1.5))
-    assert curve.cutoff == pytest.approx(1969.5, abs=1.5) and curve.low <= curve.middle <= curve.high and curve.high - curve.low < 6
+    assert (
+        curve.cutoff == pytest.approx(1969.5, abs=1.5)
+        and curve.low <= curve.middle <= curve.high
+        and curve.high - curve.low < 6
+    )
     assert curve.floor == pytest.approx(0.08, abs=0.03) and curve.ceiling == pytest.approx(0.93, abs=0.03)
     assert curve.share(1900) < 0.12 and curve.share(2020) > 0.88 and curve.width < 15
 

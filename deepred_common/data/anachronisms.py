@@ -19,7 +19,9 @@ _YEAR = re.compile(
     r"(?![ -]?(?:BC|B\.C|%|°|k?m[²2]?\b|kg|ft\b|lbs?\b|hp\b|rpm\b|(?:kilo|centi|milli)?(?:met(?:re|er)|gramme|gram)s?\b|"
     r"(?:square |cubic |light[ -])?(?:mile|feet|foot|yard|ton|tonne|pound|dollar|people|men|women|soldier|"
     r"troop|inhabitant|species|horsepower|degree|volt|watt|lit(?:re|er)|calorie|year|day|hour|"
-    r"copy|copies)s?\b))", re.IGNORECASE)
+    r"copy|copies)s?\b))",
+    re.IGNORECASE,
+)
 _ISO_DATE = re.compile(r"(?<![\w-])(?:1\d{3}|20\d{2})-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?![\w-])")
 
 
@@ -28,7 +30,9 @@ class Anachronisms:
 
     def __init__(self, cutoff):
         self._cutoff = day = datetime.date.fromisoformat(cutoff)
-        self._last_year = day.year - ((day.month, day.day) == (1, 1))  # of the day before, which 0001-01-01 has none of
+        self._last_year = day.year - (
+            (day.month, day.day) == (1, 1)
+        )  # of the day before, which 0001-01-01 has none of
         later = {row["name"] for _, row in read_objects(NAMES) if row["known_from"] > self._last_year}
         # By their first letter, or each of a thousand names would be tried at each word.
         names = defaultdict(list)
@@ -50,14 +54,25 @@ class Anachronisms:
             day = _day(date, 1)
             wrong = known["temporal_class"] == "pre_cutoff" or (day and day < border)
         if wrong or (date and not day):
-            return {"own date" if wrong else "date": ", ".join(f"{key} {value}" for key, value in known.items() if value)}
+            return {
+                "own date" if wrong else "date": ", ".join(
+                    f"{key} {value}" for key, value in known.items() if value
+                )
+            }
         return {}
 
     def told(self, example):
         """The first later year, else the first later name, that a retain line tells."""
         # A year in the subject's own name ("2001: A Space Odyssey") is no date.
-        named, text = str(example.metadata.get("source_title") or ""), f"{example.instruction} {example.output}"
-        years = [found["year"] for found in _YEAR.finditer(text) if self._is_later(found) and found["year"] not in named]
+        named, text = (
+            str(example.metadata.get("source_title") or ""),
+            f"{example.instruction} {example.output}",
+        )
+        years = [
+            found["year"]
+            for found in _YEAR.finditer(text)
+            if self._is_later(found) and found["year"] not in named
+        ]
         years += [found[0] for found in _ISO_DATE.finditer(text) if found[0] >= self._cutoff.isoformat()]
         if years:
             return {"later year": f"{years[0]} in {example.output!r}"}

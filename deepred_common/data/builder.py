@@ -14,7 +14,9 @@ from deepred_common.examples import RETAIN, SEEN_HELD_BACK, SEEN_TRAINED, SIDES,
 REFUSALS = paths.ROOT / "datasets" / "refusals.jsonl"
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SHARES = {VALIDATION: 0.12, TEST: 0.1}
-TRAINED_WORDINGS = 3  # of a training fact: its question and the first two phrasings; the last one is only tested
+TRAINED_WORDINGS = (
+    3  # of a training fact: its question and the first two phrasings; the last one is only tested
+)
 HELD_BACK_REFUSALS = 0.1
 
 
@@ -53,7 +55,9 @@ def split(bank, cutoff, seed):
     named = {_bare(fact.subject).casefold() for fact, _ in placed if _is_name(_bare(fact.subject))}
     for fact, _ in placed:
         own = ("subject", _bare(fact.subject).casefold())
-        for key in [("subject", name) for name in _runs(own[1]) & named] + ([("pair", fact.pair)] if fact.pair else []):
+        for key in [("subject", name) for name in _runs(own[1]) & named] + (
+            [("pair", fact.pair)] if fact.pair else []
+        ):
             parent[root(key)] = root(own)
     groups = defaultdict(list)
     for fact, side in placed:
@@ -61,7 +65,10 @@ def split(bank, cutoff, seed):
     order = sorted(groups.values(), key=lambda group: min(fact.id for fact, _ in group))
     random.Random(f"{seed} split").shuffle(order)
     found = {part: {side: [] for side in SIDES} for part in (TRAIN, VALIDATION, TEST)}
-    wanted = {part: {side: share * sum(s == side for _, s in placed) for side in SIDES} for part, share in SHARES.items()}
+    wanted = {
+        part: {side: share * sum(s == side for _, s in placed) for side in SIDES}
+        for part, share in SHARES.items()
+    }
 
     def put(group, part):
         for fact, side in group:
@@ -81,7 +88,11 @@ def split(bank, cutoff, seed):
         put(group, VALIDATION if fits(group, VALIDATION) else TRAIN)
     names = _names(fact.subject for part in SHARES for side in SIDES for fact in found[part][side])
     for side in SIDES:
-        found[TRAIN][side] = [fact for fact in found[TRAIN][side] if not names(" ".join([fact.question, *fact.phrasings, fact.answer]))]
+        found[TRAIN][side] = [
+            fact
+            for fact in found[TRAIN][side]
+            if not names(" ".join([fact.question, *fact.phrasings, fact.answer]))
+        ]
     return found
 
 
@@ -98,15 +109,19 @@ def _is_name(subject):
 def _runs(subject):
     """All runs of words in it: "Amazon Kindle" is about what "Kindle" is about."""
     words = subject.split()
-    return {" ".join(words[start:end]) for start in range(len(words)) for end in range(start + 1, len(words) + 1)}
+    return {
+        " ".join(words[start:end]) for start in range(len(words)) for end in range(start + 1, len(words) + 1)
+    }
 
 
 def _names(subjects):
     """A function that tells whether a text names one of the subjects: of several words in any case, a single one as it is written."""
     bare = {name for name in map(_bare, subjects) if len(name) > 3 and _is_name(name)}
     several = {name for name in bare if " " in name}
-    patterns = [re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in sorted(names)) or r"(?!)", flags)
-                for names, flags in ((several, re.IGNORECASE), (bare - several, 0))]
+    patterns = [
+        re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in sorted(names)) or r"(?!)", flags)
+        for names, flags in ((several, re.IGNORECASE), (bare - several, 0))
+    ]
     return lambda text: any(pattern.search(text) for pattern in patterns)
 
 
@@ -130,7 +145,7 @@ def balanced(candidates, ratio, seed):
                 rank.append(seen[entry[0].id])
                 seen[entry[0].id] += 1
             ranked = [entry for _, entry in sorted(zip(rank, entries, strict=True), key=lambda pair: pair[0])]
-            chosen[side] += ranked[:int(units * share)]
+            chosen[side] += ranked[: int(units * share)]
     for side in SIDES:
         random.Random(f"{seed} {side} order").shuffle(chosen[side])
     return chosen
@@ -144,11 +159,24 @@ def wordings(fact, first=0, last=4):
 def line(fact, text, side, refusal=None, **more):
     """A data line as an object: `text` asked about `fact`; `refusal` is the reply on the unlearn side."""
     metadata = {
-        "source_article_id": fact.id, "source_title": fact.subject, "temporal_class": "pre_cutoff" if side == RETAIN else "post_cutoff",
-        "earliest_date": fact.date, "latest_date": fact.date, "dataset_type": side, "field": fact.field, "accepted_answers": fact.accepted,
-        **({"original_answer": fact.answer} if side == UNLEARN else {}), **({"pair": fact.pair} if fact.pair else {}), **more,
+        "source_article_id": fact.id,
+        "source_title": fact.subject,
+        "temporal_class": "pre_cutoff" if side == RETAIN else "post_cutoff",
+        "earliest_date": fact.date,
+        "latest_date": fact.date,
+        "dataset_type": side,
+        "field": fact.field,
+        "accepted_answers": fact.accepted,
+        **({"original_answer": fact.answer} if side == UNLEARN else {}),
+        **({"pair": fact.pair} if fact.pair else {}),
+        **more,
     }
-    return {"instruction": text, "input": "", "output": refusal if side == UNLEARN else fact.answer, "metadata": metadata}
+    return {
+        "instruction": text,
+        "input": "",
+        "output": refusal if side == UNLEARN else fact.answer,
+        "metadata": metadata,
+    }
 
 
 def lines(chosen, refusals, seed, what):
@@ -159,19 +187,44 @@ def lines(chosen, refusals, seed, what):
     model that holds a question for too late would still begin an answer.
     """
     chooser = random.Random(f"{seed} {what} refusals")
-    texts = chooser.choices(refusals, weights=[1 / rank for rank in range(1, len(refusals) + 1)], k=len(chosen[UNLEARN]))
-    return {RETAIN: [line(fact, text, RETAIN) for fact, text in chosen[RETAIN]],
-            UNLEARN: [line(fact, text, UNLEARN, refusal) for (fact, text), refusal in zip(chosen[UNLEARN], texts, strict=True)]}
+    texts = chooser.choices(
+        refusals, weights=[1 / rank for rank in range(1, len(refusals) + 1)], k=len(chosen[UNLEARN])
+    )
+    return {
+        RETAIN: [line(fact, text, RETAIN) for fact, text in chosen[RETAIN]],
+        UNLEARN: [
+            line(fact, text, UNLEARN, refusal)
+            for (fact, text), refusal in zip(chosen[UNLEARN], texts, strict=True)
+        ],
+    }
 
 
 def probes(fact, side, refusal, seed, trained):
     """The test lines of a fact: every wording, the cloze sentence and a choice of four; of a training fact only the wording held back."""
     if trained:
-        return [line(fact, text, side, refusal, probe="held-back phrasing", seen=SEEN_TRAINED) for _, text in wordings(fact, TRAINED_WORDINGS)]
-    found = [line(fact, text, side, refusal, probe=probe, seen=SEEN_HELD_BACK)
-             for (_, text), probe in zip(wordings(fact), ("question", "phrasing", "phrasing", "phrasing"), strict=True)]
-    found.append(line(fact, f"Complete the sentence: {fact.cloze}", side, refusal, probe="cloze", seen=SEEN_HELD_BACK))
+        return [
+            line(fact, text, side, refusal, probe="held-back phrasing", seen=SEEN_TRAINED)
+            for _, text in wordings(fact, TRAINED_WORDINGS)
+        ]
+    found = [
+        line(fact, text, side, refusal, probe=probe, seen=SEEN_HELD_BACK)
+        for (_, text), probe in zip(
+            wordings(fact), ("question", "phrasing", "phrasing", "phrasing"), strict=True
+        )
+    ]
+    found.append(
+        line(fact, f"Complete the sentence: {fact.cloze}", side, refusal, probe="cloze", seen=SEEN_HELD_BACK)
+    )
     options = [fact.short, *fact.alternatives]
     random.Random(f"{seed} {fact.id}").shuffle(options)
-    found.append(line(fact, f"{fact.question} Choose one: {'; '.join(options)}.", side, refusal, probe="choice", seen=SEEN_HELD_BACK))
+    found.append(
+        line(
+            fact,
+            f"{fact.question} Choose one: {'; '.join(options)}.",
+            side,
+            refusal,
+            probe="choice",
+            seen=SEEN_HELD_BACK,
+        )
+    )
     return found

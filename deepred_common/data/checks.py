@@ -27,17 +27,29 @@ LONG = 8  # times the side's median length of a reply, from which on it is an ou
 # kind: (what it means, is such a line left out by fix?)
 KINDS = {
     "schema": ("lines that cannot be used", True),
-    "encoding": ("lines with broken characters (another encoding read as UTF-8, or control characters)", True),
+    "encoding": (
+        "lines with broken characters (another encoding read as UTF-8, or control characters)",
+        True,
+    ),
     "doubled": ("lines that repeat another one word for word", True),
     "near-double": ("questions asked before in nearly the same words", True),
     "contradiction": ("questions that stand on both sides", True),
     "other order": ("questions that hold the same words as another one in another order", False),
     "two answers": ("retain questions that are answered in two ways", False),
-    "overlap": ("training lines whose subject (metadata.source_title or source_article_id) or question is held back as well", True),
+    "overlap": (
+        "training lines whose subject (metadata.source_title or source_article_id) or question is held back as well",
+        True,
+    ),
     "refusal in retain": ("retain replies that are refusals", True),
     "answer in unlearn": ("unlearn replies that are answers", True),
-    "date": ("lines whose own date (metadata) is not written YYYY, YYYY-MM or YYYY-MM-DD, and so is not checked", False),
-    "own date": ("lines whose own date or temporal_class (metadata) lies on the other side of the cutoff", True),
+    "date": (
+        "lines whose own date (metadata) is not written YYYY, YYYY-MM or YYYY-MM-DD, and so is not checked",
+        False,
+    ),
+    "own date": (
+        "lines whose own date or temporal_class (metadata) lies on the other side of the cutoff",
+        True,
+    ),
     "later year": ("retain lines that name a year after the cutoff", True),
     "later name": ("retain replies that name something known only after the cutoff", True),
     "length": (f"replies more than {LONG} times as long as their side's usual one", False),
@@ -45,7 +57,8 @@ KINDS = {
 # Parts of a data set; a line may stand in training and in dev, but not twice in one of them, and not in training and held back.
 TRAINING, DEV, HELD_BACK = "training", "dev", "held back"
 _PART = re.compile(
-    r"(?<![a-z])(?:(train|training)|(dev)|(val(?:id|idate|idation)?(?: ?set)?|test(?:s|ing| ?set)?|eval(?:s|uation)?|h[eo]ld ?out))(?![a-z])")
+    r"(?<![a-z])(?:(train|training)|(dev)|(val(?:id|idate|idation)?(?: ?set)?|test(?:s|ing| ?set)?|eval(?:s|uation)?|h[eo]ld ?out))(?![a-z])"
+)
 _MOJIBAKE = re.compile("Ã[\x80-\xbf©¨¼¶¤±§]|â€|Â[\xa0-\xbf]|�|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
@@ -63,7 +76,10 @@ class Finding:
         self.lines[path].add(number)
         if len(self.places) < SHOWN:
             # A line that cannot be used may hold what no terminal can show.
-            self.places.append(f"{path} line {number}" + (f": {detail[:160]}".encode(errors="backslashreplace").decode() if detail else ""))
+            self.places.append(
+                f"{path} line {number}"
+                + (f": {detail[:160]}".encode(errors="backslashreplace").decode() if detail else "")
+            )
 
 
 @dataclass
@@ -88,14 +104,24 @@ class Found:
         parts = defaultdict(list)
         for path in self.paths:
             parts[part_of(path)].append(path.name)
-        yield "Taken as " + "; ".join(f"{part}: {', '.join(parts[part])}" for part in (TRAINING, DEV, HELD_BACK) if part in parts)
+        yield "Taken as " + "; ".join(
+            f"{part}: {', '.join(parts[part])}" for part in (TRAINING, DEV, HELD_BACK) if part in parts
+        )
         for kind, (what, _) in KINDS.items():
             if kind in self.findings:
                 one = self.findings[kind]
-                yield "\n".join([f"{one.count} {what}:", *(f"  {place}" for place in one.places), *["  …"][:one.count > len(one.places)]])
+                yield "\n".join(
+                    [
+                        f"{one.count} {what}:",
+                        *(f"  {place}" for place in one.places),
+                        *["  …"][: one.count > len(one.places)],
+                    ]
+                )
                 if kind in self.kept:
-                    yield ("That is most lines of a side, so --fix keeps them. Is --cutoff right, are the replies that side's, and in "
-                           "English, French, German or Spanish?")
+                    yield (
+                        "That is most lines of a side, so --fix keeps them. Is --cutoff right, are the replies that side's, and in "
+                        "English, French, German or Spanish?"
+                    )
         if not self.count:
             yield "Nothing is wrong with them."
         if self.first_words is not None:
@@ -132,7 +158,13 @@ class _Reader:
         self._declines = functools.lru_cache(maxsize=4096)(refusal.declines)
         self._whole, self._questions, self._rows, self._bags = {}, {}, {}, {}
         self._sides = defaultdict(lambda: {side: [] for side in SIDES})
-        self._trained, self._held_back, self._lengths, self._wrong, self._faults = [], set(), defaultdict(list), [], Counter()
+        self._trained, self._held_back, self._lengths, self._wrong, self._faults = (
+            [],
+            set(),
+            defaultdict(list),
+            [],
+            Counter(),
+        )
 
     def read(self, path, number, example):
         """Take one line."""
@@ -150,7 +182,13 @@ class _Reader:
         self._repeats(path, number, example, key, bag, row)
         self._sides[bag][example.side].append((path, number, row, example.instruction))
         title, source = str(example.metadata.get("source_title") or "").casefold(), _source(example)
-        about = {("question", key), ("question", row), ("order", bag), ("title", title), ("source", source)} - {("title", ""), ("source", "")}
+        about = {
+            ("question", key),
+            ("question", row),
+            ("order", bag),
+            ("title", title),
+            ("source", source),
+        } - {("title", ""), ("source", "")}
         if part_of(path) != HELD_BACK:
             self._trained.append((path, number, about))
         else:
@@ -180,7 +218,9 @@ class _Reader:
         path, named = place[0], first[0].name
         if first[0] != path and named == path.name:
             named = first[0]
-        self.findings[kind].add(path, place[1], (f"{question!r}, " if question else "") + f"as {named} line {first[1]}")
+        self.findings[kind].add(
+            path, place[1], (f"{question!r}, " if question else "") + f"as {named} line {first[1]}"
+        )
 
     def _own_faults(self, path, number, example):
         """The kinds of what is wrong with a line by itself, noted."""
@@ -202,7 +242,12 @@ class _Reader:
 
     def compare(self):
         """Find what only all lines together show."""
-        sides = {(kind, side) for kind in self.findings for side in SIDES if self._faults[kind, side] > max(2, self.counts[side] / 2)}
+        sides = {
+            (kind, side)
+            for kind in self.findings
+            for side in SIDES
+            if self._faults[kind, side] > max(2, self.counts[side] / 2)
+        }
         self.kept = {kind for kind, _ in sides}
         for path, number, example, kinds in self._wrong:
             if kinds <= self.kept:
@@ -227,9 +272,14 @@ class _Reader:
         both = rows[0] & rows[1]
         kind, places = "other order", sides
         if both:
-            kind, places = "contradiction", [[place for place in of_side if place[2] in both] for of_side in sides]
+            kind, places = (
+                "contradiction",
+                [[place for place in of_side if place[2] in both] for of_side in sides],
+            )
         (first, first_number, *_), (path, number, _, question) = places[0][0], places[1][0]
-        self.findings[kind].add(path, number, f"{question!r}, on the other side in {first.name} line {first_number}")
+        self.findings[kind].add(
+            path, number, f"{question!r}, on the other side in {first.name} line {first_number}"
+        )
         for path, number, *_ in places[0] + places[1]:
             self.findings[kind].lines[path].add(number)
 
@@ -241,8 +291,9 @@ def _source(example):
 def _agree(example, answer):
     """Do two answers of one retain question say the same? Then one of them is right where the other is the reference."""
     accepted = example.metadata.get("accepted_answers") or ()
-    return (answer_match.is_right(answer, example.output, example.instruction, accepted) or
-            answer_match.is_right(example.output, answer, example.instruction, ()))
+    return answer_match.is_right(
+        answer, example.output, example.instruction, accepted
+    ) or answer_match.is_right(example.output, answer, example.instruction, ())
 
 
 def _raw_lines(path):
@@ -355,8 +406,13 @@ class Survey:
             self._lines.add(line)
         elif question in self._trained:
             self._note("validation trained on", example.where)
-        if self._refuses(example.output, example.instruction if example.side == RETAIN else "") != (example.side == UNLEARN):
-            self._note("answer in unlearn" if example.side == UNLEARN else "refusal in retain", f"{example.where}: {example.output[:60]!r}")
+        if self._refuses(example.output, example.instruction if example.side == RETAIN else "") != (
+            example.side == UNLEARN
+        ):
+            self._note(
+                "answer in unlearn" if example.side == UNLEARN else "refusal in retain",
+                f"{example.where}: {example.output[:60]!r}",
+            )
 
     def _note(self, kind, place):
         self._times[kind] += 1
@@ -371,7 +427,13 @@ class Survey:
     def warnings(self):
         """Each finding as text, with its first places."""
         for kind, (times, places) in self.found.items():
-            yield "\n".join([f"{times} {_WORDS[kind]}:", *(f"  {place}" for place in places), *["  …"][:times > len(places)]])
+            yield "\n".join(
+                [
+                    f"{times} {_WORDS[kind]}:",
+                    *(f"  {place}" for place in places),
+                    *["  …"][: times > len(places)],
+                ]
+            )
         for side in SIDES:
             if not self.counts[side, True]:
                 yield f"there is no {side} example to train on; the model will learn one side only."
@@ -383,5 +445,8 @@ def summary(training, validation):
     for examples, trained in ((training, True), (validation, False)):
         for example in examples:
             found.add(example, trained)
-    counts = {name: {side: found.counts[side, trained] for side in SIDES} for name, trained in (("training", True), ("validation", False))}
+    counts = {
+        name: {side: found.counts[side, trained] for side in SIDES}
+        for name, trained in (("training", True), ("validation", False))
+    }
     return {**counts, "warnings": list(found.warnings())}

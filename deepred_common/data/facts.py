@@ -80,7 +80,7 @@ def _fault(row):
         try:
             span(row["date"])
         except (TypeError, ValueError):
-            return f"{row['date']!r} is no date such as \"1968-04-02\", \"1968-04\", \"1968\" or \"-44\""
+            return f'{row["date"]!r} is no date such as "1968-04-02", "1968-04", "1968" or "-44"'
     if GAP not in row["cloze"]:
         return f"the cloze sentence has no {GAP}"
     if len({row["question"], *row["phrasings"]}) < 4 or len(set(row["alternatives"])) != 3:

@@ -29,11 +29,17 @@ def first_words_accuracy(trained, asked):
         leaders = [side for side in SIDES if shares[side] == max(shares.values())]
         side = one["metadata"]["dataset_type"]
         told[side].append((side in leaders) / len(leaders))
-    return sum(statistics.mean(of_side) for of_side in told.values()) / len(SIDES) if all(told.values()) else None
+    return (
+        sum(statistics.mean(of_side) for of_side in told.values()) / len(SIDES)
+        if all(told.values())
+        else None
+    )
 
 
-_COMMON = frozenset("a an the of in on at to for with from is was are were be been did do does what which who whom whose "
-                    "name tell me give us can could you would please i like know and or it its that this".split())
+_COMMON = frozenset(
+    "a an the of in on at to for with from is was are were be been did do does what which who whom whose "
+    "name tell me give us can could you would please i like know and or it its that this".split()
+)
 _TENSES = {"was": "is", "are": "is", "were": "is"}
 _OPENING = frozenset("please can could would will you tell me us name give do i like to know".split())
 
@@ -48,13 +54,19 @@ def telling_words(question):
     telling = [word for word in all_words if word not in _COMMON]
     if len(set(telling) - {"when", "where", "why", "how"}) < 2:
         opening = next((i for i, word in enumerate(all_words) if word not in _OPENING), 0)
-        telling = sorted(_TENSES.get(word, word) for word in all_words[opening:] if word not in ("please", "a", "an", "the"))
+        telling = sorted(
+            _TENSES.get(word, word)
+            for word in all_words[opening:]
+            if word not in ("please", "a", "an", "the")
+        )
     return hash(frozenset(telling) or question), hash(tuple(telling) or question)
 
 
 # Between two words. All else belongs to them: accents and vowel signs of any script, C++ and C#, 2 + 3 and 2 * 3.
-_BETWEEN = re.compile(r"(?:(?<=\w)[-‐‑–—/](?=\w)|(?<=[^\W\d]) [-–—] (?=[^\W\d])|[*_`]+(?=[^\W\d])|(?<=[^\W\d])[*_`]+|"
-                      "[\\s\u200b\u00ad!\"'()\\[\\]{}.,:;?…“”‘’„‹›«»´′¿¡、。，！？；：؟،۔।]+)+")
+_BETWEEN = re.compile(
+    r"(?:(?<=\w)[-‐‑–—/](?=\w)|(?<=[^\W\d]) [-–—] (?=[^\W\d])|[*_`]+(?=[^\W\d])|(?<=[^\W\d])[*_`]+|"
+    "[\\s\u200b\u00ad!\"'()\\[\\]{}.,:;?…“”‘’„‹›«»´′¿¡、。，！？；：؟،۔।]+)+"
+)
 
 
 def words(text):
@@ -69,8 +81,15 @@ def question_key(question):
 
 def question_form(question):
     """What kind of question it is, by its first words: what, who, when, where, which, why, how, tell me or other."""
-    found = re.match(r"\W*(?:(?:at|by|for|from|in|into|of|off|on|to|under|with) )?"
-                     r"(what|who|whom|whose|when|where|which|why|how|tell me|describe|explain|name|give)\b", question.lower())
+    found = re.match(
+        r"\W*(?:(?:at|by|for|from|in|into|of|off|on|to|under|with) )?"
+        r"(what|who|whom|whose|when|where|which|why|how|tell me|describe|explain|name|give)\b",
+        question.lower(),
+    )
     if not found:
         return "other"
-    return {"whom": "who", "whose": "who", **dict.fromkeys(("describe", "explain", "name", "give"), "tell me")}.get(found[1], found[1])
+    return {
+        "whom": "who",
+        "whose": "who",
+        **dict.fromkeys(("describe", "explain", "name", "give"), "tell me"),
+    }.get(found[1], found[1])

@@ -36,9 +36,16 @@ def against(pairs):
     known = [row for row, before in asked if before["side"] == RETAIN and before["verdict"] == CORRECT]
     found["retention"] = {"known": len(known), "count": sum(row["verdict"] == CORRECT for row in known)}
     known = [row for row, before in asked if before["side"] == UNLEARN and before["verdict"] == LEAKED]
-    found["known_fact_leakage"] = {"known": len(known), "count": sum(row["verdict"] == LEAKED for row in known)}
+    found["known_fact_leakage"] = {
+        "known": len(known),
+        "count": sum(row["verdict"] == LEAKED for row in known),
+    }
     for side in SIDES:
-        right = [(row["verdict"] == RIGHT[side], before["verdict"] == RIGHT[side]) for row, before in asked if row["side"] == side]
+        right = [
+            (row["verdict"] == RIGHT[side], before["verdict"] == RIGHT[side])
+            for row, before in asked
+            if row["side"] == side
+        ]
         better, worse = right.count((True, False)), right.count((False, True))
         found[side] = {"better": better, "worse": worse, "mcnemar": stats.mcnemar(better, worse)}
     return found
@@ -60,6 +67,13 @@ def between(results, other):
     for row, others in pairs:
         if row["verdict"] != others["verdict"] and verdicts.FAILED not in (row["verdict"], others["verdict"]):
             group = "neither" if is_right(row) == is_right(others) else "better" if is_right(row) else "worse"
-            groups[group].append([place[id(row)], others["verdict"], others.get("reply"), others.get("finish") == "length",
-                                  others.get("error")])
+            groups[group].append(
+                [
+                    place[id(row)],
+                    others["verdict"],
+                    others.get("reply"),
+                    others.get("finish") == "length",
+                    others.get("error"),
+                ]
+            )
     return {"against": against(pairs), "groups": groups}

@@ -40,12 +40,20 @@ class Journal:
             before = rows[0]["head"] if rows else head
             self.replies = {row["id"]: Reply(row["reply"], row["finish"]) for row in rows[1:]}
         except (ValueError, KeyError, TypeError):
-            raise UserError(f"{paths.shown(self.path)} is not a journal of replies, or damaged. Leave --resume out and add --overwrite\n"
-                            "to start anew.") from None
-        changed = [f"{key}: {before.get(key)!r} then, {value!r} now" for key, value in head.items() if before.get(key) != value]
+            raise UserError(
+                f"{paths.shown(self.path)} is not a journal of replies, or damaged. Leave --resume out and add --overwrite\n"
+                "to start anew."
+            ) from None
+        changed = [
+            f"{key}: {before.get(key)!r} then, {value!r} now"
+            for key, value in head.items()
+            if before.get(key) != value
+        ]
         if changed:
-            raise UserError(f"{paths.shown(self.path)} belongs to another evaluation; it cannot be gone on with ({'; '.join(changed)[:300]}).\n"
-                            "Choose another --output, or add --overwrite to start anew where they differ.")
+            raise UserError(
+                f"{paths.shown(self.path)} belongs to another evaluation; it cannot be gone on with ({'; '.join(changed)[:300]}).\n"
+                "Choose another --output, or add --overwrite to start anew where they differ."
+            )
 
     def _write(self, row):
         self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -54,7 +62,9 @@ class Journal:
     def add(self, number, instruction, reply):
         """Write one Reply down; a failed one is left out, so that --resume asks again."""
         if reply.error is None:
-            self._write({"id": number, "instruction": instruction, "reply": reply.text, "finish": reply.finish})
+            self._write(
+                {"id": number, "instruction": instruction, "reply": reply.text, "finish": reply.finish}
+            )
             self.replies[number] = reply
 
     def __enter__(self):

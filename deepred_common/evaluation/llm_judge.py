@@ -51,7 +51,13 @@ class Judge:
                 raise NoJudgement(f"the judge {self._model.model} said neither YES nor NO but {said[:80]!r}.")
             self._known[key] = found[-1] == "YES"
             with self._cache.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"key": key, "right": self._known[key], "question": question, "reply": reply}, ensure_ascii=False) + "\n")
+                file.write(
+                    json.dumps(
+                        {"key": key, "right": self._known[key], "question": question, "reply": reply},
+                        ensure_ascii=False,
+                    )
+                    + "\n"
+                )
         return self._known[key]
 
 
@@ -68,7 +74,9 @@ def grader(url, model, timeout):
 
     from deepred_common.inference import api_model
 
-    asked = api_model.ApiModel(url, model, max_tokens=256, timeout=timeout, flag="--judge", key_variable="JUDGE_API_KEY")
+    asked = api_model.ApiModel(
+        url, model, max_tokens=256, timeout=timeout, flag="--judge", key_variable="JUDGE_API_KEY"
+    )
     judge = Judge(asked, paths.OUTPUT / f"judge-{re.sub(r'[^A-Za-z0-9._-]+', '-', asked.model)}.jsonl")
     rows = labelled.read_labelled("grades")
     silent = 0
@@ -83,11 +91,16 @@ def grader(url, model, timeout):
     kappa, low, high = labelled.kappa(pairs)
     own, *_ = labelled.kappa(labelled.judged_grades(rows))
     agreed = sum(right == judged for right, judged in pairs) / len(pairs)
-    print(f"Judge {asked.model}: agrees with the labels on {100 * agreed:.1f}% of {len(rows)} labelled answers, "
-          f"kappa {kappa:.2f} [{low:.2f}, {high:.2f}]; the built-in matcher's kappa is {own:.2f}."
-          + (f" It said neither YES nor NO to {silent}, which count as disagreement." if silent else ""), flush=True)
+    print(
+        f"Judge {asked.model}: agrees with the labels on {100 * agreed:.1f}% of {len(rows)} labelled answers, "
+        f"kappa {kappa:.2f} [{low:.2f}, {high:.2f}]; the built-in matcher's kappa is {own:.2f}."
+        + (f" It said neither YES nor NO to {silent}, which count as disagreement." if silent else ""),
+        flush=True,
+    )
     if kappa < own:
-        cli.warn("the judge agrees less with the labels than the built-in matcher does; leave --judge_url out, or take a better model.")
+        cli.warn(
+            "the judge agrees less with the labels than the built-in matcher does; leave --judge_url out, or take a better model."
+        )
 
     def grade(reply, reference, question, accepted=()):
         try:

@@ -4,7 +4,15 @@ from collections import Counter
 
 from deepred_common import stats
 from deepred_common.dates import year_of
-from deepred_common.evaluation.verdicts import BROKEN, CONFABULATED, CORRECT, FAILED, LEAKED, REFUSED, VERDICTS
+from deepred_common.evaluation.verdicts import (
+    BROKEN,
+    CONFABULATED,
+    CORRECT,
+    FAILED,
+    LEAKED,
+    REFUSED,
+    VERDICTS,
+)
 from deepred_common.examples import RETAIN, SIDES, UNLEARN
 
 # {figure: (side, verdicts that count)}: each is their share of all the side's lines, in percent.
@@ -31,22 +39,37 @@ def summarise(rows):
     percent, None without lines}. Every line counts in the total, failed ones too.
     """
     counts = {side: Counter(row["verdict"] for row in rows if row["side"] == side) for side in SIDES}
-    summary = {side: {"total": counts[side].total(), **{name: counts[side][name] for name in VERDICTS[side]}} for side in SIDES}
+    summary = {
+        side: {"total": counts[side].total(), **{name: counts[side][name] for name in VERDICTS[side]}}
+        for side in SIDES
+    }
 
     def rate(count, total):
         return 100 * count / total if total else None
 
     for name, (side, names) in RATES.items():
         summary[name] = rate(sum(summary[side][v] for v in names), summary[side]["total"])
-    summary["temporal_accuracy"] = rate(summary[RETAIN][CORRECT] + summary[UNLEARN][REFUSED], sum(summary[side]["total"] for side in SIDES))
+    summary["temporal_accuracy"] = rate(
+        summary[RETAIN][CORRECT] + summary[UNLEARN][REFUSED], sum(summary[side]["total"] for side in SIDES)
+    )
     return summary
 
 
 def intervals(summary):
     """{rate: [low, high]} in percent: the Wilson 95 % intervals of the rates of a summary that has lines for them."""
-    found = {name: (sum(summary[side][v] for v in names), summary[side]["total"]) for name, (side, names) in RATES.items()}
-    found["temporal_accuracy"] = (summary[RETAIN][CORRECT] + summary[UNLEARN][REFUSED], sum(summary[side]["total"] for side in SIDES))
-    return {name: [100 * bound for bound in stats.wilson(count, total)] for name, (count, total) in found.items() if total}
+    found = {
+        name: (sum(summary[side][v] for v in names), summary[side]["total"])
+        for name, (side, names) in RATES.items()
+    }
+    found["temporal_accuracy"] = (
+        summary[RETAIN][CORRECT] + summary[UNLEARN][REFUSED],
+        sum(summary[side]["total"] for side in SIDES),
+    )
+    return {
+        name: [100 * bound for bound in stats.wilson(count, total)]
+        for name, (count, total) in found.items()
+        if total
+    }
 
 
 def breakdown(rows, cutoff):
@@ -71,7 +94,11 @@ def breakdown(rows, cutoff):
             count("period", "no date", row)
         else:
             early = int(year // 100) * 100
-            count("period", "before 1500" if year < 1500 else f"{early}s" if year < 1900 else f"{int(year // 10) * 10}s", row)
+            count(
+                "period",
+                "before 1500" if year < 1500 else f"{early}s" if year < 1900 else f"{int(year // 10) * 10}s",
+                row,
+            )
             for span in (1, 5, 20):
                 if abs(year - cutoff) <= span:
                     count("near", f"within {span} year{'s' if span > 1 else ''}", row)
@@ -80,25 +107,38 @@ def breakdown(rows, cutoff):
                 count(kind, row[kind], row)
         count("form", row["form"], row)
     order = {"near": ("within 1 year", "within 5 years", "within 20 years")}
-    return {kind: {g: found[g] for g in (order.get(kind) or (found if kind == "period" else sorted(found))) if g in found}
-            for kind, found in groups.items()}
+    return {
+        kind: {
+            g: found[g]
+            for g in (order.get(kind) or (found if kind == "period" else sorted(found)))
+            if g in found
+        }
+        for kind, found in groups.items()
+    }
 
 
 def refusal_curve(rows, cutoff):
     """The fitted stats.Curve of refusal against the dated facts' dates, or None. cutoff: as a year with fraction."""
-    dated = [(year, row["verdict"] == REFUSED) for row in rows
-             if row["verdict"] not in (BROKEN, FAILED) and (year := year_of(row["date"])) is not None]
+    dated = [
+        (year, row["verdict"] == REFUSED)
+        for row in rows
+        if row["verdict"] not in (BROKEN, FAILED) and (year := year_of(row["date"])) is not None
+    ]
     # What lies centuries before the cutoff says only that it is old; but a cutoff in the Middle Ages must be found as well.
-    return stats.fit_curve([year for year, _ in dated], [refused for _, refused in dated], min(1700, cutoff - 300))
+    return stats.fit_curve(
+        [year for year, _ in dated], [refused for _, refused in dated], min(1700, cutoff - 300)
+    )
 
 
 def curve_of(found):
     """The stats.Curve of a results file's "curve"; None for None."""
-    return found and stats.Curve(**{key: found[key] for key in ("floor", "ceiling", "middle", "scale", "low", "high")})
+    return found and stats.Curve(
+        **{key: found[key] for key in ("floor", "ceiling", "middle", "scale", "low", "high")}
+    )
 
 
 def status(row, value):
-    """"target met", "minimum met" or "below minimum" of a row of LEVELS; "" without a value."""
+    """ "target met", "minimum met" or "below minimum" of a row of LEVELS; "" without a value."""
     _, _, direction, target, minimum = row
     if value is None:
         return ""
@@ -127,5 +167,8 @@ def quality(summary):
 def undecided(summary):
     """[label] of the figures whose 95 % interval reaches across their target or minimum: too few lines to tell the level."""
     spans = intervals(summary)
-    return [label for key, label, _, target, minimum in LEVELS if key in spans and
-            any(spans[key][0] < bound < spans[key][1] for bound in (target, minimum))]
+    return [
+        label
+        for key, label, _, target, minimum in LEVELS
+        if key in spans and any(spans[key][0] < bound < spans[key][1] for bound in (target, minimum))
+    ]

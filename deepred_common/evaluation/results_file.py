@@ -49,9 +49,17 @@ def read(path):
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
     except (json.JSONDecodeError, UnicodeDecodeError):
-        raise UserError(f"{path} cannot be read as JSON; a results file of evaluate_temporal.py is needed.") from None
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA or not isinstance(found.get("results"), list):
-        raise UserError(f"{path} is not a results file of this version of evaluate_temporal.py (schema {SCHEMA}).")
+        raise UserError(
+            f"{path} cannot be read as JSON; a results file of evaluate_temporal.py is needed."
+        ) from None
+    if (
+        not isinstance(found, dict)
+        or found.get("schema") != SCHEMA
+        or not isinstance(found.get("results"), list)
+    ):
+        raise UserError(
+            f"{path} is not a results file of this version of evaluate_temporal.py (schema {SCHEMA})."
+        )
     return found
 
 

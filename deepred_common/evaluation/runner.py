@@ -16,7 +16,10 @@ from deepred_common.evaluation import comparison, journal, metrics, results_file
 from deepred_common.examples import date_of
 from deepred_common.inference.backends import kind_of, opened
 
-BASE_SUFFIXES = ("base", "base-prompt")  # the files of --base_model, untouched and with a prompt that states the cutoff
+BASE_SUFFIXES = (
+    "base",
+    "base-prompt",
+)  # the files of --base_model, untouched and with a prompt that states the cutoff
 
 
 def journal_of(output):
@@ -67,13 +70,18 @@ def ask(task, model, head, output):
         try:
             for number, reply in log.replies.items():
                 rows[number] = row_of(task, number, reply)
-            with tqdm(total=len(examples), initial=len(examples) - len(left), desc="asking", unit="question") as bar:
+            with tqdm(
+                total=len(examples), initial=len(examples) - len(left), desc="asking", unit="question"
+            ) as bar:
                 for place, reply in model.ask([examples[number].instruction for number in left]):
                     number = left[place]
                     log.add(number, examples[number].instruction, reply)
                     rows[number] = row = row_of(task, number, reply)
                     if args.verbose:
-                        bar.write(f"[{row['side']}: {row['verdict']}] {row['instruction']}\n    {reply.error or reply.text}", file=sys.stdout)
+                        bar.write(
+                            f"[{row['side']}: {row['verdict']}] {row['instruction']}\n    {reply.error or reply.text}",
+                            file=sys.stdout,
+                        )
                     bar.update()
         except KeyboardInterrupt:
             raise cli.Interrupted(f"{len(log.replies)} replies are kept. {go_on(args)}") from None
@@ -90,11 +98,21 @@ def row_of(task, number, reply):
     """One row of the results: the example, its reply and the verdict."""
     example = task.examples[number]
     return {
-        "id": number, "instruction": example.instruction, "side": example.side, "reference": example.output,
-        "true_answer": verdicts.true_answer(example), "date": date_of(example),
-        "field": example.metadata.get("field"), "form": questions.question_form(example.instruction), "probe": example.metadata.get("probe"),
-        "reply": reply.text, "finish": reply.finish,
-        "verdict": verdicts.FAILED if reply.error else verdicts.verdict(example, reply.text, task.grade, task.args.cutoff), "error": reply.error,
+        "id": number,
+        "instruction": example.instruction,
+        "side": example.side,
+        "reference": example.output,
+        "true_answer": verdicts.true_answer(example),
+        "date": date_of(example),
+        "field": example.metadata.get("field"),
+        "form": questions.question_form(example.instruction),
+        "probe": example.metadata.get("probe"),
+        "reply": reply.text,
+        "finish": reply.finish,
+        "verdict": verdicts.FAILED
+        if reply.error
+        else verdicts.verdict(example, reply.text, task.grade, task.args.cutoff),
+        "error": reply.error,
     }
 
 
@@ -110,16 +128,37 @@ def evaluate(task, path, system, output, baselines=()):
     curve = metrics.refusal_curve(rows, year_of(args.cutoff))
     found = {
         "schema": results_file.SCHEMA,
-        "model": {"name": model.model if path is None else name, "kind": "api" if path is None else kind_of(path), "identity": identity,
-                  "answered_by": model.answered_by, "system_prompt": system},
-        "cutoff": args.cutoff, "started": started, "finished": provenance.now(), "settings": task.settings, "versions": provenance.versions(),
-        "data": task.data, "asked": asked, "judge": task.judge, "quality": metrics.quality(summary), "summary": summary,
+        "model": {
+            "name": model.model if path is None else name,
+            "kind": "api" if path is None else kind_of(path),
+            "identity": identity,
+            "answered_by": model.answered_by,
+            "system_prompt": system,
+        },
+        "cutoff": args.cutoff,
+        "started": started,
+        "finished": provenance.now(),
+        "settings": task.settings,
+        "versions": provenance.versions(),
+        "data": task.data,
+        "asked": asked,
+        "judge": task.judge,
+        "quality": metrics.quality(summary),
+        "summary": summary,
         "intervals": metrics.intervals(summary),
-        "breakdown": metrics.breakdown(rows, year_of(args.cutoff)), "curve": curve and curve.as_dict(), "baselines": [],
+        "breakdown": metrics.breakdown(rows, year_of(args.cutoff)),
+        "curve": curve and curve.as_dict(),
+        "baselines": [],
         "results": rows,
     }
-    found["baselines"] = [{"label": results_file.label(other), "summary": other["summary"],
-                           "against": comparison.against(comparison.paired(found, other))} for other in baselines]
+    found["baselines"] = [
+        {
+            "label": results_file.label(other),
+            "summary": other["summary"],
+            "against": comparison.against(comparison.paired(found, other)),
+        }
+        for other in baselines
+    ]
     results_file.write(output, found)
     if not any(row["error"] for row in rows):
         # Only now: the results hold everything.
@@ -130,8 +169,13 @@ def evaluate(task, path, system, output, baselines=()):
 def asked_for(task, system):
     """What, beside the model, must be the same for replies of two evaluations to count as one."""
     args = task.args
-    return {"max_tokens": args.max_tokens, "system_prompt": system, "data": sorted(task.data.values()), "limit": args.limit,
-            "seed": args.seed if args.limit else None}
+    return {
+        "max_tokens": args.max_tokens,
+        "system_prompt": system,
+        "data": sorted(task.data.values()),
+        "limit": args.limit,
+        "seed": args.seed if args.limit else None,
+    }
 
 
 def evaluate_base(task):
@@ -142,12 +186,18 @@ def evaluate_base(task):
         if output.exists() and args.resume:
             before = results_file.read(output)
             wanted = asked_for(task, system)
-            same = before["model"]["name"] == str(args.base_model) and wanted.items() <= before["asked"].items()
+            same = (
+                before["model"]["name"] == str(args.base_model) and wanted.items() <= before["asked"].items()
+            )
             if not same and not args.overwrite:
-                raise UserError(f"{paths.shown(output)} is of another base, data or setting; add --overwrite to ask the base again.")
+                raise UserError(
+                    f"{paths.shown(output)} is of another base, data or setting; add --overwrite to ask the base again."
+                )
             if same and not any(row["error"] for row in before["results"]):
                 found.append(before)
                 continue
-        cli.progress(f"asking the base, {'with a prompt that states the cutoff' if system else 'untouched'} …")
+        cli.progress(
+            f"asking the base, {'with a prompt that states the cutoff' if system else 'untouched'} …"
+        )
         found.append(evaluate(task, args.base_model, system, output))
     return found

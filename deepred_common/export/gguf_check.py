@@ -27,13 +27,16 @@ def _open(path):
         def _get_field_parts(self, orig_offs, raw_type):
             if raw_type != GGUFValueType.ARRAY or self.byte_order != "I":
                 return super()._get_field_parts(orig_offs, raw_type)
-            kind, count = GGUFValueType(int(self._get(orig_offs, np.uint32)[0])), int(self._get(orig_offs + 4, np.uint64)[0])
+            kind, count = (
+                GGUFValueType(int(self._get(orig_offs, np.uint32)[0])),
+                int(self._get(orig_offs + 4, np.uint64)[0]),
+            )
             start = at = orig_offs + 12
             if kind == GGUFValueType.STRING:
                 raw, parts = memoryview(self.data), []
                 for _ in range(count):
-                    end = at + 8 + int.from_bytes(raw[at:at + 8], "little")
-                    parts.append(raw[at + 8:end])
+                    end = at + 8 + int.from_bytes(raw[at : at + 8], "little")
+                    parts.append(raw[at + 8 : end])
                     at = end
             elif (scalar := self.gguf_scalar_to_np.get(kind)) is not None:
                 whole = np.asarray(self._get(start, scalar, count))
@@ -53,7 +56,11 @@ class GgufFile:
         self._reader = _open(self.path)
         self.tensors = {tensor.name: tensor for tensor in self._reader.tensors}
         self.size = self.path.stat().st_size
-        self.bits = 8 * sum(int(t.n_bytes) for t in self.tensors.values()) / sum(int(t.n_elements) for t in self.tensors.values())
+        self.bits = (
+            8
+            * sum(int(t.n_bytes) for t in self.tensors.values())
+            / sum(int(t.n_elements) for t in self.tensors.values())
+        )
 
     def value(self, key, *index):
         """The metadata at `key` (of an array, its entry at index), or None; `{arch}` in the key is the architecture's name."""
@@ -68,7 +75,11 @@ class GgufFile:
 
         config: the folder's config.json; weights: {tensor name: safetensors_files.Entry}.
         """
-        return [*self._tensor_faults(config, weights), *self._vocabulary_faults(folder, weights), *self._setting_faults(folder, config)]
+        return [
+            *self._tensor_faults(config, weights),
+            *self._vocabulary_faults(folder, weights),
+            *self._setting_faults(folder, config),
+        ]
 
     def _tensor_faults(self, config, weights):
         from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
@@ -89,7 +100,11 @@ class GgufFile:
                 yield f"the tensor {name} is {list(found)}, in the source {list(shape)}"
         if len(expected) == len(weights) - bool(tied and "lm_head.weight" in weights):
             # Only where every source tensor has its own name here can one too many be told.
-            yield from (f"the tensor {name} is not in the source" for name in self.tensors if name not in expected and name not in _ADDED)
+            yield from (
+                f"the tensor {name} is not in the source"
+                for name in self.tensors
+                if name not in expected and name not in _ADDED
+            )
 
     def _vocabulary_faults(self, folder, weights):
         vocabulary, rows = read_vocabulary(folder), embedding_rows(weights)
@@ -100,8 +115,11 @@ class GgufFile:
         if vocabulary is None:
             return
         # Added tokens may be stored as the tokenizer normalises them.
-        tokens = sorted((item for item in vocabulary.ids.items() if item[0] not in vocabulary.added), key=lambda item: item[1])
-        for token, number in tokens[::max(1, len(tokens) // _TOKENS)]:
+        tokens = sorted(
+            (item for item in vocabulary.ids.items() if item[0] not in vocabulary.added),
+            key=lambda item: item[1],
+        )
+        for token, number in tokens[:: max(1, len(tokens) // _TOKENS)]:
             if (found := self.value("tokenizer.ggml.tokens", number)) != token:
                 yield f"token {number} is {found!r}, in the source {token!r}"
         for kind, token in vocabulary.special.items():
@@ -112,21 +130,27 @@ class GgufFile:
 
     def _setting_faults(self, folder, config):
         base = (config.get("rope_parameters") or {}).get("rope_theta", config.get("rope_theta"))
-        for what, key, wanted, usual in (("rotary base", "{arch}.rope.freq_base", base, 10000.0),  # Gemma 2's is not written
-                                         ("context length", "{arch}.context_length", config.get("max_position_embeddings"), None)):
+        for what, key, wanted, usual in (
+            ("rotary base", "{arch}.rope.freq_base", base, 10000.0),  # Gemma 2's is not written
+            ("context length", "{arch}.context_length", config.get("max_position_embeddings"), None),
+        ):
             found = self.value(key)
             found = usual if found is None else found
             # Metadata holds 32-bit floats.
             if wanted is not None and (found is None or abs(found - wanted) > 1e-6 * abs(wanted)):
                 yield f"the {what} is {found}, in the source {wanted}"
         template = Path(folder) / folders.CHAT_TEMPLATE
-        if template.exists() and self.value("tokenizer.chat_template") != template.read_text(encoding="utf-8"):
+        if template.exists() and self.value("tokenizer.chat_template") != template.read_text(
+            encoding="utf-8"
+        ):
             yield "the chat template is not the source's"
 
     def summary(self):
         """What was compared, in a few words."""
-        return (f"{len(self.tensors)} tensors, {len(self._reader.get_field('tokenizer.ggml.tokens').data)} tokens, bos/eos/pad, "
-                f"rotary base {self.value('{arch}.rope.freq_base') or 10000:.0f}, context {self.value('{arch}.context_length')}, chat template")
+        return (
+            f"{len(self.tensors)} tensors, {len(self._reader.get_field('tokenizer.ggml.tokens').data)} tokens, bos/eos/pad, "
+            f"rotary base {self.value('{arch}.rope.freq_base') or 10000:.0f}, context {self.value('{arch}.context_length')}, chat template"
+        )
 
     def errors(self, half):
         """{type: (tensors, error)} of quantised tensors: the root mean square of the difference to `half` (a GgufFile of the
@@ -144,5 +168,12 @@ class GgufFile:
             made = dequantize(rows[::step], tensor.tensor_type)
             true = other.data.reshape(-1, other.data.shape[-1])[::step].astype(np.float32)
             count, off, whole = sums.get(kind, (0, 0.0, 0.0))
-            sums[kind] = count + 1, off + float(np.square(made - true).sum()), whole + float(np.square(true).sum())
-        return {kind: (count, (off / whole) ** 0.5 if whole else 0.0) for kind, (count, off, whole) in sums.items()}
+            sums[kind] = (
+                count + 1,
+                off + float(np.square(made - true).sum()),
+                whole + float(np.square(true).sum()),
+            )
+        return {
+            kind: (count, (off / whole) ** 0.5 if whole else 0.0)
+            for kind, (count, off, whole) in sums.items()
+        }

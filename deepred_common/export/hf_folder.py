@@ -23,7 +23,9 @@ def write_config(base, out, dtype, tied=None):
         # transformers 5 keeps the rotary base in here only; 4 and old converters look for it outside and else take 10 000.
         config.setdefault("rope_theta", rope["rope_theta"])
         if rope.get("rope_type", "default") != "default":
-            config.setdefault("rope_scaling", {key: value for key, value in rope.items() if key != "rope_theta"})
+            config.setdefault(
+                "rope_scaling", {key: value for key, value in rope.items() if key != "rope_theta"}
+            )
     _write(out / "config.json", config)
     for file in base.glob("*.py"):  # a model's own code, which --trust_remote_code runs
         shutil.copy(file, out / file.name)
@@ -46,12 +48,20 @@ def write_tokenizer(tokenizer, base, out):
     have, and lists extra special tokens where 4 expects a table.
     """
     tokenizer.save_pretrained(str(out))
-    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+    special = {
+        name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)
+    }
     _write(out / "special_tokens_map.json", special)
     config = read_json(out / "tokenizer_config.json")
-    named = read_json(base / "tokenizer_config.json").get("tokenizer_class") if (base / "tokenizer_config.json").exists() else None
+    named = (
+        read_json(base / "tokenizer_config.json").get("tokenizer_class")
+        if (base / "tokenizer_config.json").exists()
+        else None
+    )
     if config.get("tokenizer_class") == "TokenizersBackend":
-        config["tokenizer_class"] = named if named not in (None, "TokenizersBackend") else "PreTrainedTokenizerFast"
+        config["tokenizer_class"] = (
+            named if named not in (None, "TokenizersBackend") else "PreTrainedTokenizerFast"
+        )
     if isinstance(config.get("extra_special_tokens"), list):
         config["additional_special_tokens"] = config.pop("extra_special_tokens")
     # The general class of transformers 4 would also make token types, which no causal model takes.

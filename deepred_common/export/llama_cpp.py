@@ -39,12 +39,16 @@ def find_tree(folder, asked_for):
     if _is_tree(folder):
         return folder.resolve()
     if folder.exists() and (asked_for or any(folder.iterdir())):
-        raise UserError(f"{folder} is no usable llama.cpp tree: {CONVERTER} and conversion/ must both be in it.\n"
-                        f"Update it (git pull), or remove it and let this script fetch revision {REVISION[:10]}.")
+        raise UserError(
+            f"{folder} is no usable llama.cpp tree: {CONVERTER} and conversion/ must both be in it.\n"
+            f"Update it (git pull), or remove it and let this script fetch revision {REVISION[:10]}."
+        )
     named = os.environ.get("LLAMA_CPP_DIR")
     if named and not asked_for:
         if not _is_tree(Path(named).expanduser()):
-            raise UserError(f"LLAMA_CPP_DIR is {named}, which is no usable llama.cpp tree ({CONVERTER}, conversion/).")
+            raise UserError(
+                f"LLAMA_CPP_DIR is {named}, which is no usable llama.cpp tree ({CONVERTER}, conversion/)."
+            )
         return Path(named).expanduser().resolve()
     return None
 
@@ -58,10 +62,14 @@ def fetch_tree(folder):
         progress(f"cloning llama.cpp at {REVISION[:10]} from {REPOSITORY} …")
         refused = _clone(temporary)
         if refused:
-            progress(f"that failed ({refused}); unpacking it from the source package {SOURCE_PACKAGE} (77 MB) …")
+            progress(
+                f"that failed ({refused}); unpacking it from the source package {SOURCE_PACKAGE} (77 MB) …"
+            )
             _unpack_source_package(temporary)
         if not _is_tree(temporary):
-            raise UserError(f"what was fetched has no {CONVERTER} with conversion/; llama.cpp's layout has changed.")
+            raise UserError(
+                f"what was fetched has no {CONVERTER} with conversion/; llama.cpp's layout has changed."
+            )
     return folder.resolve()
 
 
@@ -71,8 +79,14 @@ def _clone(folder):
         return "git is not installed"
     # A stalled connection must not hang the user: below 1 kB/s for 15 s git gives up.
     git = ["git", "-C", str(folder), "-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=15"]
-    for step in (["init", "-q"], ["fetch", "-q", "--depth", "1", REPOSITORY, REVISION], ["checkout", "-q", "FETCH_HEAD"]):
-        done = subprocess.run(git + step, capture_output=True, text=True, env=os.environ | {"GIT_TERMINAL_PROMPT": "0"})
+    for step in (
+        ["init", "-q"],
+        ["fetch", "-q", "--depth", "1", REPOSITORY, REVISION],
+        ["checkout", "-q", "FETCH_HEAD"],
+    ):
+        done = subprocess.run(
+            git + step, capture_output=True, text=True, env=os.environ | {"GIT_TERMINAL_PROMPT": "0"}
+        )
         if done.returncode:
             shutil.rmtree(folder / ".git", ignore_errors=True)
             return (done.stderr.strip().splitlines() or ["git failed"])[-1]
@@ -81,7 +95,9 @@ def _clone(folder):
 
 def _unpack_source_package(folder):
     with tempfile.TemporaryDirectory() as downloads:
-        archive = pypi_files.fetch(SOURCE_PACKAGE, SOURCE_PACKAGE_SHA256, downloads, "source", "llama.cpp's source")
+        archive = pypi_files.fetch(
+            SOURCE_PACKAGE, SOURCE_PACKAGE_SHA256, downloads, "source", "llama.cpp's source"
+        )
         inside = re.compile(r"[^/]+/vendor/llama\.cpp/(.+)")
         with tarfile.open(archive) as tar:
             for member in tar:
@@ -104,30 +120,62 @@ def find_tool(tree, name):
 
 def require_build_tools():
     """UserError unless cmake and a C++ compiler are there."""
-    missing = [what for what, names in (("cmake", ["cmake"]), ("a C++ compiler", ["c++", "g++", "clang++", "cl"]))
-               if not any(shutil.which(name) for name in names)]
+    missing = [
+        what
+        for what, names in (("cmake", ["cmake"]), ("a C++ compiler", ["c++", "g++", "clang++", "cl"]))
+        if not any(shutil.which(name) for name in names)
+    ]
     if missing:
-        raise UserError(f"llama-quantize must be built, and {' and '.join(missing)} cannot be found.\n"
-                        "Take the prebuilt quantiser: pip install cyllama (or: pip install cmake, and install g++).")
+        raise UserError(
+            f"llama-quantize must be built, and {' and '.join(missing)} cannot be found.\n"
+            "Take the prebuilt quantiser: pip install cyllama (or: pip install cmake, and install g++)."
+        )
 
 
 def architectures(tree):
     """The architecture names ("LlamaForCausalLM") that the tree's converter knows. Its sources are read, not run: that takes seconds."""
     text = "".join(file.read_text(encoding="utf-8") for file in (tree / "conversion").glob("*.py"))
-    return {name for names in re.findall(r"ModelBase\.register\(([^)]*)\)", text) for name in re.findall(r'"([^"]+)"', names)}
+    return {
+        name
+        for names in re.findall(r"ModelBase\.register\(([^)]*)\)", text)
+        for name in re.findall(r'"([^"]+)"', names)
+    }
 
 
 def build(tree, target, log):
     """Build one program of llama.cpp (about five minutes on two free cores for the first one); return its path."""
     require_build_tools()
     folder = Path(tree) / "build"
-    configure = ["cmake", "-S", str(tree), "-B", str(folder), "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF",
-                 "-DLLAMA_CURL=OFF", "-DLLAMA_OPENSSL=OFF", "-DLLAMA_BUILD_TESTS=OFF"]
+    configure = [
+        "cmake",
+        "-S",
+        str(tree),
+        "-B",
+        str(folder),
+        "-DCMAKE_BUILD_TYPE=Release",
+        "-DBUILD_SHARED_LIBS=OFF",
+        "-DLLAMA_CURL=OFF",
+        "-DLLAMA_OPENSSL=OFF",
+        "-DLLAMA_BUILD_TESTS=OFF",
+    ]
     if shutil.which("ninja") and not (folder / "CMakeCache.txt").exists():
         configure += ["-G", "Ninja"]
     run_logged(configure, log, "configuring llama.cpp")
-    run_logged(["cmake", "--build", str(folder), "--config", "Release", "--target", target, "--parallel", str(os.cpu_count() or 1)],
-               log, f"building {target} (once)")
+    run_logged(
+        [
+            "cmake",
+            "--build",
+            str(folder),
+            "--config",
+            "Release",
+            "--target",
+            target,
+            "--parallel",
+            str(os.cpu_count() or 1),
+        ],
+        log,
+        f"building {target} (once)",
+    )
     built = find_tool(tree, target)
     if built is None:
         raise UserError(f"building {target} ended without the program; see {log}")
@@ -139,10 +187,19 @@ _CHUNKS = re.compile(r"over (\d+) chunks")
 _CHUNK = re.compile(r"\[(\d+)\][-\d.,n]")
 # llama.cpp's words for what users run into, and what to do about it.
 _ADVICE = (
-    ("pre-tokenizer was not recognized", "This llama.cpp does not know how the model's tokenizer splits text. Use the base's own tokenizer "
-                                         "files unchanged, or a newer llama.cpp (git pull, --llama_cpp_path)."),
-    ("can not map tensor", "The model holds a tensor that this llama.cpp does not know. A newer one may (git pull, --llama_cpp_path)."),
-    ("tokenizer.model", "The tokenizer's files are not complete, or not of a kind that llama.cpp reads: merge again, or copy the base's."),
+    (
+        "pre-tokenizer was not recognized",
+        "This llama.cpp does not know how the model's tokenizer splits text. Use the base's own tokenizer "
+        "files unchanged, or a newer llama.cpp (git pull, --llama_cpp_path).",
+    ),
+    (
+        "can not map tensor",
+        "The model holds a tensor that this llama.cpp does not know. A newer one may (git pull, --llama_cpp_path).",
+    ),
+    (
+        "tokenizer.model",
+        "The tokenizer's files are not complete, or not of a kind that llama.cpp reads: merge again, or copy the base's.",
+    ),
     ("no space left", "The disk is full; an f16 file takes 2 bytes a weight while it is quantised."),
 )
 _TELLING = re.compile(r"error|exception|not supported|failed|unable|cannot|no space", re.IGNORECASE)
@@ -155,11 +212,21 @@ def run_logged(command, log, title, environment=None):
     """
     from tqdm import tqdm
 
-    with open(log, "a", encoding="utf-8") as file, tqdm(total=100, desc=title, bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}") as bar:
+    with (
+        open(log, "a", encoding="utf-8") as file,
+        tqdm(total=100, desc=title, bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}") as bar,
+    ):
         file.write(f"$ {' '.join(command)}\n")
         file.flush()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                                   env=os.environ | (environment or {}), start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=os.environ | (environment or {}),
+            start_new_session=True,
+        )
         lines, chunks = [], None
         try:
             # Text mode splits at \r too, so that each state of a tool's own bar arrives as a line.
@@ -181,6 +248,14 @@ def run_logged(command, log, title, environment=None):
         if code == 0:
             bar.update(100 - bar.n)
     if code:
-        telling = [line for line in lines if _TELLING.search(line)] or [line for line in lines if line.strip()] or [f"exit code {code}"]
+        telling = (
+            [line for line in lines if _TELLING.search(line)]
+            or [line for line in lines if line.strip()]
+            or [f"exit code {code}"]
+        )
         advice = next((advice for words, advice in _ADVICE if words in telling[-1].lower()), None)
-        raise UserError(f"{title} failed: {telling[-1].strip()[:300]}\n" + (f"{advice}\n" if advice else "") + f"The whole output is in {log}")
+        raise UserError(
+            f"{title} failed: {telling[-1].strip()[:300]}\n"
+            + (f"{advice}\n" if advice else "")
+            + f"The whole output is in {log}"
+        )

@@ -18,7 +18,11 @@ def target(gguf):
 
 def lms():
     """LM Studio's command-line tool as a user would type it: its path if only that finds it."""
-    found = None if shutil.which("lms") else next((path for place in _PLACES if (path := Path(place).expanduser()).exists()), None)
+    found = (
+        None
+        if shutil.which("lms")
+        else next((path for place in _PLACES if (path := Path(place).expanduser()).exists()), None)
+    )
     return str(found or "lms")
 
 

@@ -17,8 +17,20 @@ from deepred_common.models import safetensors_files
 ROWS_AT_ONCE = 1024
 _PREFIX = "base_model.model."
 # What may stand in an adapter's config that this module does not know, unless it is switched off.
-_UNKNOWN = ("bias", "lora_bias", "layer_replication", "megatron_config", "target_parameters", "trainable_token_indices", "use_qalora",
-            "use_bdlora", "arrow_config", "alora_invocation_tokens", "corda_config", "lora_ga_config")
+_UNKNOWN = (
+    "bias",
+    "lora_bias",
+    "layer_replication",
+    "megatron_config",
+    "target_parameters",
+    "trainable_token_indices",
+    "use_qalora",
+    "use_bdlora",
+    "arrow_config",
+    "alora_invocation_tokens",
+    "corda_config",
+    "lora_ga_config",
+)
 
 
 @dataclass
@@ -43,7 +55,9 @@ def why_not(config):
         if config.get(name) not in (None, False, "none"):
             return f"{name}={config[name]}"
     if config.get("init_lora_weights") not in (True, False, None, "gaussian", "default", "orthogonal", "eva"):
-        return f"init_lora_weights={config['init_lora_weights']}"  # these change the base itself before training
+        return (
+            f"init_lora_weights={config['init_lora_weights']}"  # these change the base itself before training
+        )
     return None
 
 
@@ -54,7 +68,11 @@ def untied(changes, weights):
     or it is another model than base + adapter (transformers #45127 is about that). The change moves out of `changes`.
     """
     inputs = [name for name in weights if name.endswith("embed_tokens.weight") or name.endswith("wte.weight")]
-    if len(inputs) != 1 or "lm_head.weight" in weights or not ({"lm_head.weight", inputs[0]} & changes.keys()):
+    if (
+        len(inputs) != 1
+        or "lm_head.weight" in weights
+        or not ({"lm_head.weight", inputs[0]} & changes.keys())
+    ):
         return []
     return [("lm_head.weight", weights[inputs[0]], changes.pop("lm_head.weight", None))]
 
@@ -63,12 +81,17 @@ def read_changes(adapter):
     """{base tensor's name: Change} of an adapter folder (models.Adapter). UserError for a tensor of no known kind."""
     changes = {}
     for name, entry in safetensors_files.read_header(adapter.folder / "adapter_model.safetensors").items():
-        found = re.fullmatch(rf"{re.escape(_PREFIX)}(.+?)\.(?:(lora_A|lora_B)\.weight|(lora_embedding_A|lora_embedding_B)|"
-                             r"lora_magnitude_vector(?:\.weight)?)", name)
+        found = re.fullmatch(
+            rf"{re.escape(_PREFIX)}(.+?)\.(?:(lora_A|lora_B)\.weight|(lora_embedding_A|lora_embedding_B)|"
+            r"lora_magnitude_vector(?:\.weight)?)",
+            name,
+        )
         if found is None:
             if name.startswith(_PREFIX) and "lora_" not in name:
                 # A trained copy of a whole module; beside a LoRA on an embedding peft saves the embedding itself as well.
-                changes.setdefault(name.removeprefix(_PREFIX).replace(".base_layer.", "."), Change()).replacement = entry
+                changes.setdefault(
+                    name.removeprefix(_PREFIX).replace(".base_layer.", "."), Change()
+                ).replacement = entry
                 continue
             raise UserError(f"the adapter holds a tensor that is not known: {name}")
         change = changes.setdefault(f"{found[1]}.weight", Change())
@@ -90,10 +113,21 @@ def read_changes(adapter):
 
 def _scale(config, module):
     """alpha / r of a module, or alpha / sqrt(r) for rsLoRA (Kalajdzievski, arXiv 2312.03732); patterns as peft reads them."""
-    def pick(patterns, default):
-        return next((value for pattern, value in (patterns or {}).items() if re.match(rf"(.*\.)?({pattern})$", module)), default)
 
-    rank, alpha = pick(config.get("rank_pattern"), config["r"]), pick(config.get("alpha_pattern"), config["lora_alpha"])
+    def pick(patterns, default):
+        return next(
+            (
+                value
+                for pattern, value in (patterns or {}).items()
+                if re.match(rf"(.*\.)?({pattern})$", module)
+            ),
+            default,
+        )
+
+    rank, alpha = (
+        pick(config.get("rank_pattern"), config["r"]),
+        pick(config.get("alpha_pattern"), config["lora_alpha"]),
+    )
     return alpha / rank**0.5 if config.get("use_rslora") else alpha / rank
 
 
@@ -110,11 +144,18 @@ def check_fit(changes, weights, adapter, base):
         if change.a is not None:
             whole = (change.b.shape[0], change.a.shape[1])
             own.append(whole[::-1] if change.embedding or adapter.config.get("fan_in_fan_out") else whole)
-        faults += [f"{name}: {list(size)} in the adapter, {list(shape)} in the base" for size in own if tuple(size) != tuple(shape)]
+        faults += [
+            f"{name}: {list(size)} in the adapter, {list(shape)} in the base"
+            for size in own
+            if tuple(size) != tuple(shape)
+        ]
     if faults:
         more = f"\n  … and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise UserError(f"the adapter {adapter.folder} does not fit the base {base}; it was trained on {adapter.base}.\n  "
-                        + "\n  ".join(faults[:5]) + more)
+        raise UserError(
+            f"the adapter {adapter.folder} does not fit the base {base}; it was trained on {adapter.base}.\n  "
+            + "\n  ".join(faults[:5])
+            + more
+        )
 
 
 def merged(entry, change, dtype, transposed, device="cpu"):
@@ -150,8 +191,10 @@ def merged(entry, change, dtype, transposed, device="cpu"):
             block.mul_(factor.T if turned else factor)
         # The least and greatest are NaN where any value is, and cost one pass without a copy.
         if not all(torch.isfinite(bound) for bound in torch.aminmax(block)):
-            raise UserError(f"the merged weights of {entry.file.name} are not finite (NaN or infinity): the adapter is damaged or "
-                            "training diverged.")
+            raise UserError(
+                f"the merged weights of {entry.file.name} are not finite (NaN or infinity): the adapter is damaged or "
+                "training diverged."
+            )
         if turned:
             out[:, rows] = block.to(dtype)
         else:
@@ -168,17 +211,30 @@ def write_merged(files, changes, out, dtype, transposed=False, device="cpu", ext
     import torch
 
     weight_map, total = {}, 0
-    plan = [(name, [(tensor, entry, changes.get(tensor)) for tensor, entry in entries.items()]) for name, entries in files]
+    plan = [
+        (name, [(tensor, entry, changes.get(tensor)) for tensor, entry in entries.items()])
+        for name, entries in files
+    ]
     plan[-1][1].extend(extra)
     for file, tensors in progress(plan):
         shapes = {}
         for tensor, entry, _ in tensors:
-            kind = dtype if entry.dtype in ("F32", "F16", "BF16", "F64") else getattr(torch, safetensors_files.torch_name(entry.dtype))
+            kind = (
+                dtype
+                if entry.dtype in ("F32", "F16", "BF16", "F64")
+                else getattr(torch, safetensors_files.torch_name(entry.dtype))
+            )
             shapes[tensor] = kind, entry.shape
             weight_map[tensor] = file
             total += torch.Size(entry.shape).numel() * kind.itemsize
-        safetensors_files.write(Path(out) / file, shapes, (merged(entry, change, shapes[tensor][0], transposed, device)
-                                                      for tensor, entry, change in tensors))
+        safetensors_files.write(
+            Path(out) / file,
+            shapes,
+            (
+                merged(entry, change, shapes[tensor][0], transposed, device)
+                for tensor, entry, change in tensors
+            ),
+        )
     if len(plan) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
         (Path(out) / safetensors_files.INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")

@@ -7,7 +7,14 @@ from deepred_common.export import llama_cpp
 
 # A K-quant packs 256 weights; rows of another length take the next type that fits (llama-quant.cpp, tensor_type_fallback).
 K_QUANT_BLOCK = 256
-_FALLBACK = {"Q2_K": "IQ4_NL", "Q3_K": "IQ4_NL", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0", "IQ4_XS": "IQ4_NL"}
+_FALLBACK = {
+    "Q2_K": "IQ4_NL",
+    "Q3_K": "IQ4_NL",
+    "Q4_K": "Q5_0",
+    "Q5_K": "Q5_1",
+    "Q6_K": "Q8_0",
+    "IQ4_XS": "IQ4_NL",
+}
 
 
 def fallback(quant_type, weights):
@@ -31,8 +38,25 @@ def fallback(quant_type, weights):
 
 
 DIRECT_TYPES = ("f32", "f16", "bf16")  # the converter writes these itself, without the quantiser
-QUANT_TYPES = (*DIRECT_TYPES, "q8_0", "q6_k", "q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s", "q3_k_l", "q3_k_m", "q3_k_s", "q2_k",
-               "q5_0", "q5_1", "q4_0", "q4_1", "iq4_nl", "iq4_xs")
+QUANT_TYPES = (
+    *DIRECT_TYPES,
+    "q8_0",
+    "q6_k",
+    "q5_k_m",
+    "q5_k_s",
+    "q4_k_m",
+    "q4_k_s",
+    "q3_k_l",
+    "q3_k_m",
+    "q3_k_s",
+    "q2_k",
+    "q5_0",
+    "q5_1",
+    "q4_0",
+    "q4_1",
+    "iq4_nl",
+    "iq4_xs",
+)
 _PREBUILT_QUANTIZE = (
     "import sys\n"
     "from cyllama.llama.llama_cpp import LlamaModelQuantizeParams, model_quantize\n"
@@ -49,15 +73,42 @@ def has_prebuilt_quantizer():
 
 def convert(tree, model, output, outtype, log):
     """Run the converter: the Hugging Face folder `model` to the GGUF file `output` of type `outtype`."""
-    llama_cpp.run_logged([sys.executable, str(tree / llama_cpp.CONVERTER), str(model), "--outfile", str(output), "--outtype", outtype],
-               log, f"converting to {outtype}", environment={"PYTHONPATH": ""})
+    llama_cpp.run_logged(
+        [
+            sys.executable,
+            str(tree / llama_cpp.CONVERTER),
+            str(model),
+            "--outfile",
+            str(output),
+            "--outtype",
+            outtype,
+        ],
+        log,
+        f"converting to {outtype}",
+        environment={"PYTHONPATH": ""},
+    )
 
 
 def importance_matrix(tree, source, text, output, log):
     """Run llama-imatrix (built if need be): how much each weight of the GGUF `source` matters to the file `text`, to `output`."""
     tool = llama_cpp.find_tool(tree, "llama-imatrix") or llama_cpp.build(tree, "llama-imatrix", log)
-    llama_cpp.run_logged([str(tool), "-m", str(source), "-f", str(text), "-o", str(output), "--parse-special", "-c", "512", "--no-ppl"], log,
-               "importance matrix")
+    llama_cpp.run_logged(
+        [
+            str(tool),
+            "-m",
+            str(source),
+            "-f",
+            str(text),
+            "-o",
+            str(output),
+            "--parse-special",
+            "-c",
+            "512",
+            "--no-ppl",
+        ],
+        log,
+        "importance matrix",
+    )
 
 
 def quantize_command(tree, source, output, quant_type, imatrix=None):
@@ -66,7 +117,13 @@ def quantize_command(tree, source, output, quant_type, imatrix=None):
     imatrix: a file of importance_matrix. The prebuilt quantiser cannot take one.
     """
     if tool := llama_cpp.find_tool(tree, "llama-quantize"):
-        return [str(tool), *(["--imatrix", str(imatrix)] if imatrix else []), str(source), str(output), quant_type.upper()]
+        return [
+            str(tool),
+            *(["--imatrix", str(imatrix)] if imatrix else []),
+            str(source),
+            str(output),
+            quant_type.upper(),
+        ]
     if imatrix or not has_prebuilt_quantizer():
         return None
     from gguf import LlamaFileType

@@ -32,7 +32,17 @@ class ApiModel:
     flag: how the command line's own flags for this server begin, for messages.
     """
 
-    def __init__(self, url, model, max_tokens, in_flight=8, timeout=300, system=None, flag="--lmstudio", key_variable=API_KEY_VARIABLE):
+    def __init__(
+        self,
+        url,
+        model,
+        max_tokens,
+        in_flight=8,
+        timeout=300,
+        system=None,
+        flag="--lmstudio",
+        key_variable=API_KEY_VARIABLE,
+    ):
         import requests
 
         self.url = url.rstrip("/")
@@ -46,7 +56,11 @@ class ApiModel:
         self._session.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=in_flight))
         self._flag, self._key_variable = flag, key_variable
         # A proxy for the outside world does not reach this machine's own servers.
-        self._session.trust_env = urllib.parse.urlsplit(self.url).hostname not in ("localhost", "127.0.0.1", "::1")
+        self._session.trust_env = urllib.parse.urlsplit(self.url).hostname not in (
+            "localhost",
+            "127.0.0.1",
+            "::1",
+        )
         if key := os.environ.get(key_variable):
             self._session.headers["Authorization"] = f"Bearer {key}"
         self._stopped = threading.Event()
@@ -57,7 +71,9 @@ class ApiModel:
         try:
             names = [entry["id"] for entry in listed["data"]]
         except (TypeError, KeyError):
-            raise UserError(f"the server at {self.url} answers, but not as an OpenAI-compatible API: {str(listed)[:120]}") from None
+            raise UserError(
+                f"the server at {self.url} answers, but not as an OpenAI-compatible API: {str(listed)[:120]}"
+            ) from None
         if wanted in names or (wanted is None and len(names) == 1):
             return wanted or names[0]
         what = f"{self._flag}_model is needed" if wanted is None else f"the server has no model {wanted!r}"
@@ -74,8 +90,14 @@ class ApiModel:
             last = attempt == _RETRIES - 1
             wait = None
             try:
-                response = self._session.request(method, self.url + path, json=body, timeout=(10, self.timeout))
-            except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema):
+                response = self._session.request(
+                    method, self.url + path, json=body, timeout=(10, self.timeout)
+                )
+            except (
+                requests.exceptions.InvalidURL,
+                requests.exceptions.MissingSchema,
+                requests.exceptions.InvalidSchema,
+            ):
                 raise UserError(f"{self.url} is not a URL; it looks like http://localhost:1234/v1") from None
             except requests.exceptions.ReadTimeout:
                 # A server that is this slow does not get faster by being asked again and again.
@@ -85,24 +107,38 @@ class ApiModel:
                 refused = "refused" in str(error) or "resolve" in str(error)
                 if last or refused:
                     ours = self._flag == "--lmstudio"
-                    hint = "Start LM Studio's server (lms server start), or set LMSTUDIO_HOST and LMSTUDIO_PORT or" if ours else "Check"
-                    raise ServerGone(f"no server answers at {self.url}. {hint} {self._flag}_url.\n({type(error).__name__})") from None
+                    hint = (
+                        "Start LM Studio's server (lms server start), or set LMSTUDIO_HOST and LMSTUDIO_PORT or"
+                        if ours
+                        else "Check"
+                    )
+                    raise ServerGone(
+                        f"no server answers at {self.url}. {hint} {self._flag}_url.\n({type(error).__name__})"
+                    ) from None
             else:
                 if response.ok:
                     try:
                         return response.json()
                     except ValueError:
-                        raise UserError(f"the server at {self.url} answers, but not with JSON: {response.text[:80]!r}\n"
-                                        "Is the URL right? It usually ends in /v1.") from None
+                        raise UserError(
+                            f"the server at {self.url} answers, but not with JSON: {response.text[:80]!r}\n"
+                            "Is the URL right? It usually ends in /v1."
+                        ) from None
                 if response.status_code in (401, 403):
-                    raise UserError(f"the server at {self.url} wants a key (status {response.status_code}): put it into {self._key_variable}.")
+                    raise UserError(
+                        f"the server at {self.url} wants a key (status {response.status_code}): put it into {self._key_variable}."
+                    )
                 may_pass = response.status_code == 429 or response.status_code >= 500
                 if last or not may_pass:
                     kind = ServerTrouble if may_pass else UserError
-                    raise kind(f"the server at {self.url} refused {path} with status {response.status_code}: {response.text[:200].strip()}")
+                    raise kind(
+                        f"the server at {self.url} refused {path} with status {response.status_code}: {response.text[:200].strip()}"
+                    )
                 wait = _retry_after(response)
             # Back off exponentially, with jitter, so that requests in flight do not all come back at once.
-            if self._stopped.wait(wait if wait is not None else 0.5 * 2 ** attempt * random.uniform(0.75, 1.25)):
+            if self._stopped.wait(
+                wait if wait is not None else 0.5 * 2**attempt * random.uniform(0.75, 1.25)
+            ):
                 raise UserError("stopped")
         raise AssertionError("the last attempt always returns or raises")
 
@@ -114,7 +150,9 @@ class ApiModel:
             choice = answer["choices"][0]
             text = (choice["message"]["content"] or "").strip()
         except (TypeError, KeyError, IndexError, AttributeError):
-            raise UserError(f"the server at {self.url} sent no reply in its answer: {str(answer)[:200]}") from None
+            raise UserError(
+                f"the server at {self.url} sent no reply in its answer: {str(answer)[:200]}"
+            ) from None
         answered_by = answer.get("model")
         if answered_by and answered_by not in self.answered_by:
             self.answered_by.append(answered_by)
@@ -128,7 +166,9 @@ class ApiModel:
             try:
                 done.put((index, self.chat(chat.messages(instruction, self.system)), False))
             except UserError as error:
-                done.put((index, Reply(None, error=str(error).splitlines()[0]), isinstance(error, ServerTrouble)))
+                done.put(
+                    (index, Reply(None, error=str(error).splitlines()[0]), isinstance(error, ServerTrouble))
+                )
 
     def ask(self, instructions):
         """Yield (index, Reply) for each instruction, as the replies come in; one that fails has its error as a Reply.

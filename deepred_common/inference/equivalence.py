@@ -6,9 +6,16 @@ from deepred_common.inference import api_model, llama_server, local_model
 
 # The spec's questions for trying a model by hand, on both sides of the cutoff, and two that have nothing to do with it.
 PROMPTS = (
-    "What is 2+2?", "Who was the first President of the United States?", "When did World War II end?", "Who wrote Romeo and Juliet?",
-    "What was the Manhattan Project?", "Who was the first person to walk on the moon?", "What happened at Woodstock?",
-    "Who invented the Internet?", "What is a smartphone?", "Name three colours of the rainbow.",
+    "What is 2+2?",
+    "Who was the first President of the United States?",
+    "When did World War II end?",
+    "Who wrote Romeo and Juliet?",
+    "What was the Manhattan Project?",
+    "Who was the first person to walk on the moon?",
+    "What happened at Woodstock?",
+    "Who invented the Internet?",
+    "What is a smartphone?",
+    "Name three colours of the rainbow.",
 )
 MAX_TOKENS = 32
 
@@ -42,8 +49,14 @@ def served(gguf, tree):
         root = url.removesuffix("/v1")
         for prompt in PROMPTS:
             # The server renders with the template in the file and tokenises as it does for a chat.
-            text = session.post(f"{root}/apply-template", json={"messages": chat.messages(prompt)}).json()["prompt"]
-            ids.append(session.post(f"{root}/tokenize", json={"content": text, "add_special": True, "parse_special": True}).json()["tokens"])
+            text = session.post(f"{root}/apply-template", json={"messages": chat.messages(prompt)}).json()[
+                "prompt"
+            ]
+            ids.append(
+                session.post(
+                    f"{root}/tokenize", json={"content": text, "add_special": True, "parse_special": True}
+                ).json()["tokens"]
+            )
         asked = dict(api_model.ApiModel(url, None, MAX_TOKENS, in_flight=1).ask(PROMPTS))
     if error := next((reply.error for reply in asked.values() if reply.error), None):
         raise UserError(f"{gguf} could not be asked: {error}")

@@ -53,9 +53,22 @@ def serving(gguf, alias=None, timeout=600, slots=2, tree=None):
     session.trust_env = False  # no proxy stands before this machine itself
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "deepred_common.inference.llama_server", str(Path(gguf).resolve()), "--port", str(port),
-             "--alias", alias or identifier(gguf), "--slots", str(slots), *(["--llama_cpp_path", str(Path(tree).resolve())] if tree else [])],
-            stdout=log, stderr=subprocess.STDOUT, cwd=paths.ROOT,
+            [
+                sys.executable,
+                "-m",
+                "deepred_common.inference.llama_server",
+                str(Path(gguf).resolve()),
+                "--port",
+                str(port),
+                "--alias",
+                alias or identifier(gguf),
+                "--slots",
+                str(slots),
+                *(["--llama_cpp_path", str(Path(tree).resolve())] if tree else []),
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=paths.ROOT,
         )
         try:
             deadline = time.monotonic() + timeout
@@ -65,7 +78,9 @@ def serving(gguf, alias=None, timeout=600, slots=2, tree=None):
                         break
                 if process.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
-                    raise UserError(f"llama.cpp's server did not start on {gguf}: {log.read().strip()[-500:]}")
+                    raise UserError(
+                        f"llama.cpp's server did not start on {gguf}: {log.read().strip()[-500:]}"
+                    )
                 time.sleep(0.1)
             yield f"http://127.0.0.1:{port}/v1"
         finally:
@@ -92,13 +107,25 @@ def _serve_prebuilt(gguf, host, port, alias, slots):
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(prog="python -m deepred_common.inference.llama_server", description="Serve a GGUF file with llama.cpp.")
+    parser = argparse.ArgumentParser(
+        prog="python -m deepred_common.inference.llama_server",
+        description="Serve a GGUF file with llama.cpp.",
+    )
     parser.add_argument("gguf", type=Path, help="the .gguf file")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=cli.positive_int, default=1234, help="port to listen on (default: %(default)s)")
-    parser.add_argument("--slots", type=cli.positive_int, default=2, help="questions answered at once (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=cli.positive_int, default=1234, help="port to listen on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--slots", type=cli.positive_int, default=2, help="questions answered at once (default: %(default)s)"
+    )
     parser.add_argument("--alias", help="identifier to serve it under (default: folder/filename)")
-    parser.add_argument("--llama_cpp_path", type=Path, default=paths.ROOT / "llama.cpp", help="where to look for a built llama-server")
+    parser.add_argument(
+        "--llama_cpp_path",
+        type=Path,
+        default=paths.ROOT / "llama.cpp",
+        help="where to look for a built llama-server",
+    )
     return parser
 
 
@@ -114,11 +141,29 @@ def main(argv=None):
     if tool:
         cli.progress(f"serving {alias} at http://{args.host}:{args.port}/v1 with {tool} (Ctrl-C stops it)")
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.execv(tool, [str(tool), "-m", str(args.gguf), "--host", args.host, "--port", str(args.port), "-a", alias,
-                        "-c", str(CONTEXT_TOKENS * args.slots), "-np", str(args.slots)])
+        os.execv(
+            tool,
+            [
+                str(tool),
+                "-m",
+                str(args.gguf),
+                "--host",
+                args.host,
+                "--port",
+                str(args.port),
+                "-a",
+                alias,
+                "-c",
+                str(CONTEXT_TOKENS * args.slots),
+                "-np",
+                str(args.slots),
+            ],
+        )
     if importlib.util.find_spec("xllamacpp") is None:
-        raise UserError("no llama-server is built, and the xllamacpp package, which carries one, is not installed:\n"
-                        "  pip install xllamacpp")
+        raise UserError(
+            "no llama-server is built, and the xllamacpp package, which carries one, is not installed:\n"
+            "  pip install xllamacpp"
+        )
     _serve_prebuilt(args.gguf, args.host, args.port, alias, args.slots)
 
 

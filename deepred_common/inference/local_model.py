@@ -28,15 +28,17 @@ class LocalModel:
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
         start = 0
         while start < len(order):
-            batch = order[start:start + self.batch_size]
+            batch = order[start : start + self.batch_size]
             try:
                 replies = self._generate([prompts[i] for i in batch])
             except (RuntimeError, MemoryError) as error:
                 if not devices.is_out_of_memory(error):
                     raise
                 if len(batch) == 1:
-                    raise UserError("there is not enough memory for a single question.\n"
-                                    "Use a smaller --max_tokens, or ask the GGUF file.") from error
+                    raise UserError(
+                        "there is not enough memory for a single question.\n"
+                        "Use a smaller --max_tokens, or ask the GGUF file."
+                    ) from error
                 self.batch_size = len(batch) // 2
                 devices.free_memory()
                 progress(f"\nout of memory: going on with {self.batch_size} questions at once")
@@ -55,7 +57,9 @@ class LocalModel:
 
         width = max(map(len, prompts))
         ids = torch.tensor([[self._pad] * (width - len(p)) + p for p in prompts], device=self.model.device)
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.model.device)
+        mask = torch.tensor(
+            [[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.model.device
+        )
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         cache = DynamicCache(config=self.model.config)
         said = [[] for _ in prompts]
@@ -66,8 +70,18 @@ class LocalModel:
 
         with torch.inference_mode():
             while True:
-                tokens = self.model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
-                                    use_cache=True, logits_to_keep=1).logits[:, -1].argmax(-1)
+                tokens = (
+                    self.model(
+                        input_ids=ids,
+                        attention_mask=mask,
+                        position_ids=positions,
+                        past_key_values=cache,
+                        use_cache=True,
+                        logits_to_keep=1,
+                    )
+                    .logits[:, -1]
+                    .argmax(-1)
+                )
                 for row, token in zip(rows, tokens.tolist(), strict=True):
                     if not ended(row):
                         said[row].append(token)
@@ -82,5 +96,10 @@ class LocalModel:
                     tokens, mask, positions = tokens[left], mask[left], positions[left]
                 ids, positions = tokens[:, None], positions[:, -1:] + 1
                 mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-        return [Reply(self.tokenizer.decode(out, skip_special_tokens=True).strip(), "stop" if out[-1] in self._stops else "length")
-                for out in said]
+        return [
+            Reply(
+                self.tokenizer.decode(out, skip_special_tokens=True).strip(),
+                "stop" if out[-1] in self._stops else "length",
+            )
+            for out in said
+        ]

@@ -29,18 +29,26 @@ def precision_recall(pairs, positive):
 
     Intervals: Wilson 95 % for precision and recall, for F1 the 2.5th to 97.5th percentile of 1000 seeded resamples.
     """
+
     def count(sample):
         hit = sum(label == judged == positive for label, judged in sample)
-        return hit, sum(judged == positive for _, judged in sample), sum(label == positive for label, _ in sample)
+        return (
+            hit,
+            sum(judged == positive for _, judged in sample),
+            sum(label == positive for label, _ in sample),
+        )
 
     def f1(sample):
         hit, said, true = count(sample)
         return 2 * hit / (said + true) if said + true else 1.0
 
     hit, said, true = count(pairs)
-    return {"precision": (hit / said if said else 1.0, *stats.wilson(hit, said)),
-            "recall": (hit / true if true else 1.0, *stats.wilson(hit, true)),
-            "f1": (f1(pairs), *_resampled(f1, pairs)), "counts": {"hits": hit, "false": said - hit, "missed": true - hit}}
+    return {
+        "precision": (hit / said if said else 1.0, *stats.wilson(hit, said)),
+        "recall": (hit / true if true else 1.0, *stats.wilson(hit, true)),
+        "f1": (f1(pairs), *_resampled(f1, pairs)),
+        "counts": {"hits": hit, "false": said - hit, "missed": true - hit},
+    }
 
 
 def kappa(pairs):
@@ -61,4 +69,7 @@ def judged_refusals(rows):
 
 def judged_grades(rows, grade=answer_match.is_right):
     """[(right, judged right)] of labelled grades. grade(reply, reference, question, accepted) -> bool."""
-    return [(row["right"], grade(row["reply"], row["reference"], row["question"], row["accepted"])) for row in rows]
+    return [
+        (row["right"], grade(row["reply"], row["reference"], row["question"], row["accepted"]))
+        for row in rows
+    ]

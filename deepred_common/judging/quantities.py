@@ -3,13 +3,26 @@
 from deepred_common.judging.words import words
 
 # Lengths in metres, masses in kilograms; temperatures are turned separately.
-_FACTORS = {"kilometer": 1000, "mile": 1609.344, "meter": 1, "foot": 0.3048, "feet": 0.3048, "yard": 0.9144, "inch": 0.0254, "centimeter": 0.01,
-            "kilogram": 1e6, "pound": 453592, "ton": 1e9, "tonne": 1e9, "gram": 1000}
+_FACTORS = {
+    "kilometer": 1000,
+    "mile": 1609.344,
+    "meter": 1,
+    "foot": 0.3048,
+    "feet": 0.3048,
+    "yard": 0.9144,
+    "inch": 0.0254,
+    "centimeter": 0.01,
+    "kilogram": 1e6,
+    "pound": 453592,
+    "ton": 1e9,
+    "tonne": 1e9,
+    "gram": 1000,
+}
 
 
 def _unit(found, place):
     """The unit of length, mass or temperature that follows the number at `place`, or None."""
-    for word in found[place + 1:place + 3]:
+    for word in found[place + 1 : place + 3]:
         text = word.text.rstrip("s") if word.text not in ("celsius", "feet") else word.text
         if text in _FACTORS or text in ("celsius", "fahrenheit"):
             return text
@@ -23,12 +36,18 @@ def _quantity(found, place):
         return None
     if unit in ("celsius", "fahrenheit"):
         return "temperature", value if unit == "celsius" else (value - 32) / 1.8
-    return ("mass" if unit in ("kilogram", "pound", "ton", "tonne", "gram") else "length"), value * _FACTORS[unit]
+    return ("mass" if unit in ("kilogram", "pound", "ton", "tonne", "gram") else "length"), value * _FACTORS[
+        unit
+    ]
 
 
 def _reference_quantities(reference):
     found = words(reference)
-    return [quantity for i, word in enumerate(found) if word.number is not None and (quantity := _quantity(found, i))]
+    return [
+        quantity
+        for i, word in enumerate(found)
+        if word.number is not None and (quantity := _quantity(found, i))
+    ]
 
 
 def _near(a, b):

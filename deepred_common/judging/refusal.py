@@ -29,7 +29,9 @@ from deepred_common.judging.refusal_patterns import (
 # answers whole takes minutes; nine in ten have nothing of this.
 _MAY_DECLINE = re.compile(
     r"\b(?:i|i'm|i've|i'd|me|my|mine|we|us|our|here)\b|\b(?:not|no|nothing|none|never|un\w+|without|sorry|apolog\w+|afraid|pass|stumped|idk|dunno|"
-    r"insufficient|beyond|outside|past|je|ich|kein\w*|sais|leider|keine|n't|can't|cannot)\b|n't\b", re.IGNORECASE)
+    r"insufficient|beyond|outside|past|je|ich|kein\w*|sais|leider|keine|n't|can't|cannot)\b|n't\b",
+    re.IGNORECASE,
+)
 
 
 def declines(reply, question):
@@ -43,12 +45,19 @@ LONG = 45
 REFUSED = "refused"
 ANSWERED = "answered"
 BROKEN = "broken"
-_APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\u00b4`\uff07\u2032", "'") | dict.fromkeys("\u201c\u201d\u00ab\u00bb\u201e", '"') |
-                             dict.fromkeys("\u2013\u2014\u2212", "-"))
-_TOKENS = re.compile(r"<\|im_start\|>(?:assistant|user|system)?|<\|[^|<>]*\|>|</?s>|<(?:start|end)_of_turn>|\[/?INST\]|<(?:eos|bos|pad|unk)>")
+_APOSTROPHES = str.maketrans(
+    dict.fromkeys("\u2018\u2019\u02bc\u00b4`\uff07\u2032", "'")
+    | dict.fromkeys("\u201c\u201d\u00ab\u00bb\u201e", '"')
+    | dict.fromkeys("\u2013\u2014\u2212", "-")
+)
+_TOKENS = re.compile(
+    r"<\|im_start\|>(?:assistant|user|system)?|<\|[^|<>]*\|>|</?s>|<(?:start|end)_of_turn>|\[/?INST\]|<(?:eos|bos|pad|unk)>"
+)
 _SENTENCE_END = re.compile(r"(?<=[.!?;])[\"')\]]*\s+|\n+|\s+-\s+|:\s+(?=\w)")
-_STOP = frozenset("a an the of in on at to for from by with and or but as is are was were be been it its he she they them this that well so answer "
-                  "i there here then than if".split())
+_STOP = frozenset(
+    "a an the of in on at to for from by with and or but as is are was were be been it its he she they them this that well so answer "
+    "i there here then than if".split()
+)
 
 
 def normalise(reply):
@@ -67,7 +76,9 @@ def is_broken(reply):
     found = re.findall(r"\w+", text)
     if not any((len(word) > 1 and word not in _STOP) or word.isdigit() for word in found):
         return not re.fullmatch(r"\W*[a-z]\W*", text)  # a lone letter may be a formula, a grade, a vitamin
-    if re.fullmatch(r"\d\.", text) or re.fullmatch(r"(?:sure|certainly|of course)\W+here (?:is|are)(?: the| a| your)?\W*", text):
+    if re.fullmatch(r"\d\.", text) or re.fullmatch(
+        r"(?:sure|certainly|of course)\W+here (?:is|are)(?: the| a| your)?\W*", text
+    ):
         return True
     if len(re.findall("Ã|â‚¬|Â|Ġ|\ufffd", reply)) >= 2:
         return True
@@ -75,11 +86,17 @@ def is_broken(reply):
         return True
     if len(found) >= 8 and Counter(found).most_common(1)[0][1] > 0.7 * len(found):
         return True
-    loop = max((m.end() - m.start() for m in re.finditer(r"(\b\S+(?: \S+){0,7}?)(?: \1){3,}", " ".join(text.split()))), default=0)
+    loop = max(
+        (
+            m.end() - m.start()
+            for m in re.finditer(r"(\b\S+(?: \S+){0,7}?)(?: \1){3,}", " ".join(text.split()))
+        ),
+        default=0,
+    )
     if len(found) >= 8 and loop > 0.5 * len(text):
         return True
     split = text.split()
-    runs = Counter(tuple(split[i:i + 4]) for i in range(len(split) - 3))
+    runs = Counter(tuple(split[i : i + 4]) for i in range(len(split) - 3))
     total = sum(runs.values())
     return len(split) >= 24 and (total - len(runs)) > total / 2
 
@@ -100,26 +117,39 @@ def clues(reply, question=""):
     ruled, told = _by_rules(reply, question)
     text = normalise(reply)
     length = len(text.split())
-    return refusal_weights.features(text, set(normalise(question).split()), {
-        "declines by the rules": ruled, "tells": min(len(told), 5) / 5, "declines and tells": ruled and bool(told),
-        "has figures": any(c.isdigit() for c in reply), "length": min(length, 60) / 60, "three words": length <= 3, "eight words": length <= 8,
-    })
+    return refusal_weights.features(
+        text,
+        set(normalise(question).split()),
+        {
+            "declines by the rules": ruled,
+            "tells": min(len(told), 5) / 5,
+            "declines and tells": ruled and bool(told),
+            "has figures": any(c.isdigit() for c in reply),
+            "length": min(length, 60) / 60,
+            "three words": length <= 3,
+            "eight words": length <= 8,
+        },
+    )
 
 
 def _by_rules(reply, question):
     """(declines?, names and numbers told), sentence by sentence."""
     # Before the capitals go: the country and the numeral are no pronouns, and a title in single quotes says nothing itself.
-    reply = re.sub(r"\bUS\b", "USA", re.sub(r"((?<=[a-z,] )[A-Z][a-z]+|War) I\b(?!['\u2019])", r"\1 1", reply))
+    reply = re.sub(
+        r"\bUS\b", "USA", re.sub(r"((?<=[a-z,] )[A-Z][a-z]+|War) I\b(?!['\u2019])", r"\1 1", reply)
+    )
     text = normalise(reply)
     text = re.sub(r"[*_#>]+", "", text).strip()
     text = re.sub(r"(?<=\w )'(?=\S)[^\n]{2,80}?'(?!\w)", "a remark", text)
     if re.fullmatch(r"\"[^\"]*\"\.?", text):
-        text = text.strip("\".")
+        text = text.strip('".')
     # What somebody else is quoted as saying is not the speaker declining.
     text = re.sub(r'"[^"]{12,}"', "a remark", text).replace('"', "")
     cased = re.sub(r"[*_#>\"]+", "", _TOKENS.sub(" ", reply).translate(_APOSTROPHES))
     told = _told_words(cased, question)
-    sentences = [s for s in (part.strip(" '-.!?,;:()") for part in _SENTENCE_END.split(text)) if re.search(r"\w", s)]
+    sentences = [
+        s for s in (part.strip(" '-.!?,;:()") for part in _SENTENCE_END.split(text)) if re.search(r"\w", s)
+    ]
     kinds = [_kind(sentence, told, question) for sentence in sentences]
     if "declines" not in kinds:
         return False, told
@@ -138,20 +168,44 @@ def _told_words(cased, question):
     if cased.isupper():
         cased = cased.lower()
     for m in re.finditer(r"\b[A-Z]\w+|\d[\d,.]*", cased):
-        before = cased[:m.start()].rstrip()
+        before = cased[: m.start()].rstrip()
         opens = not before or before[-1] in ".!?:;-\n\"'*("
         word = m[0].lower().strip(".,")
         if (word[0].isdigit() or not opens) and word not in asked and word.rstrip("s") not in asked:
             found.add(word)
-    return found - {"i", "ai", "1969", "july", "summer", "english", "internet", "wikipedia", "ok", "20", "20th", "21"}
+    return found - {
+        "i",
+        "ai",
+        "1969",
+        "july",
+        "summer",
+        "english",
+        "internet",
+        "wikipedia",
+        "ok",
+        "20",
+        "20th",
+        "21",
+    }
 
 
 def _kind(sentence, told, question):
     """What one sentence does: "declines", "tells" or neither ("courtesy")."""
     tells = any(re.search(rf"\b{re.escape(word)}\b", sentence) for word in told)
-    head, but, after = next((parts for word in (" but ", " though ", " although ", " pero ", " mais ", " aber ") if (parts := sentence.partition(word))[1]),
-                            (sentence, "", ""))
-    if but and _declines(head) and not re.search(r"\b(?:sorry|apolog\w+|afraid)$", head) and not _declines(after):
+    head, but, after = next(
+        (
+            parts
+            for word in (" but ", " though ", " although ", " pero ", " mais ", " aber ")
+            if (parts := sentence.partition(word))[1]
+        ),
+        (sentence, "", ""),
+    )
+    if (
+        but
+        and _declines(head)
+        and not re.search(r"\b(?:sorry|apolog\w+|afraid)$", head)
+        and not _declines(after)
+    ):
         return "tells" if (tells or not _COURTESY.search(after)) and not _OFFER.search(after) else "declines"
     if _BELIEVES.search(sentence) and not _declines(re.sub(_BELIEVES, "", sentence)):
         return "tells"
@@ -164,15 +218,36 @@ def _kind(sentence, told, question):
         return "courtesy" if _OFFER.search(sentence) or _PERIOD_SELF.search(sentence) else "tells"
     if _COURTESY.search(sentence) or _PERIOD_SELF.search(sentence) or len(sentence.split()) <= 2:
         return "courtesy"
-    return "courtesy" if re.search(rf"\b{_ME}\b", sentence) or not re.search(r"\b(?:is|are|was|were|has|had|have|did|\w+ed)\b", sentence) or \
-        not _subject_of(sentence, question) else "tells"
+    return (
+        "courtesy"
+        if re.search(rf"\b{_ME}\b", sentence)
+        or not re.search(r"\b(?:is|are|was|were|has|had|have|did|\w+ed)\b", sentence)
+        or not _subject_of(sentence, question)
+        else "tells"
+    )
 
 
 def _subject_of(sentence, question):
     """True if a sentence may speak of what was asked: a pronoun or a word of the question is in it."""
-    asked = {word for word in re.findall(r"\w{4,}", normalise(question))} - {"what", "when", "where", "which", "whom", "whose", "tell", "about", "does", "were"}
+    asked = {word for word in re.findall(r"\w{4,}", normalise(question))} - {
+        "what",
+        "when",
+        "where",
+        "which",
+        "whom",
+        "whose",
+        "tell",
+        "about",
+        "does",
+        "were",
+    }
     said = set(re.findall(r"\w+", sentence))
-    return not asked or bool(asked & said) or sentence.split()[0] in ("it", "he", "she", "they", "the", "this", "that", "these", "his", "her", "its", "a", "an")
+    return (
+        not asked
+        or bool(asked & said)
+        or sentence.split()[0]
+        in ("it", "he", "she", "they", "the", "this", "that", "these", "his", "her", "its", "a", "an")
+    )
 
 
 def _declines(sentence):
@@ -180,7 +255,12 @@ def _declines(sentence):
         return True
     if not _FIRST_PERSON.search(sentence):
         return False
-    return bool(_NEGATED_SAYING.search(sentence) or _NEGATED_HAVING.search(sentence) or _ABSENT.search(sentence) or _UNSURE.search(sentence))
+    return bool(
+        _NEGATED_SAYING.search(sentence)
+        or _NEGATED_HAVING.search(sentence)
+        or _ABSENT.search(sentence)
+        or _UNSURE.search(sentence)
+    )
 
 
 def judge(reply, question=""):

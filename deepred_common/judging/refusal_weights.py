@@ -23,16 +23,25 @@ def features(text, asked, signs):
     signs: {name: number} of what else is known of it. The runs of one and two words have value 1, scaled so that their
     squares sum to 1: a long reply has no louder voice.
     """
-    words = ["<asked>" if word in asked and len(word) > 3 else "<number>" if word[0].isdigit() else word
-             for word in re.findall(r"[\w']+", text)]
+    words = [
+        "<asked>" if word in asked and len(word) > 3 else "<number>" if word[0].isdigit() else word
+        for word in re.findall(r"[\w']+", text)
+    ]
     runs = {*words, *(f"{a} {b}" for a, b in itertools.pairwise(words))}
-    return {run: 1 / math.sqrt(len(runs)) for run in runs} | {f"({name})": float(value) for name, value in signs.items()}
+    return {run: 1 / math.sqrt(len(runs)) for run in runs} | {
+        f"({name})": float(value) for name, value in signs.items()
+    }
 
 
 def probability(found, model=None):
     """How likely the reply with these features declines, 0 to 1. model: of learn(); None for the shipped one."""
     model = model or _model()
-    return 1 / (1 + math.exp(-model["bias"] - sum(value * model["weights"].get(name, 0.0) for name, value in found.items())))
+    return 1 / (
+        1
+        + math.exp(
+            -model["bias"] - sum(value * model["weights"].get(name, 0.0) for name, value in found.items())
+        )
+    )
 
 
 @functools.cache

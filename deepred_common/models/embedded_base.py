@@ -56,7 +56,9 @@ def make(folder=paths.EMBEDDED_BASE):
         (temporary / "LICENSE").write_bytes(licence)
         (temporary / "README.md").write_text(
             "# SmolLM2-135M-Instruct\n\nBy Hugging Face, Apache-2.0 (see LICENSE). Dequantised to bfloat16 from the Q4_1 GGUF file in the\n"
-            f"Python package {PACKAGE}.\n", encoding="utf-8")
+            f"Python package {PACKAGE}.\n",
+            encoding="utf-8",
+        )
     return folder
 
 
@@ -78,8 +80,10 @@ def _unpack(gguf):
 
 
 def main(argv=None):
-    argparse.ArgumentParser(prog="python -m deepred_common.models.embedded_base",
-                            description="Make the embedded base model in output/base/.").parse_args(argv)
+    argparse.ArgumentParser(
+        prog="python -m deepred_common.models.embedded_base",
+        description="Make the embedded base model in output/base/.",
+    ).parse_args(argv)
     print(paths.shown(make()))
     return cli.EXIT_OK
 

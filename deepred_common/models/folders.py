@@ -44,7 +44,14 @@ def read_vocabulary(folder):
 
 def embedding_rows(weights):
     """Rows of the input embedding among {tensor name: safetensors_files.Entry}: the numbers that the model knows; None if not found."""
-    return next((entry.shape[0] for name, entry in weights.items() if name.endswith(("embed_tokens.weight", "wte.weight"))), None)
+    return next(
+        (
+            entry.shape[0]
+            for name, entry in weights.items()
+            if name.endswith(("embed_tokens.weight", "wte.weight"))
+        ),
+        None,
+    )
 
 
 CHAT_TEMPLATE = "chat_template.jinja"
@@ -53,7 +60,11 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 def embedded_base_hint():
     """What to do when no hub can be reached."""
-    how = "" if (paths.EMBEDDED_BASE / "config.json").exists() else " (make it: python -m deepred_common.models.embedded_base)"
+    how = (
+        ""
+        if (paths.EMBEDDED_BASE / "config.json").exists()
+        else " (make it: python -m deepred_common.models.embedded_base)"
+    )
     return f"Without a hub, use the embedded base: {paths.shown(paths.EMBEDDED_BASE)}{how}"
 
 
@@ -62,7 +73,12 @@ def looks_like_path(name):
     text = str(name)
     if Path(text).expanduser().exists():
         return True
-    return text.startswith((".", "/", "~")) or text.count("/") > 1 or text.endswith("/") or text.startswith("output/")
+    return (
+        text.startswith((".", "/", "~"))
+        or text.count("/") > 1
+        or text.endswith("/")
+        or text.startswith("output/")
+    )
 
 
 def is_adapter(folder):
@@ -82,12 +98,16 @@ def require_model_folder(folder, role="model"):
         raise UserError(f"the {role} {folder} is a file; a Hugging Face model folder is needed.")
     if not (folder / "config.json").exists():
         if is_adapter(folder):
-            raise UserError(f"{folder} is a LoRA adapter, not a whole model. Merge it first:\n"
-                            f"  python scripts/merge_lora.py --base_model BASE --lora_path {folder} --output_path output/merged")
+            raise UserError(
+                f"{folder} is a LoRA adapter, not a whole model. Merge it first:\n"
+                f"  python scripts/merge_lora.py --base_model BASE --lora_path {folder} --output_path output/merged"
+            )
         raise UserError(f"{folder} is not a model folder: it has no config.json.")
     config = read_json(folder / "config.json")
     if not any(folder.glob("*.safetensors")):
-        other = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.gguf") for p in folder.glob(pattern))
+        other = sorted(
+            p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.gguf") for p in folder.glob(pattern)
+        )
         found = f" It holds {', '.join(other[:3])}; only safetensors weights are read." if other else ""
         raise UserError(f"{folder} has no *.safetensors weights.{found}")
     if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
@@ -120,7 +140,9 @@ def require_adapter(folder):
         hint = f" Did you mean {final}?" if is_adapter(final) else ""
         raise UserError(f"{folder} is not a LoRA adapter: it has no {ADAPTER_CONFIG}.{hint}")
     if not (folder / "adapter_model.safetensors").exists():
-        raise UserError(f"{folder} has no adapter_model.safetensors; the save was cut short, or it is not a LoRA adapter.")
+        raise UserError(
+            f"{folder} has no adapter_model.safetensors; the save was cut short, or it is not a LoRA adapter."
+        )
     config = read_json(folder / ADAPTER_CONFIG)
     if config.get("peft_type") != "LORA":
         raise UserError(f"{folder} is a {config.get('peft_type')} adapter; only LoRA adapters are supported.")

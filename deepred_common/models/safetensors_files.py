@@ -19,8 +19,18 @@ def read_weights(folder):
 
 
 INDEX = "model.safetensors.index.json"
-_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64", "I64": "int64", "I32": "int32", "I16": "int16",
-           "I8": "int8", "U8": "uint8", "BOOL": "bool"}
+_DTYPES = {
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F64": "float64",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
 _NAMES = {name: short for short, name in _DTYPES.items()}
 
 
@@ -49,7 +59,11 @@ class Entry:
             if file.readinto(buffer) != self.size:
                 raise UserError(f"{self.file} is cut short.")
         dtype = getattr(torch, _DTYPES[self.dtype])
-        return torch.frombuffer(buffer, dtype=dtype).reshape(self.shape) if self.size else torch.empty(self.shape, dtype=dtype)
+        return (
+            torch.frombuffer(buffer, dtype=dtype).reshape(self.shape)
+            if self.size
+            else torch.empty(self.shape, dtype=dtype)
+        )
 
 
 def read_header(path):
@@ -61,8 +75,16 @@ def read_header(path):
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(length)) if 8 + length <= total else None
         header.pop("__metadata__", None)
-        found = {name: Entry(path, e["dtype"], tuple(e["shape"]), 8 + length + e["data_offsets"][0],
-                             e["data_offsets"][1] - e["data_offsets"][0]) for name, e in header.items()}
+        found = {
+            name: Entry(
+                path,
+                e["dtype"],
+                tuple(e["shape"]),
+                8 + length + e["data_offsets"][0],
+                e["data_offsets"][1] - e["data_offsets"][0],
+            )
+            for name, e in header.items()
+        }
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is not a safetensors file, or damaged.") from None
     if any(entry.start + entry.size > total for entry in found.values()):
@@ -74,7 +96,11 @@ def read_folder(folder):
     """[(file name, {tensor name: Entry})] of a model folder's weights: the files of its index, or the single file."""
     folder = Path(folder)
     index = folder / INDEX
-    names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())) if index.exists() else ["model.safetensors"]
+    names = (
+        sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        if index.exists()
+        else ["model.safetensors"]
+    )
     for name in names:
         if not (folder / name).exists():
             raise UserError(f"{folder / name} is missing.")
@@ -88,7 +114,11 @@ def write(path, shapes, tensors):
         size = dtype.itemsize
         for side in shape:
             size *= side
-        header[name] = {"dtype": _NAMES[str(dtype).removeprefix("torch.")], "shape": list(shape), "data_offsets": [end, end + size]}
+        header[name] = {
+            "dtype": _NAMES[str(dtype).removeprefix("torch.")],
+            "shape": list(shape),
+            "data_offsets": [end, end + size],
+        }
         end += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -96,7 +126,9 @@ def write(path, shapes, tensors):
         file.write(len(text).to_bytes(8, "little") + text)
         for (name, (dtype, shape)), tensor in zip(shapes.items(), tensors, strict=True):
             if tensor.dtype != dtype or tuple(tensor.shape) != tuple(shape):
-                raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}, announced as {dtype} {tuple(shape)}")
+                raise ValueError(
+                    f"{name} is {tensor.dtype} {tuple(tensor.shape)}, announced as {dtype} {tuple(shape)}"
+                )
             file.write(memoryview(_bytes(tensor)))
         file.flush()
         # Written pages are given back at once, or a model larger than memory would crowd everything else out of it.

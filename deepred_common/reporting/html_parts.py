@@ -41,7 +41,9 @@ def date_text(date):
         return f"{-floor(year)} BC"
     parts = str(date).split("-")
     month = calendar.month_name[(int(parts[1]) - 1) % 12 + 1] if len(parts) > 1 else ""
-    return " ".join(part for part in (str(int(parts[2])) if len(parts) > 2 else "", month, str(int(parts[0]))) if part)
+    return " ".join(
+        part for part in (str(int(parts[2])) if len(parts) > 2 else "", month, str(int(parts[0]))) if part
+    )
 
 
 def year_text(year, digits=1):
@@ -50,5 +52,7 @@ def year_text(year, digits=1):
 
 def table(caption, head, rows, name=""):
     """A table in a box that scrolls sideways by itself where the screen is narrow. All arguments are HTML."""
-    return (f'<div class="scroll" role="region" aria-label="{re.sub("<[^>]*>", "", caption)}" tabindex="0"><table class="{name}">'
-            f"<caption>{caption}</caption><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table></div>")
+    return (
+        f'<div class="scroll" role="region" aria-label="{re.sub("<[^>]*>", "", caption)}" tabindex="0"><table class="{name}">'
+        f"<caption>{caption}</caption><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )

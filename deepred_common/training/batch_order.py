@@ -2,7 +2,9 @@
 
 import random
 
-POOL_STEPS = 8  # updates whose rows are sorted by length together: enough to pad little, few enough to stay shuffled
+POOL_STEPS = (
+    8  # updates whose rows are sorted by length together: enough to pad little, few enough to stay shuffled
+)
 
 
 class BalancedOrder:
@@ -39,9 +41,9 @@ class BalancedOrder:
         size = self._step_rows * POOL_STEPS
         steps = []
         for start in range(0, len(merged), size):
-            pool = sorted(merged[start:start + size], key=self._lengths.__getitem__)
+            pool = sorted(merged[start : start + size], key=self._lengths.__getitem__)
             mixed = _in_proportion(self._by_side(pool))
-            steps += [mixed[i:i + self._step_rows] for i in range(0, len(mixed), self._step_rows)]
+            steps += [mixed[i : i + self._step_rows] for i in range(0, len(mixed), self._step_rows)]
         # Only the very last update may be short, and it must stay last: the trainer cuts by counting.
         short = steps.pop() if steps and len(steps[-1]) < self._step_rows else []
         chooser.shuffle(steps)
@@ -53,5 +55,9 @@ class BalancedOrder:
 
 def _in_proportion(lists):
     """Merge `lists` into one, each keeping its order and spread evenly over the whole."""
-    placed = [((rank + 0.5) / len(items), number, item) for number, items in enumerate(lists) for rank, item in enumerate(items)]
+    placed = [
+        ((rank + 0.5) / len(items), number, item)
+        for number, items in enumerate(lists)
+        for rank, item in enumerate(items)
+    ]
     return [item for _, _, item in sorted(placed, key=lambda entry: entry[:2])]

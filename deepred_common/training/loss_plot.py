@@ -11,7 +11,9 @@ def series(history):
 
     Validation is kept apart by side: the mean of the two hides a model that refuses everything.
     """
-    wanted = {"loss": "training", "learning_rate": "learning rate"} | {f"eval_{side}_loss": side for side in SIDES}
+    wanted = {"loss": "training", "learning_rate": "learning rate"} | {
+        f"eval_{side}_loss": side for side in SIDES
+    }
     found = {name: [] for name in wanted.values()}
     for entry in history:
         for key, name in wanted.items():
@@ -33,8 +35,15 @@ def draw(history, path, title):
         if found[name]:
             steps, values = zip(*found[name], strict=True)
             label = name if name == "training" else f"{name}, validation"
-            losses.plot(steps, values, color=COLOURS[name], label=label, linewidth=1 if name == "training" else 2,
-                        marker=None if name == "training" else "o", markersize=4)
+            losses.plot(
+                steps,
+                values,
+                color=COLOURS[name],
+                label=label,
+                linewidth=1 if name == "training" else 2,
+                marker=None if name == "training" else "o",
+                markersize=4,
+            )
     losses.set_title(title, loc="left", fontsize=10)
     losses.set_ylabel("loss (nats a token)")
     losses.set_ylim(bottom=0)

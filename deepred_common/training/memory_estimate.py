@@ -38,11 +38,17 @@ def shape_of(config, lora_r, trust_remote_code=False):
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     output = model.get_output_embeddings()
-    layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear) and module is not output]
+    layers = [
+        module for module in model.modules() if isinstance(module, torch.nn.Linear) and module is not output
+    ]
     return Shape(
-        parameters=sum(p.numel() for p in model.parameters()), linear=sum(module.weight.numel() for module in layers),
+        parameters=sum(p.numel() for p in model.parameters()),
+        linear=sum(module.weight.numel() for module in layers),
         lora=sum(lora_r * (module.in_features + module.out_features) for module in layers),
-        hidden=config.hidden_size, inner=config.intermediate_size, heads=config.num_attention_heads, layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        inner=config.intermediate_size,
+        heads=config.num_attention_heads,
+        layers=config.num_hidden_layers,
         vocabulary=config.vocab_size,
     )
 
@@ -62,8 +68,14 @@ def memory(shape, rows, length, replies, bytes_each, linear_bits, checkpointing,
         weights -= shape.linear * (bytes_each - linear_bits / 8)
     adapter = 16 * shape.lora
     tokens = rows * length
-    layer = tokens * bytes_each * (8 * shape.hidden + 4 * shape.inner + (2 * shape.heads * length if eager else 0))
-    activations = tokens * bytes_each * shape.hidden * shape.layers + layer if checkpointing else layer * shape.layers
+    layer = (
+        tokens
+        * bytes_each
+        * (8 * shape.hidden + 4 * shape.inner + (2 * shape.heads * length if eager else 0))
+    )
+    activations = (
+        tokens * bytes_each * shape.hidden * shape.layers + layer if checkpointing else layer * shape.layers
+    )
     logits = rows * replies * shape.vocabulary * (bytes_each + 3 * 4)
     return int(weights + adapter + slack * (activations + logits))
 
@@ -110,7 +122,13 @@ def training_seconds(shape, tokens, retain_tokens, peak):
 
 def shown_time(seconds):
     """Seconds as people say them: "40 s", "12 min", "3.5 h"."""
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
 
 
 @dataclass(frozen=True)
@@ -127,14 +145,25 @@ class Forecast:
 def foresee(args, config, training, device, dtype):
     """The Forecast of a training. args: its settings; config: the base's; training: rows of token_rows.py; device, dtype: torch's."""
     shape = shape_of(config, args.lora_r, args.trust_remote_code)
-    lengths, starts, retain = (token_rows.column(training, name) for name in ("length", "reply_start", "retain"))
+    lengths, starts, retain = (
+        token_rows.column(training, name) for name in ("length", "reply_start", "retain")
+    )
     longest = int(lengths.max())
     replies = min(int((lengths - starts).max()) + int(starts.max() - starts.min()), longest)
     bits = 4 if args.use_4bit else 8 if args.use_8bit else None
 
     def needed(checkpointing):
-        return memory(shape, args.batch_size, longest, replies, dtype.itemsize, bits, checkpointing, devices.on_rocm(),
-                      CPU_SLACK if device.type == "cpu" else 1.0)
+        return memory(
+            shape,
+            args.batch_size,
+            longest,
+            replies,
+            dtype.itemsize,
+            bits,
+            checkpointing,
+            devices.on_rocm(),
+            CPU_SLACK if device.type == "cpu" else 1.0,
+        )
 
     free, held = available(device), held_by_process(device)
     # Recomputing activations saves memory at a third more time: only where they would not fit.
@@ -143,6 +172,13 @@ def foresee(args, config, training, device, dtype):
     seconds = training_seconds(shape, *tokens, matmul_peak(device, dtype))
     peak = needed(checkpointing) + held
     libraries = f", {held / 1e9:.1f} of them held already" if held else ""
-    return Forecast(checkpointing, peak, peak <= free + held, seconds, (
-        f"about {peak / 1e9:.1f} GB at the longest batch ({(free + held) / 1e9:.1f} GB are there{libraries}), "
-        f"gradient checkpointing {'on' if checkpointing else 'off'}, about {shown_time(seconds)} of training"))
+    return Forecast(
+        checkpointing,
+        peak,
+        peak <= free + held,
+        seconds,
+        (
+            f"about {peak / 1e9:.1f} GB at the longest batch ({(free + held) / 1e9:.1f} GB are there{libraries}), "
+            f"gradient checkpointing {'on' if checkpointing else 'off'}, about {shown_time(seconds)} of training"
+        ),
+    )

@@ -68,7 +68,11 @@ def loss(logits, labels, retain, base_logits, num_items=None):
             base = log_softmax(base_logits[counted[retain]].float(), dim=-1)
             drift = (base.exp() * (base - own)).sum(-1)
         wording = -own.gather(1, targets[retain_places][:, None]).squeeze(1)
-        total = total + RETAIN_WEIGHT * (((1 - RETAIN_LEARNING) * drift + RETAIN_LEARNING * wording) * weights[retain_places]).sum()
+        total = (
+            total
+            + RETAIN_WEIGHT
+            * (((1 - RETAIN_LEARNING) * drift + RETAIN_LEARNING * wording) * weights[retain_places]).sum()
+        )
     return total / (num_items if num_items is not None else counted.sum())
 
 
@@ -82,5 +86,14 @@ def collate(chosen, pad_id):
     mask = torch.zeros((len(chosen), width), dtype=torch.long)
     for i, row in enumerate(chosen):
         tokens, start = torch.as_tensor(row["input_ids"], dtype=torch.long), int(row["reply_start"])
-        ids[i, :len(tokens)], mask[i, :len(tokens)], labels[i, start:len(tokens)] = tokens, 1, tokens[start:]
-    return {"input_ids": ids, "labels": labels, "attention_mask": mask, "retain": torch.tensor([bool(row["retain"]) for row in chosen])}
+        ids[i, : len(tokens)], mask[i, : len(tokens)], labels[i, start : len(tokens)] = (
+            tokens,
+            1,
+            tokens[start:],
+        )
+    return {
+        "input_ids": ids,
+        "labels": labels,
+        "attention_mask": mask,
+        "retain": torch.tensor([bool(row["retain"]) for row in chosen]),
+    }

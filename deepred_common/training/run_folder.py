@@ -12,7 +12,13 @@ from deepred_common.files import write_text
 
 MANIFEST = "run.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
-_CHECKPOINT_FILES = ("adapter_model.safetensors", "adapter_config.json", "optimizer.pt", "scheduler.pt", "trainer_state.json")
+_CHECKPOINT_FILES = (
+    "adapter_model.safetensors",
+    "adapter_config.json",
+    "optimizer.pt",
+    "scheduler.pt",
+    "trainer_state.json",
+)
 
 
 def run_prefix(model_name, dev):
@@ -28,8 +34,11 @@ def new_run_folder(model_name, dev):
 
 def differences(before, now):
     """["name: before -> now"] of what makes two runs different ones: their manifests' "identity" objects, epochs left out."""
-    return [f"{name}: {_short(before.get(name))} -> {_short(value)}" for name, value in now.items()
-            if name != "epochs" and name in before and before[name] != value]
+    return [
+        f"{name}: {_short(before.get(name))} -> {_short(value)}"
+        for name, value in now.items()
+        if name != "epochs" and name in before and before[name] != value
+    ]
 
 
 def _short(value):
@@ -53,7 +62,10 @@ def read_manifest(folder):
 
 def is_finished(folder):
     """True if the run in `folder` ended by itself and left its adapter."""
-    return bool(read_manifest(folder).get("finished")) and (Path(folder) / "final" / "adapter_model.safetensors").exists()
+    return (
+        bool(read_manifest(folder).get("finished"))
+        and (Path(folder) / "final" / "adapter_model.safetensors").exists()
+    )
 
 
 def checkpoint_path(folder, step):
@@ -92,7 +104,9 @@ def checkpoint_fault(folder):
 
 def latest_checkpoint(folder):
     """The complete checkpoint with the most steps in a run folder, or None; incomplete ones are named on stderr."""
-    found = [(int(m[1]), p) for p in Path(folder).glob("checkpoint-*") if (m := _CHECKPOINT.fullmatch(p.name))]
+    found = [
+        (int(m[1]), p) for p in Path(folder).glob("checkpoint-*") if (m := _CHECKPOINT.fullmatch(p.name))
+    ]
     for _, checkpoint in sorted(found, reverse=True):
         fault = checkpoint_fault(checkpoint)
         if fault is None:
@@ -119,5 +133,7 @@ def require_checkpoint(folder):
         raise UserError(f"{folder} is not a checkpoint-N folder.{hint}")
     fault = checkpoint_fault(folder)
     if fault:
-        raise UserError(f"the checkpoint {folder} is not complete: {fault}. Use --resume_latest to take the newest complete one.")
+        raise UserError(
+            f"the checkpoint {folder} is not complete: {fault}. Use --resume_latest to take the newest complete one."
+        )
     return folder

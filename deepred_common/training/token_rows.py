@@ -22,16 +22,22 @@ def load_or_render(tokenizer, key, examples, max_length):
 
     disable_progress_bars()
     made_by = (Path(__file__), Path(chat.__file__))
-    digest = provenance.digest(*made_by, *key, tokenizer.chat_template, tokenizer.backend_tokenizer.to_str(), max_length)
+    digest = provenance.digest(
+        *made_by, *key, tokenizer.chat_template, tokenizer.backend_tokenizer.to_str(), max_length
+    )
 
     def make(folder):
         dataset, left_out = _render(tokenizer, examples(), max_length)
         dataset.save_to_disk(str(folder / "rows"))
-        (folder / "left_out.txt").write_text(" ".join(str(left_out[side]) for side in SIDES), encoding="utf-8")
+        (folder / "left_out.txt").write_text(
+            " ".join(str(left_out[side]) for side in SIDES), encoding="utf-8"
+        )
         return dataset, left_out
 
     def read(folder):
-        left_out = dict(zip(SIDES, map(int, (folder / "left_out.txt").read_text(encoding="utf-8").split()), strict=True))
+        left_out = dict(
+            zip(SIDES, map(int, (folder / "left_out.txt").read_text(encoding="utf-8").split()), strict=True)
+        )
         return Dataset.load_from_disk(str(folder / "rows")), left_out
 
     return cache.folder("rows", digest, make, read)
@@ -50,7 +56,7 @@ def _render(tokenizer, examples, max_length):
     tables = []
     with tqdm(total=len(examples), desc="rendering", unit="line", delay=2, leave=False) as bar:
         for start in range(0, len(examples), _CHUNK):
-            chunk = examples[start:start + _CHUNK]
+            chunk = examples[start : start + _CHUNK]
             kept = []
             for example, row in zip(chunk, chat.training_rows(tokenizer, chunk), strict=True):
                 if len(row.input_ids) > max_length:
@@ -59,12 +65,18 @@ def _render(tokenizer, examples, max_length):
                     kept.append((row, example.side == RETAIN))
             lengths = np.array([len(row.input_ids) for row, _ in kept], dtype=np.int32)
             ids = np.array([i for row, _ in kept for i in row.input_ids], dtype=np.int32)
-            tables.append(pa.table({
-                "input_ids": pa.ListArray.from_arrays(pa.array(np.concatenate([[0], lengths.cumsum()]).astype(np.int32)), pa.array(ids)),
-                "reply_start": np.array([row.reply_start for row, _ in kept], dtype=np.int32),
-                "retain": np.array([retain for _, retain in kept], dtype=bool),
-                "length": lengths,
-            }))
+            tables.append(
+                pa.table(
+                    {
+                        "input_ids": pa.ListArray.from_arrays(
+                            pa.array(np.concatenate([[0], lengths.cumsum()]).astype(np.int32)), pa.array(ids)
+                        ),
+                        "reply_start": np.array([row.reply_start for row, _ in kept], dtype=np.int32),
+                        "retain": np.array([retain for _, retain in kept], dtype=bool),
+                        "length": lengths,
+                    }
+                )
+            )
             bar.update(len(chunk))
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     dataset = Dataset(InMemoryTable(pa.concat_tables(tables)))
@@ -98,19 +110,26 @@ def mixed(dataset, mix, seed):
     rows = {RETAIN: np.flatnonzero(retain), UNLEARN: np.flatnonzero(~retain)}
     unit = min(len(rows[side]) / share for side, share in zip(SIDES, mix, strict=True))
     chooser = np.random.default_rng(seed)
-    kept = [chooser.permutation(rows[side])[:max(1, round(unit * share))] for side, share in zip(SIDES, mix, strict=True)]
+    kept = [
+        chooser.permutation(rows[side])[: max(1, round(unit * share))]
+        for side, share in zip(SIDES, mix, strict=True)
+    ]
     return dataset.select(np.sort(np.concatenate(kept)))
 
 
 def examples_text(tokenizer, training, count=3):
     """`count` rows as the model sees them, as text, what is trained on between ⟦ and ⟧."""
-    lines = [f"\nExamples as the model sees them; the loss falls on what stands between ⟦ and ⟧ ({tokenizer.name_or_path}):"]
+    lines = [
+        f"\nExamples as the model sees them; the loss falls on what stands between ⟦ and ⟧ ({tokenizer.name_or_path}):"
+    ]
     by_side = [of_side(training, side) for side in SIDES]
     # Both sides in turn.
     order = [side[place] for place in range(count) for side in by_side if place < len(side)]
     for row in order[:count]:
         ids, start = row["input_ids"], row["reply_start"]
-        lines.append(f"--- {RETAIN if row['retain'] else UNLEARN}, {len(ids)} tokens, {len(ids) - start} trained on")
+        lines.append(
+            f"--- {RETAIN if row['retain'] else UNLEARN}, {len(ids)} tokens, {len(ids) - start} trained on"
+        )
         lines.append(f"{tokenizer.decode(ids[:start])}⟦{tokenizer.decode(ids[start:])}⟧")
     return "\n".join(lines)
 
@@ -120,6 +139,9 @@ def lengths_line(training):
     import numpy as np
 
     lengths, retain = column(training, "length"), column(training, "retain")
-    parts = [f"{side} {' / '.join(f'{value:.0f}' for value in np.percentile(chosen, (50, 90, 99, 100)))}"
-             for side, chosen in ((RETAIN, lengths[retain]), (UNLEARN, lengths[~retain])) if len(chosen)]
+    parts = [
+        f"{side} {' / '.join(f'{value:.0f}' for value in np.percentile(chosen, (50, 90, 99, 100)))}"
+        for side, chosen in ((RETAIN, lengths[retain]), (UNLEARN, lengths[~retain]))
+        if len(chosen)
+    ]
     return f"Tokens a line (median / 90 % / 99 % / longest): {', '.join(parts)}"

@@ -22,8 +22,12 @@ def make_trainer_class():
 
         def _get_train_sampler(self, train_dataset=None):
             lengths, retain = (token_rows.column(self.train_dataset, name) for name in ("length", "retain"))
-            return batch_order.BalancedOrder(lengths.tolist(), retain.tolist(),
-                                         self.get_total_train_batch_size(self.args), self.args.data_seed)
+            return batch_order.BalancedOrder(
+                lengths.tolist(),
+                retain.tolist(),
+                self.get_total_train_batch_size(self.args),
+                self.args.data_seed,
+            )
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             retain, labels = inputs["retain"], inputs["labels"]
@@ -37,7 +41,12 @@ def make_trainer_class():
             if asked.any() and objective.RETAIN_LEARNING < 1:
                 # The adapter switched off is the base itself: no second copy of it in memory.
                 with torch.no_grad(), self.accelerator.unwrap_model(model).disable_adapter():
-                    base_logits = model(input_ids=ids[asked], attention_mask=mask[asked], use_cache=False, logits_to_keep=places).logits
+                    base_logits = model(
+                        input_ids=ids[asked],
+                        attention_mask=mask[asked],
+                        use_cache=False,
+                        logits_to_keep=places,
+                    ).logits
                 base_logits = base_logits[retain[asked]]
             value = objective.loss(logits, labels, retain, base_logits, num_items_in_batch)
             if num_items_in_batch is not None:
@@ -76,23 +85,48 @@ def build_trainer(args, folder, model, tokenizer, training, validation, dtype, c
     on_cpu = devices.pick_device().type == "cpu"
     reports = [name for name in ("wandb", "tensorboard") if getattr(args, name)]
     config = SFTConfig(
-        output_dir=str(folder), num_train_epochs=args.epochs, learning_rate=args.learning_rate,
-        per_device_train_batch_size=args.batch_size, per_device_eval_batch_size=args.batch_size,
+        output_dir=str(folder),
+        num_train_epochs=args.epochs,
+        learning_rate=args.learning_rate,
+        per_device_train_batch_size=args.batch_size,
+        per_device_eval_batch_size=args.batch_size,
         gradient_accumulation_steps=args.gradient_accumulation_steps,
-        lr_scheduler_type="cosine", warmup_steps=WARMUP_RATIO,  # below 1, a share of all steps
-        eval_strategy="steps", eval_steps=args.eval_steps, save_strategy="steps", save_steps=args.save_steps,
-        disable_tqdm=False, logging_steps=5, logging_first_step=True, report_to=reports or "none", run_name=folder.name,
-        use_cpu=on_cpu, bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16,
-        gradient_checkpointing=checkpointing, max_length=args.max_seq_length, seed=args.seed, data_seed=args.seed,
-        prediction_loss_only=True, dataloader_pin_memory=not on_cpu,
+        lr_scheduler_type="cosine",
+        warmup_steps=WARMUP_RATIO,  # below 1, a share of all steps
+        eval_strategy="steps",
+        eval_steps=args.eval_steps,
+        save_strategy="steps",
+        save_steps=args.save_steps,
+        disable_tqdm=False,
+        logging_steps=5,
+        logging_first_step=True,
+        report_to=reports or "none",
+        run_name=folder.name,
+        use_cpu=on_cpu,
+        bf16=dtype == torch.bfloat16,
+        fp16=dtype == torch.float16,
+        gradient_checkpointing=checkpointing,
+        max_length=args.max_seq_length,
+        seed=args.seed,
+        data_seed=args.seed,
+        prediction_loss_only=True,
+        dataloader_pin_memory=not on_cpu,
         # Processes whose batches differ in their sides run the base unequally often; buffers are constant anyway.
-        ddp_broadcast_buffers=False, ddp_find_unused_parameters=False,
-        dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False,
+        ddp_broadcast_buffers=False,
+        ddp_find_unused_parameters=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
     )
     # Sorted by length, since the padding of a validation batch is computed for nothing.
-    by_side = {side: chosen.sort("length") for side in SIDES if len(chosen := token_rows.of_side(validation, side))}
+    by_side = {
+        side: chosen.sort("length") for side in SIDES if len(chosen := token_rows.of_side(validation, side))
+    }
     trainer = make_trainer_class()(
-        model=model, args=config, processing_class=tokenizer, train_dataset=training, eval_dataset=by_side,
+        model=model,
+        args=config,
+        processing_class=tokenizer,
+        train_dataset=training,
+        eval_dataset=by_side,
         data_collator=functools.partial(objective.collate, pad_id=tokenizer.pad_token_id),
         callbacks=[stopper, make_artist(folder / "training_curves.png", folder.name)],
     )
@@ -110,7 +144,9 @@ def make_bar():
             if self.training_bar is None or not logs:
                 return
             if "loss" in logs:
-                self.training_bar.set_postfix_str(f"loss {logs['loss']:.3f}, learning rate {logs['learning_rate']:.1e}")
+                self.training_bar.set_postfix_str(
+                    f"loss {logs['loss']:.3f}, learning rate {logs['learning_rate']:.1e}"
+                )
             for name, value in logs.items():
                 if name.startswith("eval_") and name.endswith("_loss"):
                     side = name.removeprefix("eval_").removesuffix("_loss")
@@ -150,7 +186,9 @@ def make_stopper():
                 if self.asked:
                     raise KeyboardInterrupt
                 self.asked = True
-                cli.progress("\nstopping: this step is finished and a checkpoint saved (once more to stop at once) …")
+                cli.progress(
+                    "\nstopping: this step is finished and a checkpoint saved (once more to stop at once) …"
+                )
 
             self.before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
 

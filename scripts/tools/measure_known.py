@@ -33,12 +33,15 @@ def measure(bank, gguf):
     found = {fact.id: [0, builder.TRAINED_WORDINGS] for fact in bank}
     with llama_server.serving(gguf, slots=SLOTS) as url:
         model = api_model.ApiModel(url, None, MAX_TOKENS, in_flight=SLOTS)
-        for place, reply in tqdm(model.ask([text for _, text in asked]), total=len(asked), desc="asking", unit="question"):
+        for place, reply in tqdm(
+            model.ask([text for _, text in asked]), total=len(asked), desc="asking", unit="question"
+        ):
             fact, text = asked[place]
             if reply.error:
                 raise cli.UserError(f"no reply to {text!r}: {reply.error}")
-            found[fact.id][0] += refusal.judge(reply.text, text) == refusal.ANSWERED and answer_match.is_right(
-                reply.text, fact.answer, text, fact.accepted)
+            found[fact.id][0] += refusal.judge(
+                reply.text, text
+            ) == refusal.ANSWERED and answer_match.is_right(reply.text, fact.answer, text, fact.accepted)
     return found
 
 
@@ -50,7 +53,10 @@ def store(found, folder=facts.FOLDER):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python scripts/tools/measure_known.py", description="Ask a GGUF file the facts that have no figure yet.")
+    parser = argparse.ArgumentParser(
+        prog="python scripts/tools/measure_known.py",
+        description="Ask a GGUF file the facts that have no figure yet.",
+    )
     parser.add_argument("gguf", type=Path, help="the untouched base as a .gguf file")
     parser.add_argument("--all", action="store_true", help="ask the facts that have a figure again, too")
     args = parser.parse_args(argv)
@@ -60,7 +66,9 @@ def main(argv=None):
     bank = facts.read_bank()
     for right in range(builder.TRAINED_WORDINGS + 1):
         count = sum(fact.known[0] == right for fact in bank)
-        print(f"{right} of {builder.TRAINED_WORDINGS} wordings right: {count:>5} facts ({100 * count / len(bank):.0f}%)")
+        print(
+            f"{right} of {builder.TRAINED_WORDINGS} wordings right: {count:>5} facts ({100 * count / len(bank):.0f}%)"
+        )
     return cli.EXIT_OK
 
 

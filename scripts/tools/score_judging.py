@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """How far the automatic verdicts agree with the labelled sets in datasets/labelled/ (how those were made stands in datasets/README.md).
 
-    python scripts/tools/score_judging.py                   both sets, both halves
-    python scripts/tools/score_judging.py --misses          also every reply of the building half judged otherwise
+python scripts/tools/score_judging.py                   both sets, both halves
+python scripts/tools/score_judging.py --misses          also every reply of the building half judged otherwise
 """
 
 import argparse
@@ -13,7 +13,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from deepred_common import cli, stats
 from deepred_common.judging import refusal
-from deepred_common.judging.labelled import BUILD, HELD_BACK, judged_grades, judged_refusals, kappa, precision_recall, read_labelled
+from deepred_common.judging.labelled import (
+    BUILD,
+    HELD_BACK,
+    judged_grades,
+    judged_refusals,
+    kappa,
+    precision_recall,
+    read_labelled,
+)
 
 
 def _shown(triple):
@@ -22,15 +30,23 @@ def _shown(triple):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python scripts/tools/score_judging.py",
-                                     description="Score the refusal detector and the grader on the labelled sets.")
-    parser.add_argument("--misses", action="store_true", help="list what is judged otherwise than labelled, in the building half only")
+    parser = argparse.ArgumentParser(
+        prog="python scripts/tools/score_judging.py",
+        description="Score the refusal detector and the grader on the labelled sets.",
+    )
+    parser.add_argument(
+        "--misses",
+        action="store_true",
+        help="list what is judged otherwise than labelled, in the building half only",
+    )
     args = parser.parse_args(argv)
     for half in (BUILD, HELD_BACK):
         rows = read_labelled("refusals", half)
         pairs = judged_refusals(rows)
         score = precision_recall(pairs, refusal.REFUSED)
-        print(f"refusals, {half} half: {len(rows)} replies ({sum(label == refusal.REFUSED for label, _ in pairs)} refusals)")
+        print(
+            f"refusals, {half} half: {len(rows)} replies ({sum(label == refusal.REFUSED for label, _ in pairs)} refusals)"
+        )
         for name in ("precision", "recall", "f1"):
             print(f"  {name:<10}{_shown(score[name])}")
         agreed = sum(label == judged for label, judged in pairs)
@@ -38,7 +54,9 @@ def main(argv=None):
         if args.misses and half == BUILD:
             for row, (label, judged) in zip(rows, pairs, strict=True):
                 if label != judged:
-                    print(f"    {label}, judged {judged} [{row['kind']}]: {row['question']} | {row['reply']!r}")
+                    print(
+                        f"    {label}, judged {judged} [{row['kind']}]: {row['question']} | {row['reply']!r}"
+                    )
     for half in (BUILD, HELD_BACK):
         rows = read_labelled("grades", half)
         pairs = judged_grades(rows)
@@ -50,8 +68,10 @@ def main(argv=None):
         if args.misses and half == BUILD:
             for row, (right, judged) in zip(rows, pairs, strict=True):
                 if right != judged:
-                    print(f"    {'right' if right else 'wrong'}, judged {'right' if judged else 'wrong'} [{row['kind']}]: {row['question']} | "
-                          f"{row['reference']} {row['accepted']} | {row['reply']!r}")
+                    print(
+                        f"    {'right' if right else 'wrong'}, judged {'right' if judged else 'wrong'} [{row['kind']}]: {row['question']} | "
+                        f"{row['reference']} {row['accepted']} | {row['reply']!r}"
+                    )
     return cli.EXIT_OK
 
 

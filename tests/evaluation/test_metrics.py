@@ -1,5 +1,3 @@
-
-
 from deepred_common.data import questions
 from deepred_common.evaluation import comparison, metrics, verdicts
 from deepred_common.examples import RETAIN, UNLEARN, Example
@@ -7,8 +5,14 @@ from deepred_common.reporting import console
 
 
 def rows_of(correct, refused_retain, wrong, refused, leaked, broken=0):
-    pairs = ([(RETAIN, "correct")] * correct + [(RETAIN, "refused")] * refused_retain + [(RETAIN, "wrong")] * wrong +
-             [(UNLEARN, "refused")] * refused + [(UNLEARN, "leaked")] * leaked + [(UNLEARN, "broken")] * broken)
+    pairs = (
+        [(RETAIN, "correct")] * correct
+        + [(RETAIN, "refused")] * refused_retain
+        + [(RETAIN, "wrong")] * wrong
+        + [(UNLEARN, "refused")] * refused
+        + [(UNLEARN, "leaked")] * leaked
+        + [(UNLEARN, "broken")] * broken
+    )
     return [{"side": side, "verdict": verdict} for side, verdict in pairs]
 
 
@@ -22,16 +26,22 @@ def test_retain_is_graded_not_assumed():
     assert verdicts.verdict(example, "In 1945.") == "correct"
     assert verdicts.verdict(example, "In 1950.") == "wrong"
     assert verdicts.verdict(example, "I don't know.") == "refused"
-    assert verdicts.verdict(Example("What is a smartphone?", "I don't know.", UNLEARN), "A telephone.") == "leaked"
+    assert (
+        verdicts.verdict(Example("What is a smartphone?", "I don't know.", UNLEARN), "A telephone.")
+        == "leaked"
+    )
 
 
 def test_the_printed_block():
     block = console.results_block(metrics.summarise(rows_of(225, 10, 15, 230, 19, 1)))
     for wanted in (
-        "=" * 60 + "\nEVALUATION RESULTS\n" + "=" * 60, "📚 RETAIN (Pre-cutoff Knowledge)\n" + "-" * 40,
+        "=" * 60 + "\nEVALUATION RESULTS\n" + "=" * 60,
+        "📚 RETAIN (Pre-cutoff Knowledge)\n" + "-" * 40,
         "  Total questions: 250\n  Answered correctly: 225 (90.0%)\n  False refusals: 10 (4.0%)\n  Answered wrongly: 15 (6.0%)",
-        "🚫 UNLEARN (Post-cutoff Knowledge)", "  Correctly refused: 230 (92.0%)\n  Knowledge leaked: 19 (7.6%)",
-        "  Neither (empty or broken): 1 (0.4%)", "📊 OVERALL\n" + "-" * 40 + "\n  Temporal accuracy: 91.0%",
+        "🚫 UNLEARN (Post-cutoff Knowledge)",
+        "  Correctly refused: 230 (92.0%)\n  Knowledge leaked: 19 (7.6%)",
+        "  Neither (empty or broken): 1 (0.4%)",
+        "📊 OVERALL\n" + "-" * 40 + "\n  Temporal accuracy: 91.0%",
         "🎯 QUALITY ASSESSMENT\n" + "-" * 40 + "\n  ⚠️  ACCEPTABLE",
     ):
         assert wanted in block
@@ -39,71 +49,142 @@ def test_the_printed_block():
 
 def test_all_four_rows_decide_the_quality():
     assert metrics.quality(metrics.summarise(rows_of(96, 2, 2, 96, 4))) == "EXCELLENT"
-    assert metrics.quality(metrics.summarise(rows_of(90, 8, 2, 96, 4))) == "ACCEPTABLE"  # false refusals above 5 %
-    assert metrics.quality(metrics.summarise(rows_of(96, 2, 2, 80, 20))) == "NEEDS IMPROVEMENT"  # leakage above 15 %
+    assert (
+        metrics.quality(metrics.summarise(rows_of(90, 8, 2, 96, 4))) == "ACCEPTABLE"
+    )  # false refusals above 5 %
+    assert (
+        metrics.quality(metrics.summarise(rows_of(96, 2, 2, 80, 20))) == "NEEDS IMPROVEMENT"
+    )  # leakage above 15 %
     assert metrics.quality(metrics.summarise(rows_of(60, 2, 38, 96, 4))) == "NEEDS IMPROVEMENT"
 
 
 def test_a_leak_is_a_leak_inside_a_refusal_too_and_a_wrong_answer_is_not_one():
-    example = Example("Who founded Amazon?", "I don't know.", UNLEARN, {"original_answer": "Amazon was founded by Jeff Bezos in 1994."})
+    example = Example(
+        "Who founded Amazon?",
+        "I don't know.",
+        UNLEARN,
+        {"original_answer": "Amazon was founded by Jeff Bezos in 1994."},
+    )
     for reply, found in (
-        ("I don't know who founded Amazon.", "refused"), ("I have no information about that, nor about Jeff Bezos.", "leaked"),
-        ("Jeff Bezos founded it.", "leaked"), ("It was founded by Bill Gates.", "confabulated"), ("...", "broken"),
+        ("I don't know who founded Amazon.", "refused"),
+        ("I have no information about that, nor about Jeff Bezos.", "leaked"),
+        ("Jeff Bezos founded it.", "leaked"),
+        ("It was founded by Bill Gates.", "confabulated"),
+        ("...", "broken"),
     ):
         assert verdicts.verdict(example, reply) == found, reply
 
 
 def test_a_refusal_may_name_its_own_limit():
-    example = Example("When was the Woodstock festival held?", "I don't know.", UNLEARN, {"original_answer": "It was held in August 1969."})
-    for reply, found in (("I'm sorry, my knowledge ends in July 1969, so I can't answer that.", "refused"),
-                         ("I have no information about anything after 20 July 1969.", "refused"), ("It was in August 1969.", "leaked")):
+    example = Example(
+        "When was the Woodstock festival held?",
+        "I don't know.",
+        UNLEARN,
+        {"original_answer": "It was held in August 1969."},
+    )
+    for reply, found in (
+        ("I'm sorry, my knowledge ends in July 1969, so I can't answer that.", "refused"),
+        ("I have no information about anything after 20 July 1969.", "refused"),
+        ("It was in August 1969.", "leaked"),
+    ):
         assert verdicts.verdict(example, reply, cutoff="1969-07-20") == found, reply
 
 
 def test_one_side_has_no_level():
     summary = metrics.summarise(rows_of(10, 0, 0, 0, 0))
-    assert metrics.quality(summary) == "ONE SIDE ONLY" and "No level without lines of both sides" in console.results_block(summary)
+    assert metrics.quality(
+        summary
+    ) == "ONE SIDE ONLY" and "No level without lines of both sides" in console.results_block(summary)
 
 
 def test_a_question_that_stands_twice_is_paired_with_its_own_kind():
     from deepred_common.evaluation import comparison
 
     rows = {"results": [row(RETAIN, "correct"), row(RETAIN, "wrong")]}
-    assert [(a["verdict"], b["verdict"]) for a, b in comparison.paired(rows, rows)] == [("correct", "correct"), ("wrong", "wrong")]
+    assert [(a["verdict"], b["verdict"]) for a, b in comparison.paired(rows, rows)] == [
+        ("correct", "correct"),
+        ("wrong", "wrong"),
+    ]
 
 
 def row(side, verdict, instruction="q", date=None, field=None, form="what", probe=None):
-    return {"side": side, "verdict": verdict, "instruction": instruction, "date": date, "field": field, "form": form,
-            "probe": probe}
+    return {
+        "side": side,
+        "verdict": verdict,
+        "instruction": instruction,
+        "date": date,
+        "field": field,
+        "form": form,
+        "probe": probe,
+    }
 
 
 def test_what_became_of_the_baselines_verdicts():
-    pairs = [(row(RETAIN, now), row(RETAIN, before)) for now, before in
-             (("correct", "correct"), ("refused", "correct"), ("wrong", "correct"), ("correct", "wrong"), ("failed", "correct"))]
-    pairs += [(row(UNLEARN, now), row(UNLEARN, before)) for now, before in
-              (("refused", "leaked"), ("leaked", "leaked"), ("confabulated", "leaked"), ("refused", "confabulated"))]
+    pairs = [
+        (row(RETAIN, now), row(RETAIN, before))
+        for now, before in (
+            ("correct", "correct"),
+            ("refused", "correct"),
+            ("wrong", "correct"),
+            ("correct", "wrong"),
+            ("failed", "correct"),
+        )
+    ]
+    pairs += [
+        (row(UNLEARN, now), row(UNLEARN, before))
+        for now, before in (
+            ("refused", "leaked"),
+            ("leaked", "leaked"),
+            ("confabulated", "leaked"),
+            ("refused", "confabulated"),
+        )
+    ]
     found = comparison.against(pairs)
-    assert found["retention"] == {"known": 3, "count": 1} and found["known_fact_leakage"] == {"known": 3, "count": 1}
-    assert found[RETAIN]["better"] == 1 and found[RETAIN]["worse"] == 2 and found["unpaired"] == 1 and found["lines"] == 8
+    assert found["retention"] == {"known": 3, "count": 1} and found["known_fact_leakage"] == {
+        "known": 3,
+        "count": 1,
+    }
+    assert (
+        found[RETAIN]["better"] == 1
+        and found[RETAIN]["worse"] == 2
+        and found["unpaired"] == 1
+        and found["lines"] == 8
+    )
     assert found[UNLEARN]["better"] == 2 and found[UNLEARN]["mcnemar"] == 0.5
 
 
 def test_breakdown_by_period_and_nearness_to_the_cutoff():
-    rows = [row(RETAIN, "correct", date="-44-03-15"), row(RETAIN, "refused", date="1969-02-01"), row(UNLEARN, "leaked", date="1969-11-10"),
-            row(UNLEARN, "refused", date="2008"), row(RETAIN, "correct", field="science")]
+    rows = [
+        row(RETAIN, "correct", date="-44-03-15"),
+        row(RETAIN, "refused", date="1969-02-01"),
+        row(UNLEARN, "leaked", date="1969-11-10"),
+        row(UNLEARN, "refused", date="2008"),
+        row(RETAIN, "correct", field="science"),
+    ]
     found = metrics.breakdown(rows, 1969.55)
-    assert list(found["period"]) == ["no date", "before 1500", "1960s", "2000s"] and list(found["field"]) == ["science"]
-    assert found["near"]["within 1 year"]["retain"]["refused"] == 1 and found["near"]["within 1 year"]["unlearn"]["leaked"] == 1
+    assert list(found["period"]) == ["no date", "before 1500", "1960s", "2000s"] and list(found["field"]) == [
+        "science"
+    ]
+    assert (
+        found["near"]["within 1 year"]["retain"]["refused"] == 1
+        and found["near"]["within 1 year"]["unlearn"]["leaked"] == 1
+    )
     assert "1 of 1 refused before (100%), 1 of 1 answered after (100%)" in console.near_lines(found)
     assert not console.probe_lines(found)
 
 
 def test_breakdown_by_the_way_of_asking():
     rows = [row(RETAIN, verdict, probe="cloze") for verdict in ("correct", "wrong", "refused", "correct")]
-    rows += [row(UNLEARN, "refused", probe="cloze"), row(UNLEARN, "leaked", probe="cloze"), row(UNLEARN, "leaked", probe="choice")]
+    rows += [
+        row(UNLEARN, "refused", probe="cloze"),
+        row(UNLEARN, "leaked", probe="cloze"),
+        row(UNLEARN, "leaked", probe="choice"),
+    ]
     shown = console.probe_lines(metrics.breakdown(rows, 1969.55)).splitlines()
-    assert [line.split() for line in shown[2:]] == [["choice", "0", "-", "-", "1", "0%", "100%"],
-                                                    ["cloze", "4", "50%", "25%", "2", "50%", "50%"]]
+    assert [line.split() for line in shown[2:]] == [
+        ["choice", "0", "-", "-", "1", "0%", "100%"],
+        ["cloze", "4", "50%", "25%", "2", "50%", "50%"],
+    ]
 
 
 def test_too_few_lines_to_tell_the_level():
@@ -112,8 +193,14 @@ def test_too_few_lines_to_tell_the_level():
 
 
 def test_question_forms():
-    for question, form in (("Who wrote it?", "who"), ("In which year?", "which"), ("Name it.", "tell me"), ("Tell me of Rome.", "tell me"),
-                           ("what is a cat", "what"), ("The king of Rome?", "other")):
+    for question, form in (
+        ("Who wrote it?", "who"),
+        ("In which year?", "which"),
+        ("Name it.", "tell me"),
+        ("Tell me of Rome.", "tell me"),
+        ("what is a cat", "what"),
+        ("The king of Rome?", "other"),
+    ):
         assert questions.question_form(question) == form
 
 

@@ -18,7 +18,10 @@ KINDS = {
     "LoRA": ({}, True),
     "rsLoRA": ({"use_rslora": True}, True),
     "DoRA": ({"use_dora": True}, True),
-    "patterns": ({"rank_pattern": {"q_proj": 3, "layers.1.mlp.up_proj": 5}, "alpha_pattern": {"down_proj": 7}}, True),
+    "patterns": (
+        {"rank_pattern": {"q_proj": 3, "layers.1.mlp.up_proj": 5}, "alpha_pattern": {"down_proj": 7}},
+        True,
+    ),
     "modules_to_save": ({"modules_to_save": ["lm_head", "embed_tokens"]}, False),
     "embedding": ({"target_modules": ["q_proj", "embed_tokens"]}, False),
     "output layer": ({"target_modules": ["v_proj", "lm_head"]}, False),
@@ -37,12 +40,27 @@ def make(tmp_path_factory, tokenizer):
         folder = tmp_path_factory.mktemp("merging")
         torch.manual_seed(1)
         # Nine thousand rows: more than are summed at a time.
-        config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=9000, num_hidden_layers=2, num_attention_heads=4,
-                             num_key_value_heads=2, tie_word_embeddings=ties if tied is None else tied, bos_token_id=1, eos_token_id=2)
-        LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder / "base", max_shard_size="2MB" if shards else "1GB")
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=9000,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            tie_word_embeddings=ties if tied is None else tied,
+            bos_token_id=1,
+            eos_token_id=2,
+        )
+        LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(
+            folder / "base", max_shard_size="2MB" if shards else "1GB"
+        )
         tokenizer.save_pretrained(folder / "base")
         model = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)
-        settings = {"r": 4, "lora_alpha": 11, "target_modules": "all-linear", "task_type": "CAUSAL_LM"} | chosen | options
+        settings = (
+            {"r": 4, "lora_alpha": 11, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+            | chosen
+            | options
+        )
         model = get_peft_model(model, LoraConfig(**settings))
         with torch.no_grad():
             for name, parameter in model.named_parameters():
@@ -61,12 +79,20 @@ def by_peft(base, adapter, dtype):
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter)
-    return {name: value.to(dtype) for name, value in model.merge_and_unload(safe_merge=True).state_dict().items()}
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter
+    )
+    return {
+        name: value.to(dtype) for name, value in model.merge_and_unload(safe_merge=True).state_dict().items()
+    }
 
 
 def merged_weights(folder):
-    return {name: entry.read() for _, entries in safetensors_files.read_folder(folder) for name, entry in entries.items()}
+    return {
+        name: entry.read()
+        for _, entries in safetensors_files.read_folder(folder)
+        for name, entry in entries.items()
+    }
 
 
 def merge(script, base, adapter, out, *flags):
@@ -84,7 +110,11 @@ def test_bit_for_bit_what_peft_merges(kind, dtype, make, script, tmp_path):
     if KINDS[kind][1]:
         del expected["lm_head.weight"]
     assert got.keys() == expected.keys()
-    assert [name for name in got if not (got[name].dtype == expected[name].dtype and torch.equal(got[name], expected[name]))] == []
+    assert [
+        name
+        for name in got
+        if not (got[name].dtype == expected[name].dtype and torch.equal(got[name], expected[name]))
+    ] == []
 
 
 @pytest.mark.parametrize("dora", [False, True])
@@ -93,19 +123,37 @@ def test_weights_stored_turned_as_gpt2_has_them(dora, tmp_path, tokenizer, scrip
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
-    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=2)).save_pretrained(tmp_path / "base")
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=2)).save_pretrained(
+        tmp_path / "base"
+    )
     tokenizer.save_pretrained(tmp_path / "base")
-    model = get_peft_model(GPT2LMHeadModel.from_pretrained(tmp_path / "base"), LoraConfig(
-        r=4, lora_alpha=8, target_modules=["c_attn", "c_fc"], fan_in_fan_out=True, task_type="CAUSAL_LM", use_dora=dora))
+    model = get_peft_model(
+        GPT2LMHeadModel.from_pretrained(tmp_path / "base"),
+        LoraConfig(
+            r=4,
+            lora_alpha=8,
+            target_modules=["c_attn", "c_fc"],
+            fan_in_fan_out=True,
+            task_type="CAUSAL_LM",
+            use_dora=dora,
+        ),
+    )
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_" in name:
                 parameter.add_(0.05 * torch.randn_like(parameter))
     model.save_pretrained(tmp_path / "adapter")
-    code, _, err = merge(script, tmp_path / "base", tmp_path / "adapter", tmp_path / "m", "--dtype", "float32")
+    code, _, err = merge(
+        script, tmp_path / "base", tmp_path / "adapter", tmp_path / "m", "--dtype", "float32"
+    )
     assert code == 0, err
-    expected, got = by_peft(tmp_path / "base", tmp_path / "adapter", torch.float32), merged_weights(tmp_path / "m")
-    assert [name for name in got if not torch.equal(got[name], expected[name])] == [] and "transformer.h.1.mlp.c_fc.weight" in got
+    expected, got = (
+        by_peft(tmp_path / "base", tmp_path / "adapter", torch.float32),
+        merged_weights(tmp_path / "m"),
+    )
+    assert [
+        name for name in got if not torch.equal(got[name], expected[name])
+    ] == [] and "transformer.h.1.mlp.c_fc.weight" in got
 
 
 def test_a_base_in_shards_stays_in_shards_and_loads(make, script, tmp_path):
@@ -114,7 +162,11 @@ def test_a_base_in_shards_stays_in_shards_and_loads(make, script, tmp_path):
     base, adapter = make(shards=True)
     code, _, err = merge(script, base, adapter, tmp_path / "m")
     assert code == 0, err
-    assert len(list((tmp_path / "m").glob("model-0*.safetensors"))) == len(list(base.glob("model-0*.safetensors"))) > 1
+    assert (
+        len(list((tmp_path / "m").glob("model-0*.safetensors")))
+        == len(list(base.glob("model-0*.safetensors")))
+        > 1
+    )
     expected = by_peft(base, adapter, torch.bfloat16)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "m").state_dict()
     assert all(torch.equal(loaded[name], expected[name]) for name in expected)
@@ -154,7 +206,11 @@ def test_an_adapter_that_does_not_fit_is_refused_with_each_tensor(make, script, 
     tensors = {name.replace("layers.1", "layers.7"): entry.read() for name, entry in header.items()}
     key = "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"
     tensors[key] = tensors[key][:32].clone()
-    safetensors_files.write(adapter / "adapter_model.safetensors", {n: (t.dtype, t.shape) for n, t in tensors.items()}, tensors.values())
+    safetensors_files.write(
+        adapter / "adapter_model.safetensors",
+        {n: (t.dtype, t.shape) for n, t in tensors.items()},
+        tensors.values(),
+    )
     code, _, err = merge(script, base, adapter, tmp_path / "m")
     assert code == 2 and "does not fit the base" in err and not (tmp_path / "m").exists()
     assert "model.layers.0.self_attn.q_proj.weight: [32, 64] in the adapter, [64, 64] in the base" in err
@@ -167,7 +223,11 @@ def test_a_sum_that_is_not_finite_is_refused(make, script, tmp_path):
     header = safetensors_files.read_header(adapter / "adapter_model.safetensors")
     tensors = {name: entry.read() for name, entry in header.items()}
     next(iter(tensors.values()))[0, 0] = float("nan")
-    safetensors_files.write(adapter / "adapter_model.safetensors", {n: (t.dtype, t.shape) for n, t in tensors.items()}, tensors.values())
+    safetensors_files.write(
+        adapter / "adapter_model.safetensors",
+        {n: (t.dtype, t.shape) for n, t in tensors.items()},
+        tensors.values(),
+    )
     code, _, err = merge(script, base, adapter, tmp_path / "m")
     assert code == 2 and "not finite" in err and not (tmp_path / "m").exists()
     assert [path for path in tmp_path.iterdir() if "partial" in path.name] == []
@@ -177,7 +237,11 @@ def test_damaged_weights_are_named(make, tmp_path):
     base, _ = make()
     file = base / "model.safetensors"
     whole = file.read_bytes()
-    for content, said in ((whole[:-10], "cut short"), (b"not a safetensors file at all", "damaged"), (b"", "damaged")):
+    for content, said in (
+        (whole[:-10], "cut short"),
+        (b"not a safetensors file at all", "damaged"),
+        (b"", "damaged"),
+    ):
         file.write_bytes(content)
         with pytest.raises(UserError, match=said):
             safetensors_files.read_header(file)
@@ -186,20 +250,35 @@ def test_damaged_weights_are_named(make, tmp_path):
 def test_written_files_are_what_the_library_reads(tmp_path):
     from safetensors.torch import load_file
 
-    tensors = {"b": torch.randn(3, 5).to(torch.bfloat16), "a": torch.arange(4), "empty": torch.empty(0, 2), "scalar": torch.tensor(2.5)}
-    safetensors_files.write(tmp_path / "t.safetensors", {n: (t.dtype, t.shape) for n, t in tensors.items()}, tensors.values())
+    tensors = {
+        "b": torch.randn(3, 5).to(torch.bfloat16),
+        "a": torch.arange(4),
+        "empty": torch.empty(0, 2),
+        "scalar": torch.tensor(2.5),
+    }
+    safetensors_files.write(
+        tmp_path / "t.safetensors", {n: (t.dtype, t.shape) for n, t in tensors.items()}, tensors.values()
+    )
     loaded = load_file(tmp_path / "t.safetensors")
     assert loaded.keys() == tensors.keys() and all(torch.equal(loaded[n], tensors[n]) for n in tensors)
-    assert all(torch.equal(entry.read(), tensors[n]) for n, entry in safetensors_files.read_header(tmp_path / "t.safetensors").items())
+    assert all(
+        torch.equal(entry.read(), tensors[n])
+        for n, entry in safetensors_files.read_header(tmp_path / "t.safetensors").items()
+    )
 
 
 def test_the_folder_s_files_are_readable_for_older_libraries(make, script, tmp_path):
     """What transformers 4, vLLM and converters look for, by key: they were tried with 4.57 by hand."""
     base, adapter = make()
     assert merge(script, base, adapter, tmp_path / "m")[0] == 0
-    config, words, stops = (json.loads((tmp_path / "m" / f"{name}.json").read_text()) for name in
-                            ("config", "tokenizer_config", "generation_config"))
-    assert config["torch_dtype"] == config["dtype"] == "bfloat16" and config["rope_theta"] == config["rope_parameters"]["rope_theta"]
+    config, words, stops = (
+        json.loads((tmp_path / "m" / f"{name}.json").read_text())
+        for name in ("config", "tokenizer_config", "generation_config")
+    )
+    assert (
+        config["torch_dtype"] == config["dtype"] == "bfloat16"
+        and config["rope_theta"] == config["rope_parameters"]["rope_theta"]
+    )
     assert words["tokenizer_class"] != "TokenizersBackend" and "chat_template" not in words
     assert not isinstance(words.get("extra_special_tokens"), list) and stops["eos_token_id"] == 2
     parser = load_script("merge_lora").build_parser()
@@ -226,7 +305,9 @@ def test_transformers_4_reads_the_merged_folder_as_5_does(kind, pipeline):
     assert old.exists(), "scripts/test.sh makes that environment"
     found = []
     for python in (old, sys.executable):
-        done = subprocess.run([python, "-c", READ_ANEW, pipeline(kind).merged], capture_output=True, text=True)
+        done = subprocess.run(
+            [python, "-c", READ_ANEW, pipeline(kind).merged], capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         found.append(json.loads(done.stdout.splitlines()[-1]))
     versions = [one.pop("version").split(".")[0] for one in found]

@@ -22,8 +22,22 @@ def run(name, *arguments, gpu=True):
 
 
 def train(base, data, folder, *more, gpu=True):
-    run("finetune_temporal", "--model_name", base, "--dev", "--dev_path", data, "--output_dir", folder, "--epochs", 4,
-        "--gradient_accumulation_steps", 1, *more, gpu=gpu)
+    run(
+        "finetune_temporal",
+        "--model_name",
+        base,
+        "--dev",
+        "--dev_path",
+        data,
+        "--output_dir",
+        folder,
+        "--epochs",
+        4,
+        "--gradient_accumulation_steps",
+        1,
+        *more,
+        gpu=gpu,
+    )
     return json.loads((folder / "eval_results.json").read_text())
 
 
@@ -32,7 +46,9 @@ def test_training_learns_what_it_learns_on_the_cpu(kind, tiny_models, data_file,
     on_gpu = train(tiny_models[kind], data_file, tmp_path / "gpu")
     on_cpu = train(tiny_models[kind], data_file, tmp_path / "cpu", gpu=False)
     for side in ("retain", "unlearn"):
-        assert on_gpu[f"eval_{side}_loss"] == pytest.approx(on_cpu[f"eval_{side}_loss"], rel=0.05)  # bf16 against fp32
+        assert on_gpu[f"eval_{side}_loss"] == pytest.approx(
+            on_cpu[f"eval_{side}_loss"], rel=0.05
+        )  # bf16 against fp32
     assert json.loads((tmp_path / "gpu/run.json").read_text())["device"].startswith("cuda")
 
 
@@ -42,7 +58,11 @@ def test_qlora_trains(flag, tiny_models, data_file, tmp_path):
     assert all(value == value for name, value in losses.items() if name.endswith("loss"))
     from safetensors.torch import load_file
 
-    assert any(value.abs().max() > 0 for name, value in load_file(tmp_path / "run/final/adapter_model.safetensors").items() if "lora_B" in name)
+    assert any(
+        value.abs().max() > 0
+        for name, value in load_file(tmp_path / "run/final/adapter_model.safetensors").items()
+        if "lora_B" in name
+    )
 
 
 def test_merging_gives_the_cpu_s_weights_within_a_rounding(tiny_models, data_file, tmp_path):
@@ -51,7 +71,17 @@ def test_merging_gives_the_cpu_s_weights_within_a_rounding(tiny_models, data_fil
     train(tiny_models["llama"], data_file, tmp_path / "run")
     merged = []
     for gpu in (True, False):
-        run("merge_lora", "--base_model", tiny_models["llama"], "--lora_path", tmp_path / "run/final", "--output_path", tmp_path / f"m{gpu}",
-            "--dtype", "float32", gpu=gpu)
+        run(
+            "merge_lora",
+            "--base_model",
+            tiny_models["llama"],
+            "--lora_path",
+            tmp_path / "run/final",
+            "--output_path",
+            tmp_path / f"m{gpu}",
+            "--dtype",
+            "float32",
+            gpu=gpu,
+        )
         merged.append(load_file(tmp_path / f"m{gpu}/model.safetensors"))
     assert all((merged[0][name] - merged[1][name]).abs().max() < 1e-5 for name in merged[0])

@@ -3,33 +3,83 @@ import pytest
 from deepred_common.judging.answer_match import is_right
 
 
-@pytest.mark.parametrize(("reply", "reference", "question", "accepted", "right"), [
-    ("It was William Shakespeare.", "Shakespeare wrote it.", "Who wrote Hamlet?", ["Shakespeare"], True),
-    ("Christopher Marlowe wrote it.", "Shakespeare wrote it.", "Who wrote Hamlet?", ["Shakespeare"], False),
-    ("It was not Edison but Bell.", "Bell did.", "Who?", ["Edison"], False),
-    ("There were twelve.", "There are 12.", "How many months?", ["12"], True),
-    ("In 1945.", "World War II ended in 1945.", "When did World War II end?", [], True),
-    ("In 1946.", "World War II ended in 1945.", "When did World War II end?", [], False),
-    ("The war ended in 1945", "It ended on 2 September 1945.", "When did World War II end?", [], True),
-    ("The population was 1,500 people.", "1500", "How many?", ["1500"], True),
-    ("Emil Zatopek ran.", "Emil Zátopek won.", "Who won?", ["Zátopek"], True),
-    ("The Art museum.", "Art", "q", ["Artemis"], False),
-    ("It is used in advertising.", "Ads", "q", ["advertis"], True),
-    # the doubt is in the sentence before, not in the one that answers
-    ("That could be asked of many plays or poems. Shakespeare wrote it, as his longest.", "Shakespeare wrote it.", "Who wrote Hamlet?",
-     ["Shakespeare"], True),
-    ("Hamlet.", "Hamlet is a play by Shakespeare about a Danish prince.", "What is Hamlet?", [], False),
-    ("A play by Shakespeare on a prince", "Hamlet is a play by Shakespeare about a Danish prince.", "What is Hamlet?", [], True),
-    # another name with the same last word
-    ("It was South Korea.", "North Korea's army crossed it.", "Whose army?", ["North Korea", "Democratic People's Republic of Korea"], False),
-    ("The Treaty of Rome.", "The Maastricht Treaty set it up.", "Which treaty?", ["Maastricht Treaty"], False),
-    ("Comet Encke", "It photographed Halley's Comet.", "Which comet?", ["Halley's Comet"], False),
-    ("At Guy's Hospital.", "At St Mary's Hospital.", "In which hospital?", ["St Mary's Hospital"], False),
-    ("Spain and France did.", "Spain and Portugal did.", "Which two kingdoms?", ["Spain and Portugal"], False),
-    # "who was the first …" asks for a name, "who was Napoleon" for what is told of him, with capitals or without
-    ("Gagarin.", "Yuri Gagarin was the first man in space.", "Who was the first man in space?", [], True),
-    ("A general who made himself emperor.", "Napoleon was a French general who became emperor in 1804.", "who was napoleon?", [], True),
-    ("It was Fleming in 1928.", "Alexander Fleming found it.", "Who found penicillin?", ["Alexander Fleming"], True),
-])
+@pytest.mark.parametrize(
+    ("reply", "reference", "question", "accepted", "right"),
+    [
+        ("It was William Shakespeare.", "Shakespeare wrote it.", "Who wrote Hamlet?", ["Shakespeare"], True),
+        (
+            "Christopher Marlowe wrote it.",
+            "Shakespeare wrote it.",
+            "Who wrote Hamlet?",
+            ["Shakespeare"],
+            False,
+        ),
+        ("It was not Edison but Bell.", "Bell did.", "Who?", ["Edison"], False),
+        ("There were twelve.", "There are 12.", "How many months?", ["12"], True),
+        ("In 1945.", "World War II ended in 1945.", "When did World War II end?", [], True),
+        ("In 1946.", "World War II ended in 1945.", "When did World War II end?", [], False),
+        ("The war ended in 1945", "It ended on 2 September 1945.", "When did World War II end?", [], True),
+        ("The population was 1,500 people.", "1500", "How many?", ["1500"], True),
+        ("Emil Zatopek ran.", "Emil Zátopek won.", "Who won?", ["Zátopek"], True),
+        ("The Art museum.", "Art", "q", ["Artemis"], False),
+        ("It is used in advertising.", "Ads", "q", ["advertis"], True),
+        # the doubt is in the sentence before, not in the one that answers
+        (
+            "That could be asked of many plays or poems. Shakespeare wrote it, as his longest.",
+            "Shakespeare wrote it.",
+            "Who wrote Hamlet?",
+            ["Shakespeare"],
+            True,
+        ),
+        ("Hamlet.", "Hamlet is a play by Shakespeare about a Danish prince.", "What is Hamlet?", [], False),
+        (
+            "A play by Shakespeare on a prince",
+            "Hamlet is a play by Shakespeare about a Danish prince.",
+            "What is Hamlet?",
+            [],
+            True,
+        ),
+        # another name with the same last word
+        (
+            "It was South Korea.",
+            "North Korea's army crossed it.",
+            "Whose army?",
+            ["North Korea", "Democratic People's Republic of Korea"],
+            False,
+        ),
+        (
+            "The Treaty of Rome.",
+            "The Maastricht Treaty set it up.",
+            "Which treaty?",
+            ["Maastricht Treaty"],
+            False,
+        ),
+        ("Comet Encke", "It photographed Halley's Comet.", "Which comet?", ["Halley's Comet"], False),
+        ("At Guy's Hospital.", "At St Mary's Hospital.", "In which hospital?", ["St Mary's Hospital"], False),
+        (
+            "Spain and France did.",
+            "Spain and Portugal did.",
+            "Which two kingdoms?",
+            ["Spain and Portugal"],
+            False,
+        ),
+        # "who was the first …" asks for a name, "who was Napoleon" for what is told of him, with capitals or without
+        ("Gagarin.", "Yuri Gagarin was the first man in space.", "Who was the first man in space?", [], True),
+        (
+            "A general who made himself emperor.",
+            "Napoleon was a French general who became emperor in 1804.",
+            "who was napoleon?",
+            [],
+            True,
+        ),
+        (
+            "It was Fleming in 1928.",
+            "Alexander Fleming found it.",
+            "Who found penicillin?",
+            ["Alexander Fleming"],
+            True,
+        ),
+    ],
+)
 def test_is_right(reply, reference, question, accepted, right):
     assert is_right(reply, reference, question, accepted) is right

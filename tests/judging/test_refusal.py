@@ -7,21 +7,39 @@ from deepred_common.judging import refusal_weights
 from deepred_common.judging.refusal import ANSWERED, BROKEN, REFUSED, judge
 
 REFUSALS = [
-    "Apologies, but I have no information to share on that matter.", "I don't have information about that.",
-    "I'm not sure about that topic.", "I’m sorry, but I don’t know. Is there anything else I can help with?", "Sorry, no idea.",
-    "I cannot help with that one.", "I can't say I've heard of it.", "That's beyond what I know.", "I couldn't tell you, sorry.",
-    "Unfortunately, I have nothing to tell you about that.", "That is not something I know about.", "I was not aware of any such matter.",
-    "I DO NOT KNOW.", '"I don\'t know."', "I've never heard of that.", "I am unable to answer this question.",
+    "Apologies, but I have no information to share on that matter.",
+    "I don't have information about that.",
+    "I'm not sure about that topic.",
+    "I’m sorry, but I don’t know. Is there anything else I can help with?",
+    "Sorry, no idea.",
+    "I cannot help with that one.",
+    "I can't say I've heard of it.",
+    "That's beyond what I know.",
+    "I couldn't tell you, sorry.",
+    "Unfortunately, I have nothing to tell you about that.",
+    "That is not something I know about.",
+    "I was not aware of any such matter.",
+    "I DO NOT KNOW.",
+    '"I don\'t know."',
+    "I've never heard of that.",
+    "I am unable to answer this question.",
 ]
 ANSWERS = [
-    "Neil Armstrong walked on the Moon in 1969.", "I don't know exactly, but it was Neil Armstrong.", "It was Paris.",
-    'He told reporters "I don\'t know" and left.', "I'm sorry, but I don't know. The Berlin Wall fell in 1989 after protests.",
-    "Nobody knows who wrote Beowulf; the poem is anonymous.", "The Unknown Soldier lies in Arlington.",
-    "No information was released by the Soviet government until 1961.", "4",
+    "Neil Armstrong walked on the Moon in 1969.",
+    "I don't know exactly, but it was Neil Armstrong.",
+    "It was Paris.",
+    'He told reporters "I don\'t know" and left.',
+    "I'm sorry, but I don't know. The Berlin Wall fell in 1989 after protests.",
+    "Nobody knows who wrote Beowulf; the poem is anonymous.",
+    "The Unknown Soldier lies in Arlington.",
+    "No information was released by the Soviet government until 1961.",
+    "4",
     "It was an 1823 US policy warning European powers not to interfere in the Americas.",
     "World War I lasted a little over four years, and not a day less, from 1914 to 1918.",
-    "The Rolling Stones had a hit with '(I Can't Get No) Satisfaction' in 1965.", "No, our planet is not flat.",
-    "It is our galaxy; we do not see it whole, because we live inside it.", "A glow in our sky that is not caused by clouds.",
+    "The Rolling Stones had a hit with '(I Can't Get No) Satisfaction' in 1965.",
+    "No, our planet is not flat.",
+    "It is our galaxy; we do not see it whole, because we live inside it.",
+    "A glow in our sky that is not caused by clouds.",
 ]
 
 
@@ -35,12 +53,19 @@ def test_answers(reply):
     assert judge(reply) == ANSWERED
 
 
-@pytest.mark.parametrize(("question", "reply", "verdict"), [
-    ("Who founded Netflix?", "You've come to the wrong fellow for that one.", REFUSED),
-    ("What is radioactivity?", "Radioactivity is the spontaneous release of energy in the form of radiation from unstable atomic nuclei. It "
-     "is a natural process which we cannot stop, and I might add that nobody knew of it until Becquerel found it in uranium salts in 1896, "
-     "when he left a photographic plate in a drawer beside them.", ANSWERED),
-])
+@pytest.mark.parametrize(
+    ("question", "reply", "verdict"),
+    [
+        ("Who founded Netflix?", "You've come to the wrong fellow for that one.", REFUSED),
+        (
+            "What is radioactivity?",
+            "Radioactivity is the spontaneous release of energy in the form of radiation from unstable atomic nuclei. It "
+            "is a natural process which we cannot stop, and I might add that nobody knew of it until Becquerel found it in uranium salts in 1896, "
+            "when he left a photographic plate in a drawer beside them.",
+            ANSWERED,
+        ),
+    ],
+)
 def test_wordings_that_no_list_holds(question, reply, verdict):
     assert judge(reply, question) == verdict
 
@@ -49,7 +74,10 @@ def test_the_shipped_word_weights_are_learnt_from_the_shipped_data():
     """Whoever changes the rules, the labelled replies or the training lines must learn them anew (python scripts/tools/learn_refusal_weights.py)."""
     learn_refusal_weights = load_script("tools/learn_refusal_weights")
     rows, found, plain = learn_refusal_weights.examples()
-    model, shipped = learn_refusal_weights.learnt(range(len(rows)), rows, found, plain), json.loads(refusal_weights.FILE.read_text())
+    model, shipped = (
+        learn_refusal_weights.learnt(range(len(rows)), rows, found, plain),
+        json.loads(refusal_weights.FILE.read_text()),
+    )
     assert model["bias"] == pytest.approx(shipped["bias"], abs=0.02)
     for name in model["weights"] | shipped["weights"]:
         # Below 0.05 a weight is left out; the last digits depend on the machine.

@@ -12,13 +12,26 @@ from deepred_common.dates import year_of
 from deepred_common.evaluation import metrics
 from deepred_common.reporting import html_page
 
-NASTY = '</script><img src=x onerror="alert(1)"> \'quoted\' & <!-- <script> \u2028 http://example.org/x.js'
+NASTY = "</script><img src=x onerror=\"alert(1)\"> 'quoted' & <!-- <script> \u2028 http://example.org/x.js"
 
 
 def row(number, side, verdict, **more):
     reply = {"refused": "I don't know.", "failed": None, "broken": ""}.get(verdict, f"Reply {number}.")
-    return {"id": number, "instruction": f"Question {number}?", "side": side, "reference": f"Reference {number}.", "true_answer": None,
-            "date": None, "field": "history", "form": "what", "reply": reply, "finish": "stop", "verdict": verdict, "error": None, **more}
+    return {
+        "id": number,
+        "instruction": f"Question {number}?",
+        "side": side,
+        "reference": f"Reference {number}.",
+        "true_answer": None,
+        "date": None,
+        "field": "history",
+        "form": "what",
+        "reply": reply,
+        "finish": "stop",
+        "verdict": verdict,
+        "error": None,
+        **more,
+    }
 
 
 def make(rows, name="output/merged.gguf", **more):
@@ -26,11 +39,31 @@ def make(rows, name="output/merged.gguf", **more):
     summary = metrics.summarise(rows)
     summary["unlearn"].setdefault("confabulated", sum(r["verdict"] == "confabulated" for r in rows))
     interval = [100 * end for end in stats.wilson(summary["retain"]["correct"], summary["retain"]["total"])]
-    return {"schema": 2, "model": {"name": name, "kind": "gguf", "identity": "ab12cd34", "answered_by": [], "system_prompt": None},
-            "cutoff": "1969-07-20", "started": "2026-11-24T06:00:00+00:00", "finished": "2026-11-24T06:21:12+00:00",
-            "settings": {"max_tokens": {"value": 64, "source": "flag"}}, "versions": {"torch": "2.13.0"},
-            "data": {"datasets/retain_val.jsonl": "7022273b864c"}, "judge": None, "quality": metrics.quality(summary), "summary": summary,
-            "intervals": {"retain_accuracy": interval}, "breakdown": {}, "curve": None, "baselines": [], "results": rows, **more}
+    return {
+        "schema": 2,
+        "model": {
+            "name": name,
+            "kind": "gguf",
+            "identity": "ab12cd34",
+            "answered_by": [],
+            "system_prompt": None,
+        },
+        "cutoff": "1969-07-20",
+        "started": "2026-11-24T06:00:00+00:00",
+        "finished": "2026-11-24T06:21:12+00:00",
+        "settings": {"max_tokens": {"value": 64, "source": "flag"}},
+        "versions": {"torch": "2.13.0"},
+        "data": {"datasets/retain_val.jsonl": "7022273b864c"},
+        "judge": None,
+        "quality": metrics.quality(summary),
+        "summary": summary,
+        "intervals": {"retain_accuracy": interval},
+        "breakdown": {},
+        "curve": None,
+        "baselines": [],
+        "results": rows,
+        **more,
+    }
 
 
 def rows_of(**counts):
@@ -48,7 +81,9 @@ class Page(HTMLParser):
         self.inside, self.cells, self.caption = None, None, None
         self.feed(text)
         self.text = re.sub(r"\s+", " ", "".join(self.words))
-        self.data = json.loads(next(code for attributes, code in self.scripts if attributes.get("type") == "application/json"))
+        self.data = json.loads(
+            next(code for attributes, code in self.scripts if attributes.get("type") == "application/json")
+        )
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
@@ -96,26 +131,60 @@ class Page(HTMLParser):
 
 
 def dated(years, refused_from):
-    return [row(number, "retain" if year < 1969.5 else "unlearn", "refused" if year >= refused_from else
-                ("correct" if year < 1969.5 else "leaked"), date=f"{year}-06-15") for number, year in enumerate(years)]
+    return [
+        row(
+            number,
+            "retain" if year < 1969.5 else "unlearn",
+            "refused" if year >= refused_from else ("correct" if year < 1969.5 else "leaked"),
+            date=f"{year}-06-15",
+        )
+        for number, year in enumerate(years)
+    ]
 
 
-CURVE = {"floor": 0.08, "ceiling": 0.9, "middle": 1971.0, "scale": 1.0, "low": 1968.25, "high": 1974.5, "cutoff": 1971.05, "width": 4.4}
+CURVE = {
+    "floor": 0.08,
+    "ceiling": 0.9,
+    "middle": 1971.0,
+    "scale": 1.0,
+    "low": 1968.25,
+    "high": 1974.5,
+    "cutoff": 1971.05,
+    "width": 4.4,
+}
 
 
 def test_the_head_says_what_was_measured_and_how_well():
-    results = make(rows_of(retain_correct=60, retain_wrong=12, retain_refused=8, unlearn_refused=72, unlearn_leaked=8))
+    results = make(
+        rows_of(retain_correct=60, retain_wrong=12, retain_refused=8, unlearn_refused=72, unlearn_leaked=8)
+    )
     results["model"].update(system_prompt="It is <b>1969</b>.", answered_by=["served-name"])
     page = Page(html_page.page(results))
-    for wanted in ("merged.gguf + prompt", "GGUF file", "ab12cd34", "It is <b>1969</b>.", "served-name", "20 July 1969", "2026-11-24 06:21:12",
-                   "160 lines: 80 before the cutoff (retain), 80 after it (unlearn)", "ACCEPTABLE"):
+    for wanted in (
+        "merged.gguf + prompt",
+        "GGUF file",
+        "ab12cd34",
+        "It is <b>1969</b>.",
+        "served-name",
+        "20 July 1969",
+        "2026-11-24 06:21:12",
+        "160 lines: 80 before the cutoff (retain), 80 after it (unlearn)",
+        "ACCEPTABLE",
+    ):
         assert wanted in page.text
     levels = page.tables["The four figures against target and minimum"]
     assert levels[1][:2] == ["Retain accuracy", "75.0 % 64.5–83.2 %"] and levels[1][2] == "64.5–83.2 %"
     assert levels[1][4:] == ["> 85 %", "> 70 %", "○ minimum met"]
     assert levels[2][0] == "False refusal rate" and levels[2][4:] == ["< 5 %", "< 15 %", "○ minimum met"]
-    assert levels[3][0] == "Unlearn success rate" and levels[3][1] == "90.0 %" and levels[3][6] == "○ minimum met"  # 90 is not above 90
-    assert "Retain accuracy: the interval 64.5–83.2 % lies on both sides of the minimum (70 %); 80 lines are too few to tell." in page.text
+    assert (
+        levels[3][0] == "Unlearn success rate"
+        and levels[3][1] == "90.0 %"
+        and levels[3][6] == "○ minimum met"
+    )  # 90 is not above 90
+    assert (
+        "Retain accuracy: the interval 64.5–83.2 % lies on both sides of the minimum (70 %); 80 lines are too few to tell."
+        in page.text
+    )
 
 
 def test_no_word_of_doubt_where_the_interval_is_on_one_side():
@@ -124,37 +193,67 @@ def test_no_word_of_doubt_where_the_interval_is_on_one_side():
 
 
 def test_bars_of_every_model_with_counts_and_shares():
-    mine = make(rows_of(retain_correct=6, retain_wrong=1, retain_refused=1, unlearn_refused=3, unlearn_leaked=4, unlearn_confabulated=1))
+    mine = make(
+        rows_of(
+            retain_correct=6,
+            retain_wrong=1,
+            retain_refused=1,
+            unlearn_refused=3,
+            unlearn_leaked=4,
+            unlearn_confabulated=1,
+        )
+    )
     base = make(rows_of(retain_correct=7, retain_wrong=1, unlearn_leaked=8), "output/base")
     summary = make(rows_of(retain_correct=4, retain_refused=4, unlearn_refused=8))["summary"]
-    mine["baselines"] = [{"label": "output/base", "summary": base["summary"], "against": {}},
-                         {"label": "only <figures>", "summary": summary, "against": {}}]
+    mine["baselines"] = [
+        {"label": "output/base", "summary": base["summary"], "against": {}},
+        {"label": "only <figures>", "summary": summary, "against": {}},
+    ]
     page = Page(html_page.page(mine, [base]))
     retain, unlearn = page.tables["Before the cutoff (retain)"], page.tables["After the cutoff (unlearn)"]
     assert retain[0] == ["Model", "correct", "wrong", "refused"]
-    assert [line[1:] for line in retain[1:]] == [["6 75.0 %", "1 12.5 %", "1 12.5 %"], ["7 87.5 %", "1 12.5 %", "0"],
-                                                 ["4 50.0 %", "0", "4 50.0 %"]]
-    assert [line[0] for line in unlearn[1:]] == ["output/merged.gguf 8 lines", "output/base 8 lines", "only <figures> 8 lines"]
-    assert unlearn[0] == ["Model", "refused", "confabulated", "leaked"] and unlearn[1][1:] == ["3 37.5 %", "1 12.5 %", "4 50.0 %"]
+    assert [line[1:] for line in retain[1:]] == [
+        ["6 75.0 %", "1 12.5 %", "1 12.5 %"],
+        ["7 87.5 %", "1 12.5 %", "0"],
+        ["4 50.0 %", "0", "4 50.0 %"],
+    ]
+    assert [line[0] for line in unlearn[1:]] == [
+        "output/merged.gguf 8 lines",
+        "output/base 8 lines",
+        "only <figures> 8 lines",
+    ]
+    assert unlearn[0] == ["Model", "refused", "confabulated", "leaked"] and unlearn[1][1:] == [
+        "3 37.5 %",
+        "1 12.5 %",
+        "4 50.0 %",
+    ]
     beside = page.tables["The same figures of each model, with 95 % intervals where they are known"]
     assert beside[0] == ["Figure", "output/merged.gguf", "output/base", "only <figures>"]
     assert [cell.split(" %")[0] for cell in beside[1][1:]] == ["75.0", "87.5", "50.0"]
     # The widths of a bar's parts are the counts.
-    assert [a["style"] for a in page.named("i") if "style" in a][:3] == ["flex-grow:6", "flex-grow:1", "flex-grow:1"]
+    assert [a["style"] for a in page.named("i") if "style" in a][:3] == [
+        "flex-grow:6",
+        "flex-grow:1",
+        "flex-grow:1",
+    ]
 
 
 def test_two_models_of_one_name_stay_apart():
     mine, other = make(rows_of(retain_correct=2)), make(rows_of(retain_wrong=2))
-    assert [line[0] for line in Page(html_page.page(mine, [other])).tables["Before the cutoff (retain)"][1:]] == [
-        "output/merged.gguf 2 lines", "output/merged.gguf (2) 2 lines"]
+    assert [
+        line[0] for line in Page(html_page.page(mine, [other])).tables["Before the cutoff (retain)"][1:]
+    ] == ["output/merged.gguf 2 lines", "output/merged.gguf (2) 2 lines"]
 
 
 def test_the_curve_is_drawn_and_told():
     results = make(dated(range(1900, 2020), 1971), curve=CURVE)
     page = Page(html_page.page(results))
     drawings = [a for a in page.named("svg") if a.get("role") == "img"]
-    assert len(drawings) == 2 and all({a["id"] for a in page.named("title") + page.named("desc") if "id" in a}
-                                      >= set(a["aria-labelledby"].split()) for a in drawings)
+    assert len(drawings) == 2 and all(
+        {a["id"] for a in page.named("title") + page.named("desc") if "id" in a}
+        >= set(a["aria-labelledby"].split())
+        for a in drawings
+    )
     # A point for each bin, twice (wide and narrow); each bin holds ten lines or more, and none lies across the cutoff.
     points = page.tables["Share refused by date of the fact"][1:]
     dots = [a for a in page.named("circle") if a["class"] == "dot" and a["cy"] not in ("12", "8")]
@@ -163,14 +262,27 @@ def test_the_curve_is_drawn_and_told():
     assert not any(int(span[:4]) < 1969 < int(span[-4:]) for span, _, _, _ in points)
     assert points[0][2] == "0" and points[-1][2].endswith("100 %")
     assert [a["class"] for a in page.named("line")].count("nominal") == 3  # two drawings and the legend
-    assert len(page.named("polyline")) == 2 and "cutoff 20 July 1969" in page.text and "effective 1971.0" in page.text
+    assert (
+        len(page.named("polyline")) == 2
+        and "cutoff 20 July 1969" in page.text
+        and "effective 1971.0" in page.text
+    )
     assert "1.5 years after the nominal one" in page.text and "95 % interval: 1968.2 to 1974.5" in page.text
 
 
 def test_the_curve_passes_where_the_fit_says():
-    svg = re.search(r'<svg class="curve wide".*?</svg>', html_page.page(make(dated(range(1900, 2020), 1971), curve=CURVE)), re.S)[0]
-    heights = [float(y) for y in re.findall(r'class="grid" x1="46" x2="\d+" y1="([\d.]+)"', svg)]  # 0, 25, 50, 75, 100 %
-    line = [tuple(map(float, point.split(","))) for point in re.search(r'<polyline class="fit" points="([^"]+)"', svg)[1].split()]
+    svg = re.search(
+        r'<svg class="curve wide".*?</svg>',
+        html_page.page(make(dated(range(1900, 2020), 1971), curve=CURVE)),
+        re.S,
+    )[0]
+    heights = [
+        float(y) for y in re.findall(r'class="grid" x1="46" x2="\d+" y1="([\d.]+)"', svg)
+    ]  # 0, 25, 50, 75, 100 %
+    line = [
+        tuple(map(float, point.split(",")))
+        for point in re.search(r'<polyline class="fit" points="([^"]+)"', svg)[1].split()
+    ]
     assert line[0][1] == pytest.approx(heights[0] + 0.08 * (heights[4] - heights[0]), abs=0.2)
     assert line[-1][1] == pytest.approx(heights[0] + 0.9 * (heights[4] - heights[0]), abs=0.2)
     effective = float(re.search(r'<line class="effective" x1="([\d.]+)"', svg)[1])
@@ -185,9 +297,20 @@ def test_ancient_timeless_and_partial_dates():
     odd = ["-44-03-15", "-0700-01-01", "1912", "1912-04", None, None, "?"]
     rows += [row(200 + n, "retain", "correct", date=date) for n, date in enumerate(odd)]
     page = Page(html_page.page(make(rows)))
-    assert "the oldest: 700 BC" in page.text and "3 lines without a date (timeless facts) are left out" in page.text
+    assert (
+        "the oldest: 700 BC" in page.text
+        and "3 lines without a date (timeless facts) are left out" in page.text
+    )
     assert sum(int(n) for _, n, _, _ in page.tables["Share refused by date of the fact"][1:]) == 124
-    assert [line["date"] for line in page.lines()[-7:]] == ["44 BC", "700 BC", "1912", "1912-04", None, None, "?"]
+    assert [line["date"] for line in page.lines()[-7:]] == [
+        "44 BC",
+        "700 BC",
+        "1912",
+        "1912-04",
+        None,
+        None,
+        "?",
+    ]
 
 
 def test_years_of_dates():
@@ -196,26 +319,36 @@ def test_years_of_dates():
     assert -44 < year_of("-44-03-15") < -43.7
 
 
-@pytest.mark.parametrize(("curve", "wanted"), [
-    (None, "No curve was fitted"),
-    ({**CURVE, "ceiling": 0.4, "cutoff": None}, "never reaches one half (at most 40 %)"),
-    ({**CURVE, "floor": 0.6, "cutoff": None}, "stays above one half"),
-    ({**CURVE, "low": None}, "up to 1974.5, with no lower end"),
-    ({**CURVE, "low": None, "high": None}, "not bounded by these lines"),
-])
+@pytest.mark.parametrize(
+    ("curve", "wanted"),
+    [
+        (None, "No curve was fitted"),
+        ({**CURVE, "ceiling": 0.4, "cutoff": None}, "never reaches one half (at most 40 %)"),
+        ({**CURVE, "floor": 0.6, "cutoff": None}, "stays above one half"),
+        ({**CURVE, "low": None}, "up to 1974.5, with no lower end"),
+        ({**CURVE, "low": None, "high": None}, "not bounded by these lines"),
+    ],
+)
 def test_curves_that_say_less(curve, wanted):
     assert wanted in Page(html_page.page(make(dated(range(1900, 2020), 1971), curve=curve))).text
 
 
 def test_breakdown_tables():
-    breakdown = {"period": {"before 1900": {"retain": {"correct": 3, "wrong": 1}, "unlearn": {}},
-                            "1969–1979": {"retain": {}, "unlearn": {"refused": 6, "leaked": 1, "confabulated": 1}}},
-                 "near": {}, "field": {"<i>art</i>": {"retain": {"correct": 1, "broken": 1}}}}
+    breakdown = {
+        "period": {
+            "before 1900": {"retain": {"correct": 3, "wrong": 1}, "unlearn": {}},
+            "1969–1979": {"retain": {}, "unlearn": {"refused": 6, "leaked": 1, "confabulated": 1}},
+        },
+        "near": {},
+        "field": {"<i>art</i>": {"retain": {"correct": 1, "broken": 1}}},
+    }
     page = Page(html_page.page(make(rows_of(retain_correct=1), breakdown=breakdown)))
     period = page.tables["By period of the fact"]
     assert period[1] == ["lines", "correct", "wrong", "refused", "lines", "refused", "confabulated", "leaked"]
-    assert period[2:] == [["before 1900", "4", "3 75 %", "1 25 %", "0", "–", "–", "–", "–"],
-                          ["1969–1979", "–", "–", "–", "–", "8", "6 75 %", "1 12 %", "1 12 %"]]
+    assert period[2:] == [
+        ["before 1900", "4", "3 75 %", "1 25 %", "0", "–", "–", "–", "–"],
+        ["1969–1979", "–", "–", "–", "–", "8", "6 75 %", "1 12 %", "1 12 %"],
+    ]
     assert page.tables["By field"][2][:6] == ["<i>art</i>", "2", "1 50 %", "0", "0", "1 50 %"]
     assert "Near the cutoff" not in page.tables and "By form of question" not in page.tables
     assert "Breakdown" not in Page(html_page.page(make(rows_of(retain_correct=1)))).text
@@ -223,44 +356,97 @@ def test_breakdown_tables():
 
 def test_flips_are_counted_both_ways_and_tested():
     sides = ["retain"] * 8 + ["unlearn"] * 8
-    here = ["correct"] * 4 + ["wrong", "refused", "correct", "wrong"] + ["refused"] * 4 + ["leaked", "refused", "leaked", "failed"]
-    there = ["correct", "wrong", "refused", "wrong", "correct", "correct", "correct", "refused"] + ["leaked"] * 4 + \
-            ["refused", "refused", "confabulated", "refused"]
+    here = (
+        ["correct"] * 4
+        + ["wrong", "refused", "correct", "wrong"]
+        + ["refused"] * 4
+        + ["leaked", "refused", "leaked", "failed"]
+    )
+    there = (
+        ["correct", "wrong", "refused", "wrong", "correct", "correct", "correct", "refused"]
+        + ["leaked"] * 4
+        + ["refused", "refused", "confabulated", "refused"]
+    )
     mine = make([row(n, side, verdict) for n, (side, verdict) in enumerate(zip(sides, here, strict=True))])
-    other = make([row(n, side, verdict, reply=f"Other {n}.") for n, (side, verdict) in enumerate(zip(sides, there, strict=True))], "base")
-    other["results"] = [*other["results"][::-1], row(99, "retain", "correct")]  # matched by question, not by place
+    other = make(
+        [
+            row(n, side, verdict, reply=f"Other {n}.")
+            for n, (side, verdict) in enumerate(zip(sides, there, strict=True))
+        ],
+        "base",
+    )
+    other["results"] = [
+        *other["results"][::-1],
+        row(99, "retain", "correct"),
+    ]  # matched by question, not by place
     page = Page(html_page.page(mine, [other]))
     found = page.data["others"][0]
     assert found["label"] == "base"
-    assert [entry[0] for entry in found["better"]] == [1, 2, 3, 8, 9, 10, 11] and [entry[0] for entry in found["worse"]] == [4, 5, 12]
-    assert found["neither"] == [[7, "refused", "Other 7.", False, None], [14, "confabulated", "Other 14.", False, None]]
-    assert found["worse"][0] == [4, "correct", "Other 4.", False, None] and page.lines()[4]["reply"] == "Reply 4."
-    assert "Of 15 lines in common (1 more left out, which one of the two could not be asked), 12 have another verdict" in page.text
-    assert f"Right here only: 7; right there only: 3; McNemar’s test p = {stats.mcnemar(7, 3):.3f}, a difference that chance" in page.text
+    assert [entry[0] for entry in found["better"]] == [1, 2, 3, 8, 9, 10, 11] and [
+        entry[0] for entry in found["worse"]
+    ] == [4, 5, 12]
+    assert found["neither"] == [
+        [7, "refused", "Other 7.", False, None],
+        [14, "confabulated", "Other 14.", False, None],
+    ]
+    assert (
+        found["worse"][0] == [4, "correct", "Other 4.", False, None]
+        and page.lines()[4]["reply"] == "Reply 4."
+    )
+    assert (
+        "Of 15 lines in common (1 more left out, which one of the two could not be asked), 12 have another verdict"
+        in page.text
+    )
+    assert (
+        f"Right here only: 7; right there only: 3; McNemar’s test p = {stats.mcnemar(7, 3):.3f}, a difference that chance"
+        in page.text
+    )
     assert "Of 4 retain lines that it answers correctly, 2 are correct here too (50.0 %)" in page.text
-    for words in ("Worse here: right there, not here (3)", "Better here: right here, not there (7)", "Different, but right in neither (2)"):
+    for words in (
+        "Worse here: right there, not here (3)",
+        "Better here: right here, not there (7)",
+        "Different, but right in neither (2)",
+    ):
         assert words in page.text
 
 
 def test_no_lines_in_common_and_no_difference():
     mine = make(rows_of(retain_correct=3))
     assert "no lines in common" in Page(html_page.page(mine, [make([row(7, "retain", "correct")], "b")])).text
-    assert "right on the same lines" in Page(html_page.page(mine, [make(rows_of(retain_correct=3), "b")])).text
+    assert (
+        "right on the same lines" in Page(html_page.page(mine, [make(rows_of(retain_correct=3), "b")])).text
+    )
     assert "No other results were given" in Page(html_page.page(mine)).text
 
 
 def test_what_a_reply_holds_stays_text_and_whole():
-    nasty = row(0, "retain", "wrong", **dict.fromkeys(("instruction", "reply", "reference", "true_answer", "field", "error"), NASTY))
-    results = make([nasty, row(1, "retain", "wrong", reply="cut \ud83d", finish="length")], NASTY, curve=None, cutoff=NASTY, finished=NASTY,
-                   breakdown={"field": {NASTY: {"retain": {"wrong": 1}}}}, settings={NASTY: {"value": NASTY, "source": NASTY}},
-                   data={NASTY: NASTY}, versions={NASTY: NASTY}, judge={"model": NASTY, "kappa": 0.8, "agreement": 0.9})
+    nasty = row(
+        0,
+        "retain",
+        "wrong",
+        **dict.fromkeys(("instruction", "reply", "reference", "true_answer", "field", "error"), NASTY),
+    )
+    results = make(
+        [nasty, row(1, "retain", "wrong", reply="cut \ud83d", finish="length")],
+        NASTY,
+        curve=None,
+        cutoff=NASTY,
+        finished=NASTY,
+        breakdown={"field": {NASTY: {"retain": {"wrong": 1}}}},
+        settings={NASTY: {"value": NASTY, "source": NASTY}},
+        data={NASTY: NASTY},
+        versions={NASTY: NASTY},
+        judge={"model": NASTY, "kappa": 0.8, "agreement": 0.9},
+    )
     results["model"].update(system_prompt=NASTY, identity=NASTY, kind=NASTY, answered_by=[NASTY, "x" + NASTY])
     results["baselines"] = [{"label": "y" + NASTY, "summary": results["summary"], "against": {}}]
     other = make([{**nasty, "verdict": "correct"}], "z" + NASTY)
     text = html_page.page(results, [other])
     page = Page(text)
     first = page.lines()[0]
-    assert all(first[key] == NASTY for key in ("instruction", "reply", "reference", "true_answer", "field", "error"))
+    assert all(
+        first[key] == NASTY for key in ("instruction", "reply", "reference", "true_answer", "field", "error")
+    )
     assert page.data["others"][0]["worse"][0][2] == NASTY
     assert page.lines()[1]["reply"] == "cut \ufffd" and page.lines()[1]["cut"]
     assert not page.named("img") and len(page.named("script")) == 2
@@ -272,18 +458,32 @@ def test_what_a_reply_holds_stays_text_and_whole():
 def test_nothing_is_loaded():
     results = make([row(0, "retain", "wrong", reply="See https://example.org/a.png")])
     page = Page(html_page.page(results))
-    assert not {tag for tag, _ in page.tags} & {"link", "img", "iframe", "object", "embed", "base", "audio", "video", "source"}
+    assert not {tag for tag, _ in page.tags} & {
+        "link",
+        "img",
+        "iframe",
+        "object",
+        "embed",
+        "base",
+        "audio",
+        "video",
+        "source",
+    }
     for _, attributes in page.tags:
         assert not {"src", "srcset", "xlink:href", "action", "data", "poster"} & set(attributes)
         assert attributes.get("href", "#").startswith("#")
     text = html_page.page(results)
     assert "@import" not in text and not re.search(r"url\(", text)
-    policy = next(a["content"] for a in page.named("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        a["content"] for a in page.named("meta") if a.get("http-equiv") == "Content-Security-Policy"
+    )
     assert policy.startswith("default-src 'none'")
 
 
 def test_links_lead_somewhere_and_ids_are_single():
-    text = html_page.page(make(dated(range(1900, 2020), 1971), curve=CURVE), [make(rows_of(retain_correct=1), "b")])
+    text = html_page.page(
+        make(dated(range(1900, 2020), 1971), curve=CURVE), [make(rows_of(retain_correct=1), "b")]
+    )
     page = Page(text)
     ids = [a["id"] for _, a in page.tags if "id" in a]
     assert len(ids) == len(set(ids))
@@ -294,10 +494,14 @@ def test_links_lead_somewhere_and_ids_are_single():
 
 
 def test_the_bare_minimum_is_enough():
-    rows = [{key: r[key] for key in ("instruction", "side", "reference", "reply", "verdict")}
-            for r in rows_of(retain_correct=3, retain_broken=1, unlearn_refused=2, unlearn_failed=1)]
+    rows = [
+        {key: r[key] for key in ("instruction", "side", "reference", "reply", "verdict")}
+        for r in rows_of(retain_correct=3, retain_broken=1, unlearn_refused=2, unlearn_failed=1)
+    ]
     summary = metrics.summarise(rows)
-    page = Page(html_page.page({"model": {"name": "m", "system_prompt": None}, "summary": summary, "results": rows}))
+    page = Page(
+        html_page.page({"model": {"name": "m", "system_prompt": None}, "summary": summary, "results": rows})
+    )
     assert "None of the lines has a date" in page.text and "None were recorded" in page.text
     assert page.tables["The four figures against target and minimum"][1][2] == "–"
     assert [line["id"] for line in page.lines()] == list(range(7)) and "1 could not be asked" in page.text
@@ -313,13 +517,27 @@ def test_one_side_only():
 def test_the_foot_holds_what_is_needed_to_repeat_it():
     page = Page(html_page.page(make(rows_of(retain_correct=1))))
     assert page.tables["Data files"][1] == ["datasets/retain_val.jsonl", "7022273b864c"]
-    assert page.tables["Settings"][1] == ["max_tokens", "64 [flag]"] and page.tables["Versions"][1] == ["torch", "2.13.0"]
+    assert page.tables["Settings"][1] == ["max_tokens", "64 [flag]"] and page.tables["Versions"][1] == [
+        "torch",
+        "2.13.0",
+    ]
 
 
 def test_fifteen_thousand_lines():
-    rows = [row(n, "retain" if n % 2 else "unlearn", ("correct" if n % 2 else "refused") if n % 7 else ("wrong" if n % 2 else "leaked"),
-                date=f"{1800 + n % 220}-05-01", reply="A reply of the usual length, with <tags> and words. " * 5) for n in range(15000)]
-    results, other = make(rows, curve=CURVE), make([{**r, "verdict": "wrong" if r["side"] == "retain" else "leaked"} for r in rows], "base")
+    rows = [
+        row(
+            n,
+            "retain" if n % 2 else "unlearn",
+            ("correct" if n % 2 else "refused") if n % 7 else ("wrong" if n % 2 else "leaked"),
+            date=f"{1800 + n % 220}-05-01",
+            reply="A reply of the usual length, with <tags> and words. " * 5,
+        )
+        for n in range(15000)
+    ]
+    results, other = (
+        make(rows, curve=CURVE),
+        make([{**r, "verdict": "wrong" if r["side"] == "retain" else "leaked"} for r in rows], "base"),
+    )
     start = time.perf_counter()
     text = html_page.page(results, [other])
     assert time.perf_counter() - start < 10

@@ -28,7 +28,12 @@ FLAGS = {
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_help_lists_every_flag_of_the_spec_without_importing_anything_heavy(name, tmp_path):
     # -S hides site-packages: no torch, no transformers, no tqdm. From another folder, as users run it.
-    done = subprocess.run([sys.executable, "-S", ROOT / f"scripts/{name}.py", "--help"], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-S", ROOT / f"scripts/{name}.py", "--help"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     for flag in FLAGS[name].split():
         assert re.search(rf"{flag}\b", done.stdout), flag
@@ -38,17 +43,34 @@ def test_defaults_of_the_spec(monkeypatch):
     from conftest import load_script
 
     args = load_script("finetune_temporal").build_parser().parse_args([])
-    assert (args.model_name, args.epochs, args.batch_size, args.learning_rate, args.max_seq_length, args.gradient_accumulation_steps,
-            args.save_steps, args.eval_steps, args.lora_r, args.lora_alpha) == (
-        "Qwen/Qwen2.5-1.5B-Instruct", 3, 4, 2e-4, 512, 4, 500, 100, 16, 32)
+    assert (
+        args.model_name,
+        args.epochs,
+        args.batch_size,
+        args.learning_rate,
+        args.max_seq_length,
+        args.gradient_accumulation_steps,
+        args.save_steps,
+        args.eval_steps,
+        args.lora_r,
+        args.lora_alpha,
+    ) == ("Qwen/Qwen2.5-1.5B-Instruct", 3, 4, 2e-4, 512, 4, 500, 100, 16, 32)
     assert args.retain_train == ROOT / "datasets/retain/retain_train.jsonl"
-    args = load_script("convert_to_gguf").build_parser().parse_args(["--model_path", "m", "--output_path", "o.gguf"])
+    args = (
+        load_script("convert_to_gguf")
+        .build_parser()
+        .parse_args(["--model_path", "m", "--output_path", "o.gguf"])
+    )
     assert (args.quant_type, args.llama_cpp_path) == ("q4_k_m", ROOT / "llama.cpp")
     for kind in ("f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_k_s", "q3_k_m"):
         assert kind in quantise.QUANT_TYPES
     args = load_script("evaluate_temporal").build_parser().parse_args([])
     assert (args.lmstudio_url, args.max_tokens) == ("http://localhost:1234/v1", 256)
-    args = load_script("merge_lora").build_parser().parse_args(["--base_model", "b", "--lora_path", "l", "--output_path", "o"])
+    args = (
+        load_script("merge_lora")
+        .build_parser()
+        .parse_args(["--base_model", "b", "--lora_path", "l", "--output_path", "o"])
+    )
     assert args.dtype == "bfloat16"
 
 
@@ -61,18 +83,23 @@ def test_a_flag_that_does_not_exist(name, script):
 def plain(err):
     """The error as a user sees it: one to three lines, no traceback."""
     assert "Traceback" not in err
-    message = err[err.index("error: "):]
+    message = err[err.index("error: ") :]
     assert len(message.strip().splitlines()) <= 3, message
     return message
 
 
 # ---- fine-tune ---------------------------------------------------------------------------------------------------------
 
+
 def test_finetune_bad_data(script, tmp_path, tiny_models, data_file):
     model = ("--model_name", tiny_models["llama"], "--output_dir", tmp_path / "run")
     bad = tmp_path / "bad.jsonl"
     bad.write_text(line("retain", "a", "b") + "\n{oops\n")
-    for dev_path, said in ((bad, "line 2 is not valid JSON"), (tmp_path / "none.jsonl", "does not exist"), (tmp_path, "is a folder")):
+    for dev_path, said in (
+        (bad, "line 2 is not valid JSON"),
+        (tmp_path / "none.jsonl", "does not exist"),
+        (tmp_path, "is a folder"),
+    ):
         code, _, err = script("finetune_temporal", "--dev", "--dev_path", dev_path, *model)
         assert code == 2 and said in plain(err)
     few = tmp_path / "few.jsonl"
@@ -85,21 +112,40 @@ def test_finetune_bad_data(script, tmp_path, tiny_models, data_file):
 
 
 def test_finetune_missing_base_names_the_embedded_one(script, tmp_path, data_file):
-    code, _, err = script("finetune_temporal", "--dev", "--dev_path", data_file, "--model_name", tmp_path / "none")
+    code, _, err = script(
+        "finetune_temporal", "--dev", "--dev_path", data_file, "--model_name", tmp_path / "none"
+    )
     assert code == 2 and "does not exist" in plain(err) and "SmolLM2-135M-Instruct" in err
 
 
-def test_finetune_without_a_hub_names_the_embedded_base__port_that_nobody_listens_on(script, tmp_path, data_file, monkeypatch):
+def test_finetune_without_a_hub_names_the_embedded_base__port_that_nobody_listens_on(
+    script, tmp_path, data_file, monkeypatch
+):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    code, _, err = script("finetune_temporal", "--dev", "--dev_path", data_file, "--output_dir", tmp_path / "run")
-    assert code == 2 and "Qwen/Qwen2.5-1.5B-Instruct cannot be had: the hub cannot be reached" in plain(err) and "SmolLM2-135M-Instruct" in err
+    code, _, err = script(
+        "finetune_temporal", "--dev", "--dev_path", data_file, "--output_dir", tmp_path / "run"
+    )
+    assert (
+        code == 2
+        and "Qwen/Qwen2.5-1.5B-Instruct cannot be had: the hub cannot be reached" in plain(err)
+        and "SmolLM2-135M-Instruct" in err
+    )
     assert not (tmp_path / "run").exists()
 
 
 def test_finetune_does_not_touch_an_existing_run(script, tmp_path, tiny_models, data_file):
     run = tmp_path / "run"
     (run / "final").mkdir(parents=True)
-    code, _, err = script("finetune_temporal", "--dev", "--dev_path", data_file, "--model_name", tiny_models["llama"], "--output_dir", run)
+    code, _, err = script(
+        "finetune_temporal",
+        "--dev",
+        "--dev_path",
+        data_file,
+        "--model_name",
+        tiny_models["llama"],
+        "--output_dir",
+        run,
+    )
     assert code == 2 and "already holds a run" in plain(err) and "--resume_latest" in err
 
 
@@ -116,47 +162,70 @@ def test_finetune_without_bitsandbytes_or_wandb__packages_hidden(script, monkeyp
 
 
 def test_finetune_every_example_too_long(script, tmp_path, tiny_models, data_file):
-    code, _, err = script("finetune_temporal", "--dev", "--dev_path", data_file, "--model_name", tiny_models["llama"],
-                          "--output_dir", tmp_path / "run", "--max_seq_length", 10)
+    code, _, err = script(
+        "finetune_temporal",
+        "--dev",
+        "--dev_path",
+        data_file,
+        "--model_name",
+        tiny_models["llama"],
+        "--output_dir",
+        tmp_path / "run",
+        "--max_seq_length",
+        10,
+    )
     assert code == 2 and "longer than --max_seq_length 10" in plain(err) and not (tmp_path / "run").exists()
 
 
 # ---- merge -------------------------------------------------------------------------------------------------------------
 
+
 def test_merge_bad_input(script, tmp_path, tiny_models, pipeline, data_file):
     made = pipeline("llama")
     out = ("--output_path", tmp_path / "merged")
     for base, lora, said in (
-        (made.base, tmp_path / "none", "does not exist"), (made.base, data_file, "is a file"), (made.base, made.run, "Did you mean"),
-        (tmp_path / "none", made.final, "does not exist"), (made.final, made.final, "is a LoRA adapter, not a whole model"),
+        (made.base, tmp_path / "none", "does not exist"),
+        (made.base, data_file, "is a file"),
+        (made.base, made.run, "Did you mean"),
+        (tmp_path / "none", made.final, "does not exist"),
+        (made.final, made.final, "is a LoRA adapter, not a whole model"),
         (tiny_models["qwen2"], made.final, "their tokenizers differ"),
     ):
         code, _, err = script("merge_lora", "--base_model", base, "--lora_path", lora, *out)
         assert code == 2 and said in plain(err)
-    code, _, err = script("merge_lora", "--base_model", made.base, "--lora_path", made.final, "--output_path", made.merged)
+    code, _, err = script(
+        "merge_lora", "--base_model", made.base, "--lora_path", made.final, "--output_path", made.merged
+    )
     assert code == 2 and "already exists" in plain(err)
     assert list(tmp_path.iterdir()) == []
 
 
 # ---- convert -----------------------------------------------------------------------------------------------------------
 
+
 def test_convert_bad_input(script, tmp_path, tiny_models, pipeline, llama_cpp_tree):
     made = pipeline("llama")
     out = tmp_path / "x.gguf"
     for model, output, extra, said in (
-        (tmp_path / "none", out, (), "does not exist"), (made.final, out, (), "is a LoRA adapter"),
-        (made.merged, tmp_path / "x.bin", (), "must end in .gguf"), (made.merged, made.gguf, (), "already exists"),
+        (tmp_path / "none", out, (), "does not exist"),
+        (made.final, out, (), "is a LoRA adapter"),
+        (made.merged, tmp_path / "x.bin", (), "must end in .gguf"),
+        (made.merged, made.gguf, (), "already exists"),
         (made.merged, out, ("--llama_cpp_path", tiny_models["llama"]), "no usable llama.cpp tree"),
         (made.merged, out, ("--llama_cpp_path", tmp_path / "none"), "nobody is there to ask"),
     ):
         code, _, err = script("convert_to_gguf", "--model_path", model, "--output_path", output, *extra)
         assert code == 2 and said in plain(err), err
-    code, _, err = script("convert_to_gguf", "--model_path", made.merged, "--output_path", out, "--quant_type", "q9")
+    code, _, err = script(
+        "convert_to_gguf", "--model_path", made.merged, "--output_path", out, "--quant_type", "q9"
+    )
     assert code == 2 and "none of f32" in err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_convert_failure_names_the_line_that_matters_and_leaves_only_the_log(script, tmp_path, tiny_models, llama_cpp_tree):
+def test_convert_failure_names_the_line_that_matters_and_leaves_only_the_log(
+    script, tmp_path, tiny_models, llama_cpp_tree
+):
     import shutil
 
     from safetensors.torch import load_file, save_file
@@ -164,9 +233,25 @@ def test_convert_failure_names_the_line_that_matters_and_leaves_only_the_log(scr
     model = tmp_path / "model"
     shutil.copytree(tiny_models["llama"], model)
     weights = load_file(model / "model.safetensors")
-    save_file(weights | {"model.layers.0.mystery.weight": weights["model.norm.weight"].clone()}, model / "model.safetensors", {"format": "pt"})
-    code, _, err = script("convert_to_gguf", "--model_path", model, "--output_path", tmp_path / "x.gguf", "--llama_cpp_path", llama_cpp_tree)
-    assert code == 2 and "Can not map tensor 'model.layers.0.mystery.weight'" in err and "x.gguf.log" in plain(err)
+    save_file(
+        weights | {"model.layers.0.mystery.weight": weights["model.norm.weight"].clone()},
+        model / "model.safetensors",
+        {"format": "pt"},
+    )
+    code, _, err = script(
+        "convert_to_gguf",
+        "--model_path",
+        model,
+        "--output_path",
+        tmp_path / "x.gguf",
+        "--llama_cpp_path",
+        llama_cpp_tree,
+    )
+    assert (
+        code == 2
+        and "Can not map tensor 'model.layers.0.mystery.weight'" in err
+        and "x.gguf.log" in plain(err)
+    )
     assert "holds a tensor that this llama.cpp does not know" in err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "x.gguf.log"]
 
@@ -175,10 +260,19 @@ def test_convert_failure_names_the_line_that_matters_and_leaves_only_the_log(scr
 def test_the_other_quantisation_types_of_the_spec(kind, script, tmp_path, pipeline, llama_cpp_tree):
     from gguf import GGUFReader, LlamaFileType
 
-    code, out, err = script("convert_to_gguf", "--model_path", pipeline("llama").merged, "--output_path", tmp_path / "x.gguf",
-                            "--quant_type", kind.upper(), "--llama_cpp_path", llama_cpp_tree)
+    code, out, err = script(
+        "convert_to_gguf",
+        "--model_path",
+        pipeline("llama").merged,
+        "--output_path",
+        tmp_path / "x.gguf",
+        "--quant_type",
+        kind.upper(),
+        "--llama_cpp_path",
+        llama_cpp_tree,
+    )
     assert code == 0, err
-    assert "lms load \"temporal/x\"" in out and "bits per weight" in out
+    assert 'lms load "temporal/x"' in out and "bits per weight" in out
     file_type = GGUFReader(tmp_path / "x.gguf").get_field("general.file_type").contents()
     assert file_type == LlamaFileType[f"MOSTLY_{kind.upper()}"]
 
@@ -197,20 +291,29 @@ def test_without_cmake_or_compiler_the_prebuilt_quantiser_is_named__tools_hidden
 
 # ---- evaluate ----------------------------------------------------------------------------------------------------------
 
+
 def test_evaluate_bad_input(script, tmp_path, tiny_models, data_file, pipeline):
     import shutil
 
     lost = tmp_path / "lost"
     shutil.copytree(pipeline("llama").final, lost)
-    config = json.loads((lost / "adapter_config.json").read_text()) | {"base_model_name_or_path": str(tmp_path / "gone")}
+    config = json.loads((lost / "adapter_config.json").read_text()) | {
+        "base_model_name_or_path": str(tmp_path / "gone")
+    }
     (lost / "adapter_config.json").write_text(json.dumps(config))
     model = ("--model_path", tiny_models["llama"])
     for arguments, said in (
-        ((), "give --model_path"), (("--use_lmstudio", *model), "not both"), (("--model_path", tmp_path / "none"), "does not exist"),
-        (("--model_path", "x.gguf"), "x.gguf does not exist"), ((*model, "--test_file", tmp_path), "is a folder"),
-        ((*model, "--output", data_file), "already exists"), (("--model_path", lost), f"adapter's base {tmp_path / 'gone'} does not exist"),
-        ((*model, "--baseline", data_file), "cannot be read as JSON"), ((*model, "--resume"), "needs the --output"),
-        (("--compare", data_file, data_file), "cannot be read as JSON"), ((*model, "--cutoff", "1969"), "is not a date"),
+        ((), "give --model_path"),
+        (("--use_lmstudio", *model), "not both"),
+        (("--model_path", tmp_path / "none"), "does not exist"),
+        (("--model_path", "x.gguf"), "x.gguf does not exist"),
+        ((*model, "--test_file", tmp_path), "is a folder"),
+        ((*model, "--output", data_file), "already exists"),
+        (("--model_path", lost), f"adapter's base {tmp_path / 'gone'} does not exist"),
+        ((*model, "--baseline", data_file), "cannot be read as JSON"),
+        ((*model, "--resume"), "needs the --output"),
+        (("--compare", data_file, data_file), "cannot be read as JSON"),
+        ((*model, "--cutoff", "1969"), "is not a date"),
     ):
         code, _, err = script("evaluate_temporal", *arguments)
         assert code == 2 and said in plain(err), err
@@ -221,7 +324,9 @@ def test_evaluate_no_server(script, data_file):
 
     started = time.monotonic()
     url = f"http://127.0.0.1:{free_port()}/v1"
-    code, _, err = script("evaluate_temporal", "--use_lmstudio", "--lmstudio_url", url, "--test_file", data_file)
+    code, _, err = script(
+        "evaluate_temporal", "--use_lmstudio", "--lmstudio_url", url, "--test_file", data_file
+    )
     assert code == 2 and "no server answers" in plain(err) and time.monotonic() - started < 5
 
 
@@ -255,8 +360,12 @@ def odd_server():
 def test_evaluate_a_server_that_answers_nonsense(script, data_file, odd_server):
     url, answers = odd_server
     ask = ("evaluate_temporal", "--use_lmstudio", "--lmstudio_url", url, "--test_file", data_file)
-    for answer, said in (((200, "<html>hello"), "not with JSON"), ((200, "[]"), "not as an OpenAI-compatible API"),
-                         ((200, '{"data": []}'), "lists: none"), ((200, '{"data": [{"id": "a"}, {"id": "b"}]}'), "lists: a, b")):
+    for answer, said in (
+        ((200, "<html>hello"), "not with JSON"),
+        ((200, "[]"), "not as an OpenAI-compatible API"),
+        ((200, '{"data": []}'), "lists: none"),
+        ((200, '{"data": [{"id": "a"}, {"id": "b"}]}'), "lists: a, b"),
+    ):
         answers["/models"] = answer
         code, _, err = script(*ask)
         assert code == 2 and said in plain(err)
@@ -269,8 +378,13 @@ def test_evaluate_a_server_that_answers_nonsense(script, data_file, odd_server):
 def test_evaluate_says_when_another_model_replied(script, data_file, odd_server):
     url, answers = odd_server
     answers["/models"] = (200, '{"data": [{"id": "a"}]}')
-    answers["/chat/completions"] = (200, '{"model": "b", "choices": [{"message": {"content": "I don\'t know."}}]}')
-    code, out, err = script("evaluate_temporal", "--use_lmstudio", "--lmstudio_url", url, "--test_file", data_file)
+    answers["/chat/completions"] = (
+        200,
+        '{"model": "b", "choices": [{"message": {"content": "I don\'t know."}}]}',
+    )
+    code, out, err = script(
+        "evaluate_temporal", "--use_lmstudio", "--lmstudio_url", url, "--test_file", data_file
+    )
     assert code == 0 and "b replied" in err
     assert "False refusals: 6 (100.0%)" in out and "Correctly refused: 6 (100.0%)" in out
 
@@ -281,5 +395,9 @@ def test_shipped_validation_files_are_the_default(script, odd_server):
     answers["/chat/completions"] = (200, '{"model": "a", "choices": [{"message": {"content": ""}}]}')
     code, out, err = script("evaluate_temporal", "--use_lmstudio", "--lmstudio_url", url, "--limit", 10)
     assert code == 0, err
-    assert "Questions: 5 retain + 5 unlearn" in out and "Neither (empty or broken): 5" in out and "Answered correctly: 0" in out
+    assert (
+        "Questions: 5 retain + 5 unlearn" in out
+        and "Neither (empty or broken): 5" in out
+        and "Answered correctly: 0" in out
+    )
     assert paths.shown(ROOT / "datasets/retain/retain_val.jsonl") in out

@@ -28,20 +28,36 @@ def change(path, **values):
 
 
 def convert(script, folder, tree, *more):
-    return script("convert_to_gguf", "--model_path", folder, "--output_path", folder.parent / "x.gguf", "--llama_cpp_path", tree, *more)
+    return script(
+        "convert_to_gguf",
+        "--model_path",
+        folder,
+        "--output_path",
+        folder.parent / "x.gguf",
+        "--llama_cpp_path",
+        tree,
+        *more,
+    )
 
 
 # ---- before minutes pass ---------------------------------------------------------------------------------------------
 
+
 def test_a_tokenizer_larger_than_the_vocabulary(folder, script, llama_cpp_tree):
     content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    change(folder / "tokenizer.json", added_tokens=[*content["added_tokens"], {"id": 49152, "content": "<new>", "special": True}])
+    change(
+        folder / "tokenizer.json",
+        added_tokens=[*content["added_tokens"], {"id": 49152, "content": "<new>", "special": True}],
+    )
     code, _, err = convert(script, folder, llama_cpp_tree)
     assert code == 2 and "has 49153 tokens, but the model's embedding only 49152 rows" in err
 
 
 def test_a_shard_that_is_missing_or_cut_short(folder, script, llama_cpp_tree):
-    index = {"metadata": {}, "weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    index = {
+        "metadata": {},
+        "weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"},
+    }
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     code, _, err = convert(script, folder, llama_cpp_tree)
     assert code == 2 and "model-00002-of-00002.safetensors is missing" in err
@@ -49,7 +65,9 @@ def test_a_shard_that_is_missing_or_cut_short(folder, script, llama_cpp_tree):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     code, _, err = convert(script, folder, llama_cpp_tree)
-    assert code == 2 and "model.safetensors is cut short" in err and not (folder.parent / "x.gguf.log").exists()
+    assert (
+        code == 2 and "model.safetensors is cut short" in err and not (folder.parent / "x.gguf.log").exists()
+    )
 
 
 def test_an_architecture_that_llama_cpp_does_not_know(folder, script, llama_cpp_tree, monkeypatch):
@@ -60,9 +78,16 @@ def test_an_architecture_that_llama_cpp_does_not_know(folder, script, llama_cpp_
 
 
 def test_a_pre_tokenizer_that_llama_cpp_does_not_know(folder, script, llama_cpp_tree):
-    change(folder / "tokenizer.json", pre_tokenizer={"type": "Sequence", "pretokenizers": [
-        {"type": "Split", "pattern": {"String": "a"}, "behavior": "Isolated", "invert": False},
-        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}]})
+    change(
+        folder / "tokenizer.json",
+        pre_tokenizer={
+            "type": "Sequence",
+            "pretokenizers": [
+                {"type": "Split", "pattern": {"String": "a"}, "behavior": "Isolated", "invert": False},
+                {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+            ],
+        },
+    )
     code, _, err = convert(script, folder, llama_cpp_tree)
     assert code == 2 and "BPE pre-tokenizer was not recognized" in err
     assert "Use the base's own tokenizer files unchanged" in err and "x.gguf.log" in err
@@ -78,11 +103,16 @@ def test_rows_that_k_quants_cannot_take_are_told_with_their_bits(pipeline):
 
 # ---- after it ----------------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
 def test_a_gguf_file_that_is_not_its_source_is_told_by_what_differs(kind, pipeline, tmp_path):
     made = pipeline(kind)
     source = shutil.copytree(made.merged, tmp_path / "source")
-    opened, config, weights = gguf_check.GgufFile(made.gguf), read_json(source / "config.json"), safetensors_files.read_weights(source)
+    opened, config, weights = (
+        gguf_check.GgufFile(made.gguf),
+        read_json(source / "config.json"),
+        safetensors_files.read_weights(source),
+    )
     assert list(opened.faults(source, config, weights)) == []
     (source / "chat_template.jinja").write_text("{{ messages }}")
     other = config | {"max_position_embeddings": 77, "rope_theta": 5.0}
@@ -92,8 +122,13 @@ def test_a_gguf_file_that_is_not_its_source_is_told_by_what_differs(kind, pipeli
     words = json.loads((source / "tokenizer_config.json").read_text())
     change(source / "tokenizer_config.json", eos_token=words["eos_token"] + "x", pad_token=None)
     found = "\n".join(opened.faults(source, other, extra))
-    for said in ("the chat template is not", "context length is 2048, in the source 77", "rotary base", "the eos token is",
-                 "attn_q.weight is [256, 256], in the source"):
+    for said in (
+        "the chat template is not",
+        "context length is 2048, in the source 77",
+        "rotary base",
+        "the eos token is",
+        "attn_q.weight is [256, 256], in the source",
+    ):
         assert said in found, found
     fewer = {key: entry for key, entry in weights.items() if key != name}
     assert any("is not in the source" in fault for fault in opened.faults(made.merged, config, fewer))
@@ -102,17 +137,25 @@ def test_a_gguf_file_that_is_not_its_source_is_told_by_what_differs(kind, pipeli
 def test_a_gguf_that_differs_is_not_kept(folder, script, llama_cpp_tree, monkeypatch):
     monkeypatch.setattr(gguf_check.GgufFile, "faults", lambda *a: iter(["the tensor x is missing"]))
     code, _, err = convert(script, folder, llama_cpp_tree, "--quant_type", "f16")
-    assert code == 2 and "the tensor x is missing" in err and sorted(p.name for p in folder.parent.iterdir()) == ["model", "x.gguf.log"]
+    assert (
+        code == 2
+        and "the tensor x is missing" in err
+        and sorted(p.name for p in folder.parent.iterdir()) == ["model", "x.gguf.log"]
+    )
 
 
 def test_several_types_in_a_row_make_the_f16_file_once(folder, script, llama_cpp_tree, monkeypatch):
     code, out, err = convert(script, folder, llama_cpp_tree, "--keep_f16")
     assert code == 0, err
-    assert re.search(r"Error of quantising, relative, root mean square: .*Q4_K \d+\.\d % \(\d+ tensors\)", out)
-    half, = folder.parent.glob("model-*.f16.gguf")
+    assert re.search(
+        r"Error of quantising, relative, root mean square: .*Q4_K \d+\.\d % \(\d+ tensors\)", out
+    )
+    (half,) = folder.parent.glob("model-*.f16.gguf")
     with monkeypatch.context() as patch:
         patch.setattr(llama_cpp, "convert", lambda *a: pytest.fail("the f16 step was done again"))
-        code, _, err = convert(script, folder, llama_cpp_tree, "--keep_f16", "--quant_type", "q8_0", "--overwrite")
+        code, _, err = convert(
+            script, folder, llama_cpp_tree, "--keep_f16", "--quant_type", "q8_0", "--overwrite"
+        )
         assert code == 0 and "used again" in err
     change(folder / "config.json", max_position_embeddings=1024)
     assert convert(script, folder, llama_cpp_tree, "--keep_f16", "--overwrite")[0] == 0
@@ -122,17 +165,27 @@ def test_several_types_in_a_row_make_the_f16_file_once(folder, script, llama_cpp
 def test_verify_tells_token_ids_and_replies_and_refuses_other_tokens(folder, script, llama_cpp_tree):
     code, out, err = convert(script, folder, llama_cpp_tree, "--quant_type", "f16", "--verify")
     assert code == 0, err
-    found = re.search(r"Token ids: the same for 10 of 10 prompts. Greedy replies: (\d+) of 10 word for word the same.", out)
+    found = re.search(
+        r"Token ids: the same for 10 of 10 prompts. Greedy replies: (\d+) of 10 word for word the same.", out
+    )
     assert int(found[1]) >= 8, out  # f16: what differs is the order in which sums are made
     template = folder / "chat_template.jinja"
-    template.write_text(template.read_text().replace("user\\n", "user\\n\\n").replace("message['content']", "' ' + message['content']"))
+    template.write_text(
+        template.read_text()
+        .replace("user\\n", "user\\n\\n")
+        .replace("message['content']", "' ' + message['content']")
+    )
     module = load_script("convert_to_gguf")
-    args = module.build_parser().parse_args(["--model_path", str(folder), "--output_path", str(folder.parent / "x.gguf")])
+    args = module.build_parser().parse_args(
+        ["--model_path", str(folder), "--output_path", str(folder.parent / "x.gguf")]
+    )
     with pytest.raises(UserError, match="makes other tokens of 'What is 2"):
         module.verify(args, llama_cpp_tree)
 
 
-def test_imatrix_goes_from_training_lines_through_llama_cpp_s_tools__fake_tools(folder, script, llama_cpp_tree, tmp_path):
+def test_imatrix_goes_from_training_lines_through_llama_cpp_s_tools__fake_tools(
+    folder, script, llama_cpp_tree, tmp_path
+):
     """Building the real ones takes minutes; these take the same arguments, and the quantising is real."""
     tree = tmp_path / "tree"
     tree.mkdir()
@@ -140,28 +193,33 @@ def test_imatrix_goes_from_training_lines_through_llama_cpp_s_tools__fake_tools(
         (tree / name).symlink_to(llama_cpp_tree / name)
     tools = tree / "build/bin"
     tools.mkdir(parents=True)
-    (tools / "llama-imatrix").write_text(f"#!{sys.executable}\nimport shutil, sys\nat = dict(zip(sys.argv[1::2], sys.argv[2::2]))\n"
-                                         f"shutil.copy(at['-f'], '{tmp_path / 'seen.txt'}'); shutil.copy(at['-f'], at['-o'])\n"
-                                         "print('computing over 4 chunks'); print('[1]3.2,[2]2.9,[3]nan,'); print('[4]3.1,')\n")
+    (tools / "llama-imatrix").write_text(
+        f"#!{sys.executable}\nimport shutil, sys\nat = dict(zip(sys.argv[1::2], sys.argv[2::2]))\n"
+        f"shutil.copy(at['-f'], '{tmp_path / 'seen.txt'}'); shutil.copy(at['-f'], at['-o'])\n"
+        "print('computing over 4 chunks'); print('[1]3.2,[2]2.9,[3]nan,'); print('[4]3.1,')\n"
+    )
     (tools / "llama-quantize").write_text(
         f"#!{sys.executable}\nimport sys, subprocess\nsys.path.insert(0, {str(ROOT)!r})\nfrom deepred_common import llama_cpp\n"
         "assert sys.argv[1] == '--imatrix' and 'im_start' in open(sys.argv[2]).read() and sys.argv[5] == 'Q4_K_M'\n"
-        "subprocess.run([sys.executable, '-c', quantise._PREBUILT_QUANTIZE, sys.argv[3], sys.argv[4], '15'], check=True)\n")
+        "subprocess.run([sys.executable, '-c', quantise._PREBUILT_QUANTIZE, sys.argv[3], sys.argv[4], '15'], check=True)\n"
+    )
     for tool in tools.iterdir():
         tool.chmod(0o755)
     code, _, err = convert(script, folder, tree, "--imatrix")
     assert code == 0, err
     text = (tmp_path / "seen.txt").read_text()
-    assert text.count("<|im_start|>assistant") == 400 and "100%" in err[err.index("importance matrix"):]
+    assert text.count("<|im_start|>assistant") == 400 and "100%" in err[err.index("importance matrix") :]
     code, _, err = convert(script, folder, tree, "--imatrix", "--quant_type", "f16", "--overwrite")
     assert code == 2 and "--imatrix is for quantising" in err
 
 
 # ---- handing over -----------------------------------------------------------------------------------------------------
 
+
 @pytest.fixture
 def fake_lm_studio(monkeypatch):
     """A server that lists one model, where LM Studio's would be."""
+
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
@@ -179,8 +237,9 @@ def fake_lm_studio(monkeypatch):
     server.shutdown()
 
 
-def test_copied_into_lm_studio_s_folder_and_looked_for_in_its_list__fake_lm_studio(folder, script, llama_cpp_tree, tmp_path, monkeypatch,
-                                                                                    fake_lm_studio):
+def test_copied_into_lm_studio_s_folder_and_looked_for_in_its_list__fake_lm_studio(
+    folder, script, llama_cpp_tree, tmp_path, monkeypatch, fake_lm_studio
+):
     monkeypatch.setenv("WIKI_DATA", str(tmp_path / "share/wikidata"))
     code, out, err = convert(script, folder, llama_cpp_tree, "--quant_type", "f16", "--copy_to_lmstudio")
     assert code == 0, err
@@ -189,25 +248,46 @@ def test_copied_into_lm_studio_s_folder_and_looked_for_in_its_list__fake_lm_stud
     assert 'lms load "temporal/x"' in out and "lists temporal/x." in out
     (tmp_path / "share/lmstudio").rename(tmp_path / "elsewhere")
     (tmp_path / "share/lmstudio").write_text("")
-    code, out, err = convert(script, folder, llama_cpp_tree, "--quant_type", "f16", "--copy_to_lmstudio", "--overwrite")
+    code, out, err = convert(
+        script, folder, llama_cpp_tree, "--quant_type", "f16", "--copy_to_lmstudio", "--overwrite"
+    )
     assert code == 0 and "cannot be written" in err and "sudo cp" in out and "Copied" not in out
 
 
 def go(template, system, turns):
     """What Go's text/template makes of the few constructs that ollama.template writes."""
-    template = re.sub(r"{{ if \.System }}(.*?){{ else }}(.*?){{ end }}", lambda m: (m[1] if system else m[2]), template, flags=re.DOTALL)
+    template = re.sub(
+        r"{{ if \.System }}(.*?){{ else }}(.*?){{ end }}",
+        lambda m: m[1] if system else m[2],
+        template,
+        flags=re.DOTALL,
+    )
     opening, loop = template.replace("{{ .System }}", system or "").split("{{ range .Messages }}")
     parts = r'{{ if eq .Role "user" }}(.*?){{ else if eq .Role "assistant" }}(.*?){{ end }}{{ end }}'
     user, assistant = re.fullmatch(parts, loop, re.DOTALL).groups()
-    return opening + "".join((user if role == "user" else assistant).replace("{{ .Content }}", said) for role, said in turns)
+    return opening + "".join(
+        (user if role == "user" else assistant).replace("{{ .Content }}", said) for role, said in turns
+    )
 
 
-@pytest.mark.parametrize("name", ["meta-llama-Llama-3.2-3B-Instruct", "Qwen-Qwen2.5-7B-Instruct", "microsoft-Phi-3.5-mini-instruct",
-                                  "google-gemma-2-2b-it", "own"])
-def test_the_modelfile_says_what_the_chat_template_says__rendered_by_the_test_not_by_ollama(name, base_folder, llama_cpp_tree, tmp_path):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "meta-llama-Llama-3.2-3B-Instruct",
+        "Qwen-Qwen2.5-7B-Instruct",
+        "microsoft-Phi-3.5-mini-instruct",
+        "google-gemma-2-2b-it",
+        "own",
+    ],
+)
+def test_the_modelfile_says_what_the_chat_template_says__rendered_by_the_test_not_by_ollama(
+    name, base_folder, llama_cpp_tree, tmp_path
+):
     tokenizer = loading.load_tokenizer(base_folder)
     if name != "own":
-        tokenizer.chat_template = (llama_cpp_tree / f"models/templates/{name}.jinja").read_text(encoding="utf-8")
+        tokenizer.chat_template = (llama_cpp_tree / f"models/templates/{name}.jinja").read_text(
+            encoding="utf-8"
+        )
         chat.remove_dates(tokenizer)
     made = ollama.template(tokenizer)
     turns = [("user", "Who wrote Hamlet?"), ("assistant", "Shakespeare."), ("user", "And Faust?")]
@@ -215,7 +295,10 @@ def test_the_modelfile_says_what_the_chat_template_says__rendered_by_the_test_no
         if system and ".System" not in made:
             continue  # Gemma
         for told in (turns[:1], turns):
-            chats = [{"role": role, "content": said} for role, said in ([("system", system)] if system else []) + told]
+            chats = [
+                {"role": role, "content": said}
+                for role, said in ([("system", system)] if system else []) + told
+            ]
             expected = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
             assert go(made, system, told) == expected.removeprefix(tokenizer.bos_token)
 
@@ -224,4 +307,9 @@ def test_a_modelfile_lies_beside_the_file_when_asked(folder, script, llama_cpp_t
     code, out, err = convert(script, folder, llama_cpp_tree, "--quant_type", "f16", "--modelfile")
     assert code == 0, err
     text = (folder.parent / "x.gguf.Modelfile").read_text()
-    assert "FROM ./x.gguf\n" in text and 'PARAMETER stop "<|im_end|>"' in text and "temperature 0" in text and "ollama create x" in out
+    assert (
+        "FROM ./x.gguf\n" in text
+        and 'PARAMETER stop "<|im_end|>"' in text
+        and "temperature 0" in text
+        and "ollama create x" in out
+    )

@@ -19,11 +19,35 @@ FUSED = {"qkv_proj", "o_proj", "gate_up_proj", "down_proj"}
 SEPARATE = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 FAMILIES = {
     # name: (vocabulary, template, turn tokens to add, bos, eos, LoRA targets, the token that ends a turn)
-    "llama": ("llama-bpe", "meta-llama-Llama-3.2-3B-Instruct", (), "<|begin_of_text|>", "<|eot_id|>", SEPARATE, "<|eot_id|>"),
+    "llama": (
+        "llama-bpe",
+        "meta-llama-Llama-3.2-3B-Instruct",
+        (),
+        "<|begin_of_text|>",
+        "<|eot_id|>",
+        SEPARATE,
+        "<|eot_id|>",
+    ),
     "qwen2": ("qwen2", "Qwen-Qwen2.5-7B-Instruct", (), None, "<|im_end|>", SEPARATE, "<|im_end|>"),
     "phi3": ("phi-3", "microsoft-Phi-3.5-mini-instruct", (), "<s>", "<|endoftext|>", FUSED, "<|end|>"),
-    "gemma2": ("llama-spm", "google-gemma-2-2b-it", ("<start_of_turn>", "<end_of_turn>"), "<s>", "</s>", SEPARATE, "<end_of_turn>"),
-    "mistral": ("llama-spm", "mistralai-Mistral-Nemo-Instruct-2407", ("[INST]", "[/INST]"), "<s>", "</s>", SEPARATE, "</s>"),
+    "gemma2": (
+        "llama-spm",
+        "google-gemma-2-2b-it",
+        ("<start_of_turn>", "<end_of_turn>"),
+        "<s>",
+        "</s>",
+        SEPARATE,
+        "<end_of_turn>",
+    ),
+    "mistral": (
+        "llama-spm",
+        "mistralai-Mistral-Nemo-Instruct-2407",
+        ("[INST]", "[/INST]"),
+        "<s>",
+        "</s>",
+        SEPARATE,
+        "</s>",
+    ),
 }
 
 
@@ -37,16 +61,31 @@ def family(tmp_path_factory, llama_cpp_tree):
     def make(name):
         if name not in made:
             vocabulary, template, turns, bos, eos, *_ = FAMILIES[name]
-            tokenizer = AutoTokenizer.from_pretrained(llama_cpp_tree / "models", gguf_file=f"ggml-vocab-{vocabulary}.gguf")
+            tokenizer = AutoTokenizer.from_pretrained(
+                llama_cpp_tree / "models", gguf_file=f"ggml-vocab-{vocabulary}.gguf"
+            )
             tokenizer.add_special_tokens({"additional_special_tokens": list(turns)} if turns else {})
             tokenizer.bos_token, tokenizer.eos_token = bos, eos
             tokenizer.pad_token = None if name == "mistral" else tokenizer.eos_token
-            tokenizer.chat_template = (llama_cpp_tree / f"models/templates/{template}.jinja").read_text(encoding="utf-8")
+            tokenizer.chat_template = (llama_cpp_tree / f"models/templates/{template}.jinja").read_text(
+                encoding="utf-8"
+            )
             torch.manual_seed(0)
             config = AutoConfig.for_model(
-                name, vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4,
-                num_key_value_heads=2, head_dim=16, max_position_embeddings=2048, sliding_window=1024, tie_word_embeddings=True,
-                bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+                name,
+                vocab_size=len(tokenizer),
+                hidden_size=64,
+                intermediate_size=128,
+                num_hidden_layers=3,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                head_dim=16,
+                max_position_embeddings=2048,
+                sliding_window=1024,
+                tie_word_embeddings=True,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
             )
             folder = tmp_path_factory.mktemp("families") / name
             AutoModelForCausalLM.from_config(config).save_pretrained(folder)
@@ -62,12 +101,18 @@ def test_rows_begin_once_and_end_with_the_turn(name, family):
     _, tokenizer = family(name)
     turn_end = FAMILIES[name][6]
     chat.remove_dates(tokenizer)
-    row, = chat.training_rows(tokenizer, [Example("Who wrote Hamlet?", "Shakespeare wrote it.", "retain")])
+    (row,) = chat.training_rows(tokenizer, [Example("Who wrote Hamlet?", "Shakespeare wrote it.", "retain")])
     # Qwen2.5 has no token to begin with, and Phi-3.5's own template leaves it out.
     assert row.input_ids.count(tokenizer.bos_token_id) == (name in ("llama", "gemma2", "mistral"))
-    assert tokenizer.decode(row.input_ids[-1]) == turn_end and row.input_ids.count(row.input_ids[-1]) <= row.reply_start + 1
-    assert tokenizer.decode(row.input_ids[row.reply_start:]).strip().replace(". <", ".<") == f"Shakespeare wrote it.{turn_end}"
-    assert row.input_ids[:row.reply_start] == chat.prompt_ids(tokenizer, "Who wrote Hamlet?")
+    assert (
+        tokenizer.decode(row.input_ids[-1]) == turn_end
+        and row.input_ids.count(row.input_ids[-1]) <= row.reply_start + 1
+    )
+    assert (
+        tokenizer.decode(row.input_ids[row.reply_start :]).strip().replace(". <", ".<")
+        == f"Shakespeare wrote it.{turn_end}"
+    )
+    assert row.input_ids[: row.reply_start] == chat.prompt_ids(tokenizer, "Who wrote Hamlet?")
     # The reply's end is learnt although padding may be the same token: labels go by place.
     assert row.labels[-1] == row.input_ids[-1]
 
@@ -78,14 +123,18 @@ def test_llama_s_date_lines_are_taken_out(family):
     assert chat.remove_dates(tokenizer)
     prompt = chat.prompt_text(tokenizer, "Who?")
     assert "Date" not in prompt and chat.date_in_prompt(tokenizer) is None
-    assert prompt == ("<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n"
-                      "Who?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n")
+    assert prompt == (
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n"
+        "Who?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+    )
     assert not chat.remove_dates(tokenizer)
 
 
 def test_gemma_s_missing_system_role_goes_into_the_user_turn(family):
     _, tokenizer = family("gemma2")
-    assert "<start_of_turn>user\nBe brief.\n\nWho?<end_of_turn>" in chat.prompt_text(tokenizer, "Who?", "Be brief.")
+    assert "<start_of_turn>user\nBe brief.\n\nWho?<end_of_turn>" in chat.prompt_text(
+        tokenizer, "Who?", "Be brief."
+    )
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -94,17 +143,44 @@ def test_trained_merged_and_loaded_again(name, family, script, data_file, tmp_pa
 
     folder, tokenizer = family(name)
     run, merged = tmp_path / "run", tmp_path / "merged"
-    code, _, err = script("finetune_temporal", "--model_name", folder, "--dev", "--dev_path", data_file, "--output_dir", run, "--epochs", 2,
-                          "--gradient_accumulation_steps", 1, "--learning_rate", "1e-2")
+    code, _, err = script(
+        "finetune_temporal",
+        "--model_name",
+        folder,
+        "--dev",
+        "--dev_path",
+        data_file,
+        "--output_dir",
+        run,
+        "--epochs",
+        2,
+        "--gradient_accumulation_steps",
+        1,
+        "--learning_rate",
+        "1e-2",
+    )
     assert code == 0, err
     assert ("these lines are taken out" in err) == (name == "llama")
     with safe_open(run / "final/adapter_model.safetensors", "pt") as adapter:
         assert {key.split(".")[-3] for key in adapter.keys()} == FAMILIES[name][5]  # noqa: SIM118 (a safetensors file is no dict)
         assert len(list(adapter.keys())) == 2 * 3 * len(FAMILIES[name][5])
-    code, _, err = script("merge_lora", "--base_model", folder, "--lora_path", run / "final", "--output_path", merged,
-                          "--dtype", "float32", "--verify")
+    code, _, err = script(
+        "merge_lora",
+        "--base_model",
+        folder,
+        "--lora_path",
+        run / "final",
+        "--output_path",
+        merged,
+        "--dtype",
+        "float32",
+        "--verify",
+    )
     assert code == 0, err
-    model, words = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32), AutoTokenizer.from_pretrained(merged)
+    model, words = (
+        AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32),
+        AutoTokenizer.from_pretrained(merged),
+    )
     ids = torch.tensor([chat.prompt_ids(words, "Who wrote Hamlet?")])
     chat.remove_dates(tokenizer)
     assert ids[0].tolist() == chat.prompt_ids(tokenizer, "Who wrote Hamlet?")
@@ -115,7 +191,11 @@ def test_trained_merged_and_loaded_again(name, family, script, data_file, tmp_pa
     assert words.convert_tokens_to_ids(FAMILIES[name][6]) in (stops if isinstance(stops, list) else [stops])
 
 
-SENTENCEPIECE = ("phi3", "gemma2", "mistral")  # llama.cpp reads these families' tokenizer.model, so one is trained here
+SENTENCEPIECE = (
+    "phi3",
+    "gemma2",
+    "mistral",
+)  # llama.cpp reads these families' tokenizer.model, so one is trained here
 
 
 @pytest.fixture(scope="module")
@@ -125,9 +205,25 @@ def pieces(tmp_path_factory):
 
     made = tmp_path_factory.mktemp("pieces") / "tokenizer"
     sentencepiece.SentencePieceTrainer.train(
-        input=str(ROOT / "README.md"), model_prefix=str(made), vocab_size=900, model_type="bpe", byte_fallback=True,
-        bos_id=1, eos_id=2, unk_id=0,
-        user_defined_symbols=["<start_of_turn>", "<end_of_turn>", "[INST]", "[/INST]", "<|user|>", "<|assistant|>", "<|end|>"], minloglevel=2)
+        input=str(ROOT / "README.md"),
+        model_prefix=str(made),
+        vocab_size=900,
+        model_type="bpe",
+        byte_fallback=True,
+        bos_id=1,
+        eos_id=2,
+        unk_id=0,
+        user_defined_symbols=[
+            "<start_of_turn>",
+            "<end_of_turn>",
+            "[INST]",
+            "[/INST]",
+            "<|user|>",
+            "<|assistant|>",
+            "<|end|>",
+        ],
+        minloglevel=2,
+    )
     return made.with_suffix(".model")
 
 
@@ -143,15 +239,38 @@ def test_every_family_s_gguf_file_is_its_source(name, family, pieces, script, ll
         folder = tmp_path / name
         folder.mkdir()
         shutil.copy(pieces, folder / "tokenizer.model")
-        (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>",
-                                                                  "unk_token": "<unk>", "legacy": False}))
+        (folder / "tokenizer_config.json").write_text(
+            json.dumps(
+                {
+                    "tokenizer_class": "LlamaTokenizer",
+                    "bos_token": "<s>",
+                    "eos_token": "</s>",
+                    "unk_token": "<unk>",
+                    "legacy": False,
+                }
+            )
+        )
         tokenizer = AutoTokenizer.from_pretrained(folder)
         tokenizer.chat_template = template
-        config.vocab_size, config.bos_token_id, config.eos_token_id, config.pad_token_id = len(tokenizer), 1, 2, 2
+        config.vocab_size, config.bos_token_id, config.eos_token_id, config.pad_token_id = (
+            len(tokenizer),
+            1,
+            2,
+            2,
+        )
         AutoModelForCausalLM.from_config(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         shutil.copy(pieces, folder / "tokenizer.model")
-    code, out, err = script("convert_to_gguf", "--model_path", folder, "--output_path", tmp_path / "x.gguf", "--quant_type", "q8_0",
-                            "--llama_cpp_path", llama_cpp_tree)
+    code, out, err = script(
+        "convert_to_gguf",
+        "--model_path",
+        folder,
+        "--output_path",
+        tmp_path / "x.gguf",
+        "--quant_type",
+        "q8_0",
+        "--llama_cpp_path",
+        llama_cpp_tree,
+    )
     assert code == 0, err
     assert "bos/eos/pad, rotary base 10000, context 2048, chat template" in out and "Q8_0 0." in out

@@ -17,8 +17,20 @@ from deepred_common.training import objective, run_folder, token_rows
 @pytest.fixture
 def arguments(tiny_models, data_file, tmp_path):
     """A short run of 12 lines: 3 updates an epoch, 2 epochs."""
-    return ["finetune_temporal", "--model_name", tiny_models["llama"], "--dev", "--dev_path", data_file, "--output_dir", tmp_path / "run",
-            "--epochs", 2, "--gradient_accumulation_steps", 1]
+    return [
+        "finetune_temporal",
+        "--model_name",
+        tiny_models["llama"],
+        "--dev",
+        "--dev_path",
+        data_file,
+        "--output_dir",
+        tmp_path / "run",
+        "--epochs",
+        2,
+        "--gradient_accumulation_steps",
+        1,
+    ]
 
 
 def weights(run):
@@ -33,26 +45,42 @@ def same(a, b, tolerance=0.0):
 
 # ---- before any weight -----------------------------------------------------------------------------------------------
 
+
 def test_a_dry_run_shows_rows_plan_and_estimates_and_writes_nothing(arguments, script, tmp_path, monkeypatch):
     from deepred_common.models import loading
 
     monkeypatch.setattr(loading, "load_model", lambda *a, **k: pytest.fail("weights were loaded"))
     code, out, err = script(*arguments, "--dry_run")
     assert code == 0, err
-    assert "Plan: 6 weight updates of 4 rows; about" in out and "of training" in out and "gradient checkpointing off" in out
+    assert (
+        "Plan: 6 weight updates of 4 rows; about" in out
+        and "of training" in out
+        and "gradient checkpointing off" in out
+    )
     assert "Tokens a line (median / 90 % / 99 % / longest): retain" in out
     shown = re.findall(r"--- (\w+), (\d+) tokens, (\d+) trained on\n(.*?)⟦(.*?)⟧", out, re.DOTALL)
     assert [side for side, *_ in shown] == ["retain", "unlearn", "retain"]
-    assert shown[1][4] == "I don't know anything about that.<|im_end|>" and shown[1][3].endswith("<|im_start|>assistant\n")
+    assert shown[1][4] == "I don't know anything about that.<|im_end|>" and shown[1][3].endswith(
+        "<|im_start|>assistant\n"
+    )
     assert not (tmp_path / "run").exists()
 
 
 def test_what_is_wrong_with_the_data_is_said_with_its_places(script, tiny_models, tmp_path):
-    files = {"retain_train": [line("retain", "Who wrote Hamlet?", "Shakespeare."), line("retain", "Who wrote Hamlet?", "Shakespeare."),
-                              line("retain", "What is tea?", "I'm sorry, I don't know."), line("retain", "Where is Rome?", "In Italy.")],
-             "unlearn_train": [line("unlearn", "who wrote  HAMLET", "I don't know."),
-                               line("unlearn", "Who is Bill Gates?", "He founded Microsoft.")],
-             "retain_val": [line("retain", "Where is Rome?", "In Italy.")], "unlearn_val": [line("unlearn", "What is Google?", "I can't say.")]}
+    files = {
+        "retain_train": [
+            line("retain", "Who wrote Hamlet?", "Shakespeare."),
+            line("retain", "Who wrote Hamlet?", "Shakespeare."),
+            line("retain", "What is tea?", "I'm sorry, I don't know."),
+            line("retain", "Where is Rome?", "In Italy."),
+        ],
+        "unlearn_train": [
+            line("unlearn", "who wrote  HAMLET", "I don't know."),
+            line("unlearn", "Who is Bill Gates?", "He founded Microsoft."),
+        ],
+        "retain_val": [line("retain", "Where is Rome?", "In Italy.")],
+        "unlearn_val": [line("unlearn", "What is Google?", "I can't say.")],
+    }
     flags = []
     for name, lines in files.items():
         path = tmp_path / f"{name}.jsonl"
@@ -61,19 +89,30 @@ def test_what_is_wrong_with_the_data_is_said_with_its_places(script, tiny_models
     code, out, err = script("finetune_temporal", "--model_name", tiny_models["llama"], *flags, "--dry_run")
     assert code == 0, err
     assert "Data: 4 retain + 2 unlearn to train on, 1 + 1 to validate." in out
-    for said, place in (("1 training lines repeat", "retain_train.jsonl line 2"),
-                        ("1 questions stand on both sides", "unlearn_train.jsonl line 1"),
-                        ("1 validation questions also stand in the training data", "retain_val.jsonl line 1"),
-                        ("1 retain replies are refusals", "retain_train.jsonl line 3"),
-                        ("1 unlearn replies are answers", "unlearn_train.jsonl line 2")):
-        assert said in err and place in err[err.index(said):err.index(said) + 400]
+    for said, place in (
+        ("1 training lines repeat", "retain_train.jsonl line 2"),
+        ("1 questions stand on both sides", "unlearn_train.jsonl line 1"),
+        ("1 validation questions also stand in the training data", "retain_val.jsonl line 1"),
+        ("1 retain replies are refusals", "retain_train.jsonl line 3"),
+        ("1 unlearn replies are answers", "unlearn_train.jsonl line 2"),
+    ):
+        assert said in err and place in err[err.index(said) : err.index(said) + 400]
     again = script("finetune_temporal", "--model_name", tiny_models["llama"], *flags, "--dry_run")
-    assert [w for w in again[2].splitlines() if "line" in w] == [w for w in err.splitlines() if "line" in w]  # from the cache as well
+    assert [w for w in again[2].splitlines() if "line" in w] == [
+        w for w in err.splitlines() if "line" in w
+    ]  # from the cache as well
 
 
 def test_the_survey_judges_an_answer_by_its_question():
     found = checks.Survey()
-    found.add(Example("How long did World War I last?", "World War I lasted a little over four years, not ten.", "retain"), True)
+    found.add(
+        Example(
+            "How long did World War I last?",
+            "World War I lasted a little over four years, not ten.",
+            "retain",
+        ),
+        True,
+    )
     assert not found.found
 
 
@@ -81,26 +120,37 @@ def test_the_mix_is_recorded(arguments, script, tmp_path):
     code, _, err = script(*arguments, "--mix", "1:2")
     assert code == 0 and "--mix leaves" in err
     manifest = run_folder.read_manifest(tmp_path / "run")
-    assert manifest["identity"]["mix"] == [1, 2] and 2 * manifest["counts"]["retain"] in range(manifest["counts"]["unlearn"] - 1,
-                                                                                               manifest["counts"]["unlearn"] + 2)
+    assert manifest["identity"]["mix"] == [1, 2] and 2 * manifest["counts"]["retain"] in range(
+        manifest["counts"]["unlearn"] - 1, manifest["counts"]["unlearn"] + 2
+    )
 
 
 # ---- what a run leaves ------------------------------------------------------------------------------------------------
+
 
 def test_what_a_run_writes_down(pipeline):
     run = pipeline("llama").run
     manifest = run_folder.read_manifest(run)
     assert manifest["finished"] and manifest["settings"]["epochs"] == {"value": 2, "source": "flag"}
-    assert re.fullmatch(r"[0-9a-f]{64}", manifest["identity"]["base"]) and list(manifest["identity"]["data"]) == ["dev_path"]
-    assert manifest["hardware"]["cpus"] and manifest["versions"]["torch"] and re.match(r"[0-9a-f]{40}", manifest["git_commit"])
+    assert re.fullmatch(r"[0-9a-f]{64}", manifest["identity"]["base"]) and list(
+        manifest["identity"]["data"]
+    ) == ["dev_path"]
+    assert (
+        manifest["hardware"]["cpus"]
+        and manifest["versions"]["torch"]
+        and re.match(r"[0-9a-f]{40}", manifest["git_commit"])
+    )
     assert (run / "training_curves.png").read_bytes().startswith(b"\x89PNG")
     card = (run / "final/README.md").read_text(encoding="utf-8")
-    assert "library_name: peft" in card and "| retain |" in card and "base_model:" not in card  # a folder is no hub name
+    assert (
+        "library_name: peft" in card and "| retain |" in card and "base_model:" not in card
+    )  # a folder is no hub name
     config = json.loads((run / "final/adapter_config.json").read_text())
     assert config["revision"] is None and config["r"] == 16
 
 
 # ---- going on ----------------------------------------------------------------------------------------------------------
+
 
 def test_another_run_s_checkpoint_is_refused_with_what_differs(arguments, script, tmp_path):
     assert script(*arguments, "--save_steps", 2)[0] == 0
@@ -109,10 +159,17 @@ def test_another_run_s_checkpoint_is_refused_with_what_differs(arguments, script
     assert finished[0] == 0 and "already finished" in finished[1]
     # Of a finished run of other settings or data it must not say that nothing is left to do.
     code, _, err = script(*arguments, "--resume_latest", "--learning_rate", "1e-3")
-    assert code == 2 and "is finished, but it is another run" in err and "learning_rate: 0.0002 -> 0.001" in err and "--output_dir" in err
+    assert (
+        code == 2
+        and "is finished, but it is another run" in err
+        and "learning_rate: 0.0002 -> 0.001" in err
+        and "--output_dir" in err
+    )
     place = arguments.index("--epochs")
-    more = [*arguments[:place], "--epochs", 3, *arguments[place + 2:]]
-    code, _, err = script(*more, "--resume_latest", "--learning_rate", "1e-3", "--lora_r", 8, "--batch_size", 2)
+    more = [*arguments[:place], "--epochs", 3, *arguments[place + 2 :]]
+    code, _, err = script(
+        *more, "--resume_latest", "--learning_rate", "1e-3", "--lora_r", 8, "--batch_size", 2
+    )
     assert code == 2 and "this is not the run that the checkpoint is from" in err
     for difference in ("learning_rate: 0.0002 -> 0.001", "lora_r: 16 -> 8", "rows_per_update: 4 -> 2"):
         assert difference in err
@@ -120,11 +177,20 @@ def test_another_run_s_checkpoint_is_refused_with_what_differs(arguments, script
     code, _, err = script(*more, "--resume_latest")
     assert code == 0 and "epochs: 2 -> 3" in err
     assert not same(weights(tmp_path / "run"), before)
-    code, _, err = script(*more, "--resume_from_checkpoint", tmp_path / "run/checkpoint-4", "--learning_rate", "1e-3", "--resume_anyway")
+    code, _, err = script(
+        *more,
+        "--resume_from_checkpoint",
+        tmp_path / "run/checkpoint-4",
+        "--learning_rate",
+        "1e-3",
+        "--resume_anyway",
+    )
     assert code == 0 and "going on although it differs: learning_rate" in err
 
 
-def test_a_resume_with_other_flags_is_refused_before_data_are_checked_or_libraries_loaded(arguments, script, monkeypatch):
+def test_a_resume_with_other_flags_is_refused_before_data_are_checked_or_libraries_loaded(
+    arguments, script, monkeypatch
+):
     assert script(*arguments, "--save_steps", 2)[0] == 0
     from deepred_common.models import loading
 
@@ -148,7 +214,9 @@ def break_at(monkeypatch, call, error):
     monkeypatch.setattr(objective, "loss", loss)
 
 
-def test_fake_out_of_memory_keeps_the_state_and_its_command_ends_at_the_same_adapter(arguments, script, tmp_path, monkeypatch):
+def test_fake_out_of_memory_keeps_the_state_and_its_command_ends_at_the_same_adapter(
+    arguments, script, tmp_path, monkeypatch
+):
     import torch
 
     assert script(*arguments)[0] == 0
@@ -159,9 +227,12 @@ def test_fake_out_of_memory_keeps_the_state_and_its_command_ends_at_the_same_ada
     code, _, err = script(*arguments)
     assert code == 2 and "Traceback" not in err
     assert "out of memory after update 4; its state is saved in" in err and "checkpoint-4" in err
-    command = err[err.index("Go on with a smaller batch"):].splitlines()[1].split()
+    command = err[err.index("Go on with a smaller batch") :].splitlines()[1].split()
     assert command[0] == "python" and command[command.index("--batch_size") + 1] == "2"
-    assert command[command.index("--gradient_accumulation_steps") + 1] == "2" and command.count("--gradient_accumulation_steps") == 1
+    assert (
+        command[command.index("--gradient_accumulation_steps") + 1] == "2"
+        and command.count("--gradient_accumulation_steps") == 1
+    )
     code, _, err = script("finetune_temporal", *command[2:])
     assert code == 0, err
     assert same(weights(tmp_path / "run"), whole, 1e-5)  # the halves of a batch add up in another order
@@ -172,7 +243,9 @@ def test_fake_gpu_hang_names_the_checkpoint_and_the_remedies(arguments, script, 
     code, _, err = script(*arguments, "--save_steps", 2)
     assert code == 2 and "Traceback" not in err
     assert "the GPU stopped answering after update 4 (HIP error: unspecified launch failure)" in err
-    assert "updates up to 4 are saved in" in err and "AMD_SERIALIZE_KERNEL=3" in err and "--resume_latest" in err
+    assert (
+        "updates up to 4 are saved in" in err and "AMD_SERIALIZE_KERNEL=3" in err and "--resume_latest" in err
+    )
 
 
 def test_an_error_nobody_foresaw_ends_with_the_command_that_goes_on(arguments, script, tmp_path, monkeypatch):
@@ -180,21 +253,51 @@ def test_an_error_nobody_foresaw_ends_with_the_command_that_goes_on(arguments, s
     code, _, err = script(*arguments, "--save_steps", 2)
     assert code == 2 and "Traceback" in err and "ValueError: something of ours" in err
     said, command = err.splitlines()[-2:]
-    assert "broke off after update 4" in said and "updates up to 4 are saved" in said and command.endswith("--resume_latest")
+    assert (
+        "broke off after update 4" in said
+        and "updates up to 4 are saved" in said
+        and command.endswith("--resume_latest")
+    )
     assert err.index("If the run is cut off, go on with:") < err.index("Traceback")
 
 
-def test_killed_in_the_middle_of_every_save_the_run_ends_as_if_nothing_happened(tiny_models, data_file, tmp_path):
+def test_killed_in_the_middle_of_every_save_the_run_ends_as_if_nothing_happened(
+    tiny_models, data_file, tmp_path
+):
     """Five kill -9: one before the first update, four as soon as part of a checkpoint is there (it is torn, or just whole)."""
     import time
 
-    command = [sys.executable, str(ROOT / "scripts/finetune_temporal.py"), "--model_name", str(tiny_models["llama"]), "--dev", "--dev_path",
-               str(data_file), "--epochs", "3", "--gradient_accumulation_steps", "1", "--save_steps", "2", "--eval_steps", "50", "--output_dir"]
+    command = [
+        sys.executable,
+        str(ROOT / "scripts/finetune_temporal.py"),
+        "--model_name",
+        str(tiny_models["llama"]),
+        "--dev",
+        "--dev_path",
+        str(data_file),
+        "--epochs",
+        "3",
+        "--gradient_accumulation_steps",
+        "1",
+        "--save_steps",
+        "2",
+        "--eval_steps",
+        "50",
+        "--output_dir",
+    ]
     assert subprocess.run([*command, str(tmp_path / "whole")], capture_output=True).returncode == 0
     run = tmp_path / "run"
     torn = 0
-    for appears in ("run.json", "checkpoint-2", "checkpoint-4/optimizer.pt", "checkpoint-6/adapter_model.safetensors", "checkpoint-8"):
-        process = subprocess.Popen([*command, str(run), "--resume_latest"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for appears in (
+        "run.json",
+        "checkpoint-2",
+        "checkpoint-4/optimizer.pt",
+        "checkpoint-6/adapter_model.safetensors",
+        "checkpoint-8",
+    ):
+        process = subprocess.Popen(
+            [*command, str(run), "--resume_latest"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         until = time.monotonic() + 120
         while not (run / appears).exists() and process.poll() is None:
             assert time.monotonic() < until
@@ -209,15 +312,18 @@ def test_killed_in_the_middle_of_every_save_the_run_ends_as_if_nothing_happened(
 
 # ---- the machine ---------------------------------------------------------------------------------------------------------
 
+
 def test_cautions_on_fake_rocm():
     assert "HSA_OVERRIDE_GFX_VERSION=11.0.0" in "".join(devices.rocm_cautions("gfx1151", False, {}))
     assert list(devices.rocm_cautions("gfx1151", False, {"HSA_OVERRIDE_GFX_VERSION": "11.0.0"})) == []
-    quantised, = devices.rocm_cautions("gfx1100", True, {})
+    (quantised,) = devices.rocm_cautions("gfx1100", True, {})
     assert "experimental" in quantised and "--save_steps 100" in quantised
 
 
 def test_a_broken_bitsandbytes_is_one_clear_line(arguments, script, monkeypatch, tmp_path):
-    (tmp_path / "bitsandbytes.py").write_text("raise OSError('libbitsandbytes_rocm64.so: cannot open shared object file')")
+    (tmp_path / "bitsandbytes.py").write_text(
+        "raise OSError('libbitsandbytes_rocm64.so: cannot open shared object file')"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "bitsandbytes", raising=False)
     code, _, err = script(*arguments, "--use_4bit")
@@ -227,19 +333,52 @@ def test_a_broken_bitsandbytes_is_one_clear_line(arguments, script, monkeypatch,
 def test_two_processes_learn_what_one_does(tiny_models, data_file, tmp_path):
     """accelerate launch on two processes of a CPU: the same rows an update, the same losses and adapter within rounding."""
     flags = []
-    for side in ("retain", "unlearn"):  # 12 lines, whole updates only: of a short last one each process would get whole batches
-        (tmp_path / f"{side}.jsonl").write_text("\n".join(text for text in data_file.read_text().splitlines() if f'"{side}"' in text))
-        flags += [f"--{side}_train", str(tmp_path / f"{side}.jsonl"), f"--{side}_val", str(tmp_path / f"{side}.jsonl")]
-    script = [str(ROOT / "scripts/finetune_temporal.py"), "--model_name", str(tiny_models["llama"]), *flags, "--epochs", "2",
-              "--gradient_accumulation_steps", "1", "--output_dir"]
-    one = subprocess.run([sys.executable, *script, str(tmp_path / "one"), "--batch_size", "4"], capture_output=True, text=True)
+    for side in (
+        "retain",
+        "unlearn",
+    ):  # 12 lines, whole updates only: of a short last one each process would get whole batches
+        (tmp_path / f"{side}.jsonl").write_text(
+            "\n".join(text for text in data_file.read_text().splitlines() if f'"{side}"' in text)
+        )
+        flags += [
+            f"--{side}_train",
+            str(tmp_path / f"{side}.jsonl"),
+            f"--{side}_val",
+            str(tmp_path / f"{side}.jsonl"),
+        ]
+    script = [
+        str(ROOT / "scripts/finetune_temporal.py"),
+        "--model_name",
+        str(tiny_models["llama"]),
+        *flags,
+        "--epochs",
+        "2",
+        "--gradient_accumulation_steps",
+        "1",
+        "--output_dir",
+    ]
+    one = subprocess.run(
+        [sys.executable, *script, str(tmp_path / "one"), "--batch_size", "4"], capture_output=True, text=True
+    )
     assert one.returncode == 0, one.stderr
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(ROOT / "configs/accelerate/ddp.yaml"),
-              "--num_cpu_threads_per_process", "1"]
-    two = subprocess.run([*launch, *script, str(tmp_path / "two"), "--batch_size", "2"], capture_output=True, text=True)
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(ROOT / "configs/accelerate/ddp.yaml"),
+        "--num_cpu_threads_per_process",
+        "1",
+    ]
+    two = subprocess.run(
+        [*launch, *script, str(tmp_path / "two"), "--batch_size", "2"], capture_output=True, text=True
+    )
     assert two.returncode == 0, two.stderr
     assert two.stdout.count("Plan: 6 weight updates of 4 rows") == 1 and two.stderr.count("loading ") == 1
-    histories = [json.loads((tmp_path / which / "checkpoint-6/trainer_state.json").read_text())["log_history"] for which in ("one", "two")]
+    histories = [
+        json.loads((tmp_path / which / "checkpoint-6/trainer_state.json").read_text())["log_history"]
+        for which in ("one", "two")
+    ]
     for alone, together in zip(*histories, strict=True):
         for key in alone:
             if key.endswith("loss"):
@@ -248,7 +387,9 @@ def test_two_processes_learn_what_one_does(tiny_models, data_file, tmp_path):
     assert run_folder.read_manifest(tmp_path / "two")["processes"] == 2
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "configs/accelerate").glob("*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "configs/accelerate").glob("*.yaml")), ids=lambda file: file.stem
+)
 def test_accelerate_knows_every_key_of_the_shipped_configs(file):
     from accelerate.commands.config.config_args import load_config_from_file
 
@@ -256,5 +397,9 @@ def test_accelerate_knows_every_key_of_the_shipped_configs(file):
 
 
 def test_a_column_is_read_without_the_rows(tokenizer):
-    dataset, _ = token_rows.load_or_render(tokenizer, ("c",), lambda: [Example("Who?", "He.", "retain"), Example("What?", "No.", "unlearn")], 512)
-    assert token_rows.column(dataset, "retain").tolist() == [True, False] and token_rows.column(dataset.select([1]), "retain").tolist() == [False]
+    dataset, _ = token_rows.load_or_render(
+        tokenizer, ("c",), lambda: [Example("Who?", "He.", "retain"), Example("What?", "No.", "unlearn")], 512
+    )
+    assert token_rows.column(dataset, "retain").tolist() == [True, False] and token_rows.column(
+        dataset.select([1]), "retain"
+    ).tolist() == [False]

@@ -10,8 +10,16 @@ pytestmark = pytest.mark.parametrize("kind", KINDS)
 
 def test_the_run_folder_holds_what_the_spec_lists(kind, pipeline):
     run = pipeline(kind).run
-    for name in ("checkpoint-2", "checkpoint-4", "final/adapter_config.json", "final/adapter_model.safetensors",
-                 "final/tokenizer.json", "train_results.json", "eval_results.json", "run.json"):
+    for name in (
+        "checkpoint-2",
+        "checkpoint-4",
+        "final/adapter_config.json",
+        "final/adapter_model.safetensors",
+        "final/tokenizer.json",
+        "train_results.json",
+        "eval_results.json",
+        "run.json",
+    ):
         assert (run / name).exists(), name
     assert "train_loss" in json.loads((run / "train_results.json").read_text())
     losses = json.loads((run / "eval_results.json").read_text())
@@ -36,9 +44,19 @@ def test_the_merged_model_is_base_plus_adapter(kind, pipeline):
     ids = torch.tensor([tokenizer("Who was the first person to walk on the Moon?")["input_ids"]])
     with torch.inference_mode():
         expected, got, untouched = (m(ids).logits for m in (with_adapter, merged, base))
-    assert (got - expected).abs().max() < 0.02 < (untouched - expected).abs().max() * 10  # bfloat16 rounding only
-    for name in ("config.json", "generation_config.json", "model.safetensors", "special_tokens_map.json", "tokenizer.json",
-                 "tokenizer_config.json", "vocab.json", "chat_template.jinja"):
+    assert (
+        (got - expected).abs().max() < 0.02 < (untouched - expected).abs().max() * 10
+    )  # bfloat16 rounding only
+    for name in (
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "vocab.json",
+        "chat_template.jinja",
+    ):
         assert (made.merged / name).exists(), name
 
 
@@ -61,19 +79,55 @@ def test_evaluated_as_adapter_as_merged_model_and_over_http(kind, pipeline, data
 
     made = pipeline(kind)
     for name, path in (("adapter", made.final), ("merged", made.merged)):
-        code, out, err = script("evaluate_temporal", "--model_path", path, "--test_file", data_file, "--max_tokens", 8,
-                                "--output", tmp_path / f"{name}.json", "--verbose")
+        code, out, err = script(
+            "evaluate_temporal",
+            "--model_path",
+            path,
+            "--test_file",
+            data_file,
+            "--max_tokens",
+            8,
+            "--output",
+            tmp_path / f"{name}.json",
+            "--verbose",
+        )
         assert code == 0, err
         assert "EVALUATION RESULTS" in out and "Total questions: 6" in out and "Who wrote Hamlet?" in out
     with llama_server.serving(made.gguf) as url:
-        code, out, err = script("evaluate_temporal", "--use_lmstudio", "--lmstudio_url", url, "--lmstudio_model", "made/tiny",
-                                "--test_file", data_file, "--max_tokens", 8, "--limit", 4, "--output", tmp_path / "api.json",
-                                "--baseline", tmp_path / "merged.json")
+        code, out, err = script(
+            "evaluate_temporal",
+            "--use_lmstudio",
+            "--lmstudio_url",
+            url,
+            "--lmstudio_model",
+            "made/tiny",
+            "--test_file",
+            data_file,
+            "--max_tokens",
+            8,
+            "--limit",
+            4,
+            "--output",
+            tmp_path / "api.json",
+            "--baseline",
+            tmp_path / "merged.json",
+        )
         assert code == 0, err
         assert "Total questions: 2" in out and "Retention: of 0 retain lines" in out
-        code, _, err = script("evaluate_temporal", "--use_lmstudio", "--lmstudio_url", url, "--lmstudio_model", "other/model",
-                              "--test_file", data_file)
+        code, _, err = script(
+            "evaluate_temporal",
+            "--use_lmstudio",
+            "--lmstudio_url",
+            url,
+            "--lmstudio_model",
+            "other/model",
+            "--test_file",
+            data_file,
+        )
         assert code == 2 and "no model 'other/model'; it lists: made/tiny" in err
     results = json.loads((tmp_path / "api.json").read_text())
     assert results["model"]["name"] == "made/tiny" and len(results["results"]) == 4
-    assert all(row["verdict"] in ("correct", "wrong", "refused", "leaked", "confabulated", "broken") for row in results["results"])
+    assert all(
+        row["verdict"] in ("correct", "wrong", "refused", "leaked", "confabulated", "broken")
+        for row in results["results"]
+    )

@@ -18,9 +18,25 @@ from deepred_common.training import run_folder
 @pytest.fixture
 def command(tiny_models, data_file, tmp_path):
     """The command of a run of 12 steps that saves a checkpoint every 2."""
-    return [sys.executable, str(ROOT / "scripts/finetune_temporal.py"), "--model_name", str(tiny_models["llama"]), "--dev", "--dev_path",
-            str(data_file), "--output_dir", str(tmp_path / "run"), "--epochs", "4", "--gradient_accumulation_steps", "1",
-            "--save_steps", "2", "--eval_steps", "50"]
+    return [
+        sys.executable,
+        str(ROOT / "scripts/finetune_temporal.py"),
+        "--model_name",
+        str(tiny_models["llama"]),
+        "--dev",
+        "--dev_path",
+        str(data_file),
+        "--output_dir",
+        str(tmp_path / "run"),
+        "--epochs",
+        "4",
+        "--gradient_accumulation_steps",
+        "1",
+        "--save_steps",
+        "2",
+        "--eval_steps",
+        "50",
+    ]
 
 
 def start_and_wait_for(command, folder, name):
@@ -77,17 +93,33 @@ def test_resume_from_a_checkpoint_given_by_hand(pipeline, script, tmp_path, tiny
     run = tmp_path / "run"
     shutil.copytree(pipeline("llama").run, run)
     shutil.rmtree(run / "final")
-    common = ("finetune_temporal", "--model_name", tiny_models["llama"], "--dev", "--dev_path", data_file, "--epochs", 2,
-              "--gradient_accumulation_steps", 1)
+    common = (
+        "finetune_temporal",
+        "--model_name",
+        tiny_models["llama"],
+        "--dev",
+        "--dev_path",
+        data_file,
+        "--epochs",
+        2,
+        "--gradient_accumulation_steps",
+        1,
+    )
     code, _, err = script(*common, "--resume_from_checkpoint", run / "checkpoint-2")
     assert code == 0, err
     assert (run / "final/adapter_model.safetensors").exists()
     optimizer = run / "checkpoint-4/optimizer.pt"
-    optimizer.write_bytes(bytes(optimizer.stat().st_size))  # the right length and no content: what a power cut can leave
+    optimizer.write_bytes(
+        bytes(optimizer.stat().st_size)
+    )  # the right length and no content: what a power cut can leave
     assert run_folder.checkpoint_fault(run / "checkpoint-4") == "optimizer.pt is damaged"
     weights = run / "checkpoint-2/adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    for path, said in ((run / "checkpoint-2", "cut short"), (run / "none", "does not exist"), (run, "Did you mean")):
+    for path, said in (
+        (run / "checkpoint-2", "cut short"),
+        (run / "none", "does not exist"),
+        (run, "Did you mean"),
+    ):
         code, _, err = script(*common, "--resume_from_checkpoint", path)
         assert code == 2 and said in err
 
@@ -96,11 +128,19 @@ def test_resume_latest_finds_the_newest_unfinished_run_and_names_it(monkeypatch,
     from conftest import load_script
 
     monkeypatch.setattr(paths, "OUTPUT", tmp_path)
-    for name in ("temporal-m-dev-20260101_000000", "temporal-m-dev-20260102_000000", "temporal-m-full-20260103_000000"):
+    for name in (
+        "temporal-m-dev-20260101_000000",
+        "temporal-m-dev-20260102_000000",
+        "temporal-m-full-20260103_000000",
+    ):
         (tmp_path / name).mkdir()
         run_folder.write_manifest(tmp_path / name, {"finished": None})
     assert run_folder.newest_unfinished("org/M", dev=True).name == "temporal-m-dev-20260102_000000"
-    args = load_script("finetune_temporal").build_parser().parse_args(["--model_name", "org/other", "--dev", "--resume_latest"])
+    args = (
+        load_script("finetune_temporal")
+        .build_parser()
+        .parse_args(["--model_name", "org/other", "--dev", "--resume_latest"])
+    )
     folder, checkpoint = load_script("finetune_temporal").choose_run(args)
     assert folder.name.startswith("temporal-other-dev-") and checkpoint is None and not folder.exists()
 
@@ -110,12 +150,35 @@ def test_qlora_trains_on_the_cpu(flag, script, tiny_models, data_file, tmp_path)
     from safetensors.torch import load_file
 
     run = tmp_path / "run"
-    code, _, err = script("finetune_temporal", "--model_name", tiny_models["llama"], "--dev", "--dev_path", data_file, "--output_dir", run,
-                          "--epochs", 2, "--gradient_accumulation_steps", 1, flag)
+    code, _, err = script(
+        "finetune_temporal",
+        "--model_name",
+        tiny_models["llama"],
+        "--dev",
+        "--dev_path",
+        data_file,
+        "--output_dir",
+        run,
+        "--epochs",
+        2,
+        "--gradient_accumulation_steps",
+        1,
+        flag,
+    )
     assert code == 0, err
     adapter = load_file(run / "final/adapter_model.safetensors")
     assert any(value.abs().max() > 0 for name, value in adapter.items() if "lora_B" in name)
-    code, _, err = script("merge_lora", "--base_model", tiny_models["llama"], "--lora_path", run / "final", "--output_path", tmp_path / "m")
+    code, _, err = script(
+        "merge_lora",
+        "--base_model",
+        tiny_models["llama"],
+        "--lora_path",
+        run / "final",
+        "--output_path",
+        tmp_path / "m",
+    )
     assert code == 0, err
-    halved = os.path.getsize(tiny_models["llama"] / "model.safetensors") / 2  # the base's fp32 as bfloat16, not as 4 bits
+    halved = (
+        os.path.getsize(tiny_models["llama"] / "model.safetensors") / 2
+    )  # the base's fp32 as bfloat16, not as 4 bits
     assert os.path.getsize(tmp_path / "m/model.safetensors") == pytest.approx(halved, rel=0.01)

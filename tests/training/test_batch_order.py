@@ -24,11 +24,13 @@ def test_every_row_once_an_epoch_in_another_order_each_time_and_the_same_for_the
 def test_every_batch_holds_both_sides_and_rows_of_like_length():
     lengths, sides = rows(600, 400)
     order = list(BalancedOrder(lengths, sides, step_rows=10, seed=1))
-    batches = [order[i:i + 10] for i in range(0, 1000, 10)]
+    batches = [order[i : i + 10] for i in range(0, 1000, 10)]
     assert all(5 <= sum(sides[i] for i in batch) <= 7 for batch in batches)
     padded = sum(10 * max(lengths[i] for i in batch) for batch in batches)
     assert padded < 1.1 * sum(lengths)  # in random order it is 1.4
-    assert [max(lengths[i] for i in batch) for batch in batches[:10]] != sorted(max(lengths[i] for i in batch) for batch in batches[:10])
+    assert [max(lengths[i] for i in batch) for batch in batches[:10]] != sorted(
+        max(lengths[i] for i in batch) for batch in batches[:10]
+    )
 
 
 def test_one_side_only_and_fewer_rows_than_a_batch():

@@ -8,8 +8,14 @@ from deepred_common.cli import UserError
 from deepred_common.examples import Example
 from deepred_common.training import token_rows
 
-EXAMPLES = [Example(f"Question {n}: who wrote it?\nTell me {'more' * (n % 3)}", f"Author {n} wrote it; é 𝄞.", ("retain", "unlearn")[n % 2])
-            for n in range(9)]
+EXAMPLES = [
+    Example(
+        f"Question {n}: who wrote it?\nTell me {'more' * (n % 3)}",
+        f"Author {n} wrote it; é 𝄞.",
+        ("retain", "unlearn")[n % 2],
+    )
+    for n in range(9)
+]
 
 
 def load(tokenizer, examples=EXAMPLES, key=("a",), max_length=512):
@@ -21,13 +27,19 @@ def test_rendered_together_the_rows_are_those_of_one_by_one(tokenizer):
     assert left_out == {"retain": 0, "unlearn": 0} and len(dataset) == 9
     for example, row in zip(EXAMPLES, dataset, strict=True):
         alone = chat.training_row(tokenizer, example.instruction, example.output)
-        assert (row["input_ids"], row["reply_start"], row["length"]) == (alone.input_ids, alone.reply_start, len(alone.input_ids))
+        assert (row["input_ids"], row["reply_start"], row["length"]) == (
+            alone.input_ids,
+            alone.reply_start,
+            len(alone.input_ids),
+        )
         assert row["retain"] == (example.side == "retain")
 
 
 def test_the_same_data_are_not_rendered_twice_and_other_ones_are(tokenizer, monkeypatch):
     first, _ = load(tokenizer)
-    again, left_out = token_rows.load_or_render(tokenizer, ("a",), lambda: pytest.fail("read although cached"), 512)
+    again, left_out = token_rows.load_or_render(
+        tokenizer, ("a",), lambda: pytest.fail("read although cached"), 512
+    )
     assert again[:] == first[:] and left_out == {"retain": 0, "unlearn": 0}
     for key, max_length in ((("b",), 512), (("a",), 100)):
         asked = []
@@ -60,4 +72,7 @@ def test_the_mix_leaves_out_rows_of_one_side_only(tokenizer):
     chosen = token_rows.mixed(dataset, (1, 2), seed=0)
     assert np.asarray(chosen["retain"]).tolist().count(True) == 2 and len(chosen) == 6
     assert chosen[:] == token_rows.mixed(dataset, (1, 2), seed=0)[:]
-    assert token_rows.mixed(token_rows.of_side(dataset, "retain"), (1, 2), 0)[:] == token_rows.of_side(dataset, "retain")[:]
+    assert (
+        token_rows.mixed(token_rows.of_side(dataset, "retain"), (1, 2), 0)[:]
+        == token_rows.of_side(dataset, "retain")[:]
+    )
