@@ -119,6 +119,18 @@ TITLES = frozenset(
 )
 
 
+# What stands between two words. All else belongs to them: accents and vowel signs of any script, C++ and C#, 2 + 3 and 2 * 3.
+_BETWEEN_WORDS = re.compile(
+    r"(?:(?<=\w)[-‐‑–—/](?=\w)|(?<=[^\W\d]) [-–—] (?=[^\W\d])|[*_`]+(?=[^\W\d])|(?<=[^\W\d])[*_`]+|"
+    "[\\s\u200b\u00ad!\"'()\\[\\]{}.,:;?…“”‘’„‹›«»´′¿¡、。，！？；：؟،۔।]+)+"
+)
+
+
+def plain_words(text: str) -> list[str]:
+    """The words of a text in small letters, accents composed; numbers and signs such as + are words too."""
+    return [word for word in _BETWEEN_WORDS.split(unicodedata.normalize("NFC", text).casefold()) if word]
+
+
 @dataclass(frozen=True)
 class Word:
     """One word: `text` in its comparable form, `capital` if it was written with one, `start` where it stood."""
