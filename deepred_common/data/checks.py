@@ -22,6 +22,8 @@ from deepred_common.files import whole_file
 from deepred_common.judging import answer_match, refusal
 from deepred_common.judging.refusal import declines
 
+# Raise it whenever the verdict on the same data can change: what training's check found is kept under it.
+VERSION = 1
 SHOWN = 5  # lines named for each finding; --fix acts on all
 LONG = 8  # times the side's median length of a reply, from which on it is an outlier
 # kind: (what it means, is such a line left out by fix?)
@@ -437,6 +439,11 @@ class Survey:
         for side in SIDES:
             if not self.counts[side, True]:
                 yield f"there is no {side} example to train on; the model will learn one side only."
+
+
+def summary_version() -> str:
+    """What a kept summary depends on beside the data: the versions of this check and of the refusal detector."""
+    return f"checks {VERSION}, refusal {refusal.VERSION}"
 
 
 def summary(training, validation):

@@ -25,6 +25,7 @@ from deepred_common.judging.refusal_patterns import (
     _UNSURE,
 )
 
+VERSION = 1  # raise it whenever a verdict can change, by rules or weights: caches of verdicts are kept under it
 # What must be in a reply before it can be a refusal (in the languages that refusal.py reads). Judging each of 100 000
 # answers whole takes minutes; nine in ten have nothing of this.
 _MAY_DECLINE = re.compile(

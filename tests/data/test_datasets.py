@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 import pytest
 from conftest import line
 
-from deepred_common import paths
+from deepred_common import cache, paths, provenance
 from deepred_common.cli import UserError
 from deepred_common.data import builder, checks, facts, questions
 from deepred_common.dates import span
@@ -731,3 +731,18 @@ def test_fix_never_touches_or_loses_a_checked_file(faulty, checked, script, tmp_
     assert (
         code == 1 and out.startswith("17 lines") and "retain_train.jsonl: 10 lines kept, 8 left out" in out
     ), out
+
+
+# ---- the check before training --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", [checks, refusal])
+def test_a_kept_summary_belongs_to_the_versions_of_the_check_and_of_the_detector(module, monkeypatch):
+    def warnings():
+        """As finetune_temporal.py keeps them."""
+        return cache.json_value("survey", provenance.digest(checks.summary_version()), lambda: summaries.pop())
+
+    summaries = ["of the version after", "of the version before"]
+    assert warnings() == warnings() == "of the version before"
+    monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
+    assert warnings() == "of the version after"
