@@ -1,0 +1,169 @@
+"""The shape of a results file: its schema number, and the type of every object in it.
+
+What an evaluation should also save is declared here first; results_file builds, reads and writes it, and the
+reports show it. Shares and their intervals are in percent.
+"""
+
+from typing import Any, Literal, TypedDict
+
+from deepred_common.examples import RETAIN
+
+SCHEMA = 2
+
+# The figures that are shares of one side's questions, and of all questions (temporal_accuracy).
+Rate = Literal[
+    "retain_accuracy",
+    "false_refusal_rate",
+    "unlearn_success_rate",
+    "knowledge_leakage",
+    "true_leakage",
+    "temporal_accuracy",
+]
+VerdictCounts = dict[str, int]  # {verdict: questions with it}, of one side
+Interval = list[float]  # [low, high], Wilson 95 %
+# {"period" | "near" | "field" | "form" | "probe": {group: {side: VerdictCounts}}}
+Breakdown = dict[str, dict[str, dict[str, VerdictCounts]]]
+
+
+class ResultRow(TypedDict):
+    """One question, its reply and the verdict."""
+
+    id: int  # its number in the data, from 0
+    instruction: str
+    side: str  # "retain" or "unlearn"
+    reference: str  # the reply that the data give
+    true_answer: str | None  # what must not leak (unlearn questions whose data carry original_answer)
+    date: str | None  # the fact's date as in the data: "1969-11-10", "-44-03-15", "1912"
+    field: str | None  # the data's field, such as "science"
+    form: str  # what | who | when | where | which | why | how | tell me | other
+    probe: str | None  # the data's way of asking about the fact: question, cloze, …
+    reply: str | None  # None if there was none
+    finish: str | None  # "stop", "length" (cut at max_tokens), or None if the back end does not say
+    # retain: correct | wrong | refused | broken | failed
+    # unlearn: refused | leaked | confabulated | broken | failed
+    verdict: str
+    error: str | None  # why there is no reply
+
+
+class Summary(TypedDict):
+    """What an evaluation counts. A rate is None if there are no questions for it."""
+
+    retain: VerdictCounts  # each verdict of the side, and "total"
+    unlearn: VerdictCounts
+    retain_accuracy: float | None
+    false_refusal_rate: float | None
+    unlearn_success_rate: float | None
+    knowledge_leakage: float | None
+    true_leakage: float | None
+    temporal_accuracy: float | None
+
+
+def counts_of(summary: Summary, side: str) -> VerdictCounts:
+    """The counts of one side of a summary."""
+    return summary["retain"] if side == RETAIN else summary["unlearn"]
+
+
+class FittedCurve(TypedDict):
+    """The refusal curve of stats.Curve: shares from 0 to 1, dates and widths in years."""
+
+    floor: float
+    ceiling: float
+    middle: float
+    scale: float
+    low: float | None  # 95 % interval of `middle`
+    high: float | None
+    cutoff: float | None  # where half is refused; None if the curve never crosses one half
+    width: float  # years from 10 % to 90 % of the rise
+
+
+class StillSo(TypedDict):
+    """Of `known` questions with a certain verdict in the baseline, how many (`count`) still have it."""
+
+    known: int
+    count: int
+
+
+class SideChange(TypedDict):
+    """Questions of one side that are right in one of two results only."""
+
+    better: int  # right here, not in the baseline
+    worse: int  # right in the baseline, not here
+    mcnemar: float  # exact two-sided p-value of that difference
+
+
+class Comparison(TypedDict):
+    """What became of a baseline's verdicts, from the questions that both results hold."""
+
+    lines: int  # questions compared
+    unpaired: int  # questions left out, since one of the two got no reply
+    retention: StillSo  # retain questions that the baseline answers correctly
+    known_fact_leakage: StillSo  # unlearn questions whose true answer the baseline gives
+    retain: SideChange
+    unlearn: SideChange
+
+
+class Baseline(TypedDict):
+    """Another evaluation on the same questions, by its figures."""
+
+    label: str
+    summary: Summary
+    against: Comparison
+
+
+class ModelInfo(TypedDict):
+    """The model that was evaluated."""
+
+    name: str  # path, hub name or the identifier at the server
+    kind: str  # folder | adapter | gguf | api
+    identity: str | None  # SHA-256 of the weights, or the hub's revision
+    answered_by: list[str]  # the names that the server gave
+    system_prompt: str | None
+
+
+class JudgeInfo(TypedDict):
+    """The model that graded the answers, and how far it agrees with the labelled answers (shares of 1)."""
+
+    model: str
+    url: str
+    kappa: float
+    agreement: float
+
+
+class Setting(TypedDict):
+    """The value of a flag, and where it came from: flag, environment, default, …"""
+
+    value: Any
+    source: str
+
+
+class Conditions(TypedDict):
+    """What must be the same for replies of two evaluations to count as one."""
+
+    model: str  # its identity, or its name if that is not known
+    max_tokens: int
+    system_prompt: str | None
+    data: list[str]  # the SHA-256 of each file
+    limit: int | None
+    seed: int | None  # None without a limit
+
+
+class Results(TypedDict):
+    """A whole results file."""
+
+    schema: int
+    model: ModelInfo
+    cutoff: str  # "YYYY-MM-DD"
+    started: str  # ISO 8601 with offset
+    finished: str
+    settings: dict[str, Setting]
+    versions: dict[str, str]  # {package: version}
+    data: dict[str, str]  # {file: SHA-256}
+    asked: Conditions
+    judge: JudgeInfo | None
+    quality: str  # EXCELLENT | ACCEPTABLE | NEEDS IMPROVEMENT | ONE SIDE ONLY
+    summary: Summary
+    intervals: dict[str, Interval]  # {rate: interval}
+    breakdown: Breakdown
+    curve: FittedCurve | None
+    baselines: list[Baseline]  # the first is the untouched base
+    results: list[ResultRow]  # in the order of the data
