@@ -1,7 +1,9 @@
-"""What every script's command line shares: user errors, exit codes, and the table of resolved settings.
+"""What every command line here shares: the parser, the table of resolved settings, errors and exit codes.
 
 Nothing here knows about models or data.
 """
+
+from __future__ import annotations
 
 import argparse
 import datetime
@@ -9,56 +11,101 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import FrameType
+from typing import Any, NoReturn, TypedDict
 
 EXIT_OK = 0
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+# What the operating system reports when an output cannot be written: the user's to mend, so no traceback.
+WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class UserError(Exception):
-    """A mistake or a circumstance the user can mend: printed in one or two plain lines, exit code 2."""
+    """A mistake or a circumstance that the user can mend: printed in one or two plain lines, exit code 2."""
 
 
 class Interrupted(Exception):
-    """Ctrl-C (or SIGTERM) after the work so far was put in order; the message says what was kept."""
+    """Ctrl-C or SIGTERM, after what was finished has been saved; the message says what was kept."""
 
 
-def is_main_process():
-    """False in all processes but one of a run that a launcher (accelerate, torchrun) started: those stay silent."""
+class Parser(argparse.ArgumentParser):
+    """argparse's parser, but a usage error prints one line of usage and then the error, last.
+
+    Flags cannot be abbreviated. `--output` for `--output_path` works only until a second flag begins with
+    those letters, and then an old command line fails or, worse, sets another flag. Also, `parse` and training's
+    restart with other values look flags up by their full names.
+    """
+
+    def __init__(self, *positional: Any, **options: Any) -> None:
+        self._required: list[argparse.Action] = []
+        super().__init__(*positional, allow_abbrev=False, **options)
+
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        """As argparse's own; required arguments are remembered for the short usage line."""
+        action = super().add_argument(*names, **options)
+        if action.required:
+            self._required.append(action)
+        return action
+
+    def error(self, message: str) -> NoReturn:
+        """Print the short usage and `message` to stderr; exit code 2."""
+        words = [self.prog]
+        for action in self._required:
+            value = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
+            words += [*action.option_strings[:1], value]
+        progress(f"usage: {' '.join(words)} [options], see --help\nerror: {message}")
+        raise SystemExit(EXIT_USER_ERROR)
+
+
+class Setting(TypedDict):
+    """One row of the settings table. source: "flag", "environment NAME", "default", or how it was worked out."""
+
+    value: Any
+    source: str
+
+
+def is_main_process() -> bool:
+    """True in the one process that prints: of a run started by accelerate or torchrun, the first."""
     return os.environ.get("RANK", "0") == "0"
 
 
-def warn(message):
+def warn(message: str) -> None:
     """Print one warning to stderr."""
     progress(f"warning: {message}")
 
 
-def progress(message):
+def progress(message: str) -> None:
     """Print one progress line to stderr, so that stdout holds results only."""
     if is_main_process():
         print(message, file=sys.stderr, flush=True)
 
 
-def parse(parser, argv):
-    """Parse `argv`; return the namespace and the set of names that were given as flags.
+def parse(parser: Parser, argv: Sequence[str] | None) -> tuple[argparse.Namespace, set[str]]:
+    """Parse `argv` (None: this process's); return the namespace, and the names of the flags that were given.
 
-    argparse itself does not tell a default from the same value typed by hand; parsing a second time over
-    sentinels does.
+    Every flag must be named as its setting: `--lora_r` for `lora_r`.
     """
     arguments = parser.parse_args(argv)
-    unset = object()
-    given = parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(vars(arguments), unset)))
-    return arguments, {name for name, value in vars(given).items() if value is not unset}
+    words = {word.partition("=")[0] for word in (sys.argv[1:] if argv is None else argv)}
+    return arguments, {name for name in vars(arguments) if f"--{name}" in words}
 
 
-def print_settings(title, arguments, given, environment=None, resolved=None):
-    """Print every setting with where it came from: flag, environment variable, default, or worked out here.
+def print_settings(
+    title: str,
+    arguments: argparse.Namespace,
+    given: Collection[str],
+    environment: Mapping[str, str] | None = None,
+    resolved: Mapping[str, tuple[Any, str]] | None = None,
+) -> dict[str, Setting]:
+    """Print every setting with its source: flag, environment variable, default, or worked out by the script.
 
-    environment: {setting name: environment variable that supplies its default, if that variable is set}.
-    resolved: {name: (value, source)} for what the script worked out itself; it wins over the parsed value.
-    Returns the same table as {name: {"value", "source"}}, for run.json.
+    environment: {setting: environment variable that supplies its default, if that variable is set}.
+    resolved: {setting: (value, source)} of what the script worked out itself; it wins over the parsed value.
+    Returns the same table, for run.json.
     """
-    table = {}
+    table: dict[str, Setting] = {}
     for name, value in vars(arguments).items():
         variable = (environment or {}).get(name)
         if name in given:
@@ -72,29 +119,35 @@ def print_settings(title, arguments, given, environment=None, resolved=None):
         table[name] = {"value": value, "source": source}
     print(title)
     width = max(len(name) for name in table)
-    for name, entry in table.items():
-        print(f"  {name:<{width}}  {entry['value']}  [{entry['source']}]")
+    for name, setting in table.items():
+        print(f"  {name:<{width}}  {setting['value']}  [{setting['source']}]")
     sys.stdout.flush()
     return table
 
 
-def positive_int(text):
+def positive_int(text: str) -> int:
     """argparse type: a whole number of at least 1."""
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return value
 
 
-def positive_float(text):
+def positive_float(text: str) -> float:
     """argparse type: a finite number above 0."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
 
 
-def day(text):
+def day(text: str) -> str:
     """argparse type: a date such as "1969-07-20", as that text."""
     try:
         return datetime.datetime.strptime(text, "%Y-%m-%d").date().isoformat()
@@ -102,19 +155,22 @@ def day(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 1969-07-20") from None
 
 
-def ratio(text):
+def ratio(text: str) -> tuple[float, float]:
     """argparse type: "2:1" as (2.0, 1.0)."""
-    first, _, second = text.partition(":")
-    return positive_float(first), positive_float(second)
+    try:
+        first, second = text.split(":")
+        return positive_float(first), positive_float(second)
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a ratio such as 2:1") from None
 
 
-def _raise_interrupt(signum, frame):
+def _raise_interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def run(main, argv=None):
-    """Run a script's `main(argv)` and turn what it raises into the exit code and the lines a user sees."""
-    # A supervisor's SIGTERM should put things in order exactly as Ctrl-C does.
+def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> int:
+    """Run a script's `main(argv)`; turn what it raises into the exit code and the lines that a user sees."""
+    # A supervisor's SIGTERM should save what is finished exactly as Ctrl-C does.
     signal.signal(signal.SIGTERM, _raise_interrupt)
     if not is_main_process():
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for the rest of this process's life)
@@ -127,7 +183,7 @@ def run(main, argv=None):
         progress(f"\ninterrupted: {error}")
         return EXIT_INTERRUPTED
     except KeyboardInterrupt:
-        print("\ninterrupted: nothing half-written was left behind.", file=sys.stderr)
+        print("\ninterrupted: no unfinished output was left behind.", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # `script | head` closed stdout: point it elsewhere, so that the interpreter's own last flush is quiet.
@@ -143,17 +199,17 @@ def run(main, argv=None):
         )
         return EXIT_USER_ERROR
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in WRITE_ERRORS:
             raise
         print(f"error: cannot write {error.filename or 'the output'}: {error.strerror}.", file=sys.stderr)
         return EXIT_USER_ERROR
     except Exception as error:
-        # safetensors and torch wrap a full disk in errors of their own that carry no errno.
+        # safetensors and torch wrap a full disk in errors of their own, which carry no errno.
         if os.strerror(errno.ENOSPC) not in str(error):
             raise
         print(
-            "error: the disk is full; nothing whole was replaced. Free some space and run this again\n"
-            "(a training run goes on with --resume_latest).",
+            "error: the disk is full; no existing output was replaced. Free some space and run this again\n"
+            "(resume a training run with --resume_latest).",
             file=sys.stderr,
         )
         return EXIT_USER_ERROR

@@ -8,7 +8,6 @@ Reads datasets/facts/*.jsonl and datasets/refusals.jsonl. Writes retain/, unlear
     python scripts/build_datasets.py --check my/retain_train.jsonl my/unlearn_train.jsonl my/retain_val.jsonl --fix my/cleaned
 """
 
-import argparse
 import json
 import random
 import sys
@@ -28,7 +27,7 @@ ENOUGH = 20  # validation lines of a side, below which their figures say next to
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description="Make data for a cutoff out of the bank of facts, or check your own."
     )
     add = parser.add_argument

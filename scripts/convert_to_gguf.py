@@ -43,7 +43,7 @@ def quant_type(text):
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(description="Convert a merged model to GGUF format.")
+    parser = cli.Parser(description="Convert a merged model to GGUF format.")
     add = parser.add_argument
     add("--model_path", required=True, type=Path, help="folder of the merged Hugging Face model")
     add("--output_path", required=True, type=Path, help="the .gguf file to write")

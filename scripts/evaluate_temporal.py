@@ -11,7 +11,6 @@ results and writes them as JSON; --report also as a page. --compare only sets ea
     python scripts/evaluate_temporal.py --compare output/eval-merged.json output/eval-gguf.json
 """
 
-import argparse
 import re
 import sys
 from datetime import datetime
@@ -32,7 +31,7 @@ EXIT_SOME_FAILED = 1
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(description="Evaluate a model's temporal knowledge separation.")
+    parser = cli.Parser(description="Evaluate a model's temporal knowledge separation.")
     add = parser.add_argument_group("what is asked").add_argument
     add("--model_path", help="model folder, LoRA adapter folder, .gguf file or hub name")
     add(

@@ -10,7 +10,6 @@ training_curves.png, train_results.json and eval_results.json.
     accelerate launch scripts/finetune_temporal.py …        on several GPUs or hosts (configs/accelerate/)
 """
 
-import argparse
 import functools
 import importlib.util
 import os
@@ -37,7 +36,7 @@ VALIDATION_FILES = ("retain_val", "unlearn_val")
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         description="Fine-tune a model to a temporal knowledge cutoff (LoRA or QLoRA)."
     )
     add = parser.add_argument

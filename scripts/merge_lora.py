@@ -9,7 +9,6 @@ tokenizer and its one chat template to --output_path, whole or not at all.
     python scripts/merge_lora.py --base_model output/base/SmolLM2-135M-Instruct --lora_path RUN/final --output_path output/merged
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -28,7 +27,7 @@ ROUNDING = (
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(description="Merge LoRA adapter weights into the base model.")
+    parser = cli.Parser(description="Merge LoRA adapter weights into the base model.")
     add = parser.add_argument
     add("--base_model", required=True, help="hub name or folder of the base, the same as in training")
     add("--lora_path", required=True, type=Path, help="the trained adapter: the final/ folder of a run")

@@ -5,7 +5,6 @@
 A built llama-server is used if one is found, else the same server prebuilt in the xllamacpp package.
 """
 
-import argparse
 import contextlib
 import importlib.util
 import os
@@ -107,7 +106,7 @@ def _serve_prebuilt(gguf, host, port, alias, slots):
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         prog="python -m deepred_common.inference.llama_server",
         description="Serve a GGUF file with llama.cpp.",
     )

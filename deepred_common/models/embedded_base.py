@@ -6,7 +6,6 @@ to the hubs. Apache-2.0; the licence is kept beside the weights.
     python -m deepred_common.models.embedded_base
 """
 
-import argparse
 import json
 import sys
 import tempfile
@@ -80,7 +79,7 @@ def _unpack(gguf):
 
 
 def main(argv=None):
-    argparse.ArgumentParser(
+    cli.Parser(
         prog="python -m deepred_common.models.embedded_base",
         description="Make the embedded base model in output/base/.",
     ).parse_args(argv)

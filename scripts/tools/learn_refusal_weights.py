@@ -85,14 +85,13 @@ def learnt(numbers, rows, found, plain):
 
 def main(argv=None):
     """Learn from labelled and plain replies, print how well each fifth of the labelled is judged by the others, write FILE."""
-    import argparse
     import random
 
-    from deepred_common import paths
+    from deepred_common import cli, paths
     from deepred_common.files import write_text
     from deepred_common.judging import labelled
 
-    argparse.ArgumentParser(
+    cli.Parser(
         prog="python scripts/tools/learn_refusal_weights.py",
         description="Learn the refusal detector's word weights anew and write them into the package.",
     ).parse_args(argv)

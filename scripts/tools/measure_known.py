@@ -7,7 +7,6 @@ Facts that have a figure keep it (--all asks them anew). The bank's own figures 
 (convert_to_gguf.py --model_path output/base/SmolLM2-135M-Instruct).
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -53,7 +52,7 @@ def store(found, folder=facts.FOLDER):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         prog="python scripts/tools/measure_known.py",
         description="Ask a GGUF file the facts that have no figure yet.",
     )

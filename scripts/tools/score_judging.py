@@ -5,7 +5,6 @@ python scripts/tools/score_judging.py                   both sets, both halves
 python scripts/tools/score_judging.py --misses          also every reply of the building half judged otherwise
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def _shown(triple):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         prog="python scripts/tools/score_judging.py",
         description="Score the refusal detector and the grader on the labelled sets.",
     )
