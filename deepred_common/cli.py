@@ -34,13 +34,13 @@ class Parser(argparse.ArgumentParser):
     """argparse's parser, but a usage error prints one line of usage and then the error, last.
 
     Flags cannot be abbreviated. `--output` for `--output_path` works only until a second flag begins with
-    those letters, and then an old command line fails or, worse, sets another flag. Also, `parse` and training's
-    restart with other values look flags up by their full names.
+    those letters; then an old command line fails or, worse, sets another flag. Also, `parse` and training's
+    resume command look flags up by their full names.
     """
 
-    def __init__(self, *positional: Any, **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         self._required: list[argparse.Action] = []
-        super().__init__(*positional, allow_abbrev=False, **options)
+        super().__init__(allow_abbrev=False, **options)
 
     def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
         """As argparse's own; required arguments are remembered for the short usage line."""
@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Setting(TypedDict):
-    """One row of the settings table. source: "flag", "environment NAME", "default", or how it was worked out."""
+    """One row of the settings table. source: "flag", "default", "environment NAME", or a reason."""
 
     value: Any
     source: str
@@ -186,7 +186,7 @@ def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] 
         print("\ninterrupted: no unfinished output was left behind.", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # `script | head` closed stdout: point it elsewhere, so that the interpreter's own last flush is quiet.
+        # `script | head` closed stdout: point it elsewhere, so that the interpreter's last flush is quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except ModuleNotFoundError as error:

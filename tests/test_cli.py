@@ -1,4 +1,4 @@
-"""The command line as every script shares it: the parser's errors, which flags were given, the settings table."""
+"""What every command line shares: the parser's errors, which flags were given, the settings table."""
 
 import subprocess
 import sys
@@ -15,9 +15,9 @@ COMMANDS = {
     "convert_to_gguf.py": [ROOT / "scripts/convert_to_gguf.py"],
     "evaluate_temporal.py": [ROOT / "scripts/evaluate_temporal.py"],
     "build_datasets.py": [ROOT / "scripts/build_datasets.py"],
-    "learn_refusal_weights.py": [ROOT / "scripts/tools/learn_refusal_weights.py"],
-    "measure_known.py": [ROOT / "scripts/tools/measure_known.py"],
-    "score_judging.py": [ROOT / "scripts/tools/score_judging.py"],
+    "python scripts/tools/learn_refusal_weights.py": [ROOT / "scripts/tools/learn_refusal_weights.py"],
+    "python scripts/tools/measure_known.py": [ROOT / "scripts/tools/measure_known.py"],
+    "python scripts/tools/score_judging.py": [ROOT / "scripts/tools/score_judging.py"],
     "python -m deepred_common.models.embedded_base": ["-m", "deepred_common.models.embedded_base"],
     "python -m deepred_common.inference.llama_server": ["-m", "deepred_common.inference.llama_server"],
 }
