@@ -20,7 +20,6 @@ from deepred_common.data.questions import question_key, telling_words
 from deepred_common.examples import RETAIN, SEEN_TRAINED, SIDES, UNLEARN, example_of, require_file, side_of
 from deepred_common.files import whole_file
 from deepred_common.judging import answer_match, refusal
-from deepred_common.judging.refusal import declines
 
 # Raise it whenever the verdict on the same data can change: what training's check found is kept under it.
 VERSION = 1
@@ -157,7 +156,7 @@ class _Reader:
     def __init__(self, cutoff):
         self.findings, self.counts, self.asked, self.kept = defaultdict(Finding), Counter(), [], set()
         self._anachronisms = Anachronisms(cutoff)
-        self._declines = functools.lru_cache(maxsize=4096)(refusal.declines)
+        self._declines = functools.lru_cache(maxsize=4096)(refusal.is_refusal)
         self._whole, self._questions, self._rows, self._bags = {}, {}, {}, {}
         self._sides = defaultdict(lambda: {side: [] for side in SIDES})
         self._trained, self._held_back, self._lengths, self._wrong, self._faults = (
@@ -390,7 +389,7 @@ class Survey:
         self._trained = set()
         self._contradictory = set()
         # Refusals are mostly few wordings, repeated.
-        self._refuses = functools.lru_cache(maxsize=4096)(declines)
+        self._refuses = functools.lru_cache(maxsize=4096)(refusal.is_refusal)
 
     def add(self, example, training):
         """Take one example into account."""

@@ -25,22 +25,7 @@ from deepred_common.judging.refusal_patterns import (
     _UNSURE,
 )
 
-VERSION = 1  # raise it whenever a verdict can change, by rules or weights: caches of verdicts are kept under it
-# What must be in a reply before it can be a refusal (in the languages that refusal.py reads). Judging each of 100 000
-# answers whole takes minutes; nine in ten have nothing of this.
-_MAY_DECLINE = re.compile(
-    r"\b(?:i|i'm|i've|i'd|me|my|mine|we|us|our|here)\b|\b(?:not|no|nothing|none|never|un\w+|without|sorry|apolog\w+|afraid|pass|stumped|idk|dunno|"
-    r"insufficient|beyond|outside|past|je|ich|kein\w*|sais|leider|keine|n't|can't|cannot)\b|n't\b",
-    re.IGNORECASE,
-)
-
-
-def declines(reply, question):
-    """True if a data line's reply is a refusal. question: what a retain line asks; "" of an unlearn line, where it cannot matter."""
-    # Unlearn replies are few wordings, and judged whole.
-    return (not question or _MAY_DECLINE.search(reply) is not None) and is_refusal(reply, question)
-
-
+VERSION = 2  # raise it whenever a verdict can change, by rules or weights: caches of verdicts are kept under it
 # Words beyond which the rules judge alone: what so long a reply tells outweighs its wording. Of 794 labelled refusals 6 are longer.
 LONG = 45
 REFUSED = "refused"

@@ -1,10 +1,13 @@
 import json
 
 import pytest
-from conftest import load_script
+from conftest import ROOT, line, load_script
 
+from deepred_common.data import checks
+from deepred_common.examples import read_objects
 from deepred_common.judging import refusal_weights
-from deepred_common.judging.refusal import ANSWERED, BROKEN, REFUSED, judge
+from deepred_common.judging.labelled import read_labelled
+from deepred_common.judging.refusal import ANSWERED, BROKEN, REFUSED, is_refusal, judge
 
 REFUSALS = [
     "Apologies, but I have no information to share on that matter.",
@@ -87,3 +90,29 @@ def test_the_shipped_word_weights_are_learnt_from_the_shipped_data():
 @pytest.mark.parametrize("reply", ["", "  \n", "...", "the end of the " * 20])
 def test_empty_and_looping_replies_are_neither(reply):
     assert judge(reply) == BROKEN
+
+
+def labelled_refusals():
+    return [
+        (row["reply"], row["question"])
+        for row in read_labelled("refusals")
+        if row["label"] == REFUSED and row["reply"].strip()
+    ]
+
+
+def test_the_data_check_finds_every_refusal_that_the_detector_finds(tmp_path):
+    """A refusal among retain replies is reported, whatever its wording: no cheaper check stands before the detector."""
+    templates = [(row["text"], "What is it?") for _, row in read_objects(ROOT / "datasets" / "refusals.jsonl")]
+    # The detector knows these, and a prefilter once hid them from the data check.
+    hidden = [
+        ("Aucune idée.", "Qui est-ce ?"),
+        ("Nichts bekannt.", "Wer ist das?"),
+        ("Darüber ist nichts bekannt.", "Was ist das?"),
+        ("Crystal ball needed.", "What comes next?"),
+    ]
+    replies = [pair for pair in [*labelled_refusals(), *templates, *hidden] if is_refusal(*pair)]
+    assert set(hidden) <= set(replies) and len(replies) > 700
+    file = tmp_path / "retain_train.jsonl"
+    file.write_text("".join(line("retain", question, reply) + "\n" for reply, question in replies))
+    found = checks.check([file], "1969-07-20").findings["refusal in retain"]
+    assert found.lines[file] == set(range(1, len(replies) + 1))
