@@ -1,6 +1,10 @@
 """What was worked out from files once and need not be again: kept in output/cache/ under the hash of all that made it.
 
 An entry is never changed. One that cannot be read or written is worked out (again): losing the folder costs time only.
+
+The rule for a key: it holds the hash of every input, every setting, and the VERSION of every module that decides what
+comes out. A module's VERSION is a number in its source; whoever changes what the module makes raises it. Hashes of
+source files are no substitute: they change with a comment, and whoever lists them forgets one.
 """
 
 import json

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from deepred_common.cli import UserError
 from deepred_common.examples import UNLEARN, Example
 
+VERSION = 1  # raise it when the same example gives other tokens: rendered rows are kept under it (cache.py)
 IGNORED = -100  # the label that the cross-entropy loss passes over
 # For a base model that has no template of its own. It asks for nothing but an end-of-text token, so it fits every
 # tokenizer, and it is plain enough for llama.cpp's template engine. It is saved into the tokenizer, so that the GGUF

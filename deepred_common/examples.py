@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deepred_common.cli import UserError
 
+VERSION = 1  # raise it when the same line is read as another example: what is made of examples is kept under it
 RETAIN = "retain"
 UNLEARN = "unlearn"
 SIDES = (RETAIN, UNLEARN)

@@ -1,33 +1,34 @@
 """Training data as rows of tokens: rendered once, kept on disk (memory-mapped), found again by hash."""
 
 import os
-from pathlib import Path
 
-from deepred_common import cache, chat, provenance
+from deepred_common import cache, chat, examples, provenance
 from deepred_common.cli import UserError
 from deepred_common.examples import RETAIN, SIDES, UNLEARN
 
+VERSION = 1  # raise it when this module makes other rows of the same examples
 _CHUNK = 2000  # rows rendered at a time: memory stays flat whatever the data's size
 
 
-def load_or_render(tokenizer, key, examples, max_length):
-    """(datasets.Dataset, {side: number left out for length}) of examples() rendered by `tokenizer`.
+def load_or_render(tokenizer, key, read_examples, max_length):
+    """(datasets.Dataset, {side: number left out for length}) of read_examples() rendered by `tokenizer`.
 
     A row has input_ids, reply_start (where the labels begin), retain (which side) and length, all in tokens.
-    key: texts that tell the data apart (their files' hashes and how they were chosen); examples() is called only if
-    the cache does not hold their rows yet. A row longer than max_length is left out, not cut: a cut reply would teach
+    key: texts that tell the data apart (their files' hashes and how they were chosen). read_examples() is called only
+    if the cache does not hold their rows yet. A row longer than max_length is left out, not cut: a cut reply would teach
     the model not to stop.
     """
     from datasets import Dataset, disable_progress_bars
 
     disable_progress_bars()
-    made_by = (Path(__file__), Path(chat.__file__))
+    # Every module that decides what a row is: the one that reads examples, the one that renders, and this one.
+    versions = f"examples {examples.VERSION}, chat {chat.VERSION}, token_rows {VERSION}"
     digest = provenance.digest(
-        *made_by, *key, tokenizer.chat_template, tokenizer.backend_tokenizer.to_str(), max_length
+        versions, *key, tokenizer.chat_template, tokenizer.backend_tokenizer.to_str(), max_length
     )
 
     def make(folder):
-        dataset, left_out = _render(tokenizer, examples(), max_length)
+        dataset, left_out = _render(tokenizer, read_examples(), max_length)
         dataset.save_to_disk(str(folder / "rows"))
         (folder / "left_out.txt").write_text(
             " ".join(str(left_out[side]) for side in SIDES), encoding="utf-8"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deepred_common import chat, paths
+from deepred_common import chat, examples, paths
 from deepred_common.cli import UserError
 from deepred_common.examples import Example
 from deepred_common.training import token_rows
@@ -49,6 +49,22 @@ def test_the_same_data_are_not_rendered_twice_and_other_ones_are(tokenizer, monk
     monkeypatch.setattr(tokenizer, "chat_template", template.replace("helpful", "kind"))
     changed, _ = load(tokenizer)
     assert changed[0]["input_ids"] != first[0]["input_ids"]
+
+
+@pytest.mark.parametrize("module", [examples, chat, token_rows])
+def test_another_version_of_what_makes_the_rows_renders_them_anew(module, tokenizer, monkeypatch):
+    load(tokenizer)
+    rendered = []
+
+    def read_examples():
+        rendered.append(True)
+        return EXAMPLES
+
+    token_rows.load_or_render(tokenizer, ("a",), read_examples, 512)
+    assert not rendered
+    monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
+    token_rows.load_or_render(tokenizer, ("a",), read_examples, 512)
+    assert rendered
 
 
 def test_a_damaged_cache_is_made_again(tokenizer):
