@@ -1,70 +1,30 @@
 #!/usr/bin/env bash
 # From a fresh clone to a GGUF file: sets up .venv, then runs the four scripts on the embedded small model.
-# Run it again at any time: what is done is skipped, an interrupted training goes on.
+# Run it again at any time: finished steps are skipped, an interrupted training is resumed.
 #
 #   scripts/quickstart.sh                the whole pipeline (about a quarter of an hour on two CPU cores)
 #   scripts/quickstart.sh --setup-only   only .venv and what is installed in it
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+source scripts/setup.sh
 
-say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
-die() { printf 'error: %s\n' "$*" >&2; exit 2; }
+case $# in
+  0) ;;
+  1) [ "$1" = --setup-only ] || die "unknown argument $1; the only one is --setup-only" ;;
+  *) die "too many arguments; the only one is --setup-only" ;;
+esac
+
 # Print a command as the user could type it, then run it.
 run() { printf '\n$ %s\n' "${*//$VENV\/bin\//}"; "$@"; }
 
-VENV=.venv
-PYTHON=${PYTHON:-python3}
-TORCH=$(grep '^torch==' constraints.txt)
 STAGES=()
 stage_started=$SECONDS
 stage() { STAGES+=("$(printf '%-28s %4d s' "$1" $((SECONDS - stage_started)))"); stage_started=$SECONDS; }
 
-# ---- set-up -----------------------------------------------------------------------------------------------------------
-
-has_gpu() { command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU; }
-reaches() { "$PYTHON" -c 'import socket, sys; socket.create_connection((sys.argv[1], 443), 5)' "$1" 2>/dev/null; }
-has_rocm() { [ -e /opt/rocm/.info/version ]; }
-
-setup() {
-  command -v "$PYTHON" >/dev/null 2>&1 || die "no $PYTHON; install Python 3.10 or later (or set PYTHON=/path/to/python)"
-  "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "$("$PYTHON" -V) is too old; Python 3.10 or later is needed (set PYTHON=…)"
-  local wanted; wanted=$(cat requirements.txt constraints.txt | cksum)
-  if [ "$(cat $VENV/.deepred-setup 2>/dev/null)" = "$wanted" ]; then echo "$VENV is up to date"; return; fi
-
-  [ -x $VENV/bin/python ] || { say "Making $VENV"; "$PYTHON" -m venv $VENV || die "python venv failed; on Debian and Ubuntu: apt install python3-venv"; }
-  if ! $VENV/bin/python -c 'import torch' 2>/dev/null; then
-    if has_gpu; then
-      die "an NVIDIA GPU is here. Install the torch build for it, then run this again:  $VENV/bin/pip install torch"
-    elif has_rocm; then
-      die "ROCm $(cat /opt/rocm/.info/version) is here. Install the torch build for it, then run this again:
-  $VENV/bin/pip install torch --index-url https://download.pytorch.org/whl/rocm6.4"
-    fi
-    say "Installing torch for the CPU"
-    # PyTorch's own index has small CPU builds; out of its reach pip takes what the usual index offers.
-    local index=()
-    reaches download.pytorch.org && index=(--extra-index-url https://download.pytorch.org/whl/cpu)
-    run $VENV/bin/pip install "$TORCH" "${index[@]}"
-  fi
-  say "Installing the packages"
-  # The constraint on torch would replace a GPU build.
-  grep -v '^torch==' constraints.txt > $VENV/constraints.txt
-  run $VENV/bin/pip install -r requirements.txt -c $VENV/constraints.txt
-  say "Installing llama.cpp's quantiser and server, prebuilt (compiling them takes about 20 minutes on two cores)"
-  if ! run $VENV/bin/pip install --only-binary :all: cyllama xllamacpp -c $VENV/constraints.txt; then
-    echo "no prebuilt ones for this machine: they will be compiled."
-    command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1 ||
-      die "a C++ compiler is needed for that; install g++ (Debian and Ubuntu: apt install g++) and run this again"
-    run $VENV/bin/pip install cmake ninja
-  fi
-  echo "$wanted" > $VENV/.deepred-setup
-}
-
 say "Set-up"
-setup
+set_up_venv
 stage "set-up"
-[ "${1:-}" = "--setup-only" ] && exit 0
-[ $# -eq 0 ] || die "unknown argument $1; the only one is --setup-only"
+[ $# -eq 0 ] || exit 0
 
 # ---- the pipeline -------------------------------------------------------------------------------------------------------
 

@@ -1,22 +1,41 @@
 #!/usr/bin/env bash
-# Set up .venv and run the tests. Arguments go to pytest, for instance: scripts/test.sh tests/test_chat.py -k token
+# Set up .venv and run the tests. Arguments go to pytest: scripts/test.sh tests/test_chat.py -k token
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/quickstart.sh --setup-only
-VENV=.venv
-if ! $VENV/bin/python -c 'import pytest' 2>/dev/null; then
-  $VENV/bin/pip install pytest -c $VENV/constraints.txt
+source scripts/setup.sh
+
+set_up_venv
+
+wanted=$(cat requirements-dev.txt constraints.txt | cksum)
+if [ "$(cat $VENV/.deepred-dev 2>/dev/null)" != "$wanted" ]; then
+  step "installing pytest, ruff and mypy" \
+    "${PIP_INSTALL[@]}" -r requirements-dev.txt -c $VENV/constraints.txt
+  echo "$wanted" > $VENV/.deepred-dev
 fi
-# People load merged models with transformers 4 as well: a second environment, which borrows the first one's torch.
+
+# Merged models must load with transformers 4 too: a second environment, which borrows the first one's torch.
 OLD=$VENV/transformers4
-if [ ! -e $OLD/.ready ]; then
-  $VENV/bin/python -m venv $OLD
-  $OLD/bin/pip install transformers==4.57.6 jinja2
-  $VENV/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$($OLD/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz-torch.pth"
-  touch $OLD/.ready
+OLD_PACKAGES=(transformers==4.57.6 "$(grep -i '^jinja2==' constraints.txt)")
+if [ "$(cat $OLD/.ready 2>/dev/null)" != "${OLD_PACKAGES[*]}" ]; then
+  site_packages() { "$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }
+  make_old() {
+    $VENV/bin/python -m venv $OLD &&
+      $OLD/bin/python -m pip install "${OLD_PACKAGES[@]}" &&
+      site_packages $VENV > "$(site_packages $OLD)/zz-torch.pth"
+  }
+  step "making $OLD" make_old
+  echo "${OLD_PACKAGES[*]}" > $OLD/.ready
 fi
-export PATH="$PWD/$VENV/bin:$PATH"
+
 # The tests use the embedded base's tokenizer and llama.cpp's converter: made and fetched once, kept.
-$VENV/bin/python -m deepred_common.models.embedded_base
-[ -e llama.cpp/convert_hf_to_gguf.py ] || $VENV/bin/python -c 'from deepred_common import paths; from deepred_common.export import llama_cpp; llama_cpp.fetch_tree(paths.ROOT / "llama.cpp")'
+[ -e output/base/SmolLM2-135M-Instruct/config.json ] ||
+  step "making the embedded base model" $VENV/bin/python -m deepred_common.models.embedded_base
+fetch_llama_cpp='
+from deepred_common import paths
+from deepred_common.export import llama_cpp
+llama_cpp.fetch_tree(paths.ROOT / "llama.cpp")'
+[ -e llama.cpp/convert_hf_to_gguf.py ] ||
+  step "fetching llama.cpp's source" $VENV/bin/python -c "$fetch_llama_cpp"
+
+export PATH="$PWD/$VENV/bin:$PATH"
 exec $VENV/bin/python -m pytest "$@"
