@@ -8,7 +8,10 @@ import itertools
 import re
 
 from deepred_common.judging import quantities
-from deepred_common.judging.words import MONTHS, TITLES, akin, fold, same, words
+from deepred_common.dates import MONTHS
+from deepred_common.judging.comparable_words import comparable_words, fold
+from deepred_common.judging.names import TITLES
+from deepred_common.judging.same_word import akin, same
 
 _COMMON = frozenset(
     "of in on at to for from by with and or but as is are was were be been being it its he she his her him they their them this that these "
@@ -78,23 +81,23 @@ def is_right(reply, reference, question, accepted=()):
     if it asks for names, else enough of its telling words.
     """
     reply = fold(reply)
-    if words(reply) in [words(text) for text in (reference, *accepted)]:
+    if comparable_words(reply) in [comparable_words(text) for text in (reference, *accepted)]:
         return True
     reply = _after_correction(reply)
-    asked = words(question)
+    asked = comparable_words(question)
     if (
         _YES_NO.match(question)
         and (polarity := _polarity(reference)) is not None
         and _answer_is_yes_or_no(reference, accepted)
     ):
         return _polarity(reply, default=True) == polarity
-    answers = [answer for text in accepted if (answer := words(text))]
+    answers = [answer for text in accepted if (answer := comparable_words(text))]
     listed = False
     if not answers:
         answers, listed = _answers_in(reference, question, asked)
     if not answers:
         return _tells(reply, reference, asked)
-    said = words(reply)
+    said = comparable_words(reply)
     found = [_first_asserted(answer, said, reply) for answer in answers]
     if listed and not all(found):
         return False
@@ -116,8 +119,8 @@ def mentions(reply, reference, question, accepted=()):
 
     Words of the question do not count, nor does an explanation without a name, a number or an accepted string.
     """
-    said, asked = words(fold(reply)), words(question)
-    answers = [answer for text in accepted if (answer := words(text))] or _answers_in(
+    said, asked = comparable_words(fold(reply)), comparable_words(question)
+    answers = [answer for text in accepted if (answer := comparable_words(text))] or _answers_in(
         reference, question, asked
     )[0]
     given = {word.text for word in asked}
@@ -134,14 +137,14 @@ def _is_year(word):
 def _telling(reference, asked):
     return [
         word
-        for word in words(reference)
+        for word in comparable_words(reference)
         if word.text not in _COMMON and not any(same(word.text, other.text) for other in asked)
     ]
 
 
 def _answers_in(reference, question, asked):
     """([answer as Words], all of them needed?) read out of a reference sentence; ([], False) if it is an explanation."""
-    whole = words(reference)
+    whole = comparable_words(reference)
     telling = _telling(reference, asked)
     if not telling:
         return [whole], False
@@ -421,7 +424,7 @@ def _other_name_first(found, said, reply, question, asked):
     ):
         return False
     doer = re.search(r"\b(?:by|was|is) (?:the [a-z]+ )?((?:[A-Z][\w.-]+ ?){2,4})", reply[:end])
-    if doer and not any(same(word.text, other.text) for word in words(doer[1]) for other in asked):
+    if doer and not any(same(word.text, other.text) for word in comparable_words(doer[1]) for other in asked):
         return True
     name = opening[0]
     return (
@@ -440,7 +443,7 @@ def _other_name_first(found, said, reply, question, asked):
 def _tells(reply, reference, asked):
     """True if a reply to an open question says enough of what the reference says: a third of its telling words, two at least."""
     telling = {word.text for word in _telling(reference, asked)}
-    said = [word.text for word in words(reply)]
+    said = [word.text for word in comparable_words(reply)]
     numbers = {text for text in telling if text[0].isdigit()}
     if not telling:
         return False
@@ -465,4 +468,4 @@ def _polarity(text, default=None):
     if default is None:
         return None
     _, end = _around(_SENTENCE_END, text, 0, 0)
-    return default != any(word.text in _NEGATORS for word in words(text[:end]))
+    return default != any(word.text in _NEGATORS for word in comparable_words(text[:end]))

@@ -1,6 +1,6 @@
 """Numbers with units: is 212 °F the same as 100 °C, 29 032 feet as 8 849 metres, "nearly fourteen billion" as 13.8 billion?"""
 
-from deepred_common.judging.words import words
+from deepred_common.judging.comparable_words import comparable_words
 
 # Lengths in metres, masses in kilograms; temperatures are turned separately.
 _FACTORS = {
@@ -42,7 +42,7 @@ def _quantity(found, place):
 
 
 def _reference_quantities(reference):
-    found = words(reference)
+    found = comparable_words(reference)
     return [
         quantity
         for i, word in enumerate(found)
