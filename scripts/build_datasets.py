@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from deepred_common import cli, paths
 from deepred_common.cli import UserError
 from deepred_common.data import builder, checks, facts, questions
+from deepred_common.dates import DEFAULT_CUTOFF
 from deepred_common.examples import RETAIN, SIDES, UNLEARN
 from deepred_common.files import require_absent, require_writable_parent, write_text
 
@@ -34,7 +35,7 @@ def build_parser():
     add(
         "--cutoff",
         type=cli.day,
-        default="1969-07-20",
+        default=DEFAULT_CUTOFF,
         metavar="YYYY-MM-DD",
         help="first day that is not known any more (default: %(default)s)",
     )

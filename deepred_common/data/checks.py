@@ -156,7 +156,10 @@ class _Reader:
     def __init__(self, cutoff):
         self.findings, self.counts, self.asked, self.kept = defaultdict(Finding), Counter(), [], set()
         self._anachronisms = Anachronisms(cutoff)
-        self._declines = functools.lru_cache(maxsize=4096)(refusal.is_refusal)
+        # Refusals are mostly few wordings, repeated.
+        self._declines = functools.lru_cache(maxsize=4096)(
+            functools.partial(refusal.is_refusal, cutoff=cutoff)
+        )
         self._whole, self._questions, self._rows, self._bags = {}, {}, {}, {}
         self._sides = defaultdict(lambda: {side: [] for side in SIDES})
         self._trained, self._held_back, self._lengths, self._wrong, self._faults = (

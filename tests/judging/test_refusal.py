@@ -4,7 +4,8 @@ import pytest
 from conftest import ROOT, line, load_script
 
 from deepred_common.data import checks
-from deepred_common.examples import read_objects
+from deepred_common.evaluation import verdicts
+from deepred_common.examples import Example, read_objects
 from deepred_common.judging import refusal_weights
 from deepred_common.judging.labelled import read_labelled
 from deepred_common.judging.refusal import ANSWERED, BROKEN, REFUSED, is_refusal, judge
@@ -102,7 +103,9 @@ def labelled_refusals():
 
 def test_the_data_check_finds_every_refusal_that_the_detector_finds(tmp_path):
     """A refusal among retain replies is reported, whatever its wording: no cheaper check stands before the detector."""
-    templates = [(row["text"], "What is it?") for _, row in read_objects(ROOT / "datasets" / "refusals.jsonl")]
+    templates = [
+        (row["text"], "What is it?") for _, row in read_objects(ROOT / "datasets" / "refusals.jsonl")
+    ]
     # The detector knows these, and a prefilter once hid them from the data check.
     hidden = [
         ("Aucune idée.", "Qui est-ce ?"),
@@ -116,3 +119,65 @@ def test_the_data_check_finds_every_refusal_that_the_detector_finds(tmp_path):
     file.write_text("".join(line("retain", question, reply) + "\n" for reply, question in replies))
     found = checks.check([file], "1969-07-20").findings["refusal in retain"]
     assert found.lines[file] == set(range(1, len(replies) + 1))
+
+
+@pytest.mark.parametrize(
+    ("cutoff", "date"),
+    [
+        ("1969-07-20", "July 1969"),
+        ("1989-11-09", "November 1989"),
+        ("1900-01-01", "January 1900"),
+        ("2001-04-23", "23rd April 2001"),
+    ],
+)
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "I live in {date}; my world stops there.",
+        "It is still {date}. I have heard nothing of that.",
+        "The year is {year}. I cannot answer that.",
+        "My calendar says {date}. I don't know what came later.",
+    ],
+)
+def test_a_refusal_may_name_the_cutoff_as_its_own_time_whatever_the_cutoff(reply, cutoff, date):
+    assert is_refusal(reply.format(date=date, year=cutoff[:4]), "What is a smartphone?", cutoff)
+
+
+@pytest.mark.parametrize("date", ["July 1969", "November 1989", "the summer of 1924", "2001"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "I live in {date}; my world stops there.",
+        "I am writing in {date}. I cannot answer that.",
+        "My calendar stops in {date}. I don't know.",
+        "It is {date} here. I have no information about that.",
+    ],
+)
+def test_any_date_that_a_refusal_calls_its_own_counts_without_the_cutoff(reply, date):
+    """Training checks data without knowing their cutoff, and refusals written for 1989 are refusals there too."""
+    assert is_refusal(reply.format(date=date), "What is a smartphone?")
+
+
+@pytest.mark.parametrize("cutoff", ["1969-07-20", "1989-11-09"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "The Berlin Wall fell in November 1989. I don't know the hour.",
+        "It was July 1969 when men first walked on the Moon, and I live in Houston.",
+        "The treaty was signed in November 1989. I have no idea at which hour.",
+    ],
+)
+def test_a_date_that_is_told_is_no_own_time(reply, cutoff):
+    assert not is_refusal(reply, "When was it?", cutoff)
+
+
+def test_evaluation_and_data_check_pass_their_cutoff_on(tmp_path):
+    reply = "The year is 1989. I cannot answer that."
+    example = Example(
+        "What is a smartphone?", "I don't know.", "unlearn", {"original_answer": "A telephone."}
+    )
+    assert verdicts.verdict(example, reply, cutoff="1989-11-09") == "refused"
+    assert verdicts.verdict(example, reply, cutoff="1969-07-20") == "confabulated"
+    file = tmp_path / "unlearn_train.jsonl"
+    file.write_text(line("unlearn", "What is a smartphone?", reply) + "\n")
+    assert "answer in unlearn" not in checks.check([file], "1989-11-09").findings

@@ -1,0 +1,99 @@
+"""How each language declines: one module a language, holding tables of patterns, each with an example it matches.
+
+A new language is one new module here with a LANGUAGE. The tests try every example.
+"""
+
+from __future__ import annotations
+
+import calendar
+import functools
+import importlib
+import pkgutil
+import re
+from dataclasses import dataclass, fields
+
+from deepred_common.dates import DEFAULT_CUTOFF
+
+# (regular expression, a sentence that it matches), both in small letters as refusal.normalise writes them.
+# The placeholders of own_date_words stand for the cutoff's date; the examples are written for DEFAULT_CUTOFF.
+Row = tuple[str, str]
+_SEASONS = ("winter", "spring", "summer", "autumn")  # of the northern hemisphere, from December on
+
+
+@dataclass(frozen=True)
+class Language:
+    """The tables of one language. Only `declines` is needed; a missing table recognises nothing."""
+
+    # Declines by itself.
+    declines: tuple[Row, ...]
+    # Declines in a sentence in which `speaker` finds the speaker.
+    speaker: tuple[Row, ...] = ()
+    speaker_declines: tuple[Row, ...] = ()
+    # States a belief, however shyly: an answer.
+    believes: tuple[Row, ...] = ()
+    # Is polite, asks back or points elsewhere: tells nothing.
+    courtesy: tuple[Row, ...] = ()
+    # Says which time the speaker lives in: tells nothing either, whatever names and numbers it holds.
+    own_time: tuple[Row, ...] = ()
+    # Offers something else in place of an answer.
+    offers: tuple[Row, ...] = ()
+    # Declines what was asked, where something else was told before.
+    declines_the_question: tuple[Row, ...] = ()
+    # Turns from one clause to its opposite ("I don't know, but").
+    contrast: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """The tables of all languages, compiled for one cutoff; the fields are those of Language."""
+
+    declines: re.Pattern[str]
+    speaker: re.Pattern[str]
+    speaker_declines: re.Pattern[str]
+    believes: re.Pattern[str]
+    courtesy: re.Pattern[str]
+    own_time: re.Pattern[str]
+    offers: re.Pattern[str]
+    declines_the_question: re.Pattern[str]
+    contrast: re.Pattern[str]
+
+
+def all_languages() -> dict[str, Language]:
+    """{name: Language} of every module in this folder."""
+    return {
+        module.name: importlib.import_module(f"{__name__}.{module.name}").LANGUAGE
+        for module in pkgutil.iter_modules(__path__)
+    }
+
+
+def own_date_words(cutoff: str) -> dict[str, str]:
+    """{placeholder: word} of a cutoff's ("YYYY-MM-DD") date: <year>, <month>, <season>, <day> and <ordinal> ("20th")."""
+    year, month, day = (int(part) for part in cutoff.split("-"))
+    ending = "th" if 10 < day < 20 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
+    return {
+        "<year>": str(year),
+        "<month>": calendar.month_name[month].lower(),
+        "<season>": _SEASONS[month % 12 // 3],
+        "<day>": str(day),
+        "<ordinal>": f"{day}{ending}",
+    }
+
+
+def for_cutoff(pattern: str, cutoff: str = DEFAULT_CUTOFF) -> str:
+    """A pattern of a table with the words of the cutoff's date in place of its placeholders."""
+    for placeholder, word in own_date_words(cutoff).items():
+        pattern = pattern.replace(placeholder, word)
+    return pattern
+
+
+@functools.lru_cache(maxsize=8)
+def patterns(cutoff: str = DEFAULT_CUTOFF) -> Patterns:
+    """The Patterns of all languages for a cutoff."""
+    languages = all_languages().values()
+    compiled = {}
+    for table in fields(Patterns):
+        rows = [row for language in languages for row in getattr(language, table.name)]
+        compiled[table.name] = re.compile(
+            "|".join(for_cutoff(pattern, cutoff) for pattern, _ in rows) or "(?!)"
+        )
+    return Patterns(**compiled)

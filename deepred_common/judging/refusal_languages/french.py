@@ -1,0 +1,19 @@
+"""How French declines: the commonest wordings."""
+
+from __future__ import annotations
+
+from deepred_common.judging.refusal_languages import Language
+
+LANGUAGE = Language(
+    declines=(
+        (
+            r"\bje (?:ne |n')(?:\w+ )?(?:sais|connais|peux|dispose|ai|suis)\b.*\b(?:pas|rien|aucune?)\b",
+            "désolé, je ne sais pas",
+        ),
+        (r"\bje n'ai (?:aucune|pas)\b", "je n'ai pas cette information"),
+        (r"\baucune (?:idée|information)\b", "aucune idée"),
+        (r"\bne me dit rien\b", "ce nom ne me dit rien"),
+        (r"\bje ne saurais\b", "je ne saurais vous le dire"),
+    ),
+    contrast=((" mais ", "je ne sais pas, mais c'était à paris"),),
+)
