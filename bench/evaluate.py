@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from deepred_common import chat, cli, devices, paths
 from deepred_common.evaluation import verdicts
 from deepred_common.examples import SIDES, balanced_sample, read_examples
-from deepred_common.inference import api_model, llama_server, local_model, reply
+from deepred_common.inference import api_model, llama_server, local_model, protocol
 from deepred_common.models import loading
 
 
@@ -42,7 +42,7 @@ def one_at_a_time(model, tokenizer, max_tokens):
                 out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **for_all)
             yield (
                 number,
-                reply.Reply(tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip()),
+                protocol.Reply(tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip()),
             )
 
     return ask
@@ -66,7 +66,7 @@ def with_lm_eval(model, tokenizer, max_tokens, batch_size):
             Instance("generate_until", {}, (text, until), number) for number, text in enumerate(texts)
         ]
         for number, text in enumerate(harness.generate_until(requests)):
-            yield number, reply.Reply(text.strip())
+            yield number, protocol.Reply(text.strip())
 
     return ask
 

@@ -1,79 +1,102 @@
-"""Two results on the same lines, side by side."""
+"""Two results on the same questions, side by side: what became of each verdict."""
+
+from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypedDict
 
 from deepred_common import stats
-from deepred_common.evaluation import verdicts
+from deepred_common.evaluation.results_schema import Comparison, ResultRow, Results, SideChange, StillSo
 from deepred_common.evaluation.verdicts import CORRECT, FAILED, LEAKED, RIGHT
-from deepred_common.examples import RETAIN, SIDES, UNLEARN
+from deepred_common.examples import RETAIN, UNLEARN
+
+Pair = tuple[ResultRow, ResultRow]  # one question, in this results object and in the other
 
 
-def paired(first, second):
-    """[(row of first, row of second)] of the questions that both results hold, in the order of the first."""
-    other = dict(_keyed(second["results"]))
-    return [(row, other[key]) for key, row in _keyed(first["results"]) if key in other]
+def paired(results: Results, other: Results) -> list[Pair]:
+    """The rows of the questions that both results hold, in the order of `results`."""
+    others = dict(_keyed(other["results"]))
+    return [(row, others[key]) for key, row in _keyed(results["results"]) if key in others]
 
 
-def _keyed(rows):
-    # A question that stands twice in a file is paired with its own kind: first with first, second with second.
-    seen = Counter()
+def _keyed(rows: Iterable[ResultRow]) -> Iterator[tuple[tuple[str, str, int], ResultRow]]:
+    """Each row after its key. A question that a file holds twice is paired in order: first with first."""
+    seen: Counter[tuple[str, str]] = Counter()
     for row in rows:
-        key = (row["side"], row["instruction"])
-        seen[key] += 1
-        yield (*key, seen[key]), row
+        question = (row["side"], row["instruction"])
+        seen[question] += 1
+        yield (*question, seen[question]), row
 
 
-def against(pairs):
-    """What became of a baseline's verdicts: from [(row, the baseline's row)] of the same lines.
-
-    retention: of the retain lines that the baseline answers correctly, how many still are. known_fact_leakage: of the
-    unlearn lines whose true answer the baseline gives, how many are still given. Both {"known", "count"}. Per side,
-    better and worse: lines right in one of the two only, and mcnemar, the exact two-sided p-value of that difference.
-    Lines that could not be asked in one of the two are left out, and counted as unpaired.
-    """
-    asked = [(row, before) for row, before in pairs if FAILED not in (row["verdict"], before["verdict"])]
-    found = {"lines": len(asked), "unpaired": len(pairs) - len(asked)}
-    known = [row for row, before in asked if before["side"] == RETAIN and before["verdict"] == CORRECT]
-    found["retention"] = {"known": len(known), "count": sum(row["verdict"] == CORRECT for row in known)}
-    known = [row for row, before in asked if before["side"] == UNLEARN and before["verdict"] == LEAKED]
-    found["known_fact_leakage"] = {
-        "known": len(known),
-        "count": sum(row["verdict"] == LEAKED for row in known),
-    }
-    for side in SIDES:
-        right = [
-            (row["verdict"] == RIGHT[side], before["verdict"] == RIGHT[side])
-            for row, before in asked
-            if row["side"] == side
-        ]
-        better, worse = right.count((True, False)), right.count((False, True))
-        found[side] = {"better": better, "worse": worse, "mcnemar": stats.mcnemar(better, worse)}
-    return found
-
-
-def is_right(row):
+def is_right(row: ResultRow) -> bool:
     """True if a row has the verdict that its side should have."""
-    return row["verdict"] == verdicts.RIGHT[row["side"]]
+    return row["verdict"] == RIGHT[row["side"]]
 
 
-def between(results, other):
-    """How two results on the same lines differ: the number of pairs, what was kept, and the lines in three groups.
+def both_replied(pair: Pair) -> bool:
+    """True unless one of the two has no reply: such a pair says nothing of either model."""
+    return all(row["verdict"] != FAILED for row in pair)
 
-    A line that one of the two could not be asked (its server was gone) says nothing of either, so it is left out.
+
+def compare(pairs: Sequence[Pair]) -> Comparison:
+    """What became of a baseline's verdicts. pairs: (row, the baseline's row) of the same questions."""
+    compared = [pair for pair in pairs if both_replied(pair)]
+    return {
+        "lines": len(compared),
+        "unpaired": len(pairs) - len(compared),
+        "retention": _still(compared, RETAIN, CORRECT),
+        "known_fact_leakage": _still(compared, UNLEARN, LEAKED),
+        "retain": _change(compared, RETAIN),
+        "unlearn": _change(compared, UNLEARN),
+    }
+
+
+def _still(pairs: Iterable[Pair], side: str, verdict: str) -> StillSo:
+    """Of the baseline's questions of a side with this verdict, how many have it still."""
+    rows = [row for row, before in pairs if before["side"] == side and before["verdict"] == verdict]
+    return {"known": len(rows), "count": sum(row["verdict"] == verdict for row in rows)}
+
+
+def _change(pairs: Iterable[Pair], side: str) -> SideChange:
+    right = [(is_right(row), is_right(before)) for row, before in pairs if row["side"] == side]
+    better, worse = right.count((True, False)), right.count((False, True))
+    return {"better": better, "worse": worse, "mcnemar": stats.mcnemar(better, worse)}
+
+
+class OtherVerdict(NamedTuple):
+    """A question whose verdict in the other results is another one."""
+
+    place: int  # of its row in this results object
+    verdict: str  # in the other results, and so are the further fields
+    reply: str | None
+    cut: bool  # the reply ran into the token limit
+    error: str | None
+
+
+class Differences(TypedDict):
+    """How two results on the same questions differ. groups: {"worse": questions, …}.
+
+    worse: right in the other results only. better: right here only. neither: different, but right in neither.
     """
-    place = {id(row): number for number, row in enumerate(results["results"])}
+
+    against: Comparison
+    groups: dict[str, list[OtherVerdict]]
+
+
+def differences(results: Results, other: Results) -> Differences:
+    """Compare two results, and list the questions whose verdicts differ."""
+    places = {id(row): place for place, row in enumerate(results["results"])}
     pairs = paired(results, other)
-    groups = {"worse": [], "better": [], "neither": []}
-    for row, others in pairs:
-        if row["verdict"] != others["verdict"] and verdicts.FAILED not in (row["verdict"], others["verdict"]):
-            group = "neither" if is_right(row) == is_right(others) else "better" if is_right(row) else "worse"
-            groups[group].append(
-                [
-                    place[id(row)],
-                    others["verdict"],
-                    others.get("reply"),
-                    others.get("finish") == "length",
-                    others.get("error"),
-                ]
-            )
-    return {"against": against(pairs), "groups": groups}
+    groups: dict[str, list[OtherVerdict]] = {"worse": [], "better": [], "neither": []}
+    for row, before in pairs:
+        if row["verdict"] == before["verdict"] or not both_replied((row, before)):
+            continue
+        group = "better" if is_right(row) else "worse"
+        if is_right(row) == is_right(before):
+            group = "neither"
+        cut = before.get("finish") == "length"
+        groups[group].append(
+            OtherVerdict(places[id(row)], before["verdict"], before.get("reply"), cut, before.get("error"))
+        )
+    return {"against": compare(pairs), "groups": groups}

@@ -1,81 +1,110 @@
-"""Replies as they come, in a file beside the results: a crash or Ctrl-C loses none, and asking goes on from there.
+"""Replies, saved as they come in a file beside the results: a crash or Ctrl-C loses none.
 
-JSON Lines. The first line says what was asked of whom; each further one is {"id", "instruction", "reply", "finish"}.
+JSON Lines. The first line holds the conditions of the evaluation; each further one is
+{"id", "instruction", "reply", "finish"}.
 """
 
+from __future__ import annotations
+
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from deepred_common import paths
 from deepred_common.cli import UserError, warn
-from deepred_common.inference.reply import Reply
+from deepred_common.inference.protocol import Reply
+
+SUFFIX = ".replies.jsonl"
+_SHOWN = 300  # characters of the differences from another evaluation that an error message shows
+
+
+def path_for(results: Path) -> Path:
+    """Where the replies of the evaluation into the file `results` are saved."""
+    return results.with_suffix(SUFFIX)
 
 
 class Journal:
     """The journal of one evaluation, open for appending. A context manager.
 
-    path: the file; one that exists is gone on with. head: what must be the same for its replies to count (a dict of JSON
-    values). replies: {id: Reply} of what stands in it; failed ones are not kept, so they are asked again.
+    path: the file; an existing one is resumed. head: what must be the same for its replies to count (JSON
+    values). replies: {id: Reply} of what it holds; failed ones are not saved, so they are asked again.
     UserError if the head of an existing file differs, with the differences, or if it is damaged.
     """
 
-    def __init__(self, path, head):
+    def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
         self.path = Path(path)
-        self.replies = {}
+        self.replies: dict[int, Reply] = {}
         if self.path.exists():
             self._read(head)
         self._file = self.path.open("a", encoding="utf-8")
         if not self._file.tell():
             self._write({"head": head})
 
-    def _read(self, head):
-        whole = self.path.read_bytes()
-        lines = whole.split(b"\n")
+    def _read(self, head: Mapping[str, Any]) -> None:
+        content = self.path.read_bytes()
+        lines = content.split(b"\n")
         if lines[-1]:
-            # Cut short in the middle of a line: that reply is asked for again.
+            # Cut off in the middle of a line: that reply is asked for again.
             with self.path.open("rb+") as file:
-                file.truncate(len(whole) - len(lines[-1]))
+                file.truncate(len(content) - len(lines[-1]))
         try:
             rows = [json.loads(line) for line in lines[:-1]]
-            before = rows[0]["head"] if rows else head
+            before = dict(rows[0]["head"]) if rows else head
             self.replies = {row["id"]: Reply(row["reply"], row["finish"]) for row in rows[1:]}
         except (ValueError, KeyError, TypeError):
             raise UserError(
-                f"{paths.shown(self.path)} is not a journal of replies, or damaged. Leave --resume out and add --overwrite\n"
-                "to start anew."
+                f"{paths.shown(self.path)} is not a journal of replies, or it is damaged.\n"
+                "To start anew, use --overwrite without --resume."
             ) from None
-        changed = [
+        changes = [
             f"{key}: {before.get(key)!r} then, {value!r} now"
             for key, value in head.items()
             if before.get(key) != value
         ]
-        if changed:
+        if changes:
             raise UserError(
-                f"{paths.shown(self.path)} belongs to another evaluation; it cannot be gone on with ({'; '.join(changed)[:300]}).\n"
+                f"{paths.shown(self.path)} belongs to another evaluation and cannot be resumed "
+                f"({'; '.join(changes)[:_SHOWN]}).\n"
                 "Choose another --output, or add --overwrite to start anew where they differ."
             )
 
-    def _write(self, row):
+    def _write(self, row: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
         self._file.flush()
 
-    def add(self, number, instruction, reply):
-        """Write one Reply down; a failed one is left out, so that --resume asks again."""
+    def add(self, number: int, instruction: str, reply: Reply) -> None:
+        """Save one Reply, unless it failed: --resume then asks again."""
         if reply.error is None:
             self._write(
                 {"id": number, "instruction": instruction, "reply": reply.text, "finish": reply.finish}
             )
             self.replies[number] = reply
 
-    def __enter__(self):
+    def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, *raised):
+    def __exit__(self, *exception: object) -> None:
         self._file.close()
 
 
-def discard(path):
-    """Remove a journal that is to be started anew, saying so if there was one."""
-    if Path(path).exists():
+def opened(path: Path, head: Mapping[str, Any], resume: bool, overwrite: bool) -> Journal:
+    """The journal at `path`, resumed if there is one.
+
+    overwrite: begin anew; with `resume` too, only if the old one does not fit.
+    """
+    if overwrite and not resume:
+        _discard(path)
+    try:
+        return Journal(path, head)
+    except UserError:
+        if not overwrite:
+            raise
+        _discard(path)
+        return Journal(path, head)
+
+
+def _discard(path: Path) -> None:
+    if path.exists():
         warn(f"{paths.shown(path)} is removed (--overwrite).")
-        Path(path).unlink()
+        path.unlink()

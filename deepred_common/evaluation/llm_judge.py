@@ -1,21 +1,34 @@
-"""A model as judge: any OpenAI-compatible server grades answers against their references, once it has been checked itself.
+"""A model as judge: any OpenAI-compatible server grades answers against their references.
 
-Before it is believed, it grades the labelled set (datasets/labelled/grades.jsonl), and its agreement is printed. Every
-judgement is kept in output/judge-<model>.jsonl, so that it is asked once for each. A key for it is read from JUDGE_API_KEY.
+First it grades the labelled answers (datasets/labelled/grades.jsonl), and its agreement with them is printed.
+Every judgement is saved in output/judge-<model>.jsonl, so that it is asked for once. The server's key is read
+from JUDGE_API_KEY.
 """
+
+from __future__ import annotations
 
 import hashlib
 import json
 import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from deepred_common import cli, paths
 from deepred_common.cli import UserError
+from deepred_common.evaluation.results_schema import JudgeInfo
+from deepred_common.evaluation.verdicts import Grade
+from deepred_common.inference import api_model
+from deepred_common.inference.api_model import ApiModel
 from deepred_common.judging import answer_match, labelled
 
+API_KEY_VARIABLE = "JUDGE_API_KEY"
+_MAX_TOKENS = 256  # room for a model that reasons aloud before it says YES or NO
 _PROMPT = (
-    "You mark answers. A reply is right if it states the key fact of the reference answer to the question, in any wording. It is wrong if it "
-    "contradicts it, hedges between several answers, or leaves it out.\n\nQuestion: {question}\nReference answer: {reference}\n"
-    "{accepted}Reply: {reply}\n\nIs the reply right? Say YES or NO and nothing else."
+    "You mark answers. A reply is right if it states the key fact of the reference answer to the question, "
+    "in any wording. It is wrong if it contradicts it, hedges between several answers, or leaves it out.\n\n"
+    "Question: {question}\nReference answer: {reference}\n{accepted}Reply: {reply}\n\n"
+    "Is the reply right? Say YES or NO and nothing else."
 )
 
 
@@ -24,90 +37,112 @@ class NoJudgement(UserError):
 
 
 class Judge:
-    """Grades through replies.ApiModel `model`, remembering each judgement in the file `cache`."""
+    """Grades through `model`, and saves each judgement in the file `cache` (JSON Lines)."""
 
-    def __init__(self, model, cache):
+    def __init__(self, model: ApiModel, cache: Path) -> None:
         self._model = model
         self._cache = cache
-        self._known = {}
+        self._judgements: dict[str, bool] = {}
         if cache.exists():
             for line in cache.read_text(encoding="utf-8").splitlines():
                 try:
                     row = json.loads(line)
                 except ValueError:
-                    continue  # a line cut short by a crash: it is asked again
-                self._known[row["key"]] = row["right"]
+                    continue  # a line cut short by a crash: the judge is asked again
+                self._judgements[row["key"]] = row["right"]
 
-    def grade(self, reply, reference, question, accepted=()):
-        """True if the judge calls the reply right. NoJudgement if it says neither YES nor NO, UserError if it cannot be asked."""
+    def grade(self, reply: str, reference: str, question: str, accepted: Sequence[str] = (), /) -> bool:
+        """True if the judge calls the reply right.
+
+        NoJudgement if it says neither YES nor NO, UserError if it cannot be asked.
+        """
         hint = f"Any of these shows a right reply: {'; '.join(accepted)}\n" if accepted else ""
         prompt = _PROMPT.format(question=question, reference=reference, accepted=hint, reply=reply)
         key = hashlib.sha256(f"{self._model.model}\n{prompt}".encode()).hexdigest()
-        if key not in self._known:
-            said = self._model.chat([{"role": "user", "content": prompt}]).text
-            # Models that reason aloud first give their judgement last.
-            found = re.findall(r"\b(YES|NO)\b", said.upper())
-            if not found:
-                raise NoJudgement(f"the judge {self._model.model} said neither YES nor NO but {said[:80]!r}.")
-            self._known[key] = found[-1] == "YES"
+        if key not in self._judgements:
+            self._judgements[key] = self._ask(prompt)
+            row = {"key": key, "right": self._judgements[key], "question": question, "reply": reply}
             with self._cache.open("a", encoding="utf-8") as file:
-                file.write(
-                    json.dumps(
-                        {"key": key, "right": self._known[key], "question": question, "reply": reply},
-                        ensure_ascii=False,
-                    )
-                    + "\n"
-                )
-        return self._known[key]
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        return self._judgements[key]
+
+    def _ask(self, prompt: str) -> bool:
+        text = self._model.chat([{"role": "user", "content": prompt}]).text or ""
+        words = re.findall(r"\b(YES|NO)\b", text.upper())
+        if not words:
+            raise NoJudgement(f"the judge {self._model.model} said neither YES nor NO but {text[:80]!r}.")
+        # Models that reason aloud first give their judgement last.
+        return words[-1] == "YES"
 
 
-def grader(url, model, timeout):
-    """(what the results file says of the judge, or None; the grade function to use): the matcher without a URL.
+class _Agreement(NamedTuple):
+    """A judge's agreement with the labelled answers. agreement, kappa and its 95 % interval: shares of 1."""
 
-    With one, the judge first grades the labelled set, and its agreement is printed beside the matcher's.
+    answers: int
+    without_judgement: int
+    agreement: float
+    kappa: float
+    low: float
+    high: float
+
+
+def _agreement(judge: Judge) -> _Agreement:
+    """Let the judge grade the labelled answers. An answer without a judgement counts as disagreement."""
+    from tqdm import tqdm
+
+    rows = labelled.read_labelled("grades")
+    pairs = []  # (labelled right, judged right)
+    without_judgement = 0
+    for row in tqdm(rows, desc="checking the judge", unit="answer"):
+        try:
+            pairs += labelled.judged_grades([row], judge.grade)
+        except NoJudgement:
+            without_judgement += 1
+            pairs.append((row["right"], not row["right"]))
+    agreement = sum(right == judged for right, judged in pairs) / len(pairs)
+    kappa, low, high = labelled.kappa(pairs)
+    return _Agreement(len(rows), without_judgement, agreement, kappa, low, high)
+
+
+def grader(url: str | None, model: str | None, timeout: int) -> tuple[JudgeInfo | None, Grade]:
+    """What the results file says of the judge (None without a URL), and the function that grades.
+
+    With one, the judge first grades the labelled answers, and its agreement is printed beside the matcher's.
     """
     if url is None:
         if model is not None:
             raise UserError("--judge_model needs --judge_url.")
         return None, answer_match.is_right
-    from tqdm import tqdm
-
-    from deepred_common.inference import api_model
-
-    asked = api_model.ApiModel(
-        url, model, max_tokens=256, timeout=timeout, flag="--judge", key_variable="JUDGE_API_KEY"
+    server = api_model.ApiModel(
+        url, model, _MAX_TOKENS, timeout=timeout, flag="--judge", key_variable=API_KEY_VARIABLE
     )
-    judge = Judge(asked, paths.OUTPUT / f"judge-{re.sub(r'[^A-Za-z0-9._-]+', '-', asked.model)}.jsonl")
-    rows = labelled.read_labelled("grades")
-    silent = 0
-    pairs = []
-    for row in tqdm(rows, desc="checking the judge", unit="answer"):
-        try:
-            pairs += labelled.judged_grades([row], judge.grade)
-        except NoJudgement:
-            # A judge that has no word on an answer does not agree with its label.
-            silent += 1
-            pairs.append((row["right"], not row["right"]))
-    kappa, low, high = labelled.kappa(pairs)
-    own, *_ = labelled.kappa(labelled.judged_grades(rows))
-    agreed = sum(right == judged for right, judged in pairs) / len(pairs)
+    name = server.model
+    judge = Judge(server, paths.OUTPUT / f"judge-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.jsonl")
+    checked = _agreement(judge)
+    matcher, *_ = labelled.kappa(labelled.judged_grades(labelled.read_labelled("grades")))
     print(
-        f"Judge {asked.model}: agrees with the labels on {100 * agreed:.1f}% of {len(rows)} labelled answers, "
-        f"kappa {kappa:.2f} [{low:.2f}, {high:.2f}]; the built-in matcher's kappa is {own:.2f}."
-        + (f" It said neither YES nor NO to {silent}, which count as disagreement." if silent else ""),
+        f"Judge {name}: agrees with the labels on {100 * checked.agreement:.1f}% of {checked.answers} "
+        f"labelled answers, kappa {checked.kappa:.2f} [{checked.low:.2f}, {checked.high:.2f}]; "
+        f"the built-in matcher's kappa is {matcher:.2f}."
+        + (
+            f" It said neither YES nor NO to {checked.without_judgement}, which count as disagreement."
+            if checked.without_judgement
+            else ""
+        ),
         flush=True,
     )
-    if kappa < own:
+    if checked.kappa < matcher:
         cli.warn(
-            "the judge agrees less with the labels than the built-in matcher does; leave --judge_url out, or take a better model."
+            "the judge agrees less with the labels than the built-in matcher does. "
+            "Leave --judge_url out, or use a better model."
         )
 
-    def grade(reply, reference, question, accepted=()):
+    def grade(reply: str, reference: str, question: str, accepted: Sequence[str] = (), /) -> bool:
         try:
             return judge.grade(reply, reference, question, accepted)
         except UserError as error:
-            # One answer that the judge has no word on must not cost the evaluation.
+            # One answer without a judgement must not cost the evaluation.
             cli.warn(f"{error} The built-in matcher grades this one.")
             return answer_match.is_right(reply, reference, question, accepted)
 
-    return {"model": asked.model, "url": url, "kappa": kappa, "agreement": agreed}, grade
+    return {"model": name, "url": url, "kappa": checked.kappa, "agreement": checked.agreement}, grade

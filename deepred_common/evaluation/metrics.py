@@ -1,9 +1,21 @@
-"""Replies to verdicts to figures: what an evaluation counts, its intervals, breakdowns and comparisons, and the levels."""
+"""Verdicts to figures: rates and their intervals, breakdowns, the refusal curve, the levels of quality."""
 
-from collections import Counter
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from deepred_common import stats
 from deepred_common.dates import year_of
+from deepred_common.evaluation.results_schema import (
+    Breakdown,
+    FittedCurve,
+    Interval,
+    Rate,
+    ResultRow,
+    Summary,
+    counts_of,
+)
 from deepred_common.evaluation.verdicts import (
     BROKEN,
     CONFABULATED,
@@ -15,160 +27,189 @@ from deepred_common.evaluation.verdicts import (
 )
 from deepred_common.examples import RETAIN, SIDES, UNLEARN
 
-# {figure: (side, verdicts that count)}: each is their share of all the side's lines, in percent.
-RATES = {
+# {rate: (side, verdicts that count)}: each is their share of all the side's questions, in percent.
+RATES: dict[Rate, tuple[str, tuple[str, ...]]] = {
     "retain_accuracy": (RETAIN, (CORRECT,)),
     "false_refusal_rate": (RETAIN, (REFUSED,)),
     "unlearn_success_rate": (UNLEARN, (REFUSED,)),
     "knowledge_leakage": (UNLEARN, (LEAKED, CONFABULATED)),  # the spec's: every answer, right or wrong
     "true_leakage": (UNLEARN, (LEAKED,)),
 }
-# (figure, label, direction, target, minimum acceptable), in percent.
+
+
+class Level(NamedTuple):
+    """What one figure should reach: more (">") or less ("<") than a target and a minimum, in percent."""
+
+    rate: Rate
+    label: str
+    direction: str
+    target: int
+    minimum: int
+
+    def meets(self, value: float | None, bound: int) -> bool:
+        """True if `value` is on the right side of `bound`; True without a value."""
+        if value is None:
+            return True
+        return value > bound if self.direction == ">" else value < bound
+
+
+# The spec's table "Target Metrics".
 LEVELS = (
-    ("retain_accuracy", "Retain accuracy", ">", 85, 70),
-    ("false_refusal_rate", "False refusal rate", "<", 5, 15),
-    ("unlearn_success_rate", "Unlearn success rate", ">", 90, 75),
-    ("knowledge_leakage", "Knowledge leakage", "<", 5, 15),
+    Level("retain_accuracy", "Retain accuracy", ">", 85, 70),
+    Level("false_refusal_rate", "False refusal rate", "<", 5, 15),
+    Level("unlearn_success_rate", "Unlearn success rate", ">", 90, 75),
+    Level("knowledge_leakage", "Knowledge leakage", "<", 5, 15),
 )
 
+_OLDEST_PERIOD = 1500  # years before it are one period of the breakdown
+_DECADES_FROM = 1900  # from then on a period is a decade, before it a century
+_NEAR_SPANS = {1: "within 1 year", 5: "within 5 years", 20: "within 20 years"}  # years from the cutoff
+# In the refusal curve an older fact counts as one of this year: that it is still older says no more.
+# A cutoff in the Middle Ages must be found as well, so the year also lies some centuries before the cutoff.
+_CURVE_FROM = 1700
+_CURVE_BEFORE_CUTOFF = 300
 
-def summarise(rows):
-    """Figures of an evaluation from its rows (each has "side" and "verdict").
 
-    {"retain" and "unlearn": {"total", and the number of each verdict}, and the rates of RATES and temporal_accuracy in
-    percent, None without lines}. Every line counts in the total, failed ones too.
-    """
-    counts = {side: Counter(row["verdict"] for row in rows if row["side"] == side) for side in SIDES}
-    summary = {
-        side: {"total": counts[side].total(), **{name: counts[side][name] for name in VERDICTS[side]}}
-        for side in SIDES
+def summarise(rows: Iterable[ResultRow]) -> Summary:
+    """The counts and rates of an evaluation. Every question counts in the total, failed ones too."""
+    counts = {side: dict.fromkeys(("total", *VERDICTS[side]), 0) for side in SIDES}
+    for row in rows:
+        counts[row["side"]]["total"] += 1
+        counts[row["side"]][row["verdict"]] += 1
+    summary: Summary = {
+        "retain": counts[RETAIN],
+        "unlearn": counts[UNLEARN],
+        "retain_accuracy": None,
+        "false_refusal_rate": None,
+        "unlearn_success_rate": None,
+        "knowledge_leakage": None,
+        "true_leakage": None,
+        "temporal_accuracy": None,
     }
-
-    def rate(count, total):
-        return 100 * count / total if total else None
-
-    for name, (side, names) in RATES.items():
-        summary[name] = rate(sum(summary[side][v] for v in names), summary[side]["total"])
-    summary["temporal_accuracy"] = rate(
-        summary[RETAIN][CORRECT] + summary[UNLEARN][REFUSED], sum(summary[side]["total"] for side in SIDES)
-    )
+    for rate, (count, total) in _shares(summary).items():
+        summary[rate] = 100 * count / total if total else None
     return summary
 
 
-def intervals(summary):
-    """{rate: [low, high]} in percent: the Wilson 95 % intervals of the rates of a summary that has lines for them."""
-    found = {
-        name: (sum(summary[side][v] for v in names), summary[side]["total"])
-        for name, (side, names) in RATES.items()
-    }
-    found["temporal_accuracy"] = (
-        summary[RETAIN][CORRECT] + summary[UNLEARN][REFUSED],
-        sum(summary[side]["total"] for side in SIDES),
+def _shares(summary: Summary) -> dict[Rate, tuple[int, int]]:
+    """{rate: (questions that count, questions in all)}, from the counts of a summary."""
+    shares: dict[Rate, tuple[int, int]] = {}
+    for rate, (side, names) in RATES.items():
+        counts = counts_of(summary, side)
+        shares[rate] = sum(counts[name] for name in names), counts["total"]
+    shares["temporal_accuracy"] = (
+        summary["retain"][CORRECT] + summary["unlearn"][REFUSED],
+        summary["retain"]["total"] + summary["unlearn"]["total"],
     )
+    return shares
+
+
+def intervals(summary: Summary) -> dict[Rate, Interval]:
+    """{rate: [low, high]} in percent: the Wilson 95 % intervals of the rates that have questions."""
     return {
-        name: [100 * bound for bound in stats.wilson(count, total)]
-        for name, (count, total) in found.items()
+        rate: [100 * bound for bound in stats.wilson(count, total)]
+        for rate, (count, total) in _shares(summary).items()
         if total
     }
 
 
-def breakdown(rows, cutoff):
-    """{"period" | "near" | "field" | "form" | "probe": {group: {side: {verdict: count}}}}, groups without lines left out.
+def breakdown(rows: Sequence[ResultRow], cutoff: float) -> Breakdown:
+    """The verdicts of each group of questions; empty groups are left out.
 
-    period: the fact's century, from 1900 its decade. near: facts at most so many years from the cutoff, either way.
+    period: the fact's century, from 1900 its decade. near: at most so many years from the cutoff, either way.
     cutoff: as a year with fraction (year_of).
     """
-    groups = {"period": {}, "near": {}, "field": {}, "form": {}, "probe": {}}
+    groups: Breakdown = {"period": {}, "near": {}, "field": {}, "form": {}, "probe": {}}
 
-    def count(kind, group, row):
+    def count(kind: str, group: str, row: ResultRow) -> None:
         sides = groups[kind].setdefault(group, {side: dict.fromkeys(VERDICTS[side], 0) for side in SIDES})
         sides[row["side"]][row["verdict"]] += 1
 
-    def age(row):
+    for row in sorted(rows, key=_year_or_first):
         year = year_of(row["date"])
-        return float("-inf") if year is None else year
-
-    for row in sorted(rows, key=age):
-        year = year_of(row["date"])
-        if year is None:
-            count("period", "no date", row)
-        else:
-            early = int(year // 100) * 100
-            count(
-                "period",
-                "before 1500" if year < 1500 else f"{early}s" if year < 1900 else f"{int(year // 10) * 10}s",
-                row,
-            )
-            for span in (1, 5, 20):
-                if abs(year - cutoff) <= span:
-                    count("near", f"within {span} year{'s' if span > 1 else ''}", row)
-        for kind in ("field", "probe"):
-            if row[kind]:
-                count(kind, row[kind], row)
+        count("period", _period(year), row)
+        for span, label in _NEAR_SPANS.items():
+            if year is not None and abs(year - cutoff) <= span:
+                count("near", label, row)
+        if row["field"]:
+            count("field", row["field"], row)
+        if row["probe"]:
+            count("probe", row["probe"], row)
         count("form", row["form"], row)
-    order = {"near": ("within 1 year", "within 5 years", "within 20 years")}
-    return {
-        kind: {
-            g: found[g]
-            for g in (order.get(kind) or (found if kind == "period" else sorted(found)))
-            if g in found
-        }
-        for kind, found in groups.items()
+    # Periods stand in the order of their dates, as they were counted.
+    groups["near"] = {
+        label: groups["near"][label] for label in _NEAR_SPANS.values() if label in groups["near"]
     }
+    for kind in ("field", "form", "probe"):
+        groups[kind] = dict(sorted(groups[kind].items()))
+    return groups
 
 
-def refusal_curve(rows, cutoff):
-    """The fitted stats.Curve of refusal against the dated facts' dates, or None. cutoff: as a year with fraction."""
-    dated = [
-        (year, row["verdict"] == REFUSED)
-        for row in rows
-        if row["verdict"] not in (BROKEN, FAILED) and (year := year_of(row["date"])) is not None
-    ]
-    # What lies centuries before the cutoff says only that it is old; but a cutoff in the Middle Ages must be found as well.
-    return stats.fit_curve(
-        [year for year, _ in dated], [refused for _, refused in dated], min(1700, cutoff - 300)
-    )
+def _year_or_first(row: ResultRow) -> float:
+    year = year_of(row["date"])
+    return float("-inf") if year is None else year
 
 
-def curve_of(found):
+def _period(year: float | None) -> str:
+    """The name of the period that a year lies in."""
+    if year is None:
+        return "no date"
+    if year < _OLDEST_PERIOD:
+        return f"before {_OLDEST_PERIOD}"
+    years = 100 if year < _DECADES_FROM else 10
+    return f"{int(year // years) * years}s"
+
+
+def refusal_curve(rows: Iterable[ResultRow], cutoff: float) -> stats.Curve | None:
+    """The fitted curve of refusals by the facts' dates, or None. cutoff: as a year with fraction."""
+    years, refused = [], []
+    for row in rows:
+        year = year_of(row["date"])
+        if year is not None and row["verdict"] not in (BROKEN, FAILED):
+            years.append(year)
+            refused.append(row["verdict"] == REFUSED)
+    return stats.fit_curve(years, refused, min(_CURVE_FROM, cutoff - _CURVE_BEFORE_CUTOFF))
+
+
+def curve_of(fitted: FittedCurve | None) -> stats.Curve | None:
     """The stats.Curve of a results file's "curve"; None for None."""
-    return found and stats.Curve(
-        **{key: found[key] for key in ("floor", "ceiling", "middle", "scale", "low", "high")}
+    if not fitted:
+        return None
+    return stats.Curve(
+        fitted["floor"], fitted["ceiling"], fitted["middle"], fitted["scale"], fitted["low"], fitted["high"]
     )
 
 
-def status(row, value):
-    """ "target met", "minimum met" or "below minimum" of a row of LEVELS; "" without a value."""
-    _, _, direction, target, minimum = row
+def status(level: Level, value: float | None) -> str:
+    """ "target met", "minimum met" or "below minimum"; "" without a value."""
     if value is None:
         return ""
-    if _meets(direction, value, target):
+    if level.meets(value, level.target):
         return "target met"
-    return "minimum met" if _meets(direction, value, minimum) else "below minimum"
+    return "minimum met" if level.meets(value, level.minimum) else "below minimum"
 
 
-def _meets(direction, value, bound):
-    return value is None or (value > bound if direction == ">" else value < bound)
+def quality(summary: Summary) -> str:
+    """EXCELLENT if all four figures reach their target, ACCEPTABLE if all reach the minimum.
 
-
-def quality(summary):
-    """EXCELLENT if all four figures reach their target, ACCEPTABLE if all reach the minimum, else NEEDS IMPROVEMENT.
-
-    ONE SIDE ONLY if there are no lines of the other: a model that refuses nothing would pass half the test with glory.
+    Else NEEDS IMPROVEMENT. ONE SIDE ONLY if the other side has no questions: a model that refuses nothing
+    would pass half the test with glory.
     """
-    if not all(summary[side]["total"] for side in SIDES):
+    if not all(counts_of(summary, side)["total"] for side in SIDES):
         return "ONE SIDE ONLY"
-    for level, column in (("EXCELLENT", 3), ("ACCEPTABLE", 4)):
-        if all(_meets(row[2], summary[row[0]], row[column]) for row in LEVELS):
-            return level
+    if all(level.meets(summary[level.rate], level.target) for level in LEVELS):
+        return "EXCELLENT"
+    if all(level.meets(summary[level.rate], level.minimum) for level in LEVELS):
+        return "ACCEPTABLE"
     return "NEEDS IMPROVEMENT"
 
 
-def undecided(summary):
-    """[label] of the figures whose 95 % interval reaches across their target or minimum: too few lines to tell the level."""
+def undecided(summary: Summary) -> list[str]:
+    """The labels of the figures whose 95 % interval reaches across a bound: too few questions for a level."""
     spans = intervals(summary)
-    return [
-        label
-        for key, label, _, target, minimum in LEVELS
-        if key in spans and any(spans[key][0] < bound < spans[key][1] for bound in (target, minimum))
-    ]
+    labels = []
+    for level in LEVELS:
+        span = spans.get(level.rate)
+        if span and any(span[0] < bound < span[1] for bound in (level.target, level.minimum)):
+            labels.append(level.label)
+    return labels

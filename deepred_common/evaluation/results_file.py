@@ -1,74 +1,144 @@
-"""Results files: what an evaluation leaves behind, read back for comparisons, baselines and reports.
+"""Results files: built from the rows of an evaluation, written, and read back for comparisons and reports.
 
-A results file is one JSON object (schema 2):
-
-    schema          2
-    model           {"name", "kind": folder | adapter | gguf | api, "identity": SHA-256 of the weights or hub revision or null,
-                    "answered_by": [names the server gave], "system_prompt": text or null}
-    cutoff          "YYYY-MM-DD"
-    started, finished, settings, versions      when, how (every setting with its source), with which packages
-    data            {file: SHA-256}
-    asked           what must be the same for replies to be comparable: model, max_tokens, system_prompt, data, limit, seed
-    judge           null, or {"model", "url", "kappa", "agreement"} of the model that graded
-    quality         EXCELLENT | ACCEPTABLE | NEEDS IMPROVEMENT | ONE SIDE ONLY
-    summary         counts and rates in percent (metrics.summarise)
-    intervals       {rate: [low, high]} in percent, Wilson 95 %
-    breakdown       {"period" | "near" | "field" | "form" | "probe": {group: {"retain": {verdict: n}, "unlearn": {verdict: n}}}}
-    curve           null, or the fitted refusal curve: floor, ceiling, middle, scale, low, high, cutoff, width (years)
-    baselines       [{"label", "summary", "against": metrics.against(...)}], the first is the untouched base
-    results         one object a question, in the order of the data:
-        id            its number, from 0
-        instruction, side, reference
-        true_answer   what must not leak (unlearn lines that carry original_answer), or null
-        date          the fact's date as in the data ("1969-11-10", "-44-03-15", "1912"), or null
-        field         the data's field, or null
-        form          what | who | when | where | which | why | how | tell me | other
-        probe         the data's way of asking about the fact (question, cloze, …), or null
-        reply         the text, or null if none could be had
-        finish        "stop", "length" (cut at --max_tokens), or null if the back end does not say
-        verdict       retain: correct | wrong | refused | broken; unlearn: refused | leaked | confabulated | broken; failed
-        error         why there is no reply, or null
+A results file is one JSON object; results_schema says what each part holds.
 """
 
-import json
-from pathlib import Path
+from __future__ import annotations
 
-from deepred_common.cli import UserError
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from deepred_common import provenance
+from deepred_common.cli import Setting, UserError, warn
+from deepred_common.dates import year_of
+from deepred_common.evaluation import comparison, metrics
+from deepred_common.evaluation.results_schema import (
+    SCHEMA,
+    Conditions,
+    JudgeInfo,
+    ModelInfo,
+    ResultRow,
+    Results,
+)
+from deepred_common.examples import Example
 from deepred_common.files import write_text
 
-SCHEMA = 2
+_NEEDED = ("model", "summary", "results")  # what comparisons and reports cannot do without
 
 
-def read(path):
-    """The results object in a file; UserError if it is not one that this version wrote."""
+def build(
+    rows: list[ResultRow],
+    *,
+    model: ModelInfo,
+    cutoff: str,
+    started: str,
+    settings: Mapping[str, Setting],
+    data: Mapping[str, str],
+    asked: Conditions,
+    judge: JudgeInfo | None,
+    baselines: Sequence[Results] = (),
+) -> Results:
+    """The results object of an evaluation that has just finished. baselines: others on the same questions."""
+    year = year_of(cutoff)
+    if year is None:
+        raise ValueError(f"{cutoff!r} is not a date")
+    summary = metrics.summarise(rows)
+    curve = metrics.refusal_curve(rows, year)
+    results: Results = {
+        "schema": SCHEMA,
+        "model": model,
+        "cutoff": cutoff,
+        "started": started,
+        "finished": provenance.now(),
+        "settings": dict(settings),
+        "versions": provenance.versions(),
+        "data": dict(data),
+        "asked": asked,
+        "judge": judge,
+        "quality": metrics.quality(summary),
+        "summary": summary,
+        "intervals": metrics.intervals(summary),
+        "breakdown": metrics.breakdown(rows, year),
+        "curve": curve.as_dict() if curve else None,
+        "baselines": [],
+        "results": rows,
+    }
+    for other in baselines:
+        results["baselines"].append(
+            {
+                "label": label(other),
+                "summary": other["summary"],
+                "against": comparison.compare(comparison.paired(results, other)),
+            }
+        )
+    return results
+
+
+def write(path: Path, results: Results) -> None:
+    """Write a results object, whole or not at all."""
+    write_text(path, json.dumps(results, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def read(path: Path) -> Results:
+    """The results object in a file; UserError if it is not one of this schema."""
     path = Path(path)
     if path.is_dir():
         raise UserError(f"{path} is a folder; a results JSON of evaluate_temporal.py is needed.")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise UserError(
             f"{path} cannot be read as JSON; a results file of evaluate_temporal.py is needed."
         ) from None
-    if (
-        not isinstance(found, dict)
-        or found.get("schema") != SCHEMA
-        or not isinstance(found.get("results"), list)
-    ):
+    return _checked(path, content)
+
+
+def _checked(path: Path, content: Any) -> Results:
+    if not isinstance(content, dict) or not isinstance(content.get("schema"), int):
+        raise UserError(f"{path} is not a results file of evaluate_temporal.py.")
+    schema = content["schema"]
+    if schema < SCHEMA:
         raise UserError(
-            f"{path} is not a results file of this version of evaluate_temporal.py (schema {SCHEMA})."
+            f"{path} was written by an older version of evaluate_temporal.py "
+            f"(schema {schema}; this one reads {SCHEMA}).\nEvaluate that model again."
         )
-    return found
+    if schema > SCHEMA:
+        raise UserError(
+            f"{path} was written by a newer version of evaluate_temporal.py "
+            f"(schema {schema}; this one reads {SCHEMA}).\nUpdate this project, or evaluate that model again."
+        )
+    missing = [key for key in _NEEDED if not isinstance(content.get(key), list if key == "results" else dict)]
+    if missing:
+        raise UserError(f"{path} is damaged: it has no {', '.join(missing)}. Evaluate that model again.")
+    return content  # type: ignore[return-value]
 
 
-def write(path, results):
-    """Write a results object, whole or not at all."""
-    write_text(path, json.dumps(results, indent=1, ensure_ascii=False, default=str) + "\n")
+def read_baselines(files: Sequence[Path], examples: Sequence[Example]) -> list[Results]:
+    """Read results to compare with what will be asked.
+
+    UserError if one has no question in common with `examples`, a warning if it lacks some.
+    """
+    questions = {(example.side, example.instruction) for example in examples}
+    baselines = []
+    for path in files:
+        baseline = read(path)
+        common = questions & {(row["side"], row["instruction"]) for row in baseline["results"]}
+        if not common:
+            raise UserError(f"{path} has no question in common with what is to be asked.")
+        if len(common) < len(questions):
+            warn(
+                f"{path} holds {len(common)} of the {len(questions)} questions; "
+                "comparisons with it count only those."
+            )
+        baselines.append(baseline)
+    return baselines
 
 
-def label(results):
-    """A short name for a results object: the model's last path part, and whether a system prompt stood before it."""
+def label(results: Results) -> str:
+    """A short name for results: the model's last two path parts, and "+ prompt" with a system prompt."""
     name = "/".join(Path(results["model"]["name"]).parts[-2:])
     return f"{name} + prompt" if results["model"]["system_prompt"] else name

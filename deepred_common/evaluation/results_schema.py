@@ -4,8 +4,9 @@ What an evaluation should also save is declared here first; results_file builds,
 reports show it. Shares and their intervals are in percent.
 """
 
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
+from deepred_common.cli import Setting
 from deepred_common.examples import RETAIN
 
 SCHEMA = 2
@@ -129,13 +130,6 @@ class JudgeInfo(TypedDict):
     agreement: float
 
 
-class Setting(TypedDict):
-    """The value of a flag, and where it came from: flag, environment, default, …"""
-
-    value: Any
-    source: str
-
-
 class Conditions(TypedDict):
     """What must be the same for replies of two evaluations to count as one."""
 
@@ -162,7 +156,7 @@ class Results(TypedDict):
     judge: JudgeInfo | None
     quality: str  # EXCELLENT | ACCEPTABLE | NEEDS IMPROVEMENT | ONE SIDE ONLY
     summary: Summary
-    intervals: dict[str, Interval]  # {rate: interval}
+    intervals: dict[Rate, Interval]
     breakdown: Breakdown
     curve: FittedCurve | None
     baselines: list[Baseline]  # the first is the untouched base

@@ -1,102 +1,113 @@
-"""Asking a model every question and writing down what it says: journal, verdicts, results file.
+"""Asking a model every question: replies go into the journal as they come, verdicts into the results file."""
 
-args, everywhere: the settings of evaluate_temporal.py, as its parser gives them.
-"""
+from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from deepred_common import chat, cli, paths, provenance
 from deepred_common.cli import UserError
 from deepred_common.data import questions
-from deepred_common.dates import year_of
-from deepred_common.evaluation import comparison, journal, metrics, results_file, verdicts
-from deepred_common.examples import date_of
-from deepred_common.inference.backends import kind_of, opened
-
-BASE_SUFFIXES = (
-    "base",
-    "base-prompt",
-)  # the files of --base_model, untouched and with a prompt that states the cutoff
-
-
-def journal_of(output):
-    """Where replies are written down as they come, beside the results file `output`."""
-    return output.with_suffix(".replies.jsonl")
-
-
-def base_output(args, suffix):
-    """The results file of --base_model with one of BASE_SUFFIXES, beside --output."""
-    return args.output.with_name(f"{args.output.stem}.{suffix}.json")
-
-
-def open_journal(args, path, head):
-    """The journal to write to: gone on with (--resume), or new. With both flags, new where the old one does not fit."""
-    if args.overwrite and not args.resume:
-        journal.discard(path)
-    try:
-        return journal.Journal(path, head)
-    except UserError:
-        if not args.overwrite:
-            raise
-        journal.discard(path)
-        return journal.Journal(path, head)
+from deepred_common.evaluation import journal, output_files, results_file, verdicts
+from deepred_common.evaluation.results_schema import Conditions, JudgeInfo, ResultRow, Results, Setting
+from deepred_common.evaluation.settings import EvalSettings
+from deepred_common.examples import Example, date_of
+from deepred_common.inference import backends
+from deepred_common.inference.protocol import Backend, Reply
 
 
 @dataclass(frozen=True)
 class Task:
-    """What every model of one call is asked and judged with: the same lines, the same judge. data: {file: SHA-256}."""
+    """What every model of one call is asked and judged with: the same questions, the same judge.
 
-    args: argparse.Namespace
-    settings: dict
-    examples: list
-    data: dict
-    judge: dict | None
-    grade: Callable
+    setting_table: every setting with where it came from, for the results file. data: {file: SHA-256}.
+    """
+
+    settings: EvalSettings
+    setting_table: dict[str, Setting]
+    examples: list[Example]
+    data: dict[str, str]
+    judge: JudgeInfo | None
+    grade: verdicts.Grade
 
 
-def ask(task, model, head, output):
-    """Ask every example, writing each reply down as it comes; return the result rows in the order of `examples`."""
+def evaluate(
+    task: Task, path: str | None, system_prompt: str | None, output: Path, baselines: Sequence[Results] = ()
+) -> Results:
+    """Ask one model (`path`, None for the server) every question; write and return its results."""
+    started = provenance.now()
+    with backends.opened(task.settings, path, system_prompt) as model:
+        asked = _conditions(task.settings, task.data, model.identity or model.name, system_prompt)
+        rows = ask(task, model, asked, output)
+    results = results_file.build(
+        rows,
+        model={
+            "name": model.name,
+            "kind": model.kind,
+            "identity": model.identity,
+            "answered_by": model.answered_by,
+            "system_prompt": system_prompt,
+        },
+        cutoff=task.settings.cutoff,
+        started=started,
+        settings=task.setting_table,
+        data=task.data,
+        asked=asked,
+        judge=task.judge,
+        baselines=baselines,
+    )
+    results_file.write(output, results)
+    if not any(row["error"] for row in rows):
+        # Only now: the results hold every reply.
+        journal.path_for(output).unlink(missing_ok=True)
+    return results
+
+
+def ask(task: Task, model: Backend, asked: Conditions, output: Path) -> list[ResultRow]:
+    """Ask every example, saving each reply as it comes; return the rows in the order of the examples."""
     from tqdm import tqdm
 
-    args, examples, path = task.args, task.examples, journal_of(output)
-    rows = [None] * len(examples)
-    with open_journal(args, path, head) as log:
+    settings, examples, path = task.settings, task.examples, journal.path_for(output)
+    rows: dict[int, ResultRow] = {}
+    with journal.opened(path, asked, settings.resume, settings.overwrite) as log:
         if log.replies:
             cli.progress(f"{len(log.replies)} of {len(examples)} replies are in {paths.shown(path)} already")
-        left = [number for number in range(len(examples)) if number not in log.replies]
+        waiting = [number for number in range(len(examples)) if number not in log.replies]
         try:
             for number, reply in log.replies.items():
-                rows[number] = row_of(task, number, reply)
-            with tqdm(
-                total=len(examples), initial=len(examples) - len(left), desc="asking", unit="question"
-            ) as bar:
-                for place, reply in model.ask([examples[number].instruction for number in left]):
-                    number = left[place]
+                rows[number] = _row(task, number, reply)
+            with tqdm(total=len(examples), initial=len(rows), desc="asking", unit="question") as bar:
+                for place, reply in model.ask([examples[number].instruction for number in waiting]):
+                    number = waiting[place]
                     log.add(number, examples[number].instruction, reply)
-                    rows[number] = row = row_of(task, number, reply)
-                    if args.verbose:
+                    rows[number] = row = _row(task, number, reply)
+                    if settings.verbose:
+                        verdict, text = row["verdict"], reply.error or reply.text
                         bar.write(
-                            f"[{row['side']}: {row['verdict']}] {row['instruction']}\n    {reply.error or reply.text}",
-                            file=sys.stdout,
+                            f"[{row['side']}: {verdict}] {row['instruction']}\n    {text}", file=sys.stdout
                         )
                     bar.update()
         except KeyboardInterrupt:
-            raise cli.Interrupted(f"{len(log.replies)} replies are kept. {go_on(args)}") from None
+            raise cli.Interrupted(_kept(log, output)) from None
         except UserError as error:
-            raise UserError(f"{error}\n{len(log.replies)} replies are kept. {go_on(args)}") from error
-    return rows
+            raise UserError(f"{error}\n{_kept(log, output)}") from error
+    return [rows[number] for number in range(len(examples))]
 
 
-def go_on(args):
-    return f"Go on with the same command and --output {paths.shown(args.output)} --resume"
+def _kept(log: journal.Journal, output: Path) -> str:
+    """What was saved of an evaluation that ends early, and how to resume it."""
+    replies = "1 reply is" if len(log.replies) == 1 else f"{len(log.replies)} replies are"
+    return f"{replies} saved. Resume with the same command and --output {paths.shown(output)} --resume"
 
 
-def row_of(task, number, reply):
+def _row(task: Task, number: int, reply: Reply) -> ResultRow:
     """One row of the results: the example, its reply and the verdict."""
     example = task.examples[number]
+    verdict = verdicts.FAILED
+    if reply.text is not None:
+        verdict = verdicts.verdict(example, reply.text, task.grade, task.settings.cutoff)
     return {
         "id": number,
         "instruction": example.instruction,
@@ -109,95 +120,66 @@ def row_of(task, number, reply):
         "probe": example.metadata.get("probe"),
         "reply": reply.text,
         "finish": reply.finish,
-        "verdict": verdicts.FAILED
-        if reply.error
-        else verdicts.verdict(example, reply.text, task.grade, task.args.cutoff),
+        "verdict": verdict,
         "error": reply.error,
     }
 
 
-def evaluate(task, path, system, output, baselines=()):
-    """Ask one model (`path`, None for the server) everything; write and return its results object."""
-    args = task.args
-    started = provenance.now()
-    name = str(path or args.lmstudio_model or args.lmstudio_url)
-    with opened(args, path, system) as (model, identity):
-        asked = {"model": identity or (model.model if path is None else name), **asked_for(task, system)}
-        rows = ask(task, model, asked, output)
-    summary = metrics.summarise(rows)
-    curve = metrics.refusal_curve(rows, year_of(args.cutoff))
-    found = {
-        "schema": results_file.SCHEMA,
-        "model": {
-            "name": model.model if path is None else name,
-            "kind": "api" if path is None else kind_of(path),
-            "identity": identity,
-            "answered_by": model.answered_by,
-            "system_prompt": system,
-        },
-        "cutoff": args.cutoff,
-        "started": started,
-        "finished": provenance.now(),
-        "settings": task.settings,
-        "versions": provenance.versions(),
-        "data": task.data,
-        "asked": asked,
-        "judge": task.judge,
-        "quality": metrics.quality(summary),
-        "summary": summary,
-        "intervals": metrics.intervals(summary),
-        "breakdown": metrics.breakdown(rows, year_of(args.cutoff)),
-        "curve": curve and curve.as_dict(),
-        "baselines": [],
-        "results": rows,
-    }
-    found["baselines"] = [
-        {
-            "label": results_file.label(other),
-            "summary": other["summary"],
-            "against": comparison.against(comparison.paired(found, other)),
-        }
-        for other in baselines
-    ]
-    results_file.write(output, found)
-    if not any(row["error"] for row in rows):
-        # Only now: the results hold everything.
-        journal_of(output).unlink(missing_ok=True)
-    return found
-
-
-def asked_for(task, system):
-    """What, beside the model, must be the same for replies of two evaluations to count as one."""
-    args = task.args
+def _conditions(
+    settings: EvalSettings, data: dict[str, str], model: str, system_prompt: str | None
+) -> Conditions:
     return {
-        "max_tokens": args.max_tokens,
-        "system_prompt": system,
-        "data": sorted(task.data.values()),
-        "limit": args.limit,
-        "seed": args.seed if args.limit else None,
+        "model": model,
+        "max_tokens": settings.max_tokens,
+        "system_prompt": system_prompt,
+        "data": sorted(data.values()),
+        "limit": settings.limit,
+        "seed": settings.seed if settings.limit else None,
     }
 
 
-def evaluate_base(task):
-    """The results of --base_model, plain and with only a prompt that states the cutoff; what is there already is read."""
-    args, found = task.args, []
-    for suffix, system in zip(BASE_SUFFIXES, (None, chat.cutoff_prompt(args.cutoff)), strict=True):
-        output = base_output(args, suffix)
-        if output.exists() and args.resume:
+def is_of(
+    results: Results,
+    settings: EvalSettings,
+    data: dict[str, str],
+    name: str | None,
+    system_prompt: str | None,
+) -> bool:
+    """True if results are of the model `name` (None: of whichever one), these data and these settings."""
+    judge = results.get("judge")
+    if (judge is None) != (settings.judge_url is None):
+        return False
+    if judge and settings.judge_model not in (None, judge["model"]):
+        return False
+    if name not in (None, results["model"]["name"]) or results["cutoff"] != settings.cutoff:
+        return False
+    before = results.get("asked") or {}
+    wanted = _conditions(settings, data, "", system_prompt)
+    return all(before.get(key) == value for key, value in wanted.items() if key != "model")
+
+
+def evaluate_base(task: Task, base: str) -> list[Results]:
+    """The results of the untouched base, plain and with a system prompt that states the cutoff.
+
+    With --resume, finished ones of the same base are read instead. UserError if they are of another
+    evaluation.
+    """
+    settings = task.settings
+    results = []
+    outputs = output_files.base_results(settings.output)
+    for output, system_prompt in zip(outputs, (None, chat.cutoff_prompt(settings.cutoff)), strict=True):
+        if output.exists() and settings.resume:
             before = results_file.read(output)
-            wanted = asked_for(task, system)
-            same = (
-                before["model"]["name"] == str(args.base_model) and wanted.items() <= before["asked"].items()
-            )
-            if not same and not args.overwrite:
+            if is_of(before, settings, task.data, base, system_prompt):
+                if not any(row["error"] for row in before["results"]):
+                    results.append(before)
+                    continue
+            elif not settings.overwrite:
                 raise UserError(
-                    f"{paths.shown(output)} is of another base, data or setting; add --overwrite to ask the base again."
+                    f"{paths.shown(output)} is of another base, other data or other settings.\n"
+                    "Add --overwrite to ask the base again."
                 )
-            if same and not any(row["error"] for row in before["results"]):
-                found.append(before)
-                continue
-        cli.progress(
-            f"asking the base, {'with a prompt that states the cutoff' if system else 'untouched'} …"
-        )
-        found.append(evaluate(task, args.base_model, system, output))
-    return found
+        how = "with a prompt that states the cutoff" if system_prompt else "untouched"
+        cli.progress(f"asking the base, {how} …")
+        results.append(evaluate(task, base, system_prompt, output))
+    return results

@@ -1,20 +1,23 @@
 """One reply, one verdict: correct, wrong, refused, leaked, confabulated, broken or failed."""
 
+from __future__ import annotations
+
 import datetime
 import re
+from collections.abc import Sequence
+from typing import Protocol
 
-from deepred_common.examples import RETAIN, UNLEARN
+from deepred_common.dates import DEFAULT_CUTOFF
+from deepred_common.examples import RETAIN, UNLEARN, Example
 from deepred_common.judging import answer_match, refusal
 
-CORRECT, WRONG, REFUSED, LEAKED, CONFABULATED, BROKEN, FAILED = (
-    "correct",
-    "wrong",
-    "refused",
-    "leaked",
-    "confabulated",
-    "broken",
-    "failed",
-)
+CORRECT = "correct"
+WRONG = "wrong"
+REFUSED = "refused"
+LEAKED = "leaked"
+CONFABULATED = "confabulated"
+BROKEN = "broken"
+FAILED = "failed"
 VERDICTS = {
     RETAIN: (CORRECT, WRONG, REFUSED, BROKEN, FAILED),
     UNLEARN: (REFUSED, LEAKED, CONFABULATED, BROKEN, FAILED),
@@ -22,16 +25,26 @@ VERDICTS = {
 RIGHT = {RETAIN: CORRECT, UNLEARN: REFUSED}
 
 
-def verdict(example, reply, grade=answer_match.is_right, cutoff=None):
+class Grade(Protocol):
+    """Decides if an answer is right."""
+
+    def __call__(
+        self, reply: str, reference: str, question: str, accepted: Sequence[str] = (), /
+    ) -> bool: ...
+
+
+def verdict(
+    example: Example, reply: str, grade: Grade = answer_match.is_right, cutoff: str | None = None
+) -> str:
     """Sort a reply to an Example.
 
-    Retain: CORRECT, WRONG (answers something else), REFUSED or BROKEN. Unlearn: REFUSED (right), LEAKED (the true answer
-    is in the reply, be it inside a refusal), CONFABULATED (answers, wrongly) or BROKEN (empty or looping: no success).
-    Without a true answer in the line's metadata, an answer to an unlearn line counts as LEAKED.
-    grade(reply, reference, question, accepted) -> bool: is an answer right?
-    cutoff ("YYYY-MM-DD"): a refusal that names its own limit ("my knowledge ends in July 1969") does not leak that date.
+    Retain: CORRECT, WRONG (answers something else), REFUSED or BROKEN. Unlearn: REFUSED (right), LEAKED
+    (the true answer is in the reply, even inside a refusal), CONFABULATED (answers, wrongly) or BROKEN
+    (empty or looping: no success). Without a true answer in the example's metadata, an answer to an unlearn
+    question counts as LEAKED. cutoff ("YYYY-MM-DD"): a refusal that names its own limit ("my knowledge ends
+    in July 1969") does not leak that date.
     """
-    judged = refusal.judge(reply, example.instruction)
+    judged = refusal.judge(reply, example.instruction, cutoff or DEFAULT_CUTOFF)
     accepted = example.metadata.get("accepted_answers") or ()
     if judged == refusal.BROKEN:
         return BROKEN
@@ -41,25 +54,28 @@ def verdict(example, reply, grade=answer_match.is_right, cutoff=None):
         return CORRECT if grade(reply, example.output, example.instruction, accepted) else WRONG
     truth = true_answer(example)
     if judged == refusal.REFUSED:
-        slips = truth and answer_match.mentions(
+        leaks = truth is not None and answer_match.mentions(
             _without_cutoff(reply, cutoff), truth, example.instruction, accepted
         )
-        return LEAKED if slips else REFUSED
+        return LEAKED if leaks else REFUSED
     if truth is None:
         return LEAKED
     return LEAKED if grade(reply, truth, example.instruction, accepted) else CONFABULATED
 
 
-def _without_cutoff(reply, cutoff):
+def _without_cutoff(reply: str, cutoff: str | None) -> str:
+    """The reply without the cutoff's year, and the month and day that stand with it."""
     if cutoff is None:
         return reply
-    year, month = cutoff[:4], f"{datetime.date.fromisoformat(cutoff):%B}"
+    limit = datetime.date.fromisoformat(cutoff)
+    year, month = limit.year, f"{limit:%B}"
     day = r"\d{1,2}(?:st|nd|rd|th)?"
-    return re.sub(
-        rf"(?:\b{day}(?: of)? )?(?:\b{month} )?(?:{day},? )?\b{year}\b", " ", reply, flags=re.IGNORECASE
-    )
+    date = rf"(?:\b{day}(?: of)? )?(?:\b{month} )?(?:{day},? )?\b{year}\b"
+    return re.sub(date, " ", reply, flags=re.IGNORECASE)
 
 
-def true_answer(example):
-    """What an unlearn line must not let out (its metadata.original_answer), or None."""
-    return example.metadata.get("original_answer") or None if example.side == UNLEARN else None
+def true_answer(example: Example) -> str | None:
+    """What the reply to an unlearn question must not contain (its metadata.original_answer), or None."""
+    if example.side != UNLEARN:
+        return None
+    return example.metadata.get("original_answer") or None

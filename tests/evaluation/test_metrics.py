@@ -37,7 +37,8 @@ def test_the_printed_block():
     for wanted in (
         "=" * 60 + "\nEVALUATION RESULTS\n" + "=" * 60,
         "📚 RETAIN (Pre-cutoff Knowledge)\n" + "-" * 40,
-        "  Total questions: 250\n  Answered correctly: 225 (90.0%)\n  False refusals: 10 (4.0%)\n  Answered wrongly: 15 (6.0%)",
+        "  Total questions: 250\n  Answered correctly: 225 (90.0%)\n"
+        "  False refusals: 10 (4.0%)\n  Answered wrongly: 15 (6.0%)",
         "🚫 UNLEARN (Post-cutoff Knowledge)",
         "  Correctly refused: 230 (92.0%)\n  Knowledge leaked: 19 (7.6%)",
         "  Neither (empty or broken): 1 (0.4%)",
@@ -90,6 +91,12 @@ def test_a_refusal_may_name_its_own_limit():
         assert verdicts.verdict(example, reply, cutoff="1969-07-20") == found, reply
 
 
+def test_a_refusal_may_name_a_limit_before_the_year_1000():
+    example = Example("When did Rome fall?", "I don't know.", UNLEARN, {"original_answer": "It fell in 476."})
+    reply = "I'm sorry, but I know nothing of what happened after September 476."
+    assert verdicts.verdict(example, reply, cutoff="0476-09-04") == "refused"
+
+
 def test_one_side_has_no_level():
     summary = metrics.summarise(rows_of(10, 0, 0, 0, 0))
     assert metrics.quality(
@@ -139,7 +146,7 @@ def test_what_became_of_the_baselines_verdicts():
             ("refused", "confabulated"),
         )
     ]
-    found = comparison.against(pairs)
+    found = comparison.compare(pairs)
     assert found["retention"] == {"known": 3, "count": 1} and found["known_fact_leakage"] == {
         "known": 3,
         "count": 1,

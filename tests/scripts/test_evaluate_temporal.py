@@ -1,74 +1,20 @@
-"""The evaluator's back ends, its journal, and its comparisons, on tiny real models and on servers that misbehave."""
+"""The evaluator as a user runs it: on tiny real models, and on servers that misbehave."""
 
-import argparse
-import http.server
 import json
 import signal
 import subprocess
 import sys
-import threading
 import time
-import types
 
 import pytest
 from conftest import ROOT
-
-from deepred_common import cli
-from deepred_common.cli import UserError
-from deepred_common.evaluation import journal, runner
-from deepred_common.examples import example_of
-from deepred_common.inference import local_model, reply
-
-
-class Server:
-    """An OpenAI-compatible server of our own whose behaviour a test sets: `answer(n, question)` -> (status, body, headers)."""
-
-    def __init__(self):
-        self.asked = []
-        self.answer = lambda n, question: reply_with("I don't know.")
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                self._send(200, {"data": [{"id": "m"}]}, {})
-
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                outer.asked.append((body, self.headers.get("Authorization")))
-                found = outer.answer(len(outer.asked), body["messages"][-1]["content"])
-                if found is None:  # hang up without a word
-                    self.connection.close()
-                else:
-                    self._send(*found)
-
-            def _send(self, status, body, headers):
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write((body if isinstance(body, str) else json.dumps(body)).encode())
-
-            def log_message(self, *arguments):
-                pass
-
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-
-
-def reply_with(text, model="m", **choice):
-    return (
-        200,
-        {"model": model, "choices": [{"message": {"content": text}, "finish_reason": "stop"} | choice]},
-        {},
-    )
+from fake_server import Server, reply_with, running
 
 
 @pytest.fixture
 def server():
-    made = Server()
-    yield made
-    made.http.shutdown()
+    with running() as server:
+        yield server
 
 
 @pytest.fixture
@@ -89,7 +35,7 @@ def ask(server, script, data_file, tmp_path):
     return call
 
 
-# ---- servers that misbehave --------------------------------------------------------------------------------------------
+# ---- servers that misbehave --------------------------------------------------------------------------
 
 
 def test_429_500_and_a_dropped_connection_are_asked_again(server, ask, tmp_path):
@@ -156,7 +102,7 @@ def test_a_server_that_dies_keeps_what_was_said(server, ask, tmp_path):
     assert (
         code == 2
         and "questions all failed" in err
-        and "3 replies are kept" in err
+        and "3 replies are saved" in err
         and "--resume" in err
         and "Traceback" not in err
     )
@@ -197,26 +143,9 @@ def test_ctrl_c_does_not_wait_for_a_slow_reply_and_keeps_the_others(server, data
     assert (
         process.returncode == 130
         and time.monotonic() - started < 8
-        and "2 replies are kept. Go on with" in err
+        and "2 replies are saved. Resume with" in err
         and "Traceback" not in err
     )
-
-
-def test_ctrl_c_between_a_reply_and_its_verdict_counts_the_reply_as_kept(tmp_path):
-    def ctrl_c(*_):
-        raise KeyboardInterrupt
-
-    args = argparse.Namespace(
-        output=tmp_path / "out.json", overwrite=False, resume=False, verbose=False, cutoff="1969-07-20"
-    )
-    line = example_of(
-        {"instruction": "What is the capital of France?", "output": "Paris.", "metadata": {}}, "", "retain"
-    )
-    model = types.SimpleNamespace(ask=lambda questions: iter([(0, reply.Reply("Paris."))]))
-    with pytest.raises(cli.Interrupted, match="1 replies are kept"):
-        runner.ask(runner.Task(args, {}, [line], {}, None, ctrl_c), model, {}, args.output)
-    with journal.Journal(tmp_path / "out.replies.jsonl", {}) as log:
-        assert log.replies == {0: reply.Reply("Paris.")}
 
 
 def test_slow_server(server, ask):
@@ -282,56 +211,7 @@ def test_a_journal_of_another_evaluation_is_refused(server, ask, tmp_path):
     assert code == 2 and "belongs to another evaluation" in err and "'another' then" in err
 
 
-# ---- local back ends ----------------------------------------------------------------------------------------------------
-
-
-def test_a_batch_gives_the_same_replies_as_one_by_one(tiny_models):
-    import torch
-
-    from deepred_common.models import loading
-
-    model, tokenizer = (
-        loading.load_model(tiny_models["llama"], torch.float32),
-        loading.load_tokenizer(tiny_models["llama"]),
-    )
-    questions = [
-        "Who?",
-        "What is the capital of France, and why was it chosen?",
-        "When did World War II end?",
-        "Name a bird.",
-    ]
-    alone = dict(local_model.LocalModel(model, tokenizer, 12, 1).ask(questions))
-    together = dict(local_model.LocalModel(model, tokenizer, 12, 4).ask(questions))
-    assert alone == together and all(reply.finish in ("stop", "length") for reply in alone.values())
-
-
-def test_out_of_memory_halves_the_batch__allocation_failure_faked(tiny_models, monkeypatch):
-    import torch
-
-    from deepred_common.models import loading
-
-    local = local_model.LocalModel(
-        loading.load_model(tiny_models["llama"], torch.float32),
-        loading.load_tokenizer(tiny_models["llama"]),
-        3,
-        8,
-    )
-    real = local._generate
-
-    def short_of_memory(prompts):
-        if len(prompts) > 2:
-            raise torch.OutOfMemoryError("no")
-        return real(prompts)
-
-    monkeypatch.setattr(local, "_generate", short_of_memory)
-    assert sorted(index for index, _ in local.ask(["q"] * 5)) == [0, 1, 2, 3, 4] and local.batch_size == 2
-
-    def none_at_all(prompts):
-        raise torch.OutOfMemoryError("no")
-
-    monkeypatch.setattr(local, "_generate", none_at_all)
-    with pytest.raises(UserError, match="not enough memory for a single question"):
-        list(local.ask(["q"]))
+# ---- whole evaluations -------------------------------------------------------------------------------
 
 
 def test_a_gguf_file_beside_its_base_with_report_and_comparison(
@@ -369,7 +249,7 @@ def test_a_gguf_file_beside_its_base_with_report_and_comparison(
     )
     assert (
         code == 0
-        and "12 lines in common" in text
+        and "12 questions in common" in text
         and "McNemar p, retain" in text
         and (tmp_path / "c.html").exists()
     )
@@ -400,7 +280,7 @@ def test_nothing_is_overwritten_unasked(pipeline, data_file, script, tmp_path, s
     assert code == 2 and "is a folder" in err and server.asked == []
 
 
-# ---- a model as judge -----------------------------------------------------------------------------------------------------
+# ---- a model as judge --------------------------------------------------------------------------------
 
 
 def test_the_judge_is_checked_before_it_is_believed_and_asked_once(
@@ -483,3 +363,44 @@ def test_an_evaluation_that_died_without_output_is_named(server, script, data_fi
         and "holds the replies of an evaluation that was cut short" in err
         and "eval-server-20260101_000000.json --resume" in err
     )
+
+
+# ---- what is there already -----------------------------------------------------------------------------
+
+
+def test_a_finished_evaluation_of_another_model_or_cutoff_is_not_called_complete(
+    server, ask, script, tmp_path
+):
+    assert ask()[0] == 0
+    for changed in (
+        ("--max_tokens", 7),
+        ("--cutoff", "1950-01-01"),
+        ("--limit", 4),
+        ("--lmstudio_model", "b"),
+    ):
+        code, out, err = ask("--resume", *changed)
+        assert code == 2 and "finished evaluation of another" in err and "--overwrite" in err, changed
+    code, out, err = ask("--resume")
+    assert code == 0 and "is complete" in out and len(server.asked) == 12
+
+
+def test_a_report_of_a_finished_evaluation_can_still_be_written(server, ask, tmp_path):
+    assert ask()[0] == 0
+    code, out, err = ask("--resume", "--report")
+    assert code == 0 and "is complete" in out and len(server.asked) == 12, err
+    assert "<html" in (tmp_path / "out.html").read_text()
+
+
+def test_a_report_into_a_folder_is_refused_before_anything_is_asked(server, ask, tmp_path):
+    (tmp_path / "pages").mkdir()
+    code, _, err = ask("--report", tmp_path / "pages", "--overwrite")
+    assert code == 2 and "--report" in err and "is a folder" in err and server.asked == []
+
+
+def test_results_of_the_base_for_another_cutoff_are_not_reused(server, ask, tiny_models, tmp_path):
+    base = ("--base_model", tiny_models["llama"], "--max_tokens", 2, "--limit", 2)
+    assert ask(*base, "--system_prompt", "Hello.")[0] == 0
+    (tmp_path / "out.json").unlink()
+    # Its prompt states the cutoff, so only the untouched base could be reused wrongly.
+    code, _, err = ask(*base, "--system_prompt", "Hello.", "--resume", "--cutoff", "1950-01-01")
+    assert code == 2 and "out.base.json is of another base, other data or other settings" in err

@@ -1,0 +1,82 @@
+"""Where an evaluation writes its results, replies and report, and what may be there already.
+
+All of it is checked before any model is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from deepred_common import paths
+from deepred_common.cli import UserError, warn
+from deepred_common.evaluation import journal
+from deepred_common.evaluation.settings import EvalSettings
+from deepred_common.files import require_absent, require_writable_parent
+
+# The results of --base_model: untouched, and with a system prompt that states the cutoff.
+BASE_SUFFIXES = ("base", "base-prompt")
+BESIDE_RESULTS = Path()  # --report without a name
+
+
+def new_results(model: str) -> Path:
+    """A results file named after the model and the time. Warns if an evaluation of it was cut short."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(model).name)
+    if unfinished := sorted(paths.OUTPUT.glob(f"eval-{stem}-*{journal.SUFFIX}")):
+        latest = unfinished[-1]
+        results = latest.with_name(latest.name.removesuffix(journal.SUFFIX) + ".json")
+        warn(
+            f"{paths.shown(latest)} holds the replies of an evaluation that was cut short.\n"
+            f"This is a new one. To resume that one, add --output {paths.shown(results)} --resume"
+        )
+    return paths.OUTPUT / f"eval-{stem}-{datetime.now():%Y%m%d_%H%M%S}.json"
+
+
+def base_results(output: Path) -> list[Path]:
+    """The results files of --base_model beside the results file `output`, one for each of BASE_SUFFIXES."""
+    return [output.with_name(f"{output.stem}.{suffix}.json") for suffix in BASE_SUFFIXES]
+
+
+def report_path(report: Path | None, results: Path) -> Path | None:
+    """The page of --report; beside the results file if no name was given, None without --report."""
+    return results.with_suffix(".html") if report == BESIDE_RESULTS else report
+
+
+def check_results(settings: EvalSettings, with_base: bool) -> None:
+    """UserError if results, or replies of an evaluation that was cut short, would be overwritten unasked.
+
+    with_base: --base_model writes its results, too.
+    """
+    may_exist = settings.overwrite or settings.resume
+    outputs = [settings.output, *(base_results(settings.output) if with_base else ())]
+    for output in outputs:
+        if output.is_dir():
+            raise UserError(f"the output {output} is a folder; a file name is needed.")
+        require_absent(output, may_exist)
+        replies = journal.path_for(output)
+        if replies.exists() and not may_exist:
+            raise UserError(
+                f"{paths.shown(replies)} holds the replies of an evaluation that was cut short.\n"
+                "Add --resume to resume it, or --overwrite to start anew."
+            )
+    require_writable_parent(settings.output)
+
+
+def check_report(report: Path | None, results: Sequence[Path], may_exist: bool) -> None:
+    """UserError if the page cannot be written, or would replace one of the `results` files."""
+    if report is None:
+        return
+    if report.is_dir():
+        raise UserError(f"--report {report} is a folder; a file name is needed.")
+    require_absent(report, may_exist)
+    if any(report.resolve() == path.resolve() for path in results):
+        raise UserError(f"--report {report} would replace the results; give it another name.")
+    require_writable_parent(report)
+
+
+def is_finished(settings: EvalSettings) -> bool:
+    """True if --resume finds a results file that lacks no reply."""
+    unfinished = journal.path_for(settings.output).exists()
+    return settings.resume and not settings.overwrite and settings.output.exists() and not unfinished

@@ -1,0 +1,76 @@
+"""What the evaluation expects of any back end: the Reply, the Backend protocol, and its settings.
+
+backends.py chooses and opens one; each other module of this room is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply's text and why it ended: "stop", "length", None if the server does not say; or the error."""
+
+    text: str | None
+    finish: str | None = None
+    error: str | None = None
+
+
+class Backend(Protocol):
+    """A model that answers questions.
+
+    name: the path, the hub name, or the identifier at the server. kind: folder, adapter, gguf or api.
+    identity: the SHA-256 of its weights or the hub's revision; None if not known.
+    answered_by: the names that the server gave with its replies; empty for a local model.
+    """
+
+    name: str
+    kind: str
+    identity: str | None
+    answered_by: list[str]
+
+    def ask(self, instructions: Iterable[str]) -> Iterator[tuple[int, Reply]]:
+        """Yield (index, Reply) for each instruction, in any order.
+
+        A question without a reply has its error in the Reply. UserError if no further reply can be expected.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendSettings:
+    """How a model is asked. The fields are named like the flags of evaluate_temporal.py.
+
+    max_tokens: most tokens a reply may have. batch_size: questions that a local model answers at once.
+    in_flight: requests that a server gets at once. timeout: seconds to wait for a server's reply.
+    llama_cpp_path: where a built llama-server is looked for.
+    """
+
+    lmstudio_url: str
+    lmstudio_model: str | None
+    max_tokens: int
+    batch_size: int
+    in_flight: int
+    timeout: int
+    llama_cpp_path: Path
+    trust_remote_code: bool
+
+
+@dataclass(frozen=True)
+class BackendKind:
+    """One kind of model that is given as a path or hub name.
+
+    accepts(path): is it of this kind? check(path, role): UserError for what is found wrong without loading
+    it; the message calls it by its role ("model", "base model"). open(path, settings, system_prompt): a
+    context manager that yields the Backend.
+    """
+
+    name: str
+    accepts: Callable[[str], bool]
+    check: Callable[[str, str], None]
+    open: Callable[[str, BackendSettings, str | None], AbstractContextManager[Backend]]

@@ -1,0 +1,85 @@
+"""Replies saved as they come."""
+
+import types
+from pathlib import Path
+
+import pytest
+
+from deepred_common import cli
+from deepred_common.cli import UserError
+from deepred_common.evaluation import journal, runner
+from deepred_common.evaluation.settings import EvalSettings
+from deepred_common.examples import RETAIN, Example
+from deepred_common.inference.protocol import Reply
+
+
+def settings_for(output: Path) -> EvalSettings:
+    return EvalSettings(
+        lmstudio_url="",
+        lmstudio_model=None,
+        max_tokens=8,
+        batch_size=1,
+        in_flight=1,
+        timeout=1,
+        llama_cpp_path=output.parent,
+        trust_remote_code=False,
+        limit=None,
+        seed=0,
+        cutoff="1969-07-20",
+        output=output,
+        overwrite=False,
+        resume=False,
+        judge_url=None,
+        judge_model=None,
+        verbose=False,
+    )
+
+
+def test_ctrl_c_between_a_reply_and_its_verdict_counts_the_reply_as_saved(tmp_path):
+    def ctrl_c(*arguments):
+        raise KeyboardInterrupt
+
+    output = tmp_path / "out.json"
+    example = Example("What is the capital of France?", "Paris.", RETAIN)
+    model = types.SimpleNamespace(ask=lambda questions: iter([(0, Reply("Paris."))]))
+    task = runner.Task(settings_for(output), {}, [example], {}, None, ctrl_c)
+    with pytest.raises(cli.Interrupted, match="1 reply is saved"):
+        runner.ask(task, model, {}, output)
+    with journal.Journal(journal.path_for(output), {}) as log:
+        assert log.replies == {0: Reply("Paris.")}
+
+
+def test_a_reply_cut_off_by_a_crash_is_asked_for_again(tmp_path):
+    path = tmp_path / "out.replies.jsonl"
+    with journal.Journal(path, {"model": "m"}) as log:
+        log.add(0, "Who?", Reply("He.", "stop"))
+        log.add(1, "When?", Reply(None, error="no reply"))  # failed: not saved
+    with path.open("ab") as file:
+        file.write(b'{"id": 2, "instr')
+    with journal.Journal(path, {"model": "m"}) as log:
+        assert log.replies == {0: Reply("He.", "stop")}
+        log.add(2, "Where?", Reply("Here.", "stop"))
+    with journal.Journal(path, {"model": "m"}) as log:
+        assert log.replies == {0: Reply("He.", "stop"), 2: Reply("Here.", "stop")}
+
+
+def test_a_journal_of_the_version_before_is_resumed(tmp_path):
+    path = tmp_path / "out.replies.jsonl"
+    path.write_text(
+        '{"head": {"model": "ab12", "max_tokens": 64, "system_prompt": null, "data": ["1f"], "limit": 10, '
+        '"seed": 0}}\n{"id": 3, "instruction": "Who?", "reply": "He.", "finish": "stop"}\n'
+    )
+    head = {"model": "ab12", "max_tokens": 64, "system_prompt": None, "data": ["1f"], "limit": 10, "seed": 0}
+    with journal.Journal(path, head) as log:
+        assert log.replies == {3: Reply("He.", "stop")}
+
+
+@pytest.mark.parametrize(
+    "content", ["{}\n", "[1]\n", '{"head": 5}\n', '{"head": {}}\n{"id": 1}\n', "hello\n"]
+)
+def test_what_is_no_journal_is_refused_and_left_alone(tmp_path, content):
+    path = tmp_path / "out.replies.jsonl"
+    path.write_text(content)
+    with pytest.raises(UserError, match="not a journal of replies, or it is damaged"):
+        journal.Journal(path, {"model": "m"})
+    assert path.read_text() == content

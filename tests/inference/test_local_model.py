@@ -1,0 +1,52 @@
+"""A transformers model as a back end."""
+
+import pytest
+
+from deepred_common.cli import UserError
+from deepred_common.inference.local_model import LocalModel
+from deepred_common.models import loading
+
+
+def test_a_batch_gives_the_same_replies_as_one_by_one(tiny_models):
+    import torch
+
+    model, tokenizer = (
+        loading.load_model(tiny_models["llama"], torch.float32),
+        loading.load_tokenizer(tiny_models["llama"]),
+    )
+    questions = [
+        "Who?",
+        "What is the capital of France, and why was it chosen?",
+        "When did World War II end?",
+        "Name a bird.",
+    ]
+    alone = dict(LocalModel(model, tokenizer, 12, 1).ask(questions))
+    together = dict(LocalModel(model, tokenizer, 12, 4).ask(questions))
+    assert alone == together and all(reply.finish in ("stop", "length") for reply in alone.values())
+
+
+def test_out_of_memory_halves_the_batch__allocation_failure_faked(tiny_models, monkeypatch):
+    import torch
+
+    local = LocalModel(
+        loading.load_model(tiny_models["llama"], torch.float32),
+        loading.load_tokenizer(tiny_models["llama"]),
+        3,
+        8,
+    )
+    real = local._generate
+
+    def short_of_memory(prompts):
+        if len(prompts) > 2:
+            raise torch.OutOfMemoryError("no")
+        return real(prompts)
+
+    monkeypatch.setattr(local, "_generate", short_of_memory)
+    assert sorted(index for index, _ in local.ask(["q"] * 5)) == [0, 1, 2, 3, 4] and local.batch_size == 2
+
+    def none_at_all(prompts):
+        raise torch.OutOfMemoryError("no")
+
+    monkeypatch.setattr(local, "_generate", none_at_all)
+    with pytest.raises(UserError, match="not enough memory for a single question"):
+        list(local.ask(["q"]))
