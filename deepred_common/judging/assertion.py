@@ -1,0 +1,189 @@
+"""Does an answer stand in a reply, and is it asserted there: not denied, set aside, or told as what others believe?"""
+
+from __future__ import annotations
+
+import re
+
+from deepred_common.judging.comparable_words import comparable_words
+from deepred_common.judging.names import TITLES
+from deepred_common.judging.reference_answer import COMMON
+from deepred_common.judging.same_word import same
+from deepred_common.judging.words import SENTENCE_END, Word
+
+Span = tuple[int, int]  # first word, and the place after the last
+NEGATORS = frozenset(
+    "not never neither nor no isn wasn aren weren didn doesn don unlike without cannot nobody none hardly".split()
+)
+# Others believe the clause, or it is about to be denied.
+BELIEF = re.compile(
+    r"\b(?:many|most|some|people|often|popularly|commonly|widely|sometimes|contrary)\b[^.;]{0,40}\b(?:say|said|think|"
+    r"thought|believe[sd]?|belief|assume[sd]?|claim(?:s|ed)?|mistaken|confused|misconception)\b"
+    r"|\bas (?:many|some|people) (?:think|say|believe)\b|\bcontrary to\b|\bmistakenly\b|\bnot to be confused with\b",
+    re.IGNORECASE,
+)
+_DENIAL = re.compile(r"\b(?:but|however|really|actually|in fact|it was|not)\b", re.IGNORECASE)
+_CORRECTION = re.compile(
+    r"(?:^|[.,;:!?-]\s*|\n)(?:sorry,? (?:that|this|i)\b[^.:;]*[.:;]|no,? wait\b|(?:hmm+,? )?wait[,.]|hang on|"
+    r"no, you asked|oh,? no\b|on reflection|correction:?|actually,|scratch that|i mean(?:t)?\b|(?:that|this)"
+    r"(?:'s| is) (?:not right|wrong|incorrect)[^.:;]*[.:;])",
+    re.IGNORECASE,
+)
+_CLAUSE_END = re.compile(
+    r"(?<=[.!?])[\"')\]]*\s+|\n+|[;:]\s|,\s(?!\d{3}\b)|\s-\s|\s\(|\)\s?|(?<=\s)(?:and|but|while|whereas|although|though|"
+    r"since|after|before|when|because|so)\s",
+    re.IGNORECASE,
+)
+# "not only", "not until" and the like deny nothing.
+_NO_NEGATION_BEFORE = ("only", "until", "just", "merely")
+_SET_ASIDE = (["instead", "of"], ["rather", "than"])
+_DENIED_AFTER = (
+    ["had", "no"],
+    ["did", "not"],
+    ["was", "not"],
+    ["is", "not"],
+    ["does", "not"],
+    ["were", "not"],
+)
+_NEGATED_VERBS = ("didn", "wasn", "isn", "doesn", "never", "weren")
+# The numbers below were set on the half "build" of datasets/labelled/grades.jsonl.
+_NEAR = 5  # words before an answer in which a negation counts
+_BELIEF_REACH = 30  # characters before a clause in which a belief still belongs to it
+_RUN_TOGETHER = 6  # letters from which on "Mount Everest" and "mounteverest" are compared
+_FIRST_NAMES = 3  # words before a surname that can be first names
+
+
+def spans(answer: list[Word], reply: list[Word]) -> list[Span]:
+    """Where `answer` stands in a reply: word by word, run together, by surname, or by its initials."""
+    found = _literal_spans(answer, reply)
+    if found or len(answer) < 2 or not all(word.text.isalpha() for word in answer):
+        return found
+    core = [word for word in answer if word.text not in TITLES]
+    is_name = len(core) >= 2 and core[-1].capital and core[0].capital and all(w.text != "and" for w in core)
+    if is_name:
+        for place, word in enumerate(reply):
+            if (
+                same(core[-1].text, word.text)
+                and _ends_a_name(reply, place)
+                and _first_name_fits(core, reply, place)
+            ):
+                found.append((place, place + 1))
+    if found or len(answer) < 3:
+        return found
+    initials = "".join(word.text[0] for word in answer)
+    return [(i, i + 1) for i, word in enumerate(reply) if word.text == initials and word.capital]
+
+
+def _literal_spans(answer: list[Word], reply: list[Word]) -> list[Span]:
+    size = len(answer)
+    joined = "".join(word.text for word in answer)
+    found = []
+    for start in range(len(reply)):
+        words = reply[start : start + size]
+        if len(words) == size and all(same(a.text, b.text) for a, b in zip(answer, words, strict=True)):
+            found.append((start, start + size))
+            continue
+        if len(joined) < _RUN_TOGETHER:
+            continue
+        for other_size in range(1, size + 3):
+            together = "".join(word.text for word in reply[start : start + other_size])
+            if other_size != size and together == joined:
+                found.append((start, start + other_size))
+    return found
+
+
+def _ends_a_name(reply: list[Word], place: int) -> bool:
+    """False if the name goes on after `place`.
+
+    "Comet Encke" does not say Halley's Comet, nor "Treaty of Rome" Maastricht Treaty.
+    """
+    after, room = reply[place + 1 : place + 3], len(" ")
+    if after and after[0].text == "of":
+        after, room = after[1:], len(" of ")
+    return not (after and after[0].capital and after[0].start - reply[place].end <= room)
+
+
+def _first_name_fits(core: list[Word], reply: list[Word], place: int) -> bool:
+    """False if what stands before the surname at `place` is another first name."""
+    before: list[str] = []
+    # "Guy's Hospital" is another one than "St Mary's Hospital"; "Mussolini's Italy" is Italy.
+    inside = {"of", "s"} & {"of", *(word.text for word in core)}
+    while place > 0 and len(before) < _FIRST_NAMES:
+        previous = reply[place - 1]
+        adjoins = previous.end >= reply[place].start - len("'s ")
+        if not adjoins or not (previous.capital or previous.text in inside):
+            break
+        place -= 1
+        if previous.capital:
+            before.insert(0, previous.text)
+    given = [word.text for word in core[:-1] if word.text != "s"]
+    # A word that begins the sentence or is a title is no first name.
+    names = [name for name in before if name not in TITLES and name not in COMMON]
+    return all(any(_same_first_name(own, name) for own in given) for name in names)
+
+
+def _same_first_name(own: str, name: str) -> bool:
+    return same(own, name) or own[0] == name or (name[0] == own and len(own) == 1)
+
+
+def first_asserted(answer: list[Word], words: list[Word], reply: str) -> Span | None:
+    """The first span where `answer` is claimed in a reply (its text folded, and its words), or None."""
+    for span in spans(answer, words):
+        if is_asserted(span, words, reply):
+            return span
+    return None
+
+
+def around(ends: re.Pattern[str], reply: str, start: int, end: int) -> Span:
+    """(start, end) of the part, as the pattern `ends` cuts them, around the characters start to end of a reply."""
+    left, right = 0, len(reply)
+    for match in ends.finditer(reply):
+        if match.end() <= start:
+            left = match.end()
+        if match.start() >= end:
+            right = match.start()
+            break
+    return left, right
+
+
+def is_asserted(span: Span, words: list[Word], reply: str) -> bool:
+    """True if the words at `span` are claimed, not denied, set aside or reported as what others believe."""
+    first, last = words[span[0]], words[span[1] - 1]
+    left, right = around(_CLAUSE_END, reply, first.start, last.end)
+    before = [word.text for word in words[: span[0]] if word.start >= left][-_NEAR:]
+    after = [word.text for word in words[span[1] : span[1] + 3] if word.end <= right]
+    for place, text in enumerate(before):
+        if text in NEGATORS and before[place + 1 : place + 2] not in [[word] for word in _NO_NEGATION_BEFORE]:
+            return False
+    if before[-2:] in _SET_ASIDE or (before[-1:] == ["than"] and first.number is None):
+        return False
+    if after[:2] in _DENIED_AFTER or (after and after[0] in _NEGATED_VERBS):
+        return False
+    sentence_left, _ = around(SENTENCE_END, reply, first.start, last.end)
+    belief = BELIEF.search(reply[sentence_left:right])
+    if belief is None or not _DENIAL.search(reply[left:]):
+        return True
+    return belief.start() + sentence_left < left - _BELIEF_REACH
+
+
+def after_correction(reply: str) -> str:
+    """What a reply says after taking back what it said before, or the whole of it."""
+    corrections = list(_CORRECTION.finditer(reply))
+    if not corrections or corrections[-1].start() == 0:
+        return reply
+    rest = reply[corrections[-1].end() :]
+    return reply if len(rest.split()) < 2 else rest
+
+
+def polarity(text: str) -> bool | None:
+    """True for a text that opens with yes, False with no, else None."""
+    match = re.match(r"\W*(yes|no)\b", text, re.IGNORECASE)
+    return match[1].lower() == "yes" if match else None
+
+
+def affirms(reply: str) -> bool:
+    """What a reply to a yes-or-no question says: its yes or no, else whether its first sentence negates nothing."""
+    plain = polarity(reply)
+    if plain is not None:
+        return plain
+    _, end = around(SENTENCE_END, reply, 0, 0)
+    return not any(word.text in NEGATORS for word in comparable_words(reply[:end]))
