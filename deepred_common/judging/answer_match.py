@@ -1,7 +1,7 @@
-"""Is a reply right against its reference answer? A matcher that reads clauses, numbers, names and contradictions.
+"""Is a reply right against its reference? A matcher that reads clauses, numbers, names and contradictions.
 
-It asks three things: does the answer stand in the reply, is it asserted there (not denied, hedged between alternatives
-or told of something else), and does nothing that the reply says first speak against it.
+It asks three things: does the answer stand in the reply, is it asserted there (not denied, hedged between
+alternatives or told of something else), and does nothing that the reply says first speak against it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _FEWEST = 2  # but at least so many words
 
 
 def is_right(reply: str, reference: str, question: str, accepted: Sequence[str] = ()) -> bool:
-    """True if `reply` gives the answer that `reference` gives to `question`. A refusal should be sorted out before.
+    """True if `reply` gives the answer that `reference` gives to `question`. Sort out refusals before.
 
-    accepted: short strings any of which shows a right reply (an example's metadata.accepted_answers). With none, what
-    the reference says beyond the question is the measure: its date or number if the question asks for one, its names
-    if it asks for names, else enough of its telling words.
+    accepted: short strings any of which shows a right reply (an example's metadata.accepted_answers). With
+    none, what the reference says beyond the question is the measure: its date or number if the question asks
+    for one, its names if it asks for names, else enough of its telling words.
     """
     reply = fold(reply)
     if comparable_words(reply) in [comparable_words(text) for text in (reference, *accepted)]:
@@ -63,7 +63,8 @@ def is_right(reply: str, reference: str, question: str, accepted: Sequence[str] 
 def mentions(reply: str, reference: str, question: str, accepted: Sequence[str] = ()) -> bool:
     """True if the answer stands anywhere in `reply`, claimed or not: what a refusal must not let slip.
 
-    Words of the question do not count, nor does an explanation without a name, a number or an accepted string.
+    Words of the question do not count, nor does an explanation without a name, a number or an accepted
+    string.
     """
     words = comparable_words(fold(reply))
     answers = _accepted_answers(accepted) or answers_in(reference, question)[0]

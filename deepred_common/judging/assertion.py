@@ -1,4 +1,4 @@
-"""Does an answer stand in a reply, and is it asserted there: not denied, set aside, or told as what others believe?"""
+"""Is an answer in a reply, and asserted there: not denied, set aside, or told as what others believe?"""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from deepred_common.judging.words import SENTENCE_END, Word
 
 Span = tuple[int, int]  # first word, and the place after the last
 NEGATORS = frozenset(
-    "not never neither nor no isn wasn aren weren didn doesn don unlike without cannot nobody none hardly".split()
+    "not never neither nor no isn wasn aren weren didn doesn don unlike without cannot nobody none "
+    "hardly".split()
 )
 # Others believe the clause, or it is about to be denied.
 BELIEF = re.compile(
-    r"\b(?:many|most|some|people|often|popularly|commonly|widely|sometimes|contrary)\b[^.;]{0,40}\b(?:say|said|think|"
+    r"\b(?:many|most|some|people|often|popularly|commonly|widely|sometimes|contrary)\b[^.;]{0,40}\b(?:say|"
+    r"said|think|"
     r"thought|believe[sd]?|belief|assume[sd]?|claim(?:s|ed)?|mistaken|confused|misconception)\b"
-    r"|\bas (?:many|some|people) (?:think|say|believe)\b|\bcontrary to\b|\bmistakenly\b|\bnot to be confused with\b",
+    r"|\bas (?:many|some|people) (?:think|say|believe)\b|\bcontrary to\b|\bmistakenly\b|\bnot to be "
+    r"confused with\b",
     re.IGNORECASE,
 )
 _DENIAL = re.compile(r"\b(?:but|however|really|actually|in fact|it was|not)\b", re.IGNORECASE)
@@ -29,7 +32,8 @@ _CORRECTION = re.compile(
     re.IGNORECASE,
 )
 _CLAUSE_END = re.compile(
-    r"(?<=[.!?])[\"')\]]*\s+|\n+|[;:]\s|,\s(?!\d{3}\b)|\s-\s|\s\(|\)\s?|(?<=\s)(?:and|but|while|whereas|although|though|"
+    r"(?<=[.!?])[\"')\]]*\s+|\n+|[;:]\s|,\s(?!\d{3}\b)|\s-\s|\s\(|\)\s?|(?<=\s)(?:and|but|while|whereas|"
+    r"although|though|"
     r"since|after|before|when|because|so)\s",
     re.IGNORECASE,
 )
@@ -134,7 +138,7 @@ def first_asserted(answer: list[Word], words: list[Word], reply: str) -> Span | 
 
 
 def around(ends: re.Pattern[str], reply: str, start: int, end: int) -> Span:
-    """(start, end) of the part, as the pattern `ends` cuts them, around the characters start to end of a reply."""
+    """(start, end) of the part of a reply, cut by the pattern `ends`, around its characters start to end."""
     left, right = 0, len(reply)
     for match in ends.finditer(reply):
         if match.end() <= start:
@@ -181,7 +185,7 @@ def polarity(text: str) -> bool | None:
 
 
 def affirms(reply: str) -> bool:
-    """What a reply to a yes-or-no question says: its yes or no, else whether its first sentence negates nothing."""
+    """True if a reply to a yes-or-no question says yes, or its first sentence negates nothing."""
     plain = polarity(reply)
     if plain is not None:
         return plain

@@ -8,7 +8,8 @@ from collections import Counter
 from deepred_common.judging.words import plain_reply
 
 _FUNCTION_WORDS = frozenset(
-    "a an the of in on at to for from by with and or but as is are was were be been it its he she they them this "
+    "a an the of in on at to for from by with and or but as is are was were be been it its he she they them "
+    "this "
     "that well so answer i there here then than if".split()
 )
 # UTF-8 read as another encoding, and marks of a tokenizer's bytes.
@@ -28,8 +29,9 @@ _RUN_WORDS = 24  # words from which on they are counted
 def is_broken(reply: str) -> bool:
     """True for a reply that says nothing: empty, only markup or function words, garbled, or a loop.
 
-    Looping: one word makes up most of eight or more, or a run of words up to eight long, repeated one after the
-    other four times or more, makes up over half of the reply, or of 24 words most runs of four have stood before.
+    Looping: one word makes up most of eight or more, or a run of words up to eight long, repeated one after
+    the other four times or more, makes up over half of the reply, or of 24 words most runs of four have stood
+    before.
     """
     text = plain_reply(reply)
     words = re.findall(r"\w+", text)

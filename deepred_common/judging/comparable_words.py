@@ -1,7 +1,7 @@
-"""Text to comparable words: one spelling for numbers, dates, accents, aliases and units, so that replies can be matched.
+"""Text to comparable words: one spelling for numbers, dates, accents, aliases and units.
 
-"forty-six" and 46, "XIV" and "the Fourteenth", 1944-06-16 and "June 16th, 1944", Gödel and Goedel come out alike.
-Nothing here knows what is right or wrong.
+"forty-six" and 46, "XIV" and "the Fourteenth", 1944-06-16 and "June 16th, 1944", Gödel and Goedel come out
+alike. Nothing here knows what is right or wrong.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def comparable_words(text: str) -> list[Word]:
 
 
 def _forms(piece: str, text: str, start: int) -> list[str]:
-    """The comparable forms of a piece at `start` of the text: none for an article, three for a date in figures."""
+    """The comparable forms of a piece at `start` of the text: none for an article, three for a date."""
     low = piece.lower()
     if date := re.fullmatch(r"(\d{4})-(\d{2})-(\d{2})", piece):
         year, month, day = (int(part) for part in date.groups())

@@ -1,4 +1,4 @@
-"""Does what a reply says speak against its right answer: another number, several alternatives, another name first?"""
+"""Does a reply speak against its right answer: another number, several alternatives, another name first?"""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Number = tuple[int, Word]  # place in the reply, and the word
 def number_fits(
     answers: list[list[Word]], words: list[Word], reply: str, question: str, reference: str
 ) -> bool:
-    """For a question that asks for a number or a date: is it the number in the clause that speaks of what was asked?"""
+    """Asked for a number or a date: is the right one in the clause that speaks of what was asked?"""
     wanted = {word.text for answer in answers for word in answer if word.number is not None}
     if not wanted:
         return True
@@ -61,7 +61,7 @@ def number_fits(
 def _numbers_on_the_question(
     wanted: set[str], words: list[Word], reply: str, question: str
 ) -> list[list[Number]]:
-    """The asserted numbers of the clauses that share most words with the question; of the first, if none shares any."""
+    """The asserted numbers of the clauses that share most words with the question, or of the first."""
     dating = question_kinds.asks_for_date(question)
     wants_year = any(len(text) == _YEAR_DIGITS for text in wanted)
     keys = [
@@ -113,7 +113,7 @@ def is_one_of_many(span: Span, words: list[Word], reply: str, reference: str) ->
 
 
 def other_name_first(found: list[Span], words: list[Word], reply: str, question: str) -> bool:
-    """True if the reply to a who-question opens with somebody else as the doer, and the right name comes only later."""
+    """True if the reply to a who-question opens with somebody else, and the right name comes only later."""
     if not question_kinds.asks_for_person(question):
         return False
     _, end = around(SENTENCE_END, reply, 0, 0)

@@ -75,7 +75,8 @@ NICKNAMES = {
     "fred": "frederick",
 }
 TITLES = frozenset(
-    "mr mrs miss ms dr sir lord lady dame president king queen emperor general professor saint st pope prince "
+    "mr mrs miss ms dr sir lord lady dame president king queen emperor general professor saint st pope "
+    "prince "
     "princess captain admiral vice rear field marshal sergeant lieutenant colonel senator chancellor premier "
     "minister jr sr".split()
 )

@@ -7,7 +7,8 @@ from deepred_common.judging.words import Word
 _UNITS = {
     word: value
     for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+        "sixteen "
         "seventeen eighteen nineteen".split()
     )
 }
@@ -46,7 +47,7 @@ def with_figures(words: list[Word]) -> list[Word]:
 
 
 def _number_at(words: list[Word], place: int) -> tuple[float, int]:
-    """(value, place after it) of the number words from `place` on; the place is the same if there are none."""
+    """(value, place after it) of the number words from `place` on; the same place if there are none."""
     total: float = 0  # what stands before the last thousand, million and so on
     part: float | None = None  # what is read since
     last = _START

@@ -1,4 +1,4 @@
-"""What a question asks for: a date, a number, yes or no, several names, or an explanation. Read off its wording."""
+"""What a question asks for, by its wording: a date, a number, yes or no, names, or an explanation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 
 # An explanation is asked for, rather than a name, a number or a date.
 _OPEN = re.compile(
-    r"(?:what (?:is|are|was|were|happened|does|do|did)\b(?!.*\b(?:name|capital|called|title|currency|largest|smallest|"
+    r"(?:what (?:is|are|was|were|happened|does|do|did)\b(?!.*\b(?:name|capital|called|title|currency|largest|"
+    r"smallest|"
     r"longest|first|year|date|stand for)\b)"
     r"|why|how(?! (?:many|much|far|high|tall|long|old|big|deep|fast|often))|tell me|describe|explain|"
     # Of a person named, in questions without capitals, too; "who was the first …" asks for a name.
@@ -17,7 +18,8 @@ _YES_NO = re.compile(
     r"^(?:is|are|was|were|do|does|did|can|could|has|have|had|will|would|should)\b", re.IGNORECASE
 )
 _NUMBER = re.compile(
-    r"\b(?:how (?:many|much|far|high|tall|long|old|big|deep|fast|heavy|wide|large|hot|cold|often)|what (?:percentage|"
+    r"\b(?:how (?:many|much|far|high|tall|long|old|big|deep|fast|heavy|wide|large|hot|cold|often)|what "
+    r"(?:percentage|"
     r"share|number|temperature|fraction|age)|which number)\b",
     re.IGNORECASE,
 )

@@ -1,4 +1,4 @@
-"""The answer that a reference sentence gives to its question: its date, number, names, or its telling words."""
+"""The answer that a reference sentence gives to its question: a date, number, names, or telling words."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from deepred_common.judging.words import Word
 
 # Words that tell nothing by themselves.
 COMMON = frozenset(
-    "of in on at to for from by with and or but as is are was were be been being it its he she his her him they them "
-    "their this that these those which who whom whose what when where why how there here also into over under after "
-    "before during between about than then has had have did do does not no known called named became become made "
-    "because so such up out s t d ll re ve isn wasn aren weren didn doesn don used use can could would will may might "
+    "of in on at to for from by with and or but as is are was were be been being it its he she his her him "
+    "they them "
+    "their this that these those which who whom whose what when where why how there here also into over "
+    "under after "
+    "before during between about than then has had have did do does not no known called named became become "
+    "made "
+    "because so such up out s t d ll re ve isn wasn aren weren didn doesn don used use can could would will "
+    "may might "
     "must very more most other some any all each many much only just well around through against".split()
 )
 _ADJECTIVE_OF_PLACE = re.compile(
-    r".{2,}(?:ese|ish|ians?|eans?|ic)$|^(?:french|dutch|german|greek|swiss|american|mexican|cuban|african|roman|"
+    r".{2,}(?:ese|ish|ians?|eans?|ic)$|^(?:french|dutch|german|greek|swiss|american|mexican|cuban|african|"
+    r"roman|"
     r"german|welsh|thai|czech|turk|arab)s?$"
 )
 _LIST = re.compile(r", .* and ")
@@ -42,7 +47,7 @@ def telling_words(reference: str, question: list[Word]) -> list[Word]:
 
 
 def answers_in(reference: str, question: str) -> tuple[list[list[Word]], bool]:
-    """([answer as Words], are all of them needed?) of a reference sentence; ([], False) if it is an explanation."""
+    """([answer as Words], are all of them needed?) of a reference; ([], False) if it is an explanation."""
     whole = comparable_words(reference)
     telling = telling_words(reference, comparable_words(question))
     if not telling:
@@ -76,7 +81,7 @@ def _dates_in(telling: list[Word], numbers: list[Word], question: str) -> tuple[
 
 
 def _names(whole: list[Word], telling: list[Word]) -> list[list[Word]]:
-    """The runs of capitalised telling words of a sentence, adjectives of place only if there is nothing else."""
+    """The runs of capitalised telling words; adjectives of place only if there is nothing else."""
     runs: list[list[Word]] = []
     last = None
     for place, word in enumerate(whole):

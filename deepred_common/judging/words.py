@@ -1,4 +1,4 @@
-"""Text cut into words and sentences, with its signs in one spelling. Nothing here knows what the text means."""
+"""Text cut into words and sentences, with its signs in one spelling; nothing here knows what it means."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ _SIGNS = str.maketrans(
     | dict.fromkeys("\u2013\u2014\u2212\u2011", "-")
 )
 _TEMPLATE_TOKENS = re.compile(
-    r"<\|im_start\|>(?:assistant|user|system)?|<\|[^|<>]*\|>|</?s>|<(?:start|end)_of_turn>|\[/?INST\]|<(?:eos|bos|pad|unk)>"
+    r"<\|im_start\|>(?:assistant|user|system)?|<\|[^|<>]*\|>|</?s>|<(?:start|end)_of_turn>|\[/?INST\]|"
+    r"<(?:eos|bos|pad|unk)>"
 )
 # What stands between two words. All else belongs to them: accents and vowel signs of any script, C++ and C#,
 # 2 + 3 and 2 * 3.
@@ -28,7 +29,7 @@ SENTENCE_END = re.compile(rf"(?<=[.!?]){_NO_ABBREVIATION}[\"')\]]*\s+|\n+")
 
 @dataclass(frozen=True)
 class Word:
-    """One word: `text` in its comparable form, `capital` if it was written with one, its span in the folded text."""
+    """One word: its comparable form, whether it was written with a capital, its span in the folded text."""
 
     text: str
     capital: bool
@@ -52,7 +53,7 @@ def without_template_tokens(reply: str) -> str:
 
 
 def plain_reply(reply: str) -> str:
-    """A reply in small letters and plain signs, with single spaces and no template tokens. Line breaks stay."""
+    """A reply in small letters and plain signs, with single spaces, line breaks and no template tokens."""
     text = plain_signs(without_template_tokens(reply)).lower()
     return "\n".join(" ".join(line.split()) for line in text.splitlines()).strip()
 

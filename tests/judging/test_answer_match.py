@@ -63,7 +63,8 @@ from deepred_common.judging.answer_match import is_right
             ["Spain and Portugal"],
             False,
         ),
-        # "who was the first …" asks for a name, "who was Napoleon" for what is told of him, with capitals or without
+        # "who was the first …" asks for a name, "who was Napoleon" for what is told of him, with capitals or
+        # without
         ("Gagarin.", "Yuri Gagarin was the first man in space.", "Who was the first man in space?", [], True),
         (
             "A general who made himself emperor.",
