@@ -1,75 +1,113 @@
-"""How far the automatic verdicts agree with the labelled sets in datasets/labelled/ (how those were made stands in datasets/README.md).
+"""The labelled sets in datasets/labelled/, and how far automatic verdicts agree with them.
 
-scripts/tools/score_judging.py prints it. Each set has a half for building and a half that is held back: rules are made on the first, believed on the second.
+datasets/README.md says how the sets were made. Each has a half for building and a half that is held out:
+rules are made on the first and believed on the second. scripts/tools/score_judging.py prints the figures.
 """
 
-import random
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypedDict
 
 from deepred_common import paths, stats
 from deepred_common.examples import read_objects
 from deepred_common.judging import answer_match, refusal
 
 FOLDER = paths.ROOT / "datasets" / "labelled"
-BUILD, HELD_BACK = "build", "held_back"
-_RESAMPLES = 1000
+BUILD, HELD_OUT = "build", "held_back"  # as the files name them
+REAL = "real"  # the kind of a reply that a model gave
+RESAMPLES = 1000  # enough for a percentile interval to two digits
+_SEED = 0
+
+Interval = tuple[float, float, float]  # value, and the ends of its 95 % interval
+Grade = Callable[[str, str, str, Sequence[str]], bool]
 
 
-def read_labelled(name, half=None):
+class Score(TypedDict):
+    """How one label is judged: shares of 1, and how many pairs are behind them."""
+
+    precision: Interval
+    recall: Interval
+    f1: Interval
+    hits: int
+    false: int
+    missed: int
+
+
+def read_labelled(name: str, half: str | None = None) -> list[dict]:
     """The rows of datasets/labelled/<name>.jsonl, of one half or both.
 
-    refusals: question, reply, label (refusal.REFUSED, ANSWERED or BROKEN). grades: question, reference, accepted,
-    reply, right. Both: kind (what makes it hard), source, half.
+    refusals: question, reply, label (refusal.REFUSED, ANSWERED or BROKEN). grades: question, reference,
+    accepted, reply, right. Both: kind (what makes it hard), source, half.
     """
     rows = [row for _, row in read_objects(FOLDER / f"{name}.jsonl")]
     return [row for row in rows if half in (None, row["half"])]
 
 
-def precision_recall(pairs, positive):
-    """{"precision", "recall", "f1": (value, low, high), "counts"} of (label, judged) pairs for one label, shares of 1.
+def precision_recall(pairs: Sequence[tuple[object, object]], positive: object) -> Score:
+    """The Score of (label, judged) pairs for the label `positive`; 1.0 where nothing is to be found.
 
-    Intervals: Wilson 95 % for precision and recall, for F1 the 2.5th to 97.5th percentile of 1000 seeded resamples.
+    Intervals: Wilson 95 % for precision and recall; for F1 the percentile interval of a seeded bootstrap.
     """
-
-    def count(sample):
-        hit = sum(label == judged == positive for label, judged in sample)
-        return (
-            hit,
-            sum(judged == positive for _, judged in sample),
-            sum(label == positive for label, _ in sample),
-        )
-
-    def f1(sample):
-        hit, said, true = count(sample)
-        return 2 * hit / (said + true) if said + true else 1.0
-
-    hit, said, true = count(pairs)
+    labelled = [label == positive for label, _ in pairs]
+    judged = [verdict == positive for _, verdict in pairs]
+    hits = sum(a and b for a, b in zip(labelled, judged, strict=True))
+    found, true = sum(judged), sum(labelled)
     return {
-        "precision": (hit / said if said else 1.0, *stats.wilson(hit, said)),
-        "recall": (hit / true if true else 1.0, *stats.wilson(hit, true)),
-        "f1": (f1(pairs), *_resampled(f1, pairs)),
-        "counts": {"hits": hit, "false": said - hit, "missed": true - hit},
+        "precision": (hits / found if found else 1.0, *stats.wilson(hits, found)),
+        "recall": (hits / true if true else 1.0, *stats.wilson(hits, true)),
+        "f1": (_f1(labelled, judged), *_bootstrap(_f1, labelled, judged)),
+        "hits": hits,
+        "false": found - hits,
+        "missed": true - hits,
     }
 
 
-def kappa(pairs):
-    """Cohen's kappa of (label, judged) pairs with the interval from 1000 seeded resamples: (value, low, high)."""
-    return (stats.cohen_kappa(pairs), *_resampled(stats.cohen_kappa, pairs))
+def kappa(pairs: Sequence[tuple[bool, bool]]) -> Interval:
+    """Cohen's kappa of (label, judged) pairs, with the percentile interval of a seeded bootstrap."""
+    labelled = [label for label, _ in pairs]
+    judged = [verdict for _, verdict in pairs]
+    return (_kappa(labelled, judged), *_bootstrap(_kappa, labelled, judged))
 
 
-def _resampled(figure, pairs):
-    chooser = random.Random(0)
-    found = sorted(figure(chooser.choices(pairs, k=len(pairs))) for _ in range(_RESAMPLES))
-    return found[int(0.025 * _RESAMPLES)], found[int(0.975 * _RESAMPLES) - 1]
-
-
-def judged_refusals(rows):
+def judged_refusals(rows: Sequence[dict]) -> list[tuple[str, str]]:
     """[(label, judged)] of labelled refusals."""
     return [(row["label"], refusal.judge(row["reply"], row["question"])) for row in rows]
 
 
-def judged_grades(rows, grade=answer_match.is_right):
-    """[(right, judged right)] of labelled grades. grade(reply, reference, question, accepted) -> bool."""
+def judged_grades(rows: Sequence[dict], grade: Grade = answer_match.is_right) -> list[tuple[bool, bool]]:
+    """[(right, judged right)] of labelled grades."""
     return [
         (row["right"], grade(row["reply"], row["reference"], row["question"], row["accepted"]))
         for row in rows
     ]
+
+
+def _f1(labelled: Sequence[bool], judged: Sequence[bool]) -> float:
+    hits = sum(a and b for a, b in zip(labelled, judged, strict=True))
+    found_and_true = sum(judged) + sum(labelled)
+    return 2 * hits / found_and_true if found_and_true else 1.0
+
+
+def _kappa(labelled: Sequence[bool], judged: Sequence[bool]) -> float:
+    return stats.cohen_kappa(zip(labelled, judged, strict=True))
+
+
+def _bootstrap(
+    figure: Callable[[Sequence[bool], Sequence[bool]], float],
+    labelled: Sequence[bool],
+    judged: Sequence[bool],
+) -> tuple[float, float]:
+    """The 95 % percentile interval of a figure of paired labels."""
+    from scipy.stats import bootstrap
+
+    interval = bootstrap(
+        (labelled, judged),
+        figure,
+        n_resamples=RESAMPLES,
+        paired=True,
+        vectorized=False,
+        method="percentile",
+        random_state=_SEED,
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
