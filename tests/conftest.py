@@ -1,4 +1,4 @@
-"""Fixtures: tiny models with random weights and a real tokenizer, a few real lines, and the scripts as functions."""
+"""Fixtures: tiny models with random weights and a real tokenizer, some examples, the scripts as functions."""
 
 import importlib.util
 import json
@@ -11,14 +11,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs a hub; one that asks should fail at once
-# Started in the background of a shell script, pytest and what it starts would ignore Ctrl-C, which some tests send.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs a hub; one that contacts it should fail at once
+# Started in the background of a shell script, pytest and its children would ignore Ctrl-C, which tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-from deepred_common import (
-    cli,  # noqa: E402
-    paths,  # noqa: E402
-)
+from deepred_common import cli, paths  # noqa: E402
 from deepred_common.models import embedded_base  # noqa: E402
 
 KINDS = ("llama", "qwen2")
@@ -28,7 +25,7 @@ KINDS = ("llama", "qwen2")
 def clean_environment(monkeypatch, tmp_path_factory):
     for name in ("WIKI_DATA", "LMSTUDIO_HOST", "LMSTUDIO_PORT", "LMSTUDIO_API_KEY", "LLAMA_CPP_DIR"):
         monkeypatch.delenv(name, raising=False)
-    # What a script names by itself (evaluations, runs) does not land in the user's own output/.
+    # Outputs that a script names by itself (evaluations, runs) must not go to the user's own output/.
     monkeypatch.setattr(paths, "OUTPUT", tmp_path_factory.mktemp("output"))
 
 
@@ -36,13 +33,14 @@ def load_script(name):
     """A script of scripts/ as a module."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # a dataclass looks its module up there
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.fixture
 def script(capsys):
-    """Call a script as the shell would: script("merge_lora", "--flag", …) -> (exit code, stdout, stderr)."""
+    """Call a script as the shell would: script("merge_lora", "--verify") -> (exit code, stdout, stderr)."""
 
     def call(name, *arguments):
         capsys.readouterr()
@@ -71,7 +69,7 @@ def tokenizer(base_folder):
 
 @pytest.fixture(scope="session")
 def qwen_tokenizer(llama_cpp_tree):
-    """Qwen2.5's real tokenizer and chat template, out of the vocabularies and templates llama.cpp tests itself with."""
+    """Qwen2.5's real tokenizer and chat template, from the files that llama.cpp's own tests use."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(llama_cpp_tree / "models", gguf_file="ggml-vocab-qwen2.gguf")
@@ -126,7 +124,7 @@ def line(side, instruction, output, **metadata):
 
 @pytest.fixture(scope="session")
 def data_file(tmp_path_factory):
-    """Twelve lines of both sides, as --dev_path or --test_file takes them."""
+    """Twelve examples of both sides, as --dev_path or --test_file takes them."""
     file = tmp_path_factory.mktemp("data") / "mixed.jsonl"
     retain = [
         ("Who wrote Hamlet?", "William Shakespeare wrote Hamlet."),
@@ -164,7 +162,7 @@ def llama_cpp_tree():
 
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory, tiny_models, data_file, llama_cpp_tree):
-    """pipeline(kind): a tiny model trained, merged and converted to q4_k_m by the real scripts, once a session each.
+    """pipeline(kind): a tiny model trained, merged and converted by the real scripts, once a session.
 
     Returns an object with .base, .run, .final, .merged, .gguf (paths).
     """

@@ -1,179 +1,162 @@
-"""A GGUF file against what it was made from: is everything in it, is it the same, and what did quantising cost?
+"""A GGUF file compared with the model folder it was made from, and what quantising cost.
 
 Reads headers, metadata and a sample of rows; neither torch nor the model is loaded.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from deepred_common.export.gguf_file import GgufFile
 from deepred_common.models import folders
-from deepred_common.models.folders import embedding_rows, read_vocabulary
+from deepred_common.models.safetensors_files import Entry
 
-_ROWS = 16  # of each tensor that the error is measured on
-_TOKENS = 200  # vocabulary entries compared, spread evenly
+SAMPLED_ROWS = 16  # of each tensor, to measure the error of quantising on
+SAMPLED_TOKENS = 200  # vocabulary entries compared by text, spread evenly
+# Metadata holds 32-bit floats: half a unit in their last place is 6e-8 of the value.
+FLOAT_TOLERANCE = 1e-6
+# llama.cpp's default, where the file names no rotary base (its converter writes none for Gemma 2).
+DEFAULT_ROTARY_BASE = 10000.0
 # Tensors that the converter adds by itself: rotary factors, worked out from the config.
-_ADDED = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
+ADDED_TENSORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 
 
-def _open(path):
-    """The gguf library's reader of a file, made quick with arrays.
+@dataclass
+class Comparison:
+    """What of a file was compared with its source, in words, and what differs, as texts."""
 
-    It wraps each entry of an array in several views of its memory map, which takes 3 s for 50 000 tokens and their
-    merges, 9 s for 150 000; one view an entry is enough.
+    compared: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+def compare(
+    file: GgufFile, folder: str | Path, config: Mapping[str, Any], weights: Mapping[str, Entry]
+) -> Comparison:
+    """Compare a GGUF file with the model folder it was made from.
+
+    config: the folder's config.json; weights: {tensor name: Entry}. What the folder does not have (a chat
+    template, say) is not compared and not in `compared`.
+    """
+    comparison = Comparison()
+    _compare_tensors(comparison, file, config, weights)
+    _compare_vocabulary(comparison, file, folder, weights)
+    _compare_settings(comparison, file, folder, config)
+    return comparison
+
+
+def _compare_tensors(
+    comparison: Comparison, file: GgufFile, config: Mapping[str, Any], weights: Mapping[str, Entry]
+) -> None:
+    """Names and shapes, as far as the converter keeps a tensor as it is."""
+    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+
+    architecture = next((key for key, name in MODEL_ARCH_NAMES.items() if name == file.architecture), None)
+    if architecture is None:
+        return  # the tree's converter is newer than the gguf package and knows more models
+    names = get_tensor_name_map(architecture, file.value("{arch}.block_count"))
+    tied = bool(config.get("tie_word_embeddings")) and "output.weight" not in file.tensors
+    expected: dict[str, tuple[int, ...]] = {}
+    skipped = 0
+    for source_name, entry in weights.items():
+        name = names.get_name(source_name, try_suffixes=(".weight", ".bias"))
+        if name is None:
+            continue  # the converter splits or joins it, or it would have failed
+        if tied and name == "output.weight":
+            skipped += 1
+        else:
+            expected[name] = entry.shape
+    for name, shape in expected.items():
+        if name not in file.tensors:
+            comparison.faults.append(f"the tensor {name} is missing")
+        elif file.tensors[name].shape != shape:
+            comparison.faults.append(
+                f"the tensor {name} is {list(file.tensors[name].shape)}, in the source {list(shape)}"
+            )
+    if len(expected) + skipped == len(weights):
+        # Only where every source tensor has one of its own in the file can an additional one be detected.
+        comparison.faults += [
+            f"the tensor {name} is not in the source"
+            for name in file.tensors
+            if name not in expected and name not in ADDED_TENSORS
+        ]
+    comparison.compared.append(f"{len(expected)} tensors")
+
+
+def _compare_vocabulary(
+    comparison: Comparison, file: GgufFile, folder: str | Path, weights: Mapping[str, Entry]
+) -> None:
+    tokens = file.value("tokenizer.ggml.tokens") or []
+    rows = folders.embedding_rows(weights)
+    if rows is not None:
+        if len(tokens) != rows:
+            comparison.faults.append(f"it has {len(tokens)} tokens, the model's embedding {rows} rows")
+        comparison.compared.append(f"{rows} tokens")
+    vocabulary = folders.read_vocabulary(folder)
+    if vocabulary is None:
+        return
+    # Added tokens may be stored as the tokenizer normalises them.
+    numbered = [(number, text) for text, number in vocabulary.ids.items() if text not in vocabulary.added]
+    numbered.sort()
+    for number, text in numbered[:: max(1, len(numbered) // SAMPLED_TOKENS)]:
+        stored = tokens[number] if number < len(tokens) else None
+        if stored != text:
+            comparison.faults.append(f"token {number} is {stored!r}, in the source {text!r}")
+    special = {kind: text for kind, text in vocabulary.special.items() if text is not None}
+    for kind, text in special.items():
+        stored = file.value(f"tokenizer.ggml.{'padding' if kind == 'pad' else kind}_token_id")
+        if stored != vocabulary.ids.get(text):
+            comparison.faults.append(
+                f"the {kind} token is {stored}, in the source {vocabulary.ids.get(text)} ({text})"
+            )
+    if special:
+        comparison.compared.append("/".join(special))
+
+
+def _compare_settings(
+    comparison: Comparison, file: GgufFile, folder: str | Path, config: Mapping[str, Any]
+) -> None:
+    rotary_base = (config.get("rope_parameters") or {}).get("rope_theta", config.get("rope_theta"))
+    stored_base = file.value("{arch}.rope.freq_base")
+    for name, stored, expected in (
+        ("rotary base", DEFAULT_ROTARY_BASE if stored_base is None else stored_base, rotary_base),
+        ("context length", file.value("{arch}.context_length"), config.get("max_position_embeddings")),
+    ):
+        if expected is None:
+            continue
+        if stored is None or abs(stored - expected) > FLOAT_TOLERANCE * abs(expected):
+            comparison.faults.append(f"the {name} is {stored}, in the source {expected}")
+        comparison.compared.append(f"{name} {expected:.0f}")
+    template = folders.read_chat_template(folder)
+    if template is not None:
+        if file.value("tokenizer.chat_template") != template:
+            comparison.faults.append("the chat template is not the source's")
+        comparison.compared.append("chat template")
+
+
+def quantisation_errors(file: GgufFile, half: GgufFile) -> dict[str, tuple[int, float]]:
+    """{type: (tensors, error)} of the quantised tensors of `file`.
+
+    error: the root mean square of the difference to `half` (the same model in 16 bits), relative to that of
+    the weights themselves, over a sample of rows.
     """
     import numpy as np
-    from gguf import GGUFReader, GGUFValueType
 
-    class Reader(GGUFReader):
-        def _get_field_parts(self, orig_offs, raw_type):
-            if raw_type != GGUFValueType.ARRAY or self.byte_order != "I":
-                return super()._get_field_parts(orig_offs, raw_type)
-            kind, count = (
-                GGUFValueType(int(self._get(orig_offs, np.uint32)[0])),
-                int(self._get(orig_offs + 4, np.uint64)[0]),
-            )
-            start = at = orig_offs + 12
-            if kind == GGUFValueType.STRING:
-                raw, parts = memoryview(self.data), []
-                for _ in range(count):
-                    end = at + 8 + int.from_bytes(raw[at : at + 8], "little")
-                    parts.append(raw[at + 8 : end])
-                    at = end
-            elif (scalar := self.gguf_scalar_to_np.get(kind)) is not None:
-                whole = np.asarray(self._get(start, scalar, count))
-                parts, at = list(whole.reshape(-1, 1)), start + whole.nbytes
-            else:
-                return super()._get_field_parts(orig_offs, raw_type)
-            return at - orig_offs, parts, list(range(count)), [GGUFValueType.ARRAY, *[kind][:count]]
-
-    return Reader(path)
-
-
-class GgufFile:
-    """An opened GGUF file. size in bytes; bits: per weight, over all tensors."""
-
-    def __init__(self, path):
-        self.path = Path(path)
-        self._reader = _open(self.path)
-        self.tensors = {tensor.name: tensor for tensor in self._reader.tensors}
-        self.size = self.path.stat().st_size
-        self.bits = (
-            8
-            * sum(int(t.n_bytes) for t in self.tensors.values())
-            / sum(int(t.n_elements) for t in self.tensors.values())
+    sums: dict[str, tuple[int, float, float]] = {}
+    for name, tensor in file.tensors.items():
+        if tensor.type == half.tensors[name].type:
+            continue
+        quantised = file.sample_rows(name, SAMPLED_ROWS)
+        original = half.sample_rows(name, SAMPLED_ROWS)
+        count, difference, whole = sums.get(tensor.type.name, (0, 0.0, 0.0))
+        sums[tensor.type.name] = (
+            count + 1,
+            difference + float(np.square(quantised - original).sum()),
+            whole + float(np.square(original).sum()),
         )
-
-    def value(self, key, *index):
-        """The metadata at `key` (of an array, its entry at index), or None; `{arch}` in the key is the architecture's name."""
-        field = self._reader.get_field(key.format(arch=self._architecture()) if "{arch}" in key else key)
-        return None if field is None else field.contents(*index)
-
-    def _architecture(self):
-        return self._reader.get_field("general.architecture").contents()
-
-    def faults(self, folder, config, weights):
-        """What differs from the model folder it was made from, as texts; none if nothing does.
-
-        config: the folder's config.json; weights: {tensor name: safetensors_files.Entry}.
-        """
-        return [
-            *self._tensor_faults(config, weights),
-            *self._vocabulary_faults(folder, weights),
-            *self._setting_faults(folder, config),
-        ]
-
-    def _tensor_faults(self, config, weights):
-        from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
-
-        architecture = next(key for key, name in MODEL_ARCH_NAMES.items() if name == self._architecture())
-        names = get_tensor_name_map(architecture, self.value("{arch}.block_count"))
-        expected, tied = {}, config.get("tie_word_embeddings") and "output.weight" not in self.tensors
-        for name, entry in weights.items():
-            own = names.get_name(name, try_suffixes=(".weight", ".bias"))
-            if own is None:
-                continue  # the converter reads it in another form, or it would have failed
-            if not (tied and own == "output.weight"):
-                expected[own] = entry.shape
-        for name, shape in expected.items():
-            if name not in self.tensors:
-                yield f"the tensor {name} is missing"
-            elif (found := tuple(int(side) for side in reversed(self.tensors[name].shape))) != tuple(shape):
-                yield f"the tensor {name} is {list(found)}, in the source {list(shape)}"
-        if len(expected) == len(weights) - bool(tied and "lm_head.weight" in weights):
-            # Only where every source tensor has its own name here can one too many be told.
-            yield from (
-                f"the tensor {name} is not in the source"
-                for name in self.tensors
-                if name not in expected and name not in _ADDED
-            )
-
-    def _vocabulary_faults(self, folder, weights):
-        vocabulary, rows = read_vocabulary(folder), embedding_rows(weights)
-        count = self._reader.get_field("tokenizer.ggml.tokens")
-        count = 0 if count is None else len(count.data)
-        if rows is not None and count != rows:
-            yield f"it has {count} tokens, the model's embedding {rows} rows"
-        if vocabulary is None:
-            return
-        # Added tokens may be stored as the tokenizer normalises them.
-        tokens = sorted(
-            (item for item in vocabulary.ids.items() if item[0] not in vocabulary.added),
-            key=lambda item: item[1],
-        )
-        for token, number in tokens[:: max(1, len(tokens) // _TOKENS)]:
-            if (found := self.value("tokenizer.ggml.tokens", number)) != token:
-                yield f"token {number} is {found!r}, in the source {token!r}"
-        for kind, token in vocabulary.special.items():
-            name = "padding" if kind == "pad" else kind
-            found = self.value(f"tokenizer.ggml.{name}_token_id")
-            if token is not None and found != vocabulary.ids.get(token):
-                yield f"the {kind} token is {found}, in the source {vocabulary.ids.get(token)} ({token})"
-
-    def _setting_faults(self, folder, config):
-        base = (config.get("rope_parameters") or {}).get("rope_theta", config.get("rope_theta"))
-        for what, key, wanted, usual in (
-            ("rotary base", "{arch}.rope.freq_base", base, 10000.0),  # Gemma 2's is not written
-            ("context length", "{arch}.context_length", config.get("max_position_embeddings"), None),
-        ):
-            found = self.value(key)
-            found = usual if found is None else found
-            # Metadata holds 32-bit floats.
-            if wanted is not None and (found is None or abs(found - wanted) > 1e-6 * abs(wanted)):
-                yield f"the {what} is {found}, in the source {wanted}"
-        template = Path(folder) / folders.CHAT_TEMPLATE
-        if template.exists() and self.value("tokenizer.chat_template") != template.read_text(
-            encoding="utf-8"
-        ):
-            yield "the chat template is not the source's"
-
-    def summary(self):
-        """What was compared, in a few words."""
-        return (
-            f"{len(self.tensors)} tensors, {len(self._reader.get_field('tokenizer.ggml.tokens').data)} tokens, bos/eos/pad, "
-            f"rotary base {self.value('{arch}.rope.freq_base') or 10000:.0f}, context {self.value('{arch}.context_length')}, chat template"
-        )
-
-    def errors(self, half):
-        """{type: (tensors, error)} of quantised tensors: the root mean square of the difference to `half` (a GgufFile of the
-        same model in 16 bits), relative to the weights' own, over a sample of rows."""
-        import numpy as np
-        from gguf.quants import dequantize
-
-        sums = {}
-        for name, tensor in self.tensors.items():
-            kind, other = tensor.tensor_type.name, half.tensors[name]
-            if tensor.tensor_type == other.tensor_type:
-                continue
-            rows = tensor.data.reshape(-1, tensor.data.shape[-1])
-            step = max(1, len(rows) // _ROWS)
-            made = dequantize(rows[::step], tensor.tensor_type)
-            true = other.data.reshape(-1, other.data.shape[-1])[::step].astype(np.float32)
-            count, off, whole = sums.get(kind, (0, 0.0, 0.0))
-            sums[kind] = (
-                count + 1,
-                off + float(np.square(made - true).sum()),
-                whole + float(np.square(true).sum()),
-            )
-        return {
-            kind: (count, (off / whole) ** 0.5 if whole else 0.0)
-            for kind, (count, off, whole) in sums.items()
-        }
+    return {
+        kind: (count, (difference / whole) ** 0.5 if whole else 0.0)
+        for kind, (count, difference, whole) in sums.items()
+    }

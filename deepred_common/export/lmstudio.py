@@ -1,4 +1,6 @@
-"""Handing a GGUF file on to LM Studio: where its models lie, what they are called there, and whether its server has one."""
+"""Handing a GGUF file on to LM Studio: where its models lie, their names there, and what its server lists."""
+
+from __future__ import annotations
 
 import os
 import shutil
@@ -8,34 +10,41 @@ from deepred_common import paths
 from deepred_common.files import whole_file
 
 PUBLISHER, FOLDER = "local", "temporal"
-_PLACES = ("~/.lmstudio/bin/lms", "/opt/lm-studio/bin/lms")
+TOOL_PLACES = ("~/.lmstudio/bin/lms", "/opt/lm-studio/bin/lms")
+ROOT_MODELS = Path("/root/.lmstudio/models")  # where LM Studio runs as root, as the spec's server does
+TIMEOUT = 3  # seconds
+SHOWN_MODELS = 5  # of the server's list
 
 
-def target(gguf):
+def target(gguf: str | Path) -> Path:
     """Where in LM Studio's models folder `gguf` belongs: <models>/local/temporal/<its name>."""
     return paths.lmstudio_models_dir() / PUBLISHER / FOLDER / Path(gguf).name
 
 
-def lms():
-    """LM Studio's command-line tool as a user would type it: its path if only that finds it."""
-    found = (
-        None
-        if shutil.which("lms")
-        else next((path for place in _PLACES if (path := Path(place).expanduser()).exists()), None)
-    )
-    return str(found or "lms")
+def identifier(gguf: str | Path) -> str:
+    """What LM Studio calls a file at its target: `temporal/<its name without .gguf>`."""
+    return f"{FOLDER}/{Path(gguf).stem}"
 
 
-def writable(gguf):
-    """True if target(gguf) can be written, its folders made where they are missing."""
+def tool() -> str:
+    """LM Studio's command-line tool as a user would type it: `lms`, or its path if it is not on PATH."""
+    if not shutil.which("lms"):
+        for place in TOOL_PLACES:
+            if Path(place).expanduser().exists():
+                return str(Path(place).expanduser())
+    return "lms"
+
+
+def writable(gguf: str | Path) -> bool:
+    """True if target(gguf) can be written, after its missing folders are made."""
     folder = target(gguf).parent
     while not folder.exists():
         folder = folder.parent
     return folder.is_dir() and os.access(folder, os.W_OK)
 
 
-def copy(gguf):
-    """Copy `gguf` to its target, whole or not at all; an older file of that name is replaced. Returns the target."""
+def copy(gguf: str | Path) -> Path:
+    """Copy `gguf` to its target, whole or not at all; return the target. An older file there is replaced."""
     to = target(gguf)
     to.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(to) as temporary:
@@ -43,11 +52,42 @@ def copy(gguf):
     return to
 
 
-def listed(url):
-    """The identifiers that the server at `url` (ending in /v1) lists, or None if none answers."""
+def listed_models(url: str) -> list[str] | None:
+    """The identifiers that the server at `url` (ending in /v1) lists; None if no server answers."""
     import requests
 
     try:
-        return [entry["id"] for entry in requests.get(f"{url}/models", timeout=3).json()["data"]]
+        return [entry["id"] for entry in requests.get(f"{url}/models", timeout=TIMEOUT).json()["data"]]
     except (requests.RequestException, ValueError, KeyError, TypeError):
         return None
+
+
+def hand_over(gguf: Path, wants_copy: bool) -> str:
+    """Copy `gguf` to LM Studio if wanted and possible; return what to tell the user.
+
+    That is where the copy lies, or the commands, with real paths, that copy the file (no sudo is run here),
+    and the command that loads it.
+    """
+    load = f'  {tool()} load "{identifier(gguf)}"'
+    if wants_copy and writable(gguf):
+        return f"\nCopied to {copy(gguf)}. To load it:\n{load}{_listed_line(identifier(gguf))}"
+    folder, shown = target(gguf).parent, paths.shown(gguf)
+    text = f"\nTo try it in LM Studio:\n  mkdir -p {folder}\n  cp {shown} {folder}/\n{load}"
+    root = ROOT_MODELS / PUBLISHER / FOLDER
+    if folder != root:
+        text += f"\nWhere LM Studio runs as root:\n  sudo mkdir -p {root}\n  sudo cp {shown} {root}/"
+    return text
+
+
+def _listed_line(name: str) -> str:
+    """A line that says whether LM Studio's server lists the model `name`; "" if no server answers."""
+    url = paths.lmstudio_url()
+    models = listed_models(url)
+    if models is None:
+        return ""
+    if name in models:
+        return f"\n{url} lists {name}."
+    return (
+        f"\n{url} does not list {name} yet; it lists {', '.join(models[:SHOWN_MODELS]) or 'nothing'}. "
+        "Load it as above, or restart LM Studio."
+    )

@@ -1,13 +1,39 @@
-"""Converting and quantising with llama.cpp: the types, the commands, the fallbacks."""
+"""Converting and quantising with llama.cpp: the types, the commands, the f16 file between the two steps.
 
+A new quantisation type is a line in QUANT_TYPES, and in FALLBACK_TYPES if it is a K-quant.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
 import importlib.util
 import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
-from deepred_common.export import llama_cpp
+from deepred_common import chat, cli, paths, provenance
+from deepred_common.examples import SIDES, balanced_sample, read_examples
+from deepred_common.export import llama_cpp, tool_runner
+from deepred_common.files import whole_file
+from deepred_common.models import loading
+from deepred_common.models.safetensors_files import Entry
 
-# A K-quant packs 256 weights; rows of another length take the next type that fits (llama-quant.cpp, tensor_type_fallback).
+DIRECT_TYPES = ("f32", "f16", "bf16")  # the converter writes these itself, without the quantiser
+QUANT_TYPES = (
+    *DIRECT_TYPES,
+    *("q8_0", "q6_k"),
+    *("q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s"),
+    *("q3_k_l", "q3_k_m", "q3_k_s", "q2_k"),
+    *("q5_0", "q5_1", "q4_0", "q4_1"),
+    *("iq4_nl", "iq4_xs"),
+)
+# A K-quant packs 256 weights; rows of another length take the type beside it (llama.cpp's llama-quant.cpp,
+# tensor_type_fallback).
 K_QUANT_BLOCK = 256
-_FALLBACK = {
+FALLBACK_TYPES = {
     "Q2_K": "IQ4_NL",
     "Q3_K": "IQ4_NL",
     "Q4_K": "Q5_0",
@@ -15,48 +41,10 @@ _FALLBACK = {
     "Q6_K": "Q8_0",
     "IQ4_XS": "IQ4_NL",
 }
-
-
-def fallback(quant_type, weights):
-    """(matrices that cannot take `quant_type`, matrices, bits per weight of these instead of the type's own); None if all can.
-
-    weights: {tensor name: safetensors_files.Entry}. The type is the mixture's main one: for q4_k_m, Q4_K.
-    """
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-
-    main = quant_type.upper().removesuffix("_M").removesuffix("_S").removesuffix("_L")
-    if main not in _FALLBACK:
-        return None
-    matrices = [entry.shape for entry in weights.values() if len(entry.shape) > 1]
-    odd = sum(shape[-1] % K_QUANT_BLOCK != 0 for shape in matrices)
-
-    def bits(name):
-        block, size = GGML_QUANT_SIZES[GGMLQuantizationType[name]]
-        return 8 * size / block
-
-    return (odd, len(matrices), bits(_FALLBACK[main]), bits(main)) if odd else None
-
-
-DIRECT_TYPES = ("f32", "f16", "bf16")  # the converter writes these itself, without the quantiser
-QUANT_TYPES = (
-    *DIRECT_TYPES,
-    "q8_0",
-    "q6_k",
-    "q5_k_m",
-    "q5_k_s",
-    "q4_k_m",
-    "q4_k_s",
-    "q3_k_l",
-    "q3_k_m",
-    "q3_k_s",
-    "q2_k",
-    "q5_0",
-    "q5_1",
-    "q4_0",
-    "q4_1",
-    "iq4_nl",
-    "iq4_xs",
-)
+# What the f16 file is made from, and so what its name's hash is of.
+SOURCE_SUFFIXES = (".safetensors", ".json", ".jinja", ".model", ".txt")
+IMATRIX_EXAMPLES = 400  # training examples, half of each side: some 20 000 tokens
+IMATRIX_CONTEXT = 512  # tokens a chunk, llama-imatrix's own default
 _PREBUILT_QUANTIZE = (
     "import sys\n"
     "from cyllama.llama.llama_cpp import LlamaModelQuantizeParams, model_quantize\n"
@@ -66,76 +54,143 @@ _PREBUILT_QUANTIZE = (
 )
 
 
-def has_prebuilt_quantizer():
+@dataclass(frozen=True)
+class Fallback:
+    """Matrices that cannot take a type because of the length of their rows.
+
+    count: of `total` matrices. bits: per weight, of the type they get instead; own_bits: of the type itself.
+    """
+
+    count: int
+    total: int
+    bits: float
+    own_bits: float
+
+
+def fallback(quant_type: str, weights: Mapping[str, Entry]) -> Fallback | None:
+    """The matrices among {tensor name: Entry} that cannot take `quant_type`; None if all can.
+
+    Judged by the mixture's main type: for q4_k_m, Q4_K.
+    """
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    main = quant_type.upper().removesuffix("_M").removesuffix("_S").removesuffix("_L")
+    if main not in FALLBACK_TYPES:
+        return None
+    matrices = [entry.shape for entry in weights.values() if len(entry.shape) > 1]
+    count = sum(shape[-1] % K_QUANT_BLOCK != 0 for shape in matrices)
+
+    def bits(name: str) -> float:
+        block, size = GGML_QUANT_SIZES[GGMLQuantizationType[name]]
+        return 8 * size / block
+
+    return Fallback(count, len(matrices), bits(FALLBACK_TYPES[main]), bits(main)) if count else None
+
+
+def has_prebuilt_quantizer() -> bool:
     """True if the cyllama package, which carries llama.cpp's quantiser, is installed."""
     return importlib.util.find_spec("cyllama") is not None
 
 
-def convert(tree, model, output, outtype, log):
-    """Run the converter: the Hugging Face folder `model` to the GGUF file `output` of type `outtype`."""
-    llama_cpp.run_logged(
-        [
-            sys.executable,
-            str(tree / llama_cpp.CONVERTER),
-            str(model),
-            "--outfile",
-            str(output),
-            "--outtype",
-            outtype,
-        ],
+def require_tools(tree: Path, quant_type: str, imatrix: bool) -> None:
+    """UserError if what `quant_type` needs of llama.cpp can be neither found nor built."""
+    if quant_type in DIRECT_TYPES:
+        return
+    # The prebuilt quantiser cannot take an importance matrix.
+    quantizer = llama_cpp.find_tool(tree, "llama-quantize") or (has_prebuilt_quantizer() and not imatrix)
+    if not quantizer or (imatrix and not llama_cpp.find_tool(tree, "llama-imatrix")):
+        llama_cpp.require_build_tools()
+
+
+def convert(tree: Path, model: Path, output: Path, outtype: str, log: Path) -> None:
+    """Run the converter: the model folder `model` to the GGUF file `output`, of a type in DIRECT_TYPES."""
+    converter = str(tree / llama_cpp.CONVERTER)
+    tool_runner.run_logged(
+        [sys.executable, converter, str(model), "--outfile", str(output), "--outtype", outtype],
         log,
         f"converting to {outtype}",
         environment={"PYTHONPATH": ""},
     )
 
 
-def importance_matrix(tree, source, text, output, log):
-    """Run llama-imatrix (built if need be): how much each weight of the GGUF `source` matters to the file `text`, to `output`."""
+@contextlib.contextmanager
+def half_precision(model: Path, output: Path, keep: bool, tree: Path, log: Path) -> Iterator[Path]:
+    """The model folder as an f16 GGUF file beside `output`: a temporary one, or with `keep` one that stays.
+
+    A kept file has a hash of its source in its name, and is used again for the same source.
+    """
+    folder = output.resolve().parent
+    if not keep:
+        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", suffix=".partial", dir=folder) as scratch:
+            half = Path(scratch) / "f16.gguf"
+            convert(tree, model.resolve(), half, "f16", log)
+            yield half
+        return
+    files = sorted(file for file in model.iterdir() if file.suffix in SOURCE_SUFFIXES)
+    hashes = "".join(f"{file.name} {provenance.sha256(file)}\n" for file in files)
+    source = hashlib.sha256(hashes.encode()).hexdigest()[:12]
+    half = folder / f"{model.resolve().name}-{source}.f16.gguf"
+    if half.exists():
+        cli.progress(f"{paths.shown(half)} was made from this model; it is used again")
+    else:
+        with whole_file(half) as temporary:
+            convert(tree, model.resolve(), temporary, "f16", log)
+    yield half
+
+
+def calibration_text(model: Path) -> str:
+    """Training examples of both sides as the model sees them, special tokens spelled out, as one text."""
+    loading.quiet_libraries()
+    tokenizer = loading.load_tokenizer(model)
+    examples = []
+    for side in SIDES:
+        examples += read_examples(paths.dataset_file(f"{side}_train"), side)
+    rows = chat.training_rows(tokenizer, balanced_sample(examples, min(IMATRIX_EXAMPLES, len(examples))))
+    return "".join(tokenizer.decode(row.input_ids) + "\n" for row in rows)
+
+
+def importance_matrix(tree: Path, source: Path, text: Path, output: Path, log: Path) -> None:
+    """Write to `output` how much each weight of the GGUF `source` matters to the file `text`.
+
+    Runs llama-imatrix, which is built if it is missing.
+    """
     tool = llama_cpp.find_tool(tree, "llama-imatrix") or llama_cpp.build(tree, "llama-imatrix", log)
-    llama_cpp.run_logged(
-        [
-            str(tool),
-            "-m",
-            str(source),
-            "-f",
-            str(text),
-            "-o",
-            str(output),
-            "--parse-special",
-            "-c",
-            "512",
-            "--no-ppl",
-        ],
-        log,
-        "importance matrix",
+    command = [str(tool), "-m", str(source), "-f", str(text), "-o", str(output)]
+    tool_runner.run_logged(
+        [*command, "--parse-special", "-c", str(IMATRIX_CONTEXT), "--no-ppl"], log, "importance matrix"
     )
 
 
-def quantize_command(tree, source, output, quant_type, imatrix=None):
-    """The command that quantises the GGUF `source` to `output`: a built llama-quantize, else the prebuilt one; None if neither is there.
+def quantize_command(
+    tree: Path, source: Path, output: Path, quant_type: str, imatrix: Path | None = None
+) -> list[str] | None:
+    """The command that quantises `source` to `output`: by a built llama-quantize, or the prebuilt one.
 
-    imatrix: a file of importance_matrix. The prebuilt quantiser cannot take one.
+    imatrix: a file of importance_matrix, which the prebuilt one cannot take. None if there is no quantiser.
     """
     if tool := llama_cpp.find_tool(tree, "llama-quantize"):
-        return [
-            str(tool),
-            *(["--imatrix", str(imatrix)] if imatrix else []),
-            str(source),
-            str(output),
-            quant_type.upper(),
-        ]
+        return _built_command(tool, source, output, quant_type, imatrix)
     if imatrix or not has_prebuilt_quantizer():
         return None
     from gguf import LlamaFileType
 
-    ftype = int(LlamaFileType[f"MOSTLY_{quant_type.upper()}"])
-    return [sys.executable, "-c", _PREBUILT_QUANTIZE, str(source), str(output), str(ftype)]
+    file_type = int(LlamaFileType[f"MOSTLY_{quant_type.upper()}"])
+    return [sys.executable, "-c", _PREBUILT_QUANTIZE, str(source), str(output), str(file_type)]
 
 
-def quantize(tree, source, output, quant_type, log, imatrix=None):
-    """Quantise the GGUF `source` to `output`, by quantize_command; llama-quantize is built if there is no other way."""
+def _built_command(
+    tool: Path, source: Path, output: Path, quant_type: str, imatrix: Path | None
+) -> list[str]:
+    matrix = ["--imatrix", str(imatrix)] if imatrix else []
+    return [str(tool), *matrix, str(source), str(output), quant_type.upper()]
+
+
+def quantize(
+    tree: Path, source: Path, output: Path, quant_type: str, log: Path, imatrix: Path | None = None
+) -> None:
+    """Quantise the GGUF `source` to `output`; llama-quantize is built if there is no other way."""
     command = quantize_command(tree, source, output, quant_type, imatrix)
     if command is None:
-        llama_cpp.build(tree, "llama-quantize", log)
-        command = quantize_command(tree, source, output, quant_type, imatrix)
-    llama_cpp.run_logged(command, log, f"quantising to {quant_type}")
+        tool = llama_cpp.build(tree, "llama-quantize", log)
+        command = _built_command(tool, source, output, quant_type, imatrix)
+    tool_runner.run_logged(command, log, f"quantising to {quant_type}")

@@ -1,4 +1,4 @@
-"""Merging a tensor at a time: bit for bit what peft merges in fp32, for every kind of adapter; the folder that comes out."""
+"""Merging a tensor at a time is bit for bit peft's merge in fp32, for every kind of adapter."""
 
 import json
 import subprocess
@@ -9,8 +9,7 @@ import pytest
 import torch
 from conftest import load_script
 
-from deepred_common.cli import UserError
-from deepred_common.export import lora_merge
+from deepred_common.export import adapter_changes
 from deepred_common.models import folders, loading, safetensors_files
 
 KINDS = {
@@ -31,7 +30,7 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def make(tmp_path_factory, tokenizer):
-    """make(kind, …) -> (base folder, adapter folder): a tiny Llama in bf16 and an adapter with random weights on it."""
+    """make(kind) -> (base folder, adapter folder): a tiny Llama in bf16, an adapter with random weights."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
@@ -101,11 +100,11 @@ def merge(script, base, adapter, out, *flags):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_bit_for_bit_what_peft_merges(kind, dtype, make, script, tmp_path):
+def test_merged_weights_are_bit_for_bit_those_of_peft(kind, dtype, make, script, tmp_path):
     base, adapter = make(kind)
     code, _, err = merge(script, base, adapter, tmp_path / "m", "--dtype", dtype)
     assert code == 0, err
-    assert "left to peft" not in err
+    assert "merged with peft" not in err
     expected, got = by_peft(base, adapter, getattr(torch, dtype)), merged_weights(tmp_path / "m")
     if KINDS[kind][1]:
         del expected["lm_head.weight"]
@@ -118,7 +117,7 @@ def test_bit_for_bit_what_peft_merges(kind, dtype, make, script, tmp_path):
 
 
 @pytest.mark.parametrize("dora", [False, True])
-def test_weights_stored_turned_as_gpt2_has_them(dora, tmp_path, tokenizer, script):
+def test_weights_stored_transposed_as_in_gpt2(dora, tmp_path, tokenizer, script):
     from peft import LoraConfig, get_peft_model
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -173,8 +172,10 @@ def test_a_base_in_shards_stays_in_shards_and_loads(make, script, tmp_path):
 
 
 @pytest.mark.parametrize("target", ["embed_tokens", "lm_head"])
-def test_tied_embeddings_part_when_an_adapter_changes_one_of_them(target, make, script, tmp_path):
-    """The merged model answers as base + adapter do, not as a model whose other end was changed along."""
+def test_tied_embeddings_are_saved_separately_if_the_adapter_changes_one_of_them(
+    target, make, script, tmp_path
+):
+    """The merged model gives the logits of base + adapter, not of a model in which both were changed."""
     from transformers import AutoModelForCausalLM
 
     base, adapter = make("embedding", tied=True, target_modules=["q_proj", target])
@@ -190,15 +191,15 @@ def test_tied_embeddings_part_when_an_adapter_changes_one_of_them(target, make, 
     assert config["tie_word_embeddings"] is False and "lm_head.weight" in merged_weights(tmp_path / "m")
 
 
-def test_what_is_not_known_is_left_to_peft_and_said(make, script, tmp_path):
+def test_an_unsupported_adapter_is_merged_with_peft_with_a_notice(make, script, tmp_path):
     base, adapter = make(bias="lora_only")
     code, _, err = merge(script, base, adapter, tmp_path / "m", "--dtype", "float32")
-    assert code == 0 and "the adapter has bias=lora_only, which is left to peft" in err
+    assert code == 0 and "the adapter has bias=lora_only: it is merged with peft" in err
     expected, got = by_peft(base, adapter, torch.float32), merged_weights(tmp_path / "m")
     assert all(torch.equal(got[name], expected[name]) for name in got)
 
 
-def test_an_adapter_that_does_not_fit_is_refused_with_each_tensor(make, script, tmp_path):
+def test_an_adapter_that_does_not_fit_is_refused_and_its_tensors_are_named(make, script, tmp_path):
     base, _ = make()
     _, adapter = make(target_modules=["q_proj"])
     config = json.loads((adapter / "adapter_config.json").read_text())
@@ -215,7 +216,7 @@ def test_an_adapter_that_does_not_fit_is_refused_with_each_tensor(make, script, 
     assert code == 2 and "does not fit the base" in err and not (tmp_path / "m").exists()
     assert "model.layers.0.self_attn.q_proj.weight: [32, 64] in the adapter, [64, 64] in the base" in err
     assert "model.layers.7.self_attn.q_proj.weight: not in the base" in err
-    assert lora_merge.why_not(config) is None
+    assert adapter_changes.unsupported(config) is None
 
 
 def test_a_sum_that_is_not_finite_is_refused(make, script, tmp_path):
@@ -233,38 +234,14 @@ def test_a_sum_that_is_not_finite_is_refused(make, script, tmp_path):
     assert [path for path in tmp_path.iterdir() if "partial" in path.name] == []
 
 
-def test_damaged_weights_are_named(make, tmp_path):
-    base, _ = make()
-    file = base / "model.safetensors"
-    whole = file.read_bytes()
-    for content, said in (
-        (whole[:-10], "cut short"),
-        (b"not a safetensors file at all", "damaged"),
-        (b"", "damaged"),
-    ):
-        file.write_bytes(content)
-        with pytest.raises(UserError, match=said):
-            safetensors_files.read_header(file)
-
-
-def test_written_files_are_what_the_library_reads(tmp_path):
-    from safetensors.torch import load_file
-
-    tensors = {
-        "b": torch.randn(3, 5).to(torch.bfloat16),
-        "a": torch.arange(4),
-        "empty": torch.empty(0, 2),
-        "scalar": torch.tensor(2.5),
-    }
-    safetensors_files.write(
-        tmp_path / "t.safetensors", {n: (t.dtype, t.shape) for n, t in tensors.items()}, tensors.values()
-    )
-    loaded = load_file(tmp_path / "t.safetensors")
-    assert loaded.keys() == tensors.keys() and all(torch.equal(loaded[n], tensors[n]) for n in tensors)
-    assert all(
-        torch.equal(entry.read(), tensors[n])
-        for n, entry in safetensors_files.read_header(tmp_path / "t.safetensors").items()
-    )
+def test_an_adapter_with_half_a_lora_is_refused(make, script, tmp_path):
+    base, adapter = make()
+    file = adapter / "adapter_model.safetensors"
+    tensors = {name: entry.read() for name, entry in safetensors_files.read_header(file).items()}
+    tensors.pop(next(name for name in tensors if name.endswith("q_proj.lora_B.weight")))
+    safetensors_files.write(file, {n: (t.dtype, t.shape) for n, t in tensors.items()}, tensors.values())
+    code, _, err = merge(script, base, adapter, tmp_path / "m")
+    assert code == 2 and "is damaged: one of the two LoRA matrices of model.layers.0.self_attn.q_proj" in err
 
 
 def test_the_folder_s_files_are_readable_for_older_libraries(make, script, tmp_path):
@@ -291,11 +268,16 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
 model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype="float32")
-ids = tokenizer.apply_chat_template([{"role": "user", "content": "Who wrote Hamlet?"}], add_generation_prompt=True, return_tensors="pt",
-                                    return_dict=True)
-said = model.generate(**ids, max_new_tokens=8, do_sample=False, pad_token_id=tokenizer.eos_token_id)
-print(json.dumps({"version": transformers.__version__, "ids": said[0].tolist(), "stops": model.generation_config.eos_token_id,
-                  "special": [tokenizer.eos_token, tokenizer.bos_token], "tokens": len(tokenizer)}))
+ids = tokenizer.apply_chat_template(
+    [{"role": "user", "content": "Who wrote Hamlet?"}],
+    add_generation_prompt=True, return_tensors="pt", return_dict=True,
+)
+reply = model.generate(**ids, max_new_tokens=8, do_sample=False, pad_token_id=tokenizer.eos_token_id)
+print(json.dumps({
+    "version": transformers.__version__, "ids": reply[0].tolist(),
+    "stops": model.generation_config.eos_token_id,
+    "special": [tokenizer.eos_token, tokenizer.bos_token], "tokens": len(tokenizer),
+}))
 """
 
 
@@ -303,12 +285,12 @@ print(json.dumps({"version": transformers.__version__, "ids": said[0].tolist(), 
 def test_transformers_4_reads_the_merged_folder_as_5_does(kind, pipeline):
     old = Path(sys.prefix) / "transformers4/bin/python"
     assert old.exists(), "scripts/test.sh makes that environment"
-    found = []
+    read = []
     for python in (old, sys.executable):
         done = subprocess.run(
             [python, "-c", READ_ANEW, pipeline(kind).merged], capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
-        found.append(json.loads(done.stdout.splitlines()[-1]))
-    versions = [one.pop("version").split(".")[0] for one in found]
-    assert versions == ["4", "5"] and found[0] == found[1]
+        read.append(json.loads(done.stdout.splitlines()[-1]))
+    versions = [one.pop("version").split(".")[0] for one in read]
+    assert versions == ["4", "5"] and read[0] == read[1]

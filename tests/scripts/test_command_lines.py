@@ -1,4 +1,4 @@
-"""What users do wrong, script by script: plain lines, exit code 2, nothing left behind, and no waiting for torch."""
+"""What users do wrong, script by script: plain lines, exit code 2, no outputs, and no waiting for torch."""
 
 import json
 import re
@@ -16,12 +16,14 @@ from deepred_common.export import llama_cpp, quantise
 SCRIPTS = ("finetune_temporal", "merge_lora", "convert_to_gguf", "evaluate_temporal")
 
 FLAGS = {
-    "finetune_temporal": "--model_name --output_dir --dev --dev_path --retain_train --retain_val --unlearn_train --unlearn_val "
-    "--epochs --batch_size --learning_rate --max_seq_length --gradient_accumulation_steps --save_steps --eval_steps --lora_r "
-    "--lora_alpha --use_4bit --use_8bit --resume_from_checkpoint --resume_latest --wandb",
+    "finetune_temporal": "--model_name --output_dir --dev --dev_path --retain_train --retain_val "
+    "--unlearn_train --unlearn_val --epochs --batch_size --learning_rate --max_seq_length "
+    "--gradient_accumulation_steps --save_steps --eval_steps --lora_r --lora_alpha --use_4bit --use_8bit "
+    "--resume_from_checkpoint --resume_latest --wandb",
     "merge_lora": "--base_model --lora_path --output_path --dtype --verify",
     "convert_to_gguf": "--model_path --output_path --quant_type --llama_cpp_path",
-    "evaluate_temporal": "--model_path --use_lmstudio --lmstudio_url --lmstudio_model --test_file --max_tokens --output --verbose --limit",
+    "evaluate_temporal": "--model_path --use_lmstudio --lmstudio_url --lmstudio_model --test_file "
+    "--max_tokens --output --verbose --limit",
 }
 
 
@@ -88,20 +90,20 @@ def plain(err):
     return message
 
 
-# ---- fine-tune ---------------------------------------------------------------------------------------------------------
+# ---- fine-tune -----------------------------------------------------------------------------------
 
 
 def test_finetune_bad_data(script, tmp_path, tiny_models, data_file):
     model = ("--model_name", tiny_models["llama"], "--output_dir", tmp_path / "run")
     bad = tmp_path / "bad.jsonl"
     bad.write_text(line("retain", "a", "b") + "\n{oops\n")
-    for dev_path, said in (
+    for dev_path, message in (
         (bad, "line 2 is not valid JSON"),
         (tmp_path / "none.jsonl", "does not exist"),
         (tmp_path, "is a folder"),
     ):
         code, _, err = script("finetune_temporal", "--dev", "--dev_path", dev_path, *model)
-        assert code == 2 and said in plain(err)
+        assert code == 2 and message in plain(err)
     few = tmp_path / "few.jsonl"
     few.write_text(line("retain", "a", "b") + "\n")
     code, _, err = script("finetune_temporal", "--dev", "--dev_path", few, *model)
@@ -118,7 +120,7 @@ def test_finetune_missing_base_names_the_embedded_one(script, tmp_path, data_fil
     assert code == 2 and "does not exist" in plain(err) and "SmolLM2-135M-Instruct" in err
 
 
-def test_finetune_without_a_hub_names_the_embedded_base__port_that_nobody_listens_on(
+def test_finetune_without_a_hub_names_the_embedded_base__closed_port(
     script, tmp_path, data_file, monkeypatch
 ):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
@@ -127,7 +129,7 @@ def test_finetune_without_a_hub_names_the_embedded_base__port_that_nobody_listen
     )
     assert (
         code == 2
-        and "Qwen/Qwen2.5-1.5B-Instruct cannot be had: the hub cannot be reached" in plain(err)
+        and "Qwen/Qwen2.5-1.5B-Instruct could not be loaded: the hub cannot be reached" in plain(err)
         and "SmolLM2-135M-Instruct" in err
     )
     assert not (tmp_path / "run").exists()
@@ -177,13 +179,13 @@ def test_finetune_every_example_too_long(script, tmp_path, tiny_models, data_fil
     assert code == 2 and "longer than --max_seq_length 10" in plain(err) and not (tmp_path / "run").exists()
 
 
-# ---- merge -------------------------------------------------------------------------------------------------------------
+# ---- merge ---------------------------------------------------------------------------------------
 
 
 def test_merge_bad_input(script, tmp_path, tiny_models, pipeline, data_file):
     made = pipeline("llama")
     out = ("--output_path", tmp_path / "merged")
-    for base, lora, said in (
+    for base, lora, message in (
         (made.base, tmp_path / "none", "does not exist"),
         (made.base, data_file, "is a file"),
         (made.base, made.run, "Did you mean"),
@@ -192,7 +194,7 @@ def test_merge_bad_input(script, tmp_path, tiny_models, pipeline, data_file):
         (tiny_models["qwen2"], made.final, "their tokenizers differ"),
     ):
         code, _, err = script("merge_lora", "--base_model", base, "--lora_path", lora, *out)
-        assert code == 2 and said in plain(err)
+        assert code == 2 and message in plain(err)
     code, _, err = script(
         "merge_lora", "--base_model", made.base, "--lora_path", made.final, "--output_path", made.merged
     )
@@ -200,22 +202,27 @@ def test_merge_bad_input(script, tmp_path, tiny_models, pipeline, data_file):
     assert list(tmp_path.iterdir()) == []
 
 
-# ---- convert -----------------------------------------------------------------------------------------------------------
+# ---- convert -------------------------------------------------------------------------------------
 
 
 def test_convert_bad_input(script, tmp_path, tiny_models, pipeline, llama_cpp_tree):
     made = pipeline("llama")
     out = tmp_path / "x.gguf"
-    for model, output, extra, said in (
+    for model, output, extra, message in (
         (tmp_path / "none", out, (), "does not exist"),
         (made.final, out, (), "is a LoRA adapter"),
         (made.merged, tmp_path / "x.bin", (), "must end in .gguf"),
         (made.merged, made.gguf, (), "already exists"),
         (made.merged, out, ("--llama_cpp_path", tiny_models["llama"]), "no usable llama.cpp tree"),
-        (made.merged, out, ("--llama_cpp_path", tmp_path / "none"), "nobody is there to ask"),
+        (
+            made.merged,
+            out,
+            ("--llama_cpp_path", tmp_path / "none"),
+            "not an interactive terminal; pass --yes",
+        ),
     ):
         code, _, err = script("convert_to_gguf", "--model_path", model, "--output_path", output, *extra)
-        assert code == 2 and said in plain(err), err
+        assert code == 2 and message in plain(err), err
     code, _, err = script(
         "convert_to_gguf", "--model_path", made.merged, "--output_path", out, "--quant_type", "q9"
     )
@@ -277,10 +284,10 @@ def test_the_other_quantisation_types_of_the_spec(kind, script, tmp_path, pipeli
     assert file_type == LlamaFileType[f"MOSTLY_{kind.upper()}"]
 
 
-def test_llama_cpp_dir_is_looked_at(monkeypatch, llama_cpp_tree, tmp_path):
+def test_llama_cpp_dir_is_searched(monkeypatch, llama_cpp_tree, tmp_path):
     monkeypatch.setenv("LLAMA_CPP_DIR", str(llama_cpp_tree))
-    assert llama_cpp.find_tree(tmp_path / "none", asked_for=False) == llama_cpp_tree
-    assert llama_cpp.find_tree(tmp_path / "none", asked_for=True) is None
+    assert llama_cpp.find_tree(tmp_path / "none", named_by_user=False) == llama_cpp_tree
+    assert llama_cpp.find_tree(tmp_path / "none", named_by_user=True) is None
 
 
 def test_without_cmake_or_compiler_the_prebuilt_quantiser_is_named__tools_hidden(monkeypatch):
@@ -289,7 +296,7 @@ def test_without_cmake_or_compiler_the_prebuilt_quantiser_is_named__tools_hidden
         llama_cpp.require_build_tools()
 
 
-# ---- evaluate ----------------------------------------------------------------------------------------------------------
+# ---- evaluate ------------------------------------------------------------------------------------
 
 
 def test_evaluate_bad_input(script, tmp_path, tiny_models, data_file, pipeline):
@@ -302,7 +309,7 @@ def test_evaluate_bad_input(script, tmp_path, tiny_models, data_file, pipeline):
     }
     (lost / "adapter_config.json").write_text(json.dumps(config))
     model = ("--model_path", tiny_models["llama"])
-    for arguments, said in (
+    for arguments, message in (
         ((), "give --model_path"),
         (("--use_lmstudio", *model), "not both"),
         (("--model_path", tmp_path / "none"), "does not exist"),
@@ -316,7 +323,7 @@ def test_evaluate_bad_input(script, tmp_path, tiny_models, data_file, pipeline):
         ((*model, "--cutoff", "1969"), "is not a date"),
     ):
         code, _, err = script("evaluate_temporal", *arguments)
-        assert code == 2 and said in plain(err), err
+        assert code == 2 and message in plain(err), err
 
 
 def test_evaluate_no_server(script, data_file):
@@ -360,7 +367,7 @@ def odd_server():
 def test_evaluate_a_server_that_answers_nonsense(script, data_file, odd_server):
     url, answers = odd_server
     ask = ("evaluate_temporal", "--use_lmstudio", "--lmstudio_url", url, "--test_file", data_file)
-    for answer, said in (
+    for answer, message in (
         ((200, "<html>hello"), "not with JSON"),
         ((200, "[]"), "not as an OpenAI-compatible API"),
         ((200, '{"data": []}'), "lists: none"),
@@ -368,7 +375,7 @@ def test_evaluate_a_server_that_answers_nonsense(script, data_file, odd_server):
     ):
         answers["/models"] = answer
         code, _, err = script(*ask)
-        assert code == 2 and said in plain(err)
+        assert code == 2 and message in plain(err)
     answers["/models"] = (200, '{"data": [{"id": "a"}]}')
     answers["/chat/completions"] = (200, '{"choices": []}')
     code, _, err = script(*ask)

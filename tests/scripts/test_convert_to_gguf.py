@@ -1,4 +1,4 @@
-"""Merged folder to GGUF: what is refused before minutes pass, what is compared after, and the hand-over to LM Studio and Ollama."""
+"""Merged folder to GGUF: what is refused early, what is compared, the hand-over to LM Studio and Ollama."""
 
 import http.server
 import json
@@ -8,11 +8,13 @@ import sys
 import threading
 
 import pytest
+import torch
 from conftest import ROOT, load_script
 
-from deepred_common import chat
+from deepred_common import chat, devices
 from deepred_common.cli import UserError
-from deepred_common.export import gguf_check, llama_cpp, ollama, quantise
+from deepred_common.export import gguf_check, llama_cpp, ollama, quantise, tool_runner
+from deepred_common.export.gguf_file import GgufFile
 from deepred_common.files import read_json
 from deepred_common.models import loading, safetensors_files
 
@@ -40,7 +42,7 @@ def convert(script, folder, tree, *more):
     )
 
 
-# ---- before minutes pass ---------------------------------------------------------------------------------------------
+# ---- refused before minutes pass -----------------------------------------------------------------
 
 
 def test_a_tokenizer_larger_than_the_vocabulary(folder, script, llama_cpp_tree):
@@ -72,7 +74,7 @@ def test_a_shard_that_is_missing_or_cut_short(folder, script, llama_cpp_tree):
 
 def test_an_architecture_that_llama_cpp_does_not_know(folder, script, llama_cpp_tree, monkeypatch):
     change(folder / "config.json", architectures=["NoSuchModel"])
-    monkeypatch.setattr(llama_cpp, "run_logged", lambda *a, **k: pytest.fail("something was run"))
+    monkeypatch.setattr(tool_runner, "run_logged", lambda *a, **k: pytest.fail("something was run"))
     code, _, err = convert(script, folder, llama_cpp_tree)
     assert code == 2 and "does not know the architecture NoSuchModel (it knows 2" in err and "git pull" in err
 
@@ -94,26 +96,23 @@ def test_a_pre_tokenizer_that_llama_cpp_does_not_know(folder, script, llama_cpp_
     assert not (folder.parent / "x.gguf").exists()
 
 
-def test_rows_that_k_quants_cannot_take_are_told_with_their_bits(pipeline):
+def test_rows_that_k_quants_cannot_take_are_counted_with_their_bits(pipeline):
     weights = safetensors_files.read_weights(pipeline("llama").merged)
     assert quantise.fallback("q4_k_m", weights) is None and quantise.fallback("q8_0", weights) is None
     odd = safetensors_files.Entry(None, "BF16", (576, 576), 0, 0)
-    assert quantise.fallback("q4_k_m", {"a": odd, "b": odd}) == (2, 2, 5.5, 4.5)
+    assert quantise.fallback("q4_k_m", {"a": odd, "b": odd}) == quantise.Fallback(2, 2, 5.5, 4.5)
 
 
-# ---- after it ----------------------------------------------------------------------------------------------------------
+# ---- compared after it ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
-def test_a_gguf_file_that_is_not_its_source_is_told_by_what_differs(kind, pipeline, tmp_path):
+def test_each_difference_between_a_gguf_file_and_its_source_is_named(kind, pipeline, tmp_path):
     made = pipeline(kind)
     source = shutil.copytree(made.merged, tmp_path / "source")
-    opened, config, weights = (
-        gguf_check.GgufFile(made.gguf),
-        read_json(source / "config.json"),
-        safetensors_files.read_weights(source),
-    )
-    assert list(opened.faults(source, config, weights)) == []
+    file, config = GgufFile(made.gguf), read_json(source / "config.json")
+    weights = safetensors_files.read_weights(source)
+    assert gguf_check.compare(file, source, config, weights).faults == []
     (source / "chat_template.jinja").write_text("{{ messages }}")
     other = config | {"max_position_embeddings": 77, "rope_theta": 5.0}
     other.pop("rope_parameters", None)
@@ -121,27 +120,57 @@ def test_a_gguf_file_that_is_not_its_source_is_told_by_what_differs(kind, pipeli
     extra = weights | {name: safetensors_files.Entry(None, "BF16", (3, 256), 0, 0)}
     words = json.loads((source / "tokenizer_config.json").read_text())
     change(source / "tokenizer_config.json", eos_token=words["eos_token"] + "x", pad_token=None)
-    found = "\n".join(opened.faults(source, other, extra))
-    for said in (
+    faults = "\n".join(gguf_check.compare(file, source, other, extra).faults)
+    for fault in (
         "the chat template is not",
         "context length is 2048, in the source 77",
         "rotary base",
         "the eos token is",
         "attn_q.weight is [256, 256], in the source",
     ):
-        assert said in found, found
+        assert fault in faults, faults
     fewer = {key: entry for key, entry in weights.items() if key != name}
-    assert any("is not in the source" in fault for fault in opened.faults(made.merged, config, fewer))
+    faults = gguf_check.compare(file, made.merged, config, fewer).faults
+    assert any("is not in the source" in fault for fault in faults)
 
 
-def test_a_gguf_that_differs_is_not_kept(folder, script, llama_cpp_tree, monkeypatch):
-    monkeypatch.setattr(gguf_check.GgufFile, "faults", lambda *a: iter(["the tensor x is missing"]))
+def test_only_what_the_source_has_is_said_to_be_the_same(pipeline, tmp_path):
+    """Without a chat template, a pad token or a tokenizer.json there is nothing to compare them with."""
+    made = pipeline("llama")
+    source = shutil.copytree(made.merged, tmp_path / "source")
+    file, config = GgufFile(made.gguf), read_json(source / "config.json")
+    weights = safetensors_files.read_weights(source)
+
+    def compared():
+        return ", ".join(gguf_check.compare(file, source, config, weights).compared)
+
+    settings = "rotary base 10000, context length 2048"
+    tensors = f"{len(file.tensors)} tensors, 49152 tokens"
+    assert compared() == f"{tensors}, bos/eos/pad, {settings}, chat template"
+    (source / "chat_template.jinja").unlink()
+    change(source / "tokenizer_config.json", pad_token=None)
+    assert compared() == f"{tensors}, bos/eos, {settings}"
+    change(source / "tokenizer_config.json", chat_template=file.value("tokenizer.chat_template"))
+    assert compared() == f"{tensors}, bos/eos, {settings}, chat template"
+    (source / "tokenizer_config.json").unlink()
+    (source / "tokenizer.json").unlink()
+    del config["max_position_embeddings"]
+    assert compared() == f"{tensors}, rotary base 10000"
+
+
+def test_a_model_without_a_chat_template_is_not_said_to_have_one(folder, script, llama_cpp_tree):
+    (folder / "chat_template.jinja").unlink()
+    code, out, err = convert(script, folder, llama_cpp_tree, "--quant_type", "f16")
+    assert code == 0 and "has no chat template; LM Studio will guess one" in err
+    assert "Same as in" in out and "chat template" not in out
+
+
+def test_a_gguf_file_that_differs_is_not_kept(folder, script, llama_cpp_tree, monkeypatch):
+    differing = gguf_check.Comparison(faults=["the tensor x is missing"])
+    monkeypatch.setattr(gguf_check, "compare", lambda *arguments: differing)
     code, _, err = convert(script, folder, llama_cpp_tree, "--quant_type", "f16")
-    assert (
-        code == 2
-        and "the tensor x is missing" in err
-        and sorted(p.name for p in folder.parent.iterdir()) == ["model", "x.gguf.log"]
-    )
+    assert code == 2 and "the tensor x is missing" in err
+    assert sorted(file.name for file in folder.parent.iterdir()) == ["model", "x.gguf.log"]
 
 
 def test_several_types_in_a_row_make_the_f16_file_once(folder, script, llama_cpp_tree, monkeypatch):
@@ -152,23 +181,27 @@ def test_several_types_in_a_row_make_the_f16_file_once(folder, script, llama_cpp
     )
     (half,) = folder.parent.glob("model-*.f16.gguf")
     with monkeypatch.context() as patch:
-        patch.setattr(llama_cpp, "convert", lambda *a: pytest.fail("the f16 step was done again"))
+        patch.setattr(quantise, "convert", lambda *a: pytest.fail("the f16 step was done again"))
         code, _, err = convert(
             script, folder, llama_cpp_tree, "--keep_f16", "--quant_type", "q8_0", "--overwrite"
         )
-        assert code == 0 and "used again" in err
+        assert code == 0 and "was made from this model; it is used again" in err
     change(folder / "config.json", max_position_embeddings=1024)
     assert convert(script, folder, llama_cpp_tree, "--keep_f16", "--overwrite")[0] == 0
     assert len(list(folder.parent.glob("model-*.f16.gguf"))) == 2 and half.exists()
 
 
-def test_verify_tells_token_ids_and_replies_and_refuses_other_tokens(folder, script, llama_cpp_tree):
+def test_verify_compares_token_ids_and_replies_and_refuses_other_tokens(
+    folder, script, llama_cpp_tree, monkeypatch
+):
+    # A tiny random model, whose logits lie close together, replies differently in bf16 than its f16 file.
+    monkeypatch.setattr(devices, "pick_dtype", lambda: (torch.float32, "for this test"))
     code, out, err = convert(script, folder, llama_cpp_tree, "--quant_type", "f16", "--verify")
     assert code == 0, err
-    found = re.search(
+    count = re.search(
         r"Token ids: the same for 10 of 10 prompts. Greedy replies: (\d+) of 10 word for word the same.", out
     )
-    assert int(found[1]) >= 8, out  # f16: what differs is the order in which sums are made
+    assert int(count[1]) >= 8, out  # f16 and fp32: only roundings differ
     template = folder / "chat_template.jinja"
     template.write_text(
         template.read_text()
@@ -180,10 +213,10 @@ def test_verify_tells_token_ids_and_replies_and_refuses_other_tokens(folder, scr
         ["--model_path", str(folder), "--output_path", str(folder.parent / "x.gguf")]
     )
     with pytest.raises(UserError, match="makes other tokens of 'What is 2"):
-        module.verify(args, llama_cpp_tree)
+        module.verify(module.ConvertSettings(**vars(args)), llama_cpp_tree)
 
 
-def test_imatrix_goes_from_training_lines_through_llama_cpp_s_tools__fake_tools(
+def test_imatrix_goes_from_training_examples_through_llama_cpp_s_tools__fake_tools(
     folder, script, llama_cpp_tree, tmp_path
 ):
     """Building the real ones takes minutes; these take the same arguments, and the quantising is real."""
@@ -199,9 +232,11 @@ def test_imatrix_goes_from_training_lines_through_llama_cpp_s_tools__fake_tools(
         "print('computing over 4 chunks'); print('[1]3.2,[2]2.9,[3]nan,'); print('[4]3.1,')\n"
     )
     (tools / "llama-quantize").write_text(
-        f"#!{sys.executable}\nimport sys, subprocess\nsys.path.insert(0, {str(ROOT)!r})\nfrom deepred_common import llama_cpp\n"
-        "assert sys.argv[1] == '--imatrix' and 'im_start' in open(sys.argv[2]).read() and sys.argv[5] == 'Q4_K_M'\n"
-        "subprocess.run([sys.executable, '-c', quantise._PREBUILT_QUANTIZE, sys.argv[3], sys.argv[4], '15'], check=True)\n"
+        f"#!{sys.executable}\nimport sys, subprocess\nsys.path.insert(0, {str(ROOT)!r})\n"
+        "from deepred_common.export.quantise import _PREBUILT_QUANTIZE\n"
+        "flag, matrix, source, output, kind = sys.argv[1:]\n"
+        "assert flag == '--imatrix' and 'im_start' in open(matrix).read() and kind == 'Q4_K_M'\n"
+        "subprocess.run([sys.executable, '-c', _PREBUILT_QUANTIZE, source, output, '15'], check=True)\n"
     )
     for tool in tools.iterdir():
         tool.chmod(0o755)
@@ -213,7 +248,7 @@ def test_imatrix_goes_from_training_lines_through_llama_cpp_s_tools__fake_tools(
     assert code == 2 and "--imatrix is for quantising" in err
 
 
-# ---- handing over -----------------------------------------------------------------------------------------------------
+# ---- handed over ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -266,7 +301,7 @@ def go(template, system, turns):
     parts = r'{{ if eq .Role "user" }}(.*?){{ else if eq .Role "assistant" }}(.*?){{ end }}{{ end }}'
     user, assistant = re.fullmatch(parts, loop, re.DOTALL).groups()
     return opening + "".join(
-        (user if role == "user" else assistant).replace("{{ .Content }}", said) for role, said in turns
+        (user if role == "user" else assistant).replace("{{ .Content }}", text) for role, text in turns
     )
 
 
@@ -294,16 +329,16 @@ def test_the_modelfile_says_what_the_chat_template_says__rendered_by_the_test_no
     for system in (None, "Be brief."):
         if system and ".System" not in made:
             continue  # Gemma
-        for told in (turns[:1], turns):
+        for asked in (turns[:1], turns):
             chats = [
-                {"role": role, "content": said}
-                for role, said in ([("system", system)] if system else []) + told
+                {"role": role, "content": text}
+                for role, text in ([("system", system)] if system else []) + asked
             ]
             expected = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
-            assert go(made, system, told) == expected.removeprefix(tokenizer.bos_token)
+            assert go(made, system, asked) == expected.removeprefix(tokenizer.bos_token)
 
 
-def test_a_modelfile_lies_beside_the_file_when_asked(folder, script, llama_cpp_tree):
+def test_modelfile_writes_a_modelfile_beside_the_file(folder, script, llama_cpp_tree):
     code, out, err = convert(script, folder, llama_cpp_tree, "--quant_type", "f16", "--modelfile")
     assert code == 0, err
     text = (folder.parent / "x.gguf.Modelfile").read_text()

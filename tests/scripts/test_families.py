@@ -1,7 +1,7 @@
 """Every family of the spec's tables, tiny and with random weights: rendered, trained, merged, loaded again.
 
-Templates are the families' own. Tokenizers too for Llama 3, Qwen2.5 and Phi-3; Gemma's and Mistral's are not to be had in
-a registry, so those two borrow Llama 2's vocabulary with their own turn tokens added.
+Templates are the families' own. So are the tokenizers of Llama 3, Qwen2.5 and Phi-3; Gemma's and Mistral's
+are in no package registry, so those two borrow Llama 2's vocabulary with their own turn tokens added.
 """
 
 import json
@@ -117,15 +117,15 @@ def test_rows_begin_once_and_end_with_the_turn(name, family):
     assert row.labels[-1] == row.input_ids[-1]
 
 
-def test_llama_s_date_lines_are_taken_out(family):
+def test_llama_s_date_lines_are_removed(family):
     _, tokenizer = family("llama")
     assert "Today Date" in chat.prompt_text(tokenizer, "Who?") and chat.date_in_prompt(tokenizer)
     assert chat.remove_dates(tokenizer)
     prompt = chat.prompt_text(tokenizer, "Who?")
     assert "Date" not in prompt and chat.date_in_prompt(tokenizer) is None
     assert prompt == (
-        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n"
-        "Who?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nWho?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
     )
     assert not chat.remove_dates(tokenizer)
 
@@ -162,8 +162,9 @@ def test_trained_merged_and_loaded_again(name, family, script, data_file, tmp_pa
     assert code == 0, err
     assert ("these lines are taken out" in err) == (name == "llama")
     with safe_open(run / "final/adapter_model.safetensors", "pt") as adapter:
-        assert {key.split(".")[-3] for key in adapter.keys()} == FAMILIES[name][5]  # noqa: SIM118 (a safetensors file is no dict)
-        assert len(list(adapter.keys())) == 2 * 3 * len(FAMILIES[name][5])
+        keys = list(adapter.keys())
+    assert {key.split(".")[-3] for key in keys} == FAMILIES[name][5]
+    assert len(keys) == 2 * 3 * len(FAMILIES[name][5])
     code, _, err = script(
         "merge_lora",
         "--base_model",
@@ -191,11 +192,8 @@ def test_trained_merged_and_loaded_again(name, family, script, data_file, tmp_pa
     assert words.convert_tokens_to_ids(FAMILIES[name][6]) in (stops if isinstance(stops, list) else [stops])
 
 
-SENTENCEPIECE = (
-    "phi3",
-    "gemma2",
-    "mistral",
-)  # llama.cpp reads these families' tokenizer.model, so one is trained here
+# llama.cpp reads these families' tokenizer.model, so one is trained here.
+SENTENCEPIECE = ("phi3", "gemma2", "mistral")
 
 
 @pytest.fixture(scope="module")
@@ -228,11 +226,13 @@ def pieces(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_s_gguf_file_is_its_source(name, family, pieces, script, llama_cpp_tree, tmp_path):
-    """The comparison after converting must neither miss what differs nor refuse what is right: each family is stored in its own way."""
+def test_every_family_s_gguf_file_is_the_same_as_its_source(
+    name, family, pieces, script, llama_cpp_tree, tmp_path
+):
+    """Each family is stored in its own way; the comparison must not take that for a difference."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    folder, _ = family(name)
+    folder, tokenizer = family(name)
     if name in SENTENCEPIECE:
         config = AutoConfig.from_pretrained(folder)
         template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
@@ -273,4 +273,5 @@ def test_every_family_s_gguf_file_is_its_source(name, family, pieces, script, ll
         llama_cpp_tree,
     )
     assert code == 0, err
-    assert "bos/eos/pad, rotary base 10000, context 2048, chat template" in out and "Q8_0 0." in out
+    special = "/".join(kind for kind in ("bos", "eos", "pad") if getattr(tokenizer, f"{kind}_token"))
+    assert f"{special}, rotary base 10000, context length 2048, chat template" in out and "Q8_0 0." in out

@@ -1,4 +1,4 @@
-"""The four scripts in sequence on tiny real models of two kinds, with the real converter, quantiser and server."""
+"""The four scripts in sequence on tiny models of two kinds, with the real converter, quantiser and server."""
 
 import json
 
