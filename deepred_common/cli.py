@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypedDict
 EXIT_OK = 0
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+LISTED_FAULTS = 5  # faults of one kind that an error names
 # What the operating system reports when an output cannot be written: the user's to mend, so no traceback.
 WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -80,6 +81,14 @@ def progress(message: str) -> None:
     """Print one progress line to stderr, so that stdout holds results only."""
     if is_main_process():
         print(message, file=sys.stderr, flush=True)
+
+
+def listed(faults: Sequence[str]) -> str:
+    """The first LISTED_FAULTS of a list of faults, indented, a line each, and how many more there are."""
+    lines = [f"  {fault}" for fault in faults[:LISTED_FAULTS]]
+    if len(faults) > LISTED_FAULTS:
+        lines.append(f"  … and {len(faults) - LISTED_FAULTS} more")
+    return "\n".join(lines)
 
 
 def parse(parser: Parser, argv: Sequence[str] | None) -> tuple[argparse.Namespace, set[str]]:

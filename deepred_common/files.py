@@ -1,18 +1,22 @@
-"""Writing files and folders whole or not at all, and checks of where they will lie."""
+"""Writing files and folders whole or not at all, and checks of the places they are written to."""
+
+from __future__ import annotations
 
 import contextlib
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from deepred_common.cli import UserError
 from deepred_common.paths import shown
 
 
-def read_json(path):
-    """The object in a JSON file; UserError naming the file if it is missing or cannot be read."""
+def read_json(path: str | Path) -> Any:
+    """The value in a JSON file; UserError naming the file if it is missing or cannot be read."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -23,8 +27,8 @@ def read_json(path):
         ) from None
 
 
-def require_writable_parent(path):
-    """Make the folder that `path` will lie in; UserError if it cannot be made or written."""
+def require_writable_parent(path: str | Path) -> None:
+    """Make the folder of `path`; UserError if it cannot be made or written."""
     parent = Path(path).resolve().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -36,16 +40,17 @@ def require_writable_parent(path):
         raise UserError(f"no permission to write in {parent}.")
 
 
-def require_space(folder, needed, what):
-    """UserError unless the disk that holds `folder` has `needed` bytes free for `what`."""
+def require_space(folder: str | Path, needed: int, purpose: str) -> None:
+    """UserError unless the disk of `folder` has `needed` bytes free. purpose: such as "the merged model"."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
-            f"not enough disk space in {folder} for {what}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free."
+            f"not enough disk space in {folder} for {purpose}: "
+            f"{needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free."
         )
 
 
-def require_absent(path, overwrite):
+def require_absent(path: str | Path, overwrite: bool) -> None:
     """UserError if the output `path` exists and `overwrite` is not set."""
     if Path(path).exists() and not overwrite:
         raise UserError(
@@ -53,7 +58,7 @@ def require_absent(path, overwrite):
         )
 
 
-def _sync(path):
+def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -61,17 +66,17 @@ def _sync(path):
         os.close(descriptor)
 
 
-def sync_folder(folder):
-    """Wait until every file below `folder` is on the disk, its name included."""
+def sync_folder(folder: str | Path) -> None:
+    """Wait until every file below `folder` is on the disk, with its name."""
     for path in [*Path(folder).rglob("*"), Path(folder), Path(folder).parent]:
         _sync(path)
 
 
 @contextlib.contextmanager
-def whole_folder(path):
+def whole_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on success it is synced and renamed to `path`, else removed.
 
-    An existing `path` (which the caller has checked may be replaced) is removed just before the rename.
+    An existing `path` is removed just before the rename: the caller has checked that it may be replaced.
     """
     path = Path(path).resolve()
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
@@ -94,8 +99,8 @@ def whole_folder(path):
 
 
 @contextlib.contextmanager
-def whole_file(path):
-    """Yield a temporary path beside `path`; on success what was written there is synced and renamed to `path`."""
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success the file there is synced and renamed to `path`."""
     path = Path(path).resolve()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -108,7 +113,7 @@ def whole_file(path):
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path, text):
+def write_text(path: str | Path, text: str) -> None:
     """Write `text` (UTF-8) to `path`, whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -1,7 +1,10 @@
-"""Environment variables to folders and URLs, and the rules for writing outputs whole or not at all.
+"""The project's folders and files, and the environment variables that move them.
 
-WIKI_DATA moves the data sets and LM Studio's models folder; LMSTUDIO_HOST and LMSTUDIO_PORT make the API's URL.
+WIKI_DATA moves the data sets and LM Studio's models folder; LMSTUDIO_HOST and LMSTUDIO_PORT make the API's
+URL.
 """
+
+from __future__ import annotations
 
 import contextlib
 import os
@@ -22,27 +25,27 @@ DATASET_FILES = {
 }
 
 
-def datasets_dir():
-    """`$WIKI_DATA/datasets` if WIKI_DATA is set and not empty, else the `datasets/` shipped beside the scripts."""
+def datasets_dir() -> Path:
+    """`$WIKI_DATA/datasets` if WIKI_DATA is set and not empty, else the shipped `datasets/`."""
     wiki_data = os.environ.get("WIKI_DATA")
     return Path(wiki_data).expanduser() / "datasets" if wiki_data else ROOT / "datasets"
 
 
-def dataset_file(name):
-    """The default path of one of DATASET_FILES' names, for instance `retain_train`."""
+def dataset_file(name: str) -> Path:
+    """The default path of one of DATASET_FILES, for instance `retain_train`."""
     return datasets_dir() / DATASET_FILES[name]
 
 
-def lmstudio_models_dir():
-    """LM Studio's models folder: `lmstudio/models` beside $WIKI_DATA if that is set, else `~/.lmstudio/models`."""
+def lmstudio_models_dir() -> Path:
+    """LM Studio's models folder: `lmstudio/models` beside $WIKI_DATA if set, else `~/.lmstudio/models`."""
     wiki_data = os.environ.get("WIKI_DATA")
     if wiki_data:
         return Path(wiki_data).expanduser().resolve().parent / "lmstudio" / "models"
     return Path.home() / ".lmstudio" / "models"
 
 
-def lmstudio_url():
-    """The OpenAI-compatible base URL, `http://<LMSTUDIO_HOST>:<LMSTUDIO_PORT>/v1`; localhost:1234 by default."""
+def lmstudio_url() -> str:
+    """The API's base URL, `http://<LMSTUDIO_HOST>:<LMSTUDIO_PORT>/v1`; localhost and 1234 by default."""
     host = os.environ.get("LMSTUDIO_HOST") or "localhost"
     port = os.environ.get("LMSTUDIO_PORT") or "1234"
     if not port.isdigit():
@@ -50,8 +53,8 @@ def lmstudio_url():
     return f"http://{host}:{port}/v1"
 
 
-def shown(path):
-    """`path` as the user would type it: relative when it lies below the working directory."""
+def shown(path: str | Path) -> str:
+    """`path` as the user would type it: relative if it lies below the working directory."""
     path = Path(path)
     with contextlib.suppress(ValueError):
         return str(path.resolve().relative_to(Path.cwd()))

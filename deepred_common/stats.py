@@ -1,15 +1,36 @@
 """The statistics behind an evaluation: intervals, paired tests, agreement, and the fitted cutoff curve.
 
-Nothing here knows about models, replies or files. scipy is imported when a function is called.
+Nothing here knows about models, replies or files. scipy and numpy are imported when a function is called.
 """
 
+from __future__ import annotations
+
 import dataclasses
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-CHI2_95_1DF = 3.841458820694124  # 95th percentile of chi-squared with one degree of freedom
+if TYPE_CHECKING:
+    import numpy as np
+
+# Half the 95th percentile of chi-squared with one degree of freedom: a log-likelihood this far below the
+# best one bounds a 95 % interval by profile likelihood (Venzon and Moolgavkar, Appl. Statist. 37, 1988).
+LIKELIHOOD_DROP = 3.841458820694124 / 2
+LEAST_FACTS = 20  # with fewer, four parameters are not determined
+EARLIEST_YEAR = 1700
+PLACES_A_YEAR = 4  # dates are rounded to a quarter, so that 15 000 facts are a few hundred places
+# The cutoff is searched among this many dates between these shares of the facts, then around the best one.
+COARSE_MIDDLES, SEARCHED_SHARES = 150, (0.02, 0.98)
+FINE_MIDDLES, FINE_STEPS = 41, 2
+# The curve's scales tried, in years: from a fall within weeks to none at all within the data.
+LEAST_SCALE, LARGEST_SCALE, SCALES = 0.1, 30, 12
+ITERATIONS = 40  # of expectation-maximisation; after 400, floor and ceiling differ by less than 0.001
+LEAST_RATE = 1e-4  # floor and ceiling stay this far from 0 and 1, whose logarithms are not finite
 
 
-def wilson(count, total):
+def wilson(count: int, total: int) -> tuple[float, float]:
     """The Wilson 95 % score interval of a proportion, (low, high) as shares of 1; (0, 1) for an empty sample.
 
     Source: E. B. Wilson, J. Am. Stat. Assoc. 22 (1927); computed by scipy.stats.
@@ -22,10 +43,11 @@ def wilson(count, total):
     return float(interval.low), float(interval.high)
 
 
-def mcnemar(only_first, only_second):
-    """Exact two-sided McNemar p-value from the two counts of discordant pairs (right in one of the two only).
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Exact two-sided McNemar p-value from the counts of discordant pairs (right in one of two only).
 
-    Source: Q. McNemar, Psychometrika 12 (1947); the exact form is a binomial test of the discordant pairs at 1/2.
+    Source: Q. McNemar, Psychometrika 12 (1947); the exact form is a binomial test of the discordant pairs
+    at 1/2.
     """
     if not only_first + only_second:
         return 1.0
@@ -34,24 +56,22 @@ def mcnemar(only_first, only_second):
     return float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
 
 
-def cohen_kappa(pairs):
-    """Cohen's kappa, chance-corrected agreement, of (label by one, label by the other) pairs; 1 is full agreement.
+def cohen_kappa(pairs: Iterable[tuple[Hashable, Hashable]]) -> float:
+    """Cohen's kappa, chance-corrected agreement, of pairs of labels by two judges; 1 is full agreement.
 
     Source: J. Cohen, Educ. Psychol. Meas. 20 (1960). 1.0 if both give one and the same label throughout.
     """
     pairs = list(pairs)
-    labels = {label for pair in pairs for label in pair}
-    seen = sum(a == b for a, b in pairs) / len(pairs)
-    chance = sum(
-        (sum(a == label for a, _ in pairs) / len(pairs)) * (sum(b == label for _, b in pairs) / len(pairs))
-        for label in labels
-    )
-    return 1.0 if chance == 1 else (seen - chance) / (1 - chance)
+    total = len(pairs)
+    first, second = Counter(a for a, _ in pairs), Counter(b for _, b in pairs)
+    observed = sum(a == b for a, b in pairs) / total
+    chance = sum(first[label] * second[label] for label in first) / total**2
+    return 1.0 if chance == 1 else (observed - chance) / (1 - chance)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A fitted curve of refusal against the fact's date. Dates and widths are in years, shares between 0 and 1.
+    """A fitted curve of refusal against the fact's date. Dates and widths in years, shares between 0 and 1.
 
     share(t) = floor + (ceiling - floor) / (1 + exp(-(t - middle) / scale))
     cutoff: where share(t) is one half, the effective cutoff; None if the curve never crosses it.
@@ -66,103 +86,117 @@ class Curve:
     low: float | None
     high: float | None
 
-    def share(self, year):
+    def share(self, year: float) -> float:
         """The fitted share of refusals for facts of `year`."""
         from scipy.special import expit
 
         return self.floor + (self.ceiling - self.floor) * float(expit((year - self.middle) / self.scale))
 
-    def as_dict(self):
-        """The fields, and cutoff and width, as JSON values."""
+    def as_dict(self) -> dict[str, float | None]:
+        """The fields, with cutoff and width, as JSON values."""
         return dataclasses.asdict(self) | {"cutoff": self.cutoff, "width": self.width}
 
     @property
-    def cutoff(self):
-        from math import log
-
+    def cutoff(self) -> float | None:
         if not self.floor < 0.5 < self.ceiling:
             return None
-        return self.middle + self.scale * log((0.5 - self.floor) / (self.ceiling - 0.5))
+        return self.middle + self.scale * math.log((0.5 - self.floor) / (self.ceiling - 0.5))
 
     @property
-    def width(self):
-        return 2 * 2.1972245773362196 * self.scale  # ln 9, each way
+    def width(self) -> float:
+        return 2 * math.log(9) * self.scale  # at 10 % and 90 % of the rise the exponent is ln 9, each way
 
 
-def fit_curve(years, refused, earliest=1700):
-    """Fit a Curve by maximum likelihood to facts' dates and whether each was refused; None if there is nothing to fit.
+def fit_curve(
+    years: Sequence[float], refused: Sequence[bool], earliest: float = EARLIEST_YEAR
+) -> Curve | None:
+    """Fit a Curve by maximum likelihood to facts' dates and whether each was refused.
 
-    years: floats. refused: bools, same length. earliest: what is older counts as of this year.
-    The four-parameter logistic of psychometrics, with guess and lapse rates (Wichmann and Hill, Percept. Psychophys.
-    63, 2001): a plain logistic takes a model that refuses one question in ten of any age for one with a blurred cutoff.
-    There is nothing to fit with fewer than 20 facts, or if all or none are refused, or if refusals do not become more with the years.
+    years: with fractions. refused: of the same length. earliest: older facts count as of this year. The
+    four-parameter logistic of psychometrics, with guess and lapse rates (Wichmann and Hill, Percept.
+    Psychophys. 63, 2001): a plain logistic takes a model that refuses one question in ten of any age for
+    one with a blurred cutoff. None with fewer than LEAST_FACTS facts, or if all or none are refused, or if
+    later facts are not refused more often.
     """
     import numpy as np
 
-    years, refused = np.asarray(years, float), np.asarray(refused, bool)
-    if len(years) < 20 or refused.all() or not refused.any():
+    dates, was_refused = np.asarray(years, float), np.asarray(refused, bool)
+    if len(dates) < LEAST_FACTS or was_refused.all() or not was_refused.any():
         return None
-    # To the quarter, so that 15 000 facts are a few hundred places.
-    years = years.clip(earliest)
-    places, where = np.unique(np.round(years * 4) / 4, return_inverse=True)
-    yes = np.bincount(where, refused)
-    no = np.bincount(where, ~refused)
-    low, high = np.quantile(years, (0.02, 0.98))
-    coarse = _profile(np.linspace(low, high, 150), places, yes, no)
+    dates = dates.clip(earliest)
+    rounded = np.round(dates * PLACES_A_YEAR) / PLACES_A_YEAR
+    places, where = np.unique(rounded, return_inverse=True)
+    yes = np.bincount(where, was_refused)
+    no = np.bincount(where, ~was_refused)
+    low, high = np.quantile(dates, SEARCHED_SHARES)
+    coarse = _profile(np.linspace(low, high, COARSE_MIDDLES), places, yes, no)
     if coarse is None:
         return None
-    step = (high - low) / 149
-    near = coarse["middle"] + np.linspace(-2, 2, 41) * step
+    step = (high - low) / (COARSE_MIDDLES - 1)
+    near = coarse.middle + np.linspace(-FINE_STEPS, FINE_STEPS, FINE_MIDDLES) * step
     fine = _profile(near, places, yes, no) or coarse
-    best = fine if fine["fit"] >= coarse["fit"] else coarse
-    likely = best["fit"] - coarse["by_middle"] <= CHI2_95_1DF / 2
-    inside = coarse["middles"][likely] if likely.any() else np.array([best["middle"]])
+    best = fine if fine.fit >= coarse.fit else coarse
+    likely = best.fit - coarse.fit_by_middle <= LIKELIHOOD_DROP
+    inside = coarse.middles[likely] if likely.any() else np.array([best.middle])
     return Curve(
-        best["floor"],
-        best["ceiling"],
-        best["middle"],
-        best["scale"],
-        None if likely[0] else float(min(inside[0], best["middle"]) - step / 2),
-        None if likely[-1] else float(max(inside[-1], best["middle"]) + step / 2),
+        best.floor,
+        best.ceiling,
+        best.middle,
+        best.scale,
+        None if likely[0] else float(min(inside[0], best.middle) - step / 2),
+        None if likely[-1] else float(max(inside[-1], best.middle) + step / 2),
     )
 
 
-def _profile(middles, places, yes, no):
-    """The best fit over a grid of middles and scales, and the log-likelihood of each middle at its best; None if none rises.
+@dataclass(frozen=True)
+class _Profile:
+    """The best curve over a grid, its log-likelihood (fit), and the best log-likelihood of each middle."""
 
-    Given middle and scale, floor and ceiling are the rates of a two-part mixture with known weights: found by
-    expectation-maximisation, for the whole grid at once.
+    middles: np.ndarray
+    fit_by_middle: np.ndarray
+    fit: float
+    middle: float
+    scale: float
+    floor: float
+    ceiling: float
+
+
+def _profile(middles: np.ndarray, places: np.ndarray, yes: np.ndarray, no: np.ndarray) -> _Profile | None:
+    """The best fit over a grid of `middles` and scales; None if no curve on it rises.
+
+    places: dates; yes, no: how many facts of each were refused and not. Given middle and scale, floor and
+    ceiling are the rates of a two-part mixture with known weights: found by expectation-maximisation, for
+    the whole grid at once.
     """
     import numpy as np
 
-    scales = np.geomspace(0.1, 30, 12)
-    after = 1 / (
-        1 + np.exp(np.clip((middles[:, None, None] - places) / scales[:, None], -500, 500))
-    )  # (middles, scales, places)
+    scales = np.geomspace(LEAST_SCALE, LARGEST_SCALE, SCALES)
+    # (middles, scales, places); clipped where the exponential would overflow.
+    exponent = np.clip((middles[:, None, None] - places) / scales[:, None], -500, 500)
+    after = 1 / (1 + np.exp(exponent))
     before = 1 - after
-    floor, ceiling = np.full((*after.shape[:2], 1), 0.1), np.full((*after.shape[:2], 1), 0.9)
-    tiny = 1e-9
-    for _ in range(40):
+    floor, ceiling = np.full((*after.shape[:2], 1), 0.1), np.full((*after.shape[:2], 1), 0.9)  # to start with
+    tiny = 1e-9  # a share of no facts is a division by zero
+    for _ in range(ITERATIONS):
         late_yes = yes * ceiling * after / (ceiling * after + floor * before)
         late_no = no * (1 - ceiling) * after / ((1 - ceiling) * after + (1 - floor) * before)
         late = (late_yes + late_no).sum(-1, keepdims=True)
         early = (yes + no).sum() - late
-        ceiling = np.clip(late_yes.sum(-1, keepdims=True) / np.maximum(late, tiny), 1e-4, 1 - 1e-4)
-        floor = np.clip(
-            (yes.sum() - late_yes.sum(-1, keepdims=True)) / np.maximum(early, tiny), 1e-4, 1 - 1e-4
-        )
+        late_refused = late_yes.sum(-1, keepdims=True)
+        ceiling = np.clip(late_refused / np.maximum(late, tiny), LEAST_RATE, 1 - LEAST_RATE)
+        floor = np.clip((yes.sum() - late_refused) / np.maximum(early, tiny), LEAST_RATE, 1 - LEAST_RATE)
     share = ceiling * after + floor * before
     fit = (yes * np.log(share) + no * np.log(1 - share)).sum(-1)
     fit = np.where(ceiling[..., 0] > floor[..., 0], fit, -np.inf)
     if not np.isfinite(fit).any():
         return None
     m, s = np.unravel_index(fit.argmax(), fit.shape)
-    return {
-        "middles": middles,
-        "by_middle": fit.max(1),
-        "fit": float(fit[m, s]),
-        "middle": float(middles[m]),
-        "scale": float(scales[s]),
-        "floor": float(floor[m, s, 0]),
-        "ceiling": float(ceiling[m, s, 0]),
-    }
+    return _Profile(
+        middles=middles,
+        fit_by_middle=fit.max(1),
+        fit=float(fit[m, s]),
+        middle=float(middles[m]),
+        scale=float(scales[s]),
+        floor=float(floor[m, s, 0]),
+        ceiling=float(ceiling[m, s, 0]),
+    )

@@ -66,7 +66,7 @@ def test_a_template_that_never_ends_a_turn_is_refused(tokenizer_copy):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_token_ids_along_all_four_ways(kind, pipeline):
-    """Training rows, the local evaluator, the HTTP server's own rendering, and the template inside the GGUF."""
+    """Training rows, the local evaluator, the server's own rendering, and the template in the GGUF file."""
     import requests
     from gguf import GGUFReader
     from transformers import AutoTokenizer
@@ -92,7 +92,7 @@ def test_the_same_token_ids_along_all_four_ways(kind, pipeline):
         for question in QUESTIONS:
             trained = chat.training_row(tokenizer, question, "Yes.")
             trained = trained.input_ids[: trained.labels.count(chat.IGNORED)]
-            # The server renders with the template in the GGUF and tokenises as it does for /v1/chat/completions.
+            # The server renders with the template in the GGUF file and tokenises as for /v1/chat/completions.
             rendered = requests.post(
                 url.removesuffix("/v1") + "/apply-template", json={"messages": chat.messages(question)}
             ).json()["prompt"]

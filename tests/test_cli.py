@@ -15,9 +15,9 @@ COMMANDS = {
     "convert_to_gguf.py": [ROOT / "scripts/convert_to_gguf.py"],
     "evaluate_temporal.py": [ROOT / "scripts/evaluate_temporal.py"],
     "build_datasets.py": [ROOT / "scripts/build_datasets.py"],
-    "python scripts/tools/learn_refusal_weights.py": [ROOT / "scripts/tools/learn_refusal_weights.py"],
-    "python scripts/tools/measure_known.py": [ROOT / "scripts/tools/measure_known.py"],
-    "python scripts/tools/score_judging.py": [ROOT / "scripts/tools/score_judging.py"],
+    "learn_refusal_weights.py": [ROOT / "scripts/tools/learn_refusal_weights.py"],
+    "measure_known.py": [ROOT / "scripts/tools/measure_known.py"],
+    "score_judging.py": [ROOT / "scripts/tools/score_judging.py"],
     "python -m deepred_common.models.embedded_base": ["-m", "deepred_common.models.embedded_base"],
     "python -m deepred_common.inference.llama_server": ["-m", "deepred_common.inference.llama_server"],
 }
@@ -30,7 +30,7 @@ def test_a_wrong_flag_prints_one_line_of_usage_and_the_error_last(name: str) -> 
     )
     assert done.returncode == 2 and done.stdout == ""
     usage, error = done.stderr.strip().splitlines()
-    assert usage.startswith(f"usage: {name} ") and usage.endswith("see --help")
+    assert usage.startswith("usage: ") and name in usage and usage.endswith("see --help")
     assert error.startswith("error: ")
 
 
