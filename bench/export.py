@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""Merging: peak memory and time of peft's load + merge_and_unload + save, of merge_lora.py, and of copying the files.
+"""Merging: peak memory and time of peft's load, merge and save, of merge_lora.py, and of a plain copy.
 Converting to q4_k_m: time of llama.cpp's converter and quantiser called by hand, and of convert_to_gguf.py.
 
-Each in a process of its own, first on the embedded model, then on a synthetic one of --gigabytes in several shards with
-random weights, made here and deleted afterwards. The page cache is warm for all: the base is read once before.
+Each runs in a process of its own, first on the embedded model, then on a synthetic one of --gigabytes in
+several shards with random weights, made here and deleted afterwards. The page cache is warm for all: the
+base is read once before.
 
     python bench/export.py --gigabytes 4
 """
+
+from __future__ import annotations
 
 import argparse
 import json
@@ -15,11 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepred_common import cli, paths
+from deepred_common.cli import UserError
 from deepred_common.export import llama_cpp, quantise
 from deepred_common.models import loading, safetensors_files
 
@@ -28,20 +33,22 @@ WAYS = {
     "ours": "scripts/merge_lora.py",
     "copy": "the base's files copied and flushed to the disk",
 }
+SHARD_BYTES = 1e9
+HIDDEN, INTERMEDIATE, KEY_VALUE = 2048, 8192, 512  # the synthetic model's sizes, Llama-3.2-1B's
 
 
-def make_big(folder, gigabytes):
-    """A Llama of about `gigabytes` in bf16 with random weights, in shards of 1 GB, its tokenizer that of the embedded base."""
+def make_big(folder: Path, gigabytes: float) -> None:
+    """A Llama of about `gigabytes`, bf16, random weights, in shards, with the embedded base's tokenizer."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     tokenizer = AutoTokenizer.from_pretrained(paths.EMBEDDED_BASE)
-    layer = 2 * 2048 * 2048 + 2 * 2048 * 512 + 3 * 2048 * 8192
+    layer = 2 * HIDDEN * HIDDEN + 2 * HIDDEN * KEY_VALUE + 3 * HIDDEN * INTERMEDIATE
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=2048,
-        intermediate_size=8192,
-        num_hidden_layers=round(gigabytes * 5e8 / layer),
+        hidden_size=HIDDEN,
+        intermediate_size=INTERMEDIATE,
+        num_hidden_layers=round(gigabytes * 1e9 / 2 / layer),
         num_attention_heads=32,
         num_key_value_heads=8,
         bos_token_id=1,
@@ -56,9 +63,10 @@ def make_big(folder, gigabytes):
         }
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    shards, size = [{}], 0
+    shards: list[dict] = [{}]
+    size = 0.0
     for name, (dtype, shape) in shapes.items():
-        if size > 1e9:
+        if size > SHARD_BYTES:
             shards.append({})
             size = 0
         shards[-1][name] = dtype, shape
@@ -76,7 +84,7 @@ def make_big(folder, gigabytes):
     )
 
 
-def make_adapter(base, folder):
+def make_adapter(base: Path, folder: Path) -> None:
     """A LoRA adapter of rank 16 with random weights on every linear layer of `base`."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -107,8 +115,8 @@ def make_adapter(base, folder):
     model.peft_config["default"].save_pretrained(folder)
 
 
-def run(way, base, adapter, out):
-    """One way, in this process."""
+def run(way: str, base: Path, adapter: Path, out: Path) -> None:
+    """Merge in one of WAYS, in this process."""
     if way == "peft":
         import torch
         from peft import PeftModel
@@ -129,7 +137,7 @@ def run(way, base, adapter, out):
         subprocess.run(["sync", "-f", str(out)], check=True)
 
 
-def measure(words):
+def measure(words: Sequence[str]) -> tuple[float, int]:
     """(seconds, peak bytes) of this script run with `words` in a process of its own."""
     started = time.perf_counter()
     done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True)
@@ -138,7 +146,7 @@ def measure(words):
     return time.perf_counter() - started, int(done.stdout.strip().splitlines()[-1])
 
 
-def timed(command):
+def timed(command: Sequence[str]) -> float:
     """Seconds that a command takes."""
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)
@@ -147,44 +155,32 @@ def timed(command):
     return time.perf_counter() - started
 
 
-def converting(model, folder):
+def time_converting(model: Path, folder: Path) -> None:
     """Print the seconds of both ways to convert the model folder `model`, with files in `folder`."""
     tree = llama_cpp.find_tree(paths.ROOT / "llama.cpp", False)
+    if tree is None:
+        raise UserError("no llama.cpp tree was found; set LLAMA_CPP_DIR.")
     half, made = folder / "f16.gguf", folder / "made.gguf"
-    first = timed(
-        [
-            sys.executable,
-            str(tree / llama_cpp.CONVERTER),
-            str(model),
-            "--outfile",
-            str(half),
-            "--outtype",
-            "f16",
-        ]
-    )
-    second = timed(quantise.quantize_command(tree, half, made, "q4_k_m"))
+    converter = [sys.executable, str(tree / llama_cpp.CONVERTER)]
+    first = timed([*converter, str(model), "--outfile", str(half), "--outtype", "f16"])
+    quantize = quantise.quantize_command(tree, half, made, "q4_k_m")
+    if quantize is None:
+        raise UserError("no quantiser was found: pip install cyllama.")
+    second = timed(quantize)
     half.unlink()
     made.unlink()
-    ours = timed(
-        [
-            sys.executable,
-            str(paths.ROOT / "scripts/convert_to_gguf.py"),
-            "--model_path",
-            str(model),
-            "--output_path",
-            str(made),
-        ]
-    )
+    script = [sys.executable, str(paths.ROOT / "scripts/convert_to_gguf.py")]
+    ours = timed([*script, "--model_path", str(model), "--output_path", str(made)])
     made.unlink()
     print(
-        f"  to q4_k_m by hand: f16 {first:.1f} s, quantising {second:.1f} s; convert_to_gguf.py, checks and comparison included: "
-        f"{ours:.1f} s, {ours - first - second:+.1f} s",
+        f"  to q4_k_m by hand: f16 {first:.1f} s, quantising {second:.1f} s; convert_to_gguf.py, checks and "
+        f"comparison included: {ours:.1f} s, {ours - first - second:+.1f} s",
         flush=True,
     )
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(description="Memory and time of merging.")
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = cli.Parser(description="Memory and time of merging.")
     parser.add_argument(
         "--gigabytes", type=float, default=4, help="of the synthetic model (default: %(default)s)"
     )
@@ -197,18 +193,16 @@ def main(argv=None):
         status = Path("/proc/self/status").read_text()
         print(1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")))
         return cli.EXIT_OK
-    with tempfile.TemporaryDirectory(dir=paths.OUTPUT) as folder:
-        folder = Path(folder)
+    with tempfile.TemporaryDirectory(dir=paths.OUTPUT) as scratch:
+        folder = Path(scratch)
         (folder / "big").mkdir()
         make_big(folder / "big", args.gigabytes)
         for base in (paths.EMBEDDED_BASE, folder / "big"):
             make_adapter(base, folder / f"adapter-{base.name}")
-            weights = [
-                entry for _, entries in safetensors_files.read_folder(base) for entry in entries.values()
-            ]
+            sizes = [entry.size for entry in safetensors_files.read_weights(base).values()]
             print(
-                f"{base.name}: {sum(entry.size for entry in weights) / 1e9:.2f} GB of weights, "
-                f"the largest tensor {max(entry.size for entry in weights) / 1e6:.0f} MB"
+                f"{base.name}: {sum(sizes) / 1e9:.2f} GB of weights, the largest tensor "
+                f"{max(sizes) / 1e6:.0f} MB"
             )
             first = None
             for way, what in WAYS.items():
@@ -217,12 +211,12 @@ def main(argv=None):
                 )
                 first = first or (seconds, peak)
                 print(
-                    f"  {way:<6}{seconds:>8.1f} s{first[0] / seconds:>7.1f}x faster{peak / 1e6:>9.0f} MB{first[1] / peak:>7.1f}x less"
-                    f"   {what}",
+                    f"  {way:<6}{seconds:>8.1f} s{first[0] / seconds:>7.1f}x faster"
+                    f"{peak / 1e6:>9.0f} MB{first[1] / peak:>7.1f}x less   {what}",
                     flush=True,
                 )
                 shutil.rmtree(folder / "out")
-            converting(base, folder)
+            time_converting(base, folder)
     return cli.EXIT_OK
 
 
