@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,6 +198,11 @@ def check_name(name: str | Path, role: str = "model") -> None:
 
 def _hub_answers() -> bool:
     """False if the hub's host cannot be reached; True if it can, or if a proxy stands between."""
+    # Imported here: they would take a tenth of the time of every --help.
+    import socket
+    import urllib.parse
+    import urllib.request
+
     if urllib.request.getproxies():
         return True
     endpoint = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
