@@ -7,7 +7,7 @@ VENV=.venv
 SETUP_LOG=$VENV/setup.log
 PIP_INSTALL=("$VENV/bin/python" -m pip install)  # bin/pip may be missing after an interruption
 PYTHON=${PYTHON:-python3}
-export PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+export PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_PROGRESS_BAR=off
 
 # ---- what the scripts print ---------------------------------------------------------------------------
 
