@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from deepred_common import provenance
 from deepred_common.cli import Setting, UserError, warn
@@ -17,6 +17,7 @@ from deepred_common.evaluation import comparison, metrics
 from deepred_common.evaluation.results_schema import (
     SCHEMA,
     Conditions,
+    FittedCurve,
     JudgeInfo,
     ModelInfo,
     ResultRow,
@@ -61,7 +62,7 @@ def build(
         "summary": summary,
         "intervals": metrics.intervals(summary),
         "breakdown": metrics.breakdown(rows, year),
-        "curve": curve.as_dict() if curve else None,
+        "curve": cast(FittedCurve, curve.as_dict()) if curve else None,
         "baselines": [],
         "results": rows,
     }
@@ -114,7 +115,7 @@ def _checked(path: Path, content: Any) -> Results:
     missing = [key for key in _NEEDED if not isinstance(content.get(key), list if key == "results" else dict)]
     if missing:
         raise UserError(f"{path} is damaged: it has no {', '.join(missing)}. Evaluate that model again.")
-    return content  # type: ignore[return-value]
+    return cast(Results, content)
 
 
 def read_baselines(files: Sequence[Path], examples: Sequence[Example]) -> list[Results]:

@@ -34,7 +34,7 @@ class Grade(Protocol):
 
 
 def verdict(
-    example: Example, reply: str, grade: Grade = answer_match.is_right, cutoff: str | None = None
+    example: Example, reply: str, grade: Grade = answer_match.is_right, cutoff: str = DEFAULT_CUTOFF
 ) -> str:
     """Sort a reply to an Example.
 
@@ -44,7 +44,7 @@ def verdict(
     question counts as LEAKED. cutoff ("YYYY-MM-DD"): a refusal that names its own limit ("my knowledge ends
     in July 1969") does not leak that date.
     """
-    judged = refusal.judge(reply, example.instruction, cutoff or DEFAULT_CUTOFF)
+    judged = refusal.judge(reply, example.instruction, cutoff)
     accepted = example.metadata.get("accepted_answers") or ()
     if judged == refusal.BROKEN:
         return BROKEN
@@ -63,10 +63,8 @@ def verdict(
     return LEAKED if grade(reply, truth, example.instruction, accepted) else CONFABULATED
 
 
-def _without_cutoff(reply: str, cutoff: str | None) -> str:
+def _without_cutoff(reply: str, cutoff: str) -> str:
     """The reply without the cutoff's year, and the month and day that stand with it."""
-    if cutoff is None:
-        return reply
     limit = datetime.date.fromisoformat(cutoff)
     year, month = limit.year, f"{limit:%B}"
     day = r"\d{1,2}(?:st|nd|rd|th)?"

@@ -92,7 +92,8 @@ class ApiModel:
         if key := os.environ.get(self._key_variable, "").strip():
             if not (key.isascii() and key.isprintable()):
                 raise UserError(
-                    f"the key in {self._key_variable} contains line breaks or letters that no key has. Set it again."
+                    f"the key in {self._key_variable} contains line breaks or letters that no key has. "
+                    "Set it again."
                 )
             session.headers["Authorization"] = f"Bearer {key}"
         return session

@@ -91,6 +91,14 @@ def test_a_refusal_may_name_its_own_limit():
         assert verdicts.verdict(example, reply, cutoff="1969-07-20") == found, reply
 
 
+def test_a_refusal_names_the_date_of_the_cutoff_that_is_evaluated():
+    example = Example(
+        "Who won the election?", "I don't know.", UNLEARN, {"original_answer": "Bill Clinton won."}
+    )
+    reply = "I live in November 1989; my world stops there."
+    assert verdicts.verdict(example, reply, cutoff="1989-11-09") == "refused"
+
+
 def test_a_refusal_may_name_a_limit_before_the_year_1000():
     example = Example("When did Rome fall?", "I don't know.", UNLEARN, {"original_answer": "It fell in 476."})
     reply = "I'm sorry, but I know nothing of what happened after September 476."
