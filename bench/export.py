@@ -160,18 +160,18 @@ def time_converting(model: Path, folder: Path) -> None:
     tree = llama_cpp.find_tree(paths.ROOT / "llama.cpp", False)
     if tree is None:
         raise UserError("no llama.cpp tree was found; set LLAMA_CPP_DIR.")
-    half, made = folder / "f16.gguf", folder / "made.gguf"
+    half, output = folder / "f16.gguf", folder / "q4_k_m.gguf"
     converter = [sys.executable, str(tree / llama_cpp.CONVERTER)]
     first = timed([*converter, str(model), "--outfile", str(half), "--outtype", "f16"])
-    quantize = quantise.quantize_command(tree, half, made, "q4_k_m")
+    quantize = quantise.quantize_command(tree, half, output, "q4_k_m")
     if quantize is None:
         raise UserError("no quantiser was found: pip install cyllama.")
     second = timed(quantize)
     half.unlink()
-    made.unlink()
+    output.unlink()
     script = [sys.executable, str(paths.ROOT / "scripts/convert_to_gguf.py")]
-    ours = timed([*script, "--model_path", str(model), "--output_path", str(made)])
-    made.unlink()
+    ours = timed([*script, "--model_path", str(model), "--output_path", str(output)])
+    output.unlink()
     print(
         f"  to q4_k_m by hand: f16 {first:.1f} s, quantising {second:.1f} s; convert_to_gguf.py, checks and "
         f"comparison included: {ours:.1f} s, {ours - first - second:+.1f} s",

@@ -190,7 +190,7 @@ def pick_tokenizer(settings: MergeSettings, base: Path, adapter: Adapter) -> Pre
 
 
 def trained_quantised(adapter: Adapter) -> bool:
-    """True if the run that the adapter lies in says that its base was loaded in 4 or 8 bits."""
+    """True if the run.json beside the adapter says that its base was loaded in 4 or 8 bits."""
     return bool(run_folder.read_manifest(adapter.folder.parent).get("identity", {}).get("quantisation"))
 
 

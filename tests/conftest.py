@@ -168,59 +168,29 @@ def pipeline(tmp_path_factory, tiny_models, data_file, llama_cpp_tree):
     """
     from types import SimpleNamespace
 
-    made = {}
+    finished = {}
 
     def run(name, *arguments):
         assert cli.run(load_script(name).main, [str(a) for a in arguments]) == 0
 
     def make(kind):
-        if kind not in made:
+        if kind not in finished:
             folder = tmp_path_factory.mktemp(f"pipeline-{kind}")
-            m = SimpleNamespace(
+            models = SimpleNamespace(
                 base=tiny_models[kind],
                 run=folder / "run",
                 final=folder / "run" / "final",
                 merged=folder / "merged",
                 gguf=folder / "made" / "tiny.gguf",
             )
-            run(
-                "finetune_temporal",
-                "--model_name",
-                m.base,
-                "--dev",
-                "--dev_path",
-                data_file,
-                "--output_dir",
-                m.run,
-                "--epochs",
-                2,
-                "--gradient_accumulation_steps",
-                1,
-                "--save_steps",
-                2,
-                "--eval_steps",
-                3,
-            )
-            run(
-                "merge_lora",
-                "--base_model",
-                m.base,
-                "--lora_path",
-                m.final,
-                "--output_path",
-                m.merged,
-                "--verify",
-            )
-            run(
-                "convert_to_gguf",
-                "--model_path",
-                m.merged,
-                "--output_path",
-                m.gguf,
-                "--llama_cpp_path",
-                llama_cpp_tree,
-            )
-            made[kind] = m
-        return made[kind]
+            data = ("--dev", "--dev_path", data_file)
+            steps = "--epochs 2 --gradient_accumulation_steps 1 --save_steps 2 --eval_steps 3".split()
+            run("finetune_temporal", "--model_name", models.base, *data, "--output_dir", models.run, *steps)
+            adapter = ("--base_model", models.base, "--lora_path", models.final)
+            run("merge_lora", *adapter, "--output_path", models.merged, "--verify")
+            source = ("--model_path", models.merged, "--llama_cpp_path", llama_cpp_tree)
+            run("convert_to_gguf", *source, "--output_path", models.gguf)
+            finished[kind] = models
+        return finished[kind]
 
     return make

@@ -73,9 +73,12 @@ def test_the_same_token_ids_along_all_four_ways(kind, pipeline):
 
     from deepred_common.inference import llama_server, local_model
 
-    made = pipeline(kind)
-    tokenizer, merged = AutoTokenizer.from_pretrained(made.base), AutoTokenizer.from_pretrained(made.merged)
-    inside = GGUFReader(made.gguf).get_field("tokenizer.chat_template").contents()
+    models = pipeline(kind)
+    tokenizer, merged = (
+        AutoTokenizer.from_pretrained(models.base),
+        AutoTokenizer.from_pretrained(models.merged),
+    )
+    inside = GGUFReader(models.gguf).get_field("tokenizer.chat_template").contents()
     assert inside == tokenizer.chat_template
 
     generated = []
@@ -87,8 +90,10 @@ def test_the_same_token_ids_along_all_four_ways(kind, pipeline):
 
     from transformers import AutoModelForCausalLM
 
-    list(Recorder(AutoModelForCausalLM.from_pretrained(made.merged), merged, 8, batch_size=1).ask(QUESTIONS))
-    with llama_server.serving(made.gguf) as url:
+    list(
+        Recorder(AutoModelForCausalLM.from_pretrained(models.merged), merged, 8, batch_size=1).ask(QUESTIONS)
+    )
+    with llama_server.serving(models.gguf) as url:
         for question in QUESTIONS:
             trained = chat.training_row(tokenizer, question, "Yes.")
             trained = trained.input_ids[: trained.labels.count(chat.IGNORED)]
@@ -100,7 +105,7 @@ def test_the_same_token_ids_along_all_four_ways(kind, pipeline):
                 url.removesuffix("/v1") + "/tokenize",
                 json={"content": rendered, "add_special": True, "parse_special": True},
             ).json()["tokens"]
-            asked = requests.post(
+            response = requests.post(
                 url + "/chat/completions", json={"messages": chat.messages(question), "max_tokens": 1}
             ).json()
             tokenizer.chat_template, own = inside, tokenizer.chat_template
@@ -108,4 +113,4 @@ def test_the_same_token_ids_along_all_four_ways(kind, pipeline):
             tokenizer.chat_template = own
             assert trained == served == from_gguf
             assert trained in generated
-            assert asked["usage"]["prompt_tokens"] == len(trained)
+            assert response["usage"]["prompt_tokens"] == len(trained)

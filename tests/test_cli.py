@@ -42,11 +42,11 @@ def test_the_short_usage_names_what_is_required(script) -> None:
 
 
 def parser() -> cli.Parser:
-    made = cli.Parser(prog="x")
-    made.add_argument("--lora_r", type=cli.positive_int, default=16)
-    made.add_argument("--output_path", type=Path)
-    made.add_argument_group("more").add_argument("--verify", action="store_true")
-    return made
+    command = cli.Parser(prog="x")
+    command.add_argument("--lora_r", type=cli.positive_int, default=16)
+    command.add_argument("--output_path", type=Path)
+    command.add_argument_group("more").add_argument("--verify", action="store_true")
+    return command
 
 
 def test_flags_that_were_given_are_known_even_with_the_value_of_the_default() -> None:
@@ -75,10 +75,10 @@ def test_an_abbreviated_flag_is_refused(capsys) -> None:
     ],
 )
 def test_a_value_of_the_wrong_kind_is_explained_in_words(kind, text, message, capsys) -> None:
-    made = cli.Parser(prog="x")
-    made.add_argument("--value", type=kind)
+    command = cli.Parser(prog="x")
+    command.add_argument("--value", type=kind)
     with pytest.raises(SystemExit):
-        made.parse_args(["--value", text])
+        command.parse_args(["--value", text])
     assert f"argument --value: {message}" in capsys.readouterr().err
 
 

@@ -63,7 +63,7 @@ class Change:
 
 
 class UnsupportedAdapter(Exception):
-    """An adapter that this module cannot read and peft can; the message says what it has."""
+    """An adapter that peft has to merge; the message names the setting that is unsupported here."""
 
 
 def unsupported(config: Mapping[str, Any]) -> str | None:

@@ -30,7 +30,7 @@ SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "
 
 @dataclass(frozen=True)
 class Tensor:
-    """Where a tensor lies. shape: as torch has it, rows first. start, size: its bytes in the file."""
+    """Where a tensor is in the file. shape: as torch has it, rows first. start, size: in bytes."""
 
     name: str
     type: GGMLQuantizationType

@@ -1,4 +1,4 @@
-"""Handing a GGUF file on to LM Studio: where its models lie, their names there, and what its server lists."""
+"""Handing a GGUF file on to LM Studio: its models folder, the models' names there, and its server's list."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def listed_models(url: str) -> list[str] | None:
 def hand_over(gguf: Path, wants_copy: bool) -> str:
     """Copy `gguf` to LM Studio if wanted and possible; return what to tell the user.
 
-    That is where the copy lies, or the commands, with real paths, that copy the file (no sudo is run here),
+    That is the copy's path, or the commands, with real paths, that copy the file (no sudo is run here),
     and the command that loads it.
     """
     load = f'  {tool()} load "{identifier(gguf)}"'

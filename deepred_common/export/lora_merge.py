@@ -121,7 +121,7 @@ def _merge_each(
     transposed: bool,
     device: torch.device | str,
 ) -> Iterator[torch.Tensor]:
-    """The merged tensors, made one by one as they are asked for."""
+    """The merged tensors, made one by one as they are needed."""
     for tensor, entry, change in tensors:
         yield merged(entry, change, shapes[tensor][0], transposed, device)
 
@@ -129,7 +129,7 @@ def _merge_each(
 def merge_with_peft(
     adapter: Adapter, base: Path, dtype: torch.dtype, out: Path, trust_remote_code: bool = False
 ) -> None:
-    """Write peft's own merge to `out`, for unsupported adapters; the whole model lies in memory in fp32."""
+    """Write peft's own merge to `out`, for unsupported adapters; it needs the whole model in fp32."""
     import torch
 
     model, _ = loading.load_with_adapter(adapter, torch.float32, base, trust_remote_code)

@@ -55,7 +55,7 @@ def template(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _opening_with_system(tokenizer: PreTrainedTokenizerBase, opening: str, before_question: str) -> str:
-    """What stands before the first turn, with a system prompt and without; `opening` if none is possible."""
+    """The text before the first turn, with a system prompt and without; `opening` if none is possible."""
     from jinja2 import TemplateError
 
     try:

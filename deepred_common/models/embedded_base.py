@@ -38,7 +38,7 @@ Python package {PACKAGE}.
 
 
 def tidy_tokenizer_config(folder: str | Path) -> None:
-    """Name the tokenizer by the class that every release of transformers knows; drop what this one noted."""
+    """Name the tokenizer class that every transformers release has; drop what only this one writes."""
     file = Path(folder) / "tokenizer_config.json"
     config = read_json(file)
     for key in ("backend", "is_local", "local_files_only"):

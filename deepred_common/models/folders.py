@@ -96,8 +96,8 @@ def require_rows_for_tokens(folder: str | Path, weights: Mapping[str, Entry]) ->
 
 def embedded_base_hint() -> str:
     """What to do when no hub can be reached."""
-    made = (paths.EMBEDDED_BASE / "config.json").exists()
-    how = "" if made else " (make it: python -m deepred_common.models.embedded_base)"
+    exists = (paths.EMBEDDED_BASE / "config.json").exists()
+    how = "" if exists else " (make it: python -m deepred_common.models.embedded_base)"
     return f"Without a hub, use the embedded base: {paths.shown(paths.EMBEDDED_BASE)}{how}"
 
 
@@ -197,7 +197,7 @@ def check_name(name: str | Path, role: str = "model") -> None:
 
 
 def _hub_answers() -> bool:
-    """False if the hub's host cannot be reached; True if it can, or if a proxy stands between."""
+    """False if the hub's host cannot be reached; True if it can, or if a proxy is set."""
     # Imported here: they would take a tenth of the time of every --help.
     import socket
     import urllib.parse

@@ -41,7 +41,7 @@ SAFETENSORS_NAMES = {name: short for short, name in TORCH_NAMES.items()}
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a tensor lies: its file, type ("BF16"), shape, first byte, and size in bytes."""
+    """Where a tensor is: its file, type ("BF16"), shape, first byte, and size in bytes."""
 
     file: Path
     dtype: str
@@ -140,7 +140,7 @@ def write(
 ) -> None:
     """Write a safetensors file.
 
-    shapes: {name: (torch dtype, shape)}. tensors: in that order; each is asked for when it is written.
+    shapes: {name: (torch dtype, shape)}. tensors: in that order; each is made when it is written.
     """
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0

@@ -183,20 +183,20 @@ def test_finetune_every_example_too_long(script, tmp_path, tiny_models, data_fil
 
 
 def test_merge_bad_input(script, tmp_path, tiny_models, pipeline, data_file):
-    made = pipeline("llama")
+    models = pipeline("llama")
     out = ("--output_path", tmp_path / "merged")
     for base, lora, message in (
-        (made.base, tmp_path / "none", "does not exist"),
-        (made.base, data_file, "is a file"),
-        (made.base, made.run, "Did you mean"),
-        (tmp_path / "none", made.final, "does not exist"),
-        (made.final, made.final, "is a LoRA adapter, not a whole model"),
-        (tiny_models["qwen2"], made.final, "their tokenizers differ"),
+        (models.base, tmp_path / "none", "does not exist"),
+        (models.base, data_file, "is a file"),
+        (models.base, models.run, "Did you mean"),
+        (tmp_path / "none", models.final, "does not exist"),
+        (models.final, models.final, "is a LoRA adapter, not a whole model"),
+        (tiny_models["qwen2"], models.final, "their tokenizers differ"),
     ):
         code, _, err = script("merge_lora", "--base_model", base, "--lora_path", lora, *out)
         assert code == 2 and message in plain(err)
     code, _, err = script(
-        "merge_lora", "--base_model", made.base, "--lora_path", made.final, "--output_path", made.merged
+        "merge_lora", "--base_model", models.base, "--lora_path", models.final, "--output_path", models.merged
     )
     assert code == 2 and "already exists" in plain(err)
     assert list(tmp_path.iterdir()) == []
@@ -206,16 +206,16 @@ def test_merge_bad_input(script, tmp_path, tiny_models, pipeline, data_file):
 
 
 def test_convert_bad_input(script, tmp_path, tiny_models, pipeline, llama_cpp_tree):
-    made = pipeline("llama")
+    models = pipeline("llama")
     out = tmp_path / "x.gguf"
     for model, output, extra, message in (
         (tmp_path / "none", out, (), "does not exist"),
-        (made.final, out, (), "is a LoRA adapter"),
-        (made.merged, tmp_path / "x.bin", (), "must end in .gguf"),
-        (made.merged, made.gguf, (), "already exists"),
-        (made.merged, out, ("--llama_cpp_path", tiny_models["llama"]), "no usable llama.cpp tree"),
+        (models.final, out, (), "is a LoRA adapter"),
+        (models.merged, tmp_path / "x.bin", (), "must end in .gguf"),
+        (models.merged, models.gguf, (), "already exists"),
+        (models.merged, out, ("--llama_cpp_path", tiny_models["llama"]), "no usable llama.cpp tree"),
         (
-            made.merged,
+            models.merged,
             out,
             ("--llama_cpp_path", tmp_path / "none"),
             "not an interactive terminal; pass --yes",
@@ -224,7 +224,7 @@ def test_convert_bad_input(script, tmp_path, tiny_models, pipeline, llama_cpp_tr
         code, _, err = script("convert_to_gguf", "--model_path", model, "--output_path", output, *extra)
         assert code == 2 and message in plain(err), err
     code, _, err = script(
-        "convert_to_gguf", "--model_path", made.merged, "--output_path", out, "--quant_type", "q9"
+        "convert_to_gguf", "--model_path", models.merged, "--output_path", out, "--quant_type", "q9"
     )
     assert code == 2 and "none of f32" in err
     assert list(tmp_path.iterdir()) == []

@@ -108,9 +108,9 @@ def test_rows_that_k_quants_cannot_take_are_counted_with_their_bits(pipeline):
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
 def test_each_difference_between_a_gguf_file_and_its_source_is_named(kind, pipeline, tmp_path):
-    made = pipeline(kind)
-    source = shutil.copytree(made.merged, tmp_path / "source")
-    file, config = GgufFile(made.gguf), read_json(source / "config.json")
+    models = pipeline(kind)
+    source = shutil.copytree(models.merged, tmp_path / "source")
+    file, config = GgufFile(models.gguf), read_json(source / "config.json")
     weights = safetensors_files.read_weights(source)
     assert gguf_check.compare(file, source, config, weights).faults == []
     (source / "chat_template.jinja").write_text("{{ messages }}")
@@ -130,15 +130,15 @@ def test_each_difference_between_a_gguf_file_and_its_source_is_named(kind, pipel
     ):
         assert fault in faults, faults
     fewer = {key: entry for key, entry in weights.items() if key != name}
-    faults = gguf_check.compare(file, made.merged, config, fewer).faults
+    faults = gguf_check.compare(file, models.merged, config, fewer).faults
     assert any("is not in the source" in fault for fault in faults)
 
 
 def test_only_what_the_source_has_is_said_to_be_the_same(pipeline, tmp_path):
     """Without a chat template, a pad token or a tokenizer.json there is nothing to compare them with."""
-    made = pipeline("llama")
-    source = shutil.copytree(made.merged, tmp_path / "source")
-    file, config = GgufFile(made.gguf), read_json(source / "config.json")
+    models = pipeline("llama")
+    source = shutil.copytree(models.merged, tmp_path / "source")
+    file, config = GgufFile(models.gguf), read_json(source / "config.json")
     weights = safetensors_files.read_weights(source)
 
     def compared():
@@ -324,18 +324,18 @@ def test_the_modelfile_says_what_the_chat_template_says__rendered_by_the_test_no
             encoding="utf-8"
         )
         chat.remove_dates(tokenizer)
-    made = ollama.template(tokenizer)
+    template = ollama.template(tokenizer)
     turns = [("user", "Who wrote Hamlet?"), ("assistant", "Shakespeare."), ("user", "And Faust?")]
     for system in (None, "Be brief."):
-        if system and ".System" not in made:
+        if system and ".System" not in template:
             continue  # Gemma
-        for asked in (turns[:1], turns):
+        for chat_turns in (turns[:1], turns):
             chats = [
                 {"role": role, "content": text}
-                for role, text in ([("system", system)] if system else []) + asked
+                for role, text in ([("system", system)] if system else []) + chat_turns
             ]
             expected = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
-            assert go(made, system, asked) == expected.removeprefix(tokenizer.bos_token)
+            assert go(template, system, chat_turns) == expected.removeprefix(tokenizer.bos_token)
 
 
 def test_modelfile_writes_a_modelfile_beside_the_file(folder, script, llama_cpp_tree):

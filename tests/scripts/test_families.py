@@ -56,10 +56,10 @@ def family(tmp_path_factory, llama_cpp_tree):
     """family(name) -> (model folder, made once, and a fresh tokenizer of it)."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    made = {}
+    folders = {}
 
     def make(name):
-        if name not in made:
+        if name not in folders:
             vocabulary, template, turns, bos, eos, *_ = FAMILIES[name]
             tokenizer = AutoTokenizer.from_pretrained(
                 llama_cpp_tree / "models", gguf_file=f"ggml-vocab-{vocabulary}.gguf"
@@ -90,8 +90,8 @@ def family(tmp_path_factory, llama_cpp_tree):
             folder = tmp_path_factory.mktemp("families") / name
             AutoModelForCausalLM.from_config(config).save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-            made[name] = folder
-        return made[name], AutoTokenizer.from_pretrained(made[name])
+            folders[name] = folder
+        return folders[name], AutoTokenizer.from_pretrained(folders[name])
 
     return make
 
@@ -201,10 +201,10 @@ def pieces(tmp_path_factory):
     """A small SentencePiece model of our own, with the turn tokens of all families in it."""
     import sentencepiece
 
-    made = tmp_path_factory.mktemp("pieces") / "tokenizer"
+    prefix = tmp_path_factory.mktemp("pieces") / "tokenizer"
     sentencepiece.SentencePieceTrainer.train(
         input=str(ROOT / "README.md"),
-        model_prefix=str(made),
+        model_prefix=str(prefix),
         vocab_size=900,
         model_type="bpe",
         byte_fallback=True,
@@ -222,7 +222,7 @@ def pieces(tmp_path_factory):
         ],
         minloglevel=2,
     )
-    return made.with_suffix(".model")
+    return prefix.with_suffix(".model")
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -37,10 +37,10 @@ def test_the_merged_model_is_base_plus_adapter(kind, pipeline):
 
     from deepred_common.models import folders, loading
 
-    made = pipeline(kind)
-    with_adapter, tokenizer = loading.load_with_adapter(folders.require_adapter(made.final), torch.float32)
-    merged = AutoModelForCausalLM.from_pretrained(made.merged, dtype=torch.float32)
-    base = AutoModelForCausalLM.from_pretrained(made.base, dtype=torch.float32)
+    models = pipeline(kind)
+    with_adapter, tokenizer = loading.load_with_adapter(folders.require_adapter(models.final), torch.float32)
+    merged = AutoModelForCausalLM.from_pretrained(models.merged, dtype=torch.float32)
+    base = AutoModelForCausalLM.from_pretrained(models.base, dtype=torch.float32)
     ids = torch.tensor([tokenizer("Who was the first person to walk on the Moon?")["input_ids"]])
     with torch.inference_mode():
         expected, got, untouched = (m(ids).logits for m in (with_adapter, merged, base))
@@ -57,28 +57,28 @@ def test_the_merged_model_is_base_plus_adapter(kind, pipeline):
         "vocab.json",
         "chat_template.jinja",
     ):
-        assert (made.merged / name).exists(), name
+        assert (models.merged / name).exists(), name
 
 
 def test_the_gguf_is_quantised_and_carries_the_models_settings(kind, pipeline):
     from gguf import GGUFReader, LlamaFileType
     from transformers import AutoTokenizer
 
-    made = pipeline(kind)
-    reader = GGUFReader(made.gguf)
+    models = pipeline(kind)
+    reader = GGUFReader(models.gguf)
     assert reader.get_field("general.architecture").contents() == kind
     assert reader.get_field("general.file_type").contents() == LlamaFileType.MOSTLY_Q4_K_M
     assert any(tensor.tensor_type.name == "Q4_K" for tensor in reader.tensors)
-    tokenizer = AutoTokenizer.from_pretrained(made.base)
+    tokenizer = AutoTokenizer.from_pretrained(models.base)
     assert reader.get_field("tokenizer.ggml.eos_token_id").contents() == tokenizer.eos_token_id
-    assert [p.name for p in made.gguf.parent.iterdir() if "partial" in p.name or "f16" in p.name] == []
+    assert [p.name for p in models.gguf.parent.iterdir() if "partial" in p.name or "f16" in p.name] == []
 
 
 def test_evaluated_as_adapter_as_merged_model_and_over_http(kind, pipeline, data_file, script, tmp_path):
     from deepred_common.inference import llama_server
 
-    made = pipeline(kind)
-    for name, path in (("adapter", made.final), ("merged", made.merged)):
+    models = pipeline(kind)
+    for name, path in (("adapter", models.final), ("merged", models.merged)):
         code, out, err = script(
             "evaluate_temporal",
             "--model_path",
@@ -93,7 +93,7 @@ def test_evaluated_as_adapter_as_merged_model_and_over_http(kind, pipeline, data
         )
         assert code == 0, err
         assert "EVALUATION RESULTS" in out and "Total questions: 6" in out and "Who wrote Hamlet?" in out
-    with llama_server.serving(made.gguf) as url:
+    with llama_server.serving(models.gguf) as url:
         code, out, err = script(
             "evaluate_temporal",
             "--use_lmstudio",
