@@ -24,6 +24,8 @@ _ATTEMPTS = 5  # with the pauses between them about 7 s: a server that restarts 
 _FIRST_PAUSE = 0.5  # seconds before the second attempt; doubled for each further one
 _LONGEST_PAUSE = 60.0  # seconds, whatever Retry-After says
 _GIVE_UP_AFTER = 8  # failed questions in a row: the server is gone, not busy
+_Questions = queue.Queue[tuple[int, str] | None]  # (index, instruction); None: no more
+_Outcomes = queue.Queue[tuple[int, Reply | Exception]]
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -177,7 +179,7 @@ class ApiModel:
         status = response.status_code
         if status in (401, 403):
             return UserError(
-                f"the server at {self.url} wants a key (status {status}): put it into {self._key_variable}."
+                f"the server at {self.url} requires a key (status {status}). Set {self._key_variable} to it."
             )
         message = (
             f"the server at {self.url} refused {path} with status {status}: {response.text[:200].strip()}"
@@ -204,8 +206,8 @@ class ApiModel:
                 warn(f"{self.model} was asked for, but the server says that {answered_by} replied.")
         return Reply(text, choice.get("finish_reason"))
 
-    def _work(self, todo: queue.Queue[Any], done: queue.Queue[Any]) -> None:
-        """Take (index, instruction) from `todo` until None; put (index, Reply or exception) into `done`."""
+    def _work(self, todo: _Questions, done: _Outcomes) -> None:
+        """Answer the questions of `todo` into `done`, in a thread of its own."""
         while (entry := todo.get()) is not None and not self._stopped.is_set():
             index, instruction = entry
             try:
@@ -219,8 +221,8 @@ class ApiModel:
         ServerGone if _GIVE_UP_AFTER in a row fail by the server's fault: the rest would fail as well.
         """
         # Threads of our own: Ctrl-C would wait for a pool's threads, so for as long as a reply takes.
-        todo: queue.Queue[Any] = queue.Queue()
-        done: queue.Queue[Any] = queue.Queue()
+        todo: _Questions = queue.Queue()
+        done: _Outcomes = queue.Queue()
         self._stopped.clear()
         for _ in range(self.in_flight):
             threading.Thread(target=self._work, args=(todo, done), daemon=True).start()
