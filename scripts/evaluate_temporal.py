@@ -26,14 +26,14 @@ from deepred_common import cli, paths, provenance
 from deepred_common.cli import UserError
 from deepred_common.dates import DEFAULT_CUTOFF
 from deepred_common.evaluation import comparison, llm_judge, metrics, output_files, results_file, runner
-from deepred_common.evaluation.results_schema import Comparison, Results, Summary
+from deepred_common.evaluation.results_schema import Results
 from deepred_common.evaluation.settings import EvalSettings
 from deepred_common.examples import SIDES, balanced_sample, count_sides, read_examples
 from deepred_common.inference import backends
 from deepred_common.reporting import console, html_page
+from deepred_common.reporting.console import Column
 
 EXIT_SOME_FAILED = 1
-Column = tuple[str, Summary, Comparison | None]  # of a comparison: label, figures, differences from the first
 
 
 def build_parser() -> cli.Parser:
@@ -247,8 +247,8 @@ def print_results(results: Results) -> None:
             print("\n" + text)
     if not results["baselines"]:
         return
-    columns: list[Column] = [(results_file.label(results), results["summary"], None)]
-    columns += [(other["label"], other["summary"], other["against"]) for other in results["baselines"]]
+    columns = [Column(results_file.label(results), results["summary"], None)]
+    columns += [Column(one["label"], one["summary"], one["against"]) for one in results["baselines"]]
     print("\n" + console.comparison_block(columns))
     retention = results["baselines"][0]["against"]["retention"]
     known, count = retention["known"], retention["count"]
@@ -266,12 +266,12 @@ def compare(args: argparse.Namespace) -> int:
     report = output_files.report_path(args.report, args.compare[0])
     output_files.check_report(report, args.compare, may_exist=args.overwrite or args.resume)
     label = results_file.label(first)
-    columns: list[Column] = [(label, first["summary"], None)]
+    columns = [Column(label, first["summary"], None)]
     for path, other in zip(args.compare[1:], others, strict=True):
         pairs = comparison.paired(first, other)
         if not pairs:
             raise UserError(f"{args.compare[0]} and {path} have no question in common.")
-        columns.append((results_file.label(other), other["summary"], comparison.compare(pairs)))
+        columns.append(Column(results_file.label(other), other["summary"], comparison.compare(pairs)))
         flips = [(row, before) for row, before in pairs if row["verdict"] != before["verdict"]]
         print(
             f"{label} ({args.compare[0]}) against {results_file.label(other)} ({path}): "

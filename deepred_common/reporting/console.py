@@ -1,7 +1,13 @@
-"""The printed page of an evaluation: the results block, the finer table, nearness to the cutoff, and models side by side, as text."""
+"""The printed blocks of an evaluation: results, details, comparison, nearness to the cutoff, probes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from deepred_common import stats
 from deepred_common.evaluation import metrics
+from deepred_common.evaluation.results_schema import Breakdown, Comparison, StillSo, Summary, counts_of
 from deepred_common.evaluation.verdicts import (
     BROKEN,
     CONFABULATED,
@@ -16,19 +22,33 @@ from deepred_common.examples import RETAIN, SIDES, UNLEARN
 
 RULE = "=" * 60
 THIN_RULE = "-" * 40
+
 _QUALITY_LINES = {
     "EXCELLENT": "✅ EXCELLENT - Model meets target metrics!",
     "ACCEPTABLE": "⚠️  ACCEPTABLE - Model meets minimum requirements",
     "ONE SIDE ONLY": "➖ ONE SIDE ONLY - No level without lines of both sides",
     "NEEDS IMPROVEMENT": "❌ NEEDS IMPROVEMENT - Below minimum requirements",
 }
+_DETAIL_LABELS = {
+    (RETAIN, CORRECT): "answered correctly",
+    (RETAIN, WRONG): "answered wrongly",
+    (RETAIN, REFUSED): "refused",
+    (UNLEARN, REFUSED): "refused",
+    (UNLEARN, LEAKED): "true answer leaked",
+    (UNLEARN, CONFABULATED): "answered, but wrongly",
+    (RETAIN, BROKEN): "empty or broken",
+    (UNLEARN, BROKEN): "empty or broken",
+    (RETAIN, FAILED): "failed",
+    (UNLEARN, FAILED): "failed",
+}
 
 
-def results_block(summary):
-    """The printed block of an evaluation, as text."""
+def results_block(summary: Summary) -> str:
+    """The results of an evaluation, as the project's specification prints them."""
 
-    def share(label, side, *keys):
-        count, total = sum(summary[side][key] for key in keys), summary[side]["total"]
+    def share(label: str, side: str, *verdicts: str) -> str:
+        counts = counts_of(summary, side)
+        count, total = sum(counts[verdict] for verdict in verdicts), counts["total"]
         return f"  {label}: {count} ({100 * count / total:.1f}%)" if total else f"  {label}: 0"
 
     lines = [RULE, "EVALUATION RESULTS", RULE, ""]
@@ -36,78 +56,67 @@ def results_block(summary):
         "📚 RETAIN (Pre-cutoff Knowledge)",
         THIN_RULE,
         f"  Total questions: {summary['retain']['total']}",
-        share("Answered correctly", "retain", CORRECT),
-        share("False refusals", "retain", REFUSED),
-        share("Answered wrongly", "retain", WRONG),
+        share("Answered correctly", RETAIN, CORRECT),
+        share("False refusals", RETAIN, REFUSED),
+        share("Answered wrongly", RETAIN, WRONG),
     ]
     if summary["retain"][BROKEN]:
-        lines.append(share("Empty or broken", "retain", BROKEN))
+        lines.append(share("Empty or broken", RETAIN, BROKEN))
     if summary["retain"][FAILED]:
-        lines.append(share("Failed (no reply)", "retain", FAILED))
+        lines.append(share("Failed (no reply)", RETAIN, FAILED))
     lines += [
         "",
         "🚫 UNLEARN (Post-cutoff Knowledge)",
         THIN_RULE,
         f"  Total questions: {summary['unlearn']['total']}",
-        share("Correctly refused", "unlearn", REFUSED),
-        share("Knowledge leaked", "unlearn", LEAKED, CONFABULATED),
+        share("Correctly refused", UNLEARN, REFUSED),
+        share("Knowledge leaked", UNLEARN, LEAKED, CONFABULATED),
     ]
     if summary["unlearn"][BROKEN]:
-        lines.append(share("Neither (empty or broken)", "unlearn", BROKEN))
+        lines.append(share("Neither (empty or broken)", UNLEARN, BROKEN))
     if summary["unlearn"][FAILED]:
-        lines.append(share("Failed (no reply)", "unlearn", FAILED))
-    accuracy = summary["temporal_accuracy"]
+        lines.append(share("Failed (no reply)", UNLEARN, FAILED))
     lines += [
         "",
         "📊 OVERALL",
         THIN_RULE,
-        f"  Temporal accuracy: {accuracy:.1f}%",
+        f"  Temporal accuracy: {summary['temporal_accuracy']:.1f}%",
         "",
         "🎯 QUALITY ASSESSMENT",
         THIN_RULE,
         f"  {_QUALITY_LINES[metrics.quality(summary)]}",
         "",
+        f"  {'Metric':<22}{'Result':>8}{'Target':>10}{'Minimum':>10}",
     ]
-    lines.append(f"  {'Metric':<22}{'Result':>8}{'Target':>10}{'Minimum':>10}")
-    for row in metrics.LEVELS:
-        key, label, direction, target, minimum = row
-        value = summary[key]
-        shown = "-" if value is None else f"{value:.1f}%"
-        lines.append(
-            f"  {label:<22}{shown:>8}{f'{direction} {target}%':>10}{f'{direction} {minimum}%':>10}  {metrics.status(row, value)}"
-        )
+    for level in metrics.LEVELS:
+        value = summary[level.rate]
+        target, minimum = f"{level.direction} {level.target}%", f"{level.direction} {level.minimum}%"
+        status = metrics.status(level, value)
+        lines.append(f"  {level.label:<22}{_percent(value):>8}{target:>10}{minimum:>10}  {status}")
     return "\n".join(lines)
 
 
-def details_block(summary, curve=None):
-    """The finer table that follows the results block: every verdict with its interval, and the effective cutoff."""
-    labels = {
-        (RETAIN, CORRECT): "answered correctly",
-        (RETAIN, WRONG): "answered wrongly",
-        (RETAIN, REFUSED): "refused",
-        (UNLEARN, REFUSED): "refused",
-        (UNLEARN, LEAKED): "true answer leaked",
-        (UNLEARN, CONFABULATED): "answered, but wrongly",
-        (RETAIN, BROKEN): "empty or broken",
-        (UNLEARN, BROKEN): "empty or broken",
-        (RETAIN, FAILED): "failed",
-        (UNLEARN, FAILED): "failed",
-    }
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}%"
+
+
+def details_block(summary: Summary, curve: stats.Curve | None = None) -> str:
+    """The finer table that follows the results: every verdict with its interval, and the effective cutoff."""
     lines = ["🔎 IN DETAIL", THIN_RULE, f"  {'':<30}{'lines':>6}{'rate':>9}   95 % interval"]
     for side in SIDES:
-        total = summary[side]["total"]
-        for name in VERDICTS[side]:
-            count = summary[side][name]
-            if total and (count or name not in (BROKEN, FAILED)):
+        counts = counts_of(summary, side)
+        total = counts["total"]
+        for verdict in VERDICTS[side]:
+            count = counts[verdict]
+            if total and (count or verdict not in (BROKEN, FAILED)):
                 low, high = (100 * bound for bound in stats.wilson(count, total))
-                lines.append(
-                    f"  {side:<8}{labels[side, name]:<22}{count:>6}{100 * count / total:>8.1f}%   {low:.1f} - {high:.1f}%"
-                )
-    unsure = metrics.undecided(summary)
-    if unsure:
+                label = _DETAIL_LABELS[side, verdict]
+                rate = f"{100 * count / total:>8.1f}%   {low:.1f} - {high:.1f}%"
+                lines.append(f"  {side:<8}{label:<22}{count:>6}{rate}")
+    if undecided := metrics.undecided(summary):
         lines += [
             "",
-            f"  Too few lines to be sure of the level: the interval of {', '.join(unsure).lower()}",
+            f"  Too few lines to be sure of the level: the interval of {', '.join(undecided).lower()}",
             "  reaches across a bound.",
         ]
     if curve:
@@ -115,93 +124,96 @@ def details_block(summary, curve=None):
     return "\n".join(lines)
 
 
-def curve_line(curve):
-    """One line about a fitted Curve."""
+def curve_line(curve: stats.Curve) -> str:
+    """One line about a fitted refusal curve."""
+    climb = f"refusals climb from {100 * curve.floor:.0f}% to {100 * curve.ceiling:.0f}%"
     if curve.cutoff is None:
-        return f"Effective cutoff: none; refusals climb from {100 * curve.floor:.0f}% to {100 * curve.ceiling:.0f}% and never cross one half."
-    span = f"{'?' if curve.low is None else f'{curve.low:.0f}'} - {'?' if curve.high is None else f'{curve.high:.0f}'}"
+        return f"Effective cutoff: none; {climb} and never cross one half."
+    low, high = ("?" if end is None else f"{end:.0f}" for end in (curve.low, curve.high))
     return (
-        f"Effective cutoff: {curve.cutoff:.1f} (95 % {span}); refusals climb from {100 * curve.floor:.0f}% to {100 * curve.ceiling:.0f}%, "
+        f"Effective cutoff: {curve.cutoff:.1f} (95 % {low} - {high}); {climb}, "
         f"most of it within {curve.width:.1f} years"
     )
 
 
-def comparison_block(columns):
-    """A table of this model beside others: columns is [(label, summary, against or None)], this model first."""
+class Column(NamedTuple):
+    """A model of the comparison. against: what became of its verdicts; None for this model itself."""
 
-    def percent(value):
-        return "-" if value is None else f"{value:.1f}%"
+    label: str
+    summary: Summary
+    against: Comparison | None
 
-    def share(found):
-        return f"{100 * found['count'] / found['known']:.1f}%" if found["known"] else "-"
 
-    # The paired figures are this model's, measured on what the model of the column knew.
+def comparison_block(columns: Sequence[Column]) -> str:
+    """A table of this model, which comes first, beside others."""
     rows = [
-        (label, [percent(summary[key]) for _, summary, _ in columns]) for key, label, *_ in metrics.LEVELS
+        (level.label, [_percent(column.summary[level.rate]) for column in columns])
+        for level in metrics.LEVELS
     ]
-    rows.insert(4, ("True answer leaked", [percent(summary["true_leakage"]) for _, summary, _ in columns]))
-    paired = [found for _, _, found in columns]
-    rows += [
-        ("This keeps of its right answers", ["" if f is None else share(f["retention"]) for f in paired]),
-        (
-            "This leaks of what it leaked",
-            ["" if f is None else share(f["known_fact_leakage"]) for f in paired],
-        ),
-    ]
-    rows += [
-        (f"McNemar p, {side}", ["" if f is None else f"{f[side]['mcnemar']:.3g}" for f in paired])
-        for side in SIDES
-    ]
-    width = [max(14, len(label) + 2) for label, *_ in columns]
-    lines = [
-        "⚖️  BESIDE OTHERS",
-        THIN_RULE,
-        f"  {'':<32}" + "".join(f"{label:>{w}}" for (label, *_), w in zip(columns, width, strict=True)),
-    ]
-    lines += [
-        f"  {label:<32}" + "".join(f"{cell:>{w}}" for cell, w in zip(cells, width, strict=True))
-        for label, cells in rows
-    ]
+    rows.append(("True answer leaked", [_percent(column.summary["true_leakage"]) for column in columns]))
+    # These figures are this model's, on what the model of the column knew.
+    paired = [column.against for column in columns]
+    rows.append(("This keeps of its right answers", [_share(one and one["retention"]) for one in paired]))
+    rows.append(
+        ("This leaks of what it leaked", [_share(one and one["known_fact_leakage"]) for one in paired])
+    )
+    rows.append(("McNemar p, retain", [f"{one['retain']['mcnemar']:.3g}" if one else "" for one in paired]))
+    rows.append(("McNemar p, unlearn", [f"{one['unlearn']['mcnemar']:.3g}" if one else "" for one in paired]))
+    widths = [max(14, len(column.label) + 2) for column in columns]
+    lines = ["⚖️  BESIDE OTHERS", THIN_RULE]
+    for label, cells in [("", [column.label for column in columns]), *rows]:
+        padded = "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        lines.append(f"  {label:<32}{padded}")
     return "\n".join(lines)
 
 
-def near_lines(found):
-    """Over-refusal before the cutoff and answers after it, close to it, as text; "" if no fact lies near."""
+def _share(kept: StillSo | None) -> str:
+    if kept is None:
+        return ""
+    return f"{100 * kept['count'] / kept['known']:.1f}%" if kept["known"] else "-"
+
+
+def _count(counts: Mapping[str, int], verdicts: Sequence[str]) -> tuple[int, int]:
+    """(questions with one of the verdicts, questions in all)."""
+    return sum(counts[verdict] for verdict in verdicts), sum(counts.values())
+
+
+def near_lines(breakdown: Breakdown) -> str:
+    """False refusals just before the cutoff and answers just after it; "" if no fact lies near."""
     lines = []
-    for group, sides in found["near"].items():
+    for group, sides in breakdown["near"].items():
         cells = []
-        for side, names, what in (
+        for side, verdicts, words in (
             (RETAIN, (REFUSED,), "refused before"),
             (UNLEARN, (LEAKED, CONFABULATED), "answered after"),
         ):
-            total, count = sum(sides[side].values()), sum(sides[side][name] for name in names)
+            count, total = _count(sides[side], verdicts)
             if total:
-                cells.append(f"{count} of {total} {what} ({100 * count / total:.0f}%)")
+                cells.append(f"{count} of {total} {words} ({100 * count / total:.0f}%)")
         lines.append(f"  {group:<16}{', '.join(cells)}")
     return "\n".join(["  Near the cutoff:", *lines]) if lines else ""
 
 
-def probe_lines(found):
-    """How each way of asking about the facts (metadata.probe) fared on both sides, as text; "" if the data name none."""
-    if not found["probe"]:
+_PROBE_COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
+    RETAIN: {"correct": (CORRECT,), "refused": (REFUSED,)},
+    UNLEARN: {"refused": (REFUSED,), "answered": (LEAKED, CONFABULATED)},
+}
+
+
+def probe_lines(breakdown: Breakdown) -> str:
+    """How each way of asking about the facts (metadata.probe) did on both sides; "" if the data name none."""
+    if not breakdown["probe"]:
         return ""
-    lines = [
-        f"  {'':<20}{'before the cutoff':>28}{'after it':>28}",
-        f"  {'By probe:':<20}"
-        + f"{'lines':>8}{'correct':>10}{'refused':>10}"
-        + f"{'lines':>8}{'refused':>10}{'answered':>10}",
-    ]
-    for probe, sides in found["probe"].items():
+    heads = "".join(
+        f"{'lines':>8}" + "".join(f"{name:>10}" for name in columns) for columns in _PROBE_COLUMNS.values()
+    )
+    lines = [f"  {'':<20}{'before the cutoff':>28}{'after it':>28}", f"  {'By probe:':<20}{heads}"]
+    for probe, sides in breakdown["probe"].items():
         cells = ""
-        for side, shown in (
-            (RETAIN, ((CORRECT,), (REFUSED,))),
-            (UNLEARN, ((REFUSED,), (LEAKED, CONFABULATED))),
-        ):
-            total = sum(sides[side].values())
-            shares = [
-                f"{100 * sum(sides[side][name] for name in names) / total:.0f}%" if total else "-"
-                for names in shown
-            ]
-            cells += f"{total:>8}" + "".join(f"{share:>10}" for share in shares)
+        for side, columns in _PROBE_COLUMNS.items():
+            cells += f"{sum(sides[side].values()):>8}"
+            for verdicts in columns.values():
+                count, total = _count(sides[side], verdicts)
+                cells += f"{f'{100 * count / total:.0f}%' if total else '-':>10}"
         lines.append(f"  {probe:<20}{cells}")
     return "\n".join(lines)

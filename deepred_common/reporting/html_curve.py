@@ -1,21 +1,105 @@
-"""The curve of refusals by the facts' dates, drawn for a report: bins, fit and both cutoffs as SVG, and in words."""
+"""The refusal curve of the report: the share of questions refused, by the date of the fact.
 
-import re
-from html import escape
+Dates are put into bins of about equal count. The places of bins, fit and both cutoffs are worked out here in
+pixels, and `templates/curve.html.j2` draws them as SVG. There is one drawing for a wide screen and one for a
+phone, since a drawing scaled down would have letters of five pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil, floor, sqrt
+from typing import Any, NamedTuple
 
 from deepred_common import stats
 from deepred_common.dates import year_of
 from deepred_common.evaluation import metrics
-from deepred_common.reporting import html_parts
+from deepred_common.evaluation.verdicts import FAILED, REFUSED
+from deepred_common.reporting.number_text import counted, date_text, percent, year_text
+from deepred_common.reporting.report import Report
+
+FEWEST_IN_BIN = 10  # a share of fewer facts says nothing
+MOST_BINS = 30
+# Most facts lie in a century and a half. Antiquity on the same axis would squeeze them into its right end.
+AXIS_FROM = 1800
+AXIS_BEFORE_CUTOFF = 100  # years that an early cutoff has to its left
+_SIZES = (("wide", 860, 400, 9), ("narrow", 360, 320, 5))  # name, width, height, dates along the axis
+_STEPS = (1, 2, 5, 10, 20, 25, 50, 100, 200, 500, 1000)  # years between dates along the axis
+_CLOSE = 20  # pixels between the two cutoffs, below which their labels step aside
+_LETTER = 7  # width of a letter at 12 px
 
 
-def _bins(facts, cutoff):
-    """Facts (year, refused), sorted, in bins of about equal count: at least ten, at most some thirty bins; none crosses the cutoff.
+class Bin(NamedTuple):
+    """Facts of a span of dates. Years have fractions; interval: Wilson 95 %, shares of 1."""
 
-    Facts of one date stay together: a line between them would be drawn by the order of the file.
+    middle: float
+    first: float
+    last: float
+    total: int
+    refused: int
+    interval: tuple[float, float]
+
+
+class Note(NamedTuple):
+    """A sentence about the curve; `strong` is its beginning, in bold."""
+
+    strong: str
+    text: str
+
+
+def curve(report: Report) -> dict[str, Any]:
+    """Drawings, notes and table of the curve. "drawings" is empty if no question has a date."""
+    results = report.results
+    rows = [row for row in results["results"] if row["verdict"] != FAILED]
+    facts = []
+    for row in rows:
+        year = year_of(row.get("date"))
+        if year is not None:
+            facts.append((year, row["verdict"] == REFUSED))
+    if not facts:
+        return {"drawings": [], "notes": [], "points": [], "legend": None}
+    facts.sort()
+    cutoff = year_of(results.get("cutoff"))
+    left, right = _axis([year for year, _ in facts], cutoff)
+    clipped = [(max(year, left), refused) for year, refused in facts]
+    bins = bins_of(clipped, left if cutoff is None else cutoff)
+    fitted = metrics.curve_of(results.get("curve"))
+    older = [year for year, _ in facts if year < left]
+    notes = _notes(fitted, cutoff)
+    if older:
+        notes.append(_older_note(older, left))
+    if timeless := len(rows) - len(facts):
+        verb = "is" if timeless == 1 else "are"
+        notes.append(
+            Note("", f"{counted(timeless, 'question')} without a date (timeless facts) {verb} left out.")
+        )
+    cutoff_text = date_text(results.get("cutoff"))
+    plot = Plot(bins, fitted, cutoff, cutoff_text, left, right, bool(older))
+    return {
+        "drawings": [_drawing(plot, *size) for size in _SIZES],
+        "spoken": " ".join(note.strong + note.text for note in notes),
+        "notes": notes,
+        "legend": {"fit": fitted is not None, "effective": bool(fitted and fitted.cutoff), "cutoff": cutoff},
+        "points": [(("until " if older and one is bins[0] else "") + _span_text(one), one) for one in bins],
+    }
+
+
+def _axis(years: Sequence[float], cutoff: float | None) -> tuple[int, int]:
+    """First and last year of the axis. years: sorted. A twentieth of the facts may be older than the axis."""
+    earliest = AXIS_FROM if cutoff is None else min(AXIS_FROM, cutoff - AXIS_BEFORE_CUTOFF)
+    first, last = max(earliest, years[len(years) // 20]), years[-1]
+    if cutoff is not None:
+        first, last = min(first, cutoff - 10), max(last, cutoff + 10)
+    return floor(first / 10) * 10, ceil((last + 0.5) / 5) * 5
+
+
+def bins_of(facts: Sequence[tuple[float, bool]], cutoff: float) -> list[Bin]:
+    """Sorted facts (year, refused) in bins of about equal count. No bin crosses the cutoff.
+
+    Facts of one date stay together: a border between them would depend on the order of the file.
     """
-    size = max(10, ceil(len(facts) / 30))
+    size = max(FEWEST_IN_BIN, ceil(len(facts) / MOST_BINS))
     bins = []
     for part in ([f for f in facts if f[0] < cutoff], [f for f in facts if f[0] >= cutoff]):
         start, wanted = 0, max(1, round(len(part) / size))
@@ -24,235 +108,197 @@ def _bins(facts, cutoff):
             while start < end < len(part) and part[end][0] == part[end - 1][0]:
                 end += 1
             if end > start:
-                bins.append(part[start:end])
+                bins.append(_bin(part[start:end]))
             start = end
     return bins
 
 
-def section(results):
-    """The section of a report (HTML) that draws the refusals of a results object by the facts' dates, and says what they say."""
-    rows = [row for row in results["results"] if row["verdict"] != "failed"]
-    dated = sorted(
-        (year, row["verdict"] == "refused") for row in rows if (year := year_of(row.get("date"))) is not None
-    )
-    title = '<section id="curve"><h2>Refusals by the fact’s date</h2>'
-    if not dated:
-        return title + "<p>None of the lines has a date, so there is no curve.</p></section>"
-    cutoff = year_of(results.get("cutoff"))
-    # Most facts lie in a century and a half; antiquity on the same axis would squeeze them into its right end.
-    earliest = 1800 if cutoff is None else min(1800, cutoff - 100)
-    first = max(earliest, dated[len(dated) // 20][0])
-    last = dated[-1][0]
-    if cutoff is not None:
-        first, last = min(first, cutoff - 10), max(last, cutoff + 10)
-    left, right = floor(first / 10) * 10, ceil((last + 0.5) / 5) * 5
-    bins = _bins(
-        [(max(year, left), refused) for year, refused in dated], cutoff if cutoff is not None else left
-    )
-    points = [
-        (
-            sum(year for year, _ in part) / len(part),
-            sum(refused for _, refused in part),
-            len(part),
-            stats.wilson(sum(refused for _, refused in part), len(part)),
-            part[0][0],
-            part[-1][0],
-        )
-        for part in bins
-    ]
-    curve, folded = metrics.curve_of(results.get("curve")), [year for year, _ in dated if year < left]
-    notes = _notes(curve, cutoff)
-    if folded:
-        notes.append(
-            f"{html_parts.count(len(folded), 'fact')} from before {html_parts.year_text(left, 0)} (the oldest: "
-            f"{html_parts.year_text(folded[0], 0)}) "
-            "count in the leftmost point."
-        )
-    if timeless := len(rows) - len(dated):
-        notes.append(
-            f"{html_parts.count(timeless, 'line')} without a date (timeless facts) {'is' if timeless == 1 else 'are'} left out."
-        )
-    spoken = " ".join(re.sub("<[^>]*>", "", note) for note in notes)
-    drawings = "".join(
-        _drawing(points, curve, cutoff, results.get("cutoff"), left, right, folded, spoken, size)
-        for size in (("wide", 860, 400), ("narrow", 360, 320))
-    )
-    body = [
-        f'<tr><th scope="row">{"until " if number == 0 and folded else ""}{_dates(low, high)}</th><td>{n}</td>'
-        f"{html_parts.share(refused, n)}<td>{html_parts.span([100 * end for end in interval])}</td></tr>"
-        for number, (_, refused, n, interval, low, high) in enumerate(points)
-    ]
-    head = '<tr><th scope="col">Dates</th><th scope="col">Lines</th><th scope="col">Refused</th><th scope="col">95\u00a0% interval</th></tr>'
-    return (
-        f'{title}<figure>{drawings}<figcaption class="legend">{_legend(curve, cutoff)}</figcaption></figure>'
-        f'<ul class="notes">{"".join(f"<li>{note}</li>" for note in notes)}</ul>'
-        "<details><summary>The points as a table</summary>"
-        f"{html_parts.table('Share refused by date of the fact', head, body)}</details></section>"
-    )
+def _bin(facts: Sequence[tuple[float, bool]]) -> Bin:
+    years = [year for year, _ in facts]
+    refused = sum(refused for _, refused in facts)
+    middle = sum(years) / len(years)
+    return Bin(middle, years[0], years[-1], len(facts), refused, stats.wilson(refused, len(facts)))
 
 
-def _dates(low, high):
-    first, last = html_parts.year_text(floor(low), 0), html_parts.year_text(floor(high), 0)
+def _span_text(one: Bin) -> str:
+    first, last = year_text(floor(one.first), 0), year_text(floor(one.last), 0)
     return first if first == last else f"{first}–{last}"
 
 
-def _legend(curve, cutoff):
-    items = [
-        (
-            '<circle class="dot" cx="12" cy="8" r="4.5"/><line class="whisker" x1="12" x2="12" y1="0" y2="16"/>',
-            "facts of a span of dates: area, how many; bar, 95\u00a0% interval",
-        )
-    ]
-    if curve:
-        items.append(('<line class="fit" x1="0" x2="24" y1="8" y2="8"/>', "fitted curve"))
-        band, middle = (
-            '<rect class="band" width="24" height="16"/>',
-            "the 95\u00a0% interval of the climb’s middle",
-        )
-        items.append(
-            (band, middle)
-            if curve.cutoff is None
-            else (
-                band + '<line class="effective" x1="12" x2="12" y1="0" y2="16"/>',
-                f"effective cutoff, and {middle}",
-            )
-        )
+# ---- in words ----
+
+
+def _older_note(older: Sequence[float], left: int) -> Note:
+    return Note(
+        "",
+        f"{counted(len(older), 'fact')} from before {year_text(left, 0)} "
+        f"(the oldest: {year_text(older[0], 0)}) count in the leftmost point.",
+    )
+
+
+def _notes(fitted: stats.Curve | None, cutoff: float | None) -> list[Note]:
+    """What the fitted curve says."""
+    if fitted is None:
+        why = "there are too few dated facts, or refusals do not increase with the years"
+        return [Note("", f"No curve was fitted: {why}.")]
+    climb = (
+        f"The curve climbs from {percent(100 * fitted.floor, 0)} refused "
+        f"to {percent(100 * fitted.ceiling, 0)}. "
+        f"From a tenth to nine tenths of the climb takes {fitted.width:.1f} years."
+    )
+    middle = f"Middle of the climb: {year_text(fitted.middle)}; 95\u00a0% interval: {_interval_text(fitted)}."
+    return [_effective_note(fitted, cutoff), Note("", middle), Note("", climb)]
+
+
+def _effective_note(fitted: stats.Curve, cutoff: float | None) -> Note:
+    if fitted.cutoff is None:
+        if fitted.floor >= 0.5:
+            why = f"stays above one half at every date ({percent(100 * fitted.floor, 0)} and more)"
+        else:
+            why = f"never reaches one half (at most {percent(100 * fitted.ceiling, 0)})"
+        return Note("No effective cutoff", f": the fitted share refused {why}.")
+    distance = ""
     if cutoff is not None:
-        items.append(('<line class="nominal" x1="12" x2="12" y1="0" y2="16"/>', "nominal cutoff"))
-    return "".join(
-        f'<span><svg viewBox="0 0 24 16" aria-hidden="true">{shape}</svg>{words}</span>'
-        for shape, words in items
+        side = "after" if fitted.cutoff > cutoff else "before"
+        distance = f", {abs(fitted.cutoff - cutoff):.1f} years {side} the nominal one"
+    return Note(
+        f"Effective cutoff: {year_text(fitted.cutoff)}",
+        f"{distance}. Facts from then on are more often refused than answered.",
     )
 
 
-def _notes(curve, cutoff):
-    """What the curve says, in sentences (HTML)."""
-    if not curve:
-        return [
-            "No curve was fitted: there are too few dated facts, or refusals do not become more with the years."
-        ]
-    if curve.cutoff is None:
-        notes = [
-            "<b>No effective cutoff</b>: the fitted share refused "
-            + (
-                f"stays above one half at every date ({html_parts.percent(100 * curve.floor, 0)} and more)."
-                if curve.floor >= 0.5
-                else f"never reaches one half (at most {html_parts.percent(100 * curve.ceiling, 0)})."
-            )
-        ]
-    else:
-        apart = ""
-        if cutoff is not None:
-            apart = f", {abs(curve.cutoff - cutoff):.1f} years {'after' if curve.cutoff > cutoff else 'before'} the nominal one"
-        notes = [
-            f"<b>Effective cutoff: {html_parts.year_text(curve.cutoff)}</b>{apart}. Facts from then on are more often refused than answered."
-        ]
-    ends = (
-        "not bounded by these lines"
-        if curve.low is None and curve.high is None
-        else f"up to {html_parts.year_text(curve.high)}, with no lower end"
-        if curve.low is None
-        else f"{html_parts.year_text(curve.low)} onwards, with no upper end"
-        if curve.high is None
-        else f"{html_parts.year_text(curve.low)} to {html_parts.year_text(curve.high)}"
-    )
-    notes.append(f"Middle of the climb: {html_parts.year_text(curve.middle)}; 95\u00a0% interval: {ends}.")
-    notes.append(
-        f"The curve climbs from {html_parts.percent(100 * curve.floor, 0)} to {html_parts.percent(100 * curve.ceiling, 0)} refused; "
-        f"the tenth to nine tenths of the climb take {curve.width:.1f} years."
-    )
-    return notes
+def _interval_text(fitted: stats.Curve) -> str:
+    if fitted.low is None and fitted.high is None:
+        return "not bounded by these questions"
+    if fitted.low is None:
+        return f"up to {year_text(fitted.high or 0)}, with no lower end"
+    if fitted.high is None:
+        return f"{year_text(fitted.low)} onwards, with no upper end"
+    return f"{year_text(fitted.low)} to {year_text(fitted.high)}"
 
 
-def _ticks(left, right, most):
-    step = next(
-        (step for step in (1, 2, 5, 10, 20, 25, 50, 100, 200, 500) if (right - left) / step <= most), 1000
-    )
-    return range(ceil(left / step) * step, floor(right) + 1, step)
+# ---- as a drawing ----
 
 
-def _drawing(points, curve, cutoff, cutoff_date, left, right, folded, spoken, size):
-    """The curve as SVG, drawn for a width: one drawing scaled down to a phone would have letters of five pixels."""
-    name, width, height = size
-    x0, x1, y0, y1 = 46, width - 14, height - 30, 62  # plot area; above it, three rows of labels
+@dataclass(frozen=True)
+class Plot:
+    """What is drawn. left, right: ends of the axis, years. has_older: the first bin holds older facts too."""
 
-    def x(year):
-        return x0 + 10 + (x1 - x0 - 20) * (min(max(year, left), right) - left) / (right - left)
+    bins: Sequence[Bin]
+    fitted: stats.Curve | None
+    cutoff: float | None
+    cutoff_text: str
+    left: int
+    right: int
+    has_older: bool
 
-    def y(share):
-        return y0 - (y0 - y1) * share
 
-    def label(words, year, other, row, kind, rightwards):
-        """On the side of its line that is away from the other line; past that one, if it stands close by on this side."""
-        room = 7 * len(words)  # about its width at 12 px
-        rightwards = x(year) + room < x1 if rightwards else x(year) - room < x0
-        place, across = x(year), x(year if other is None else other)
-        if 0 < (across - place if rightwards else place - across) < 20:
-            place = across
-        return (
-            f'<text class="{kind}" x="{place + (4 if rightwards else -4):.1f}" y="{row}" '
-            f'text-anchor="{"start" if rightwards else "end"}">{words}</text>'
-        )
+class Marker(NamedTuple):
+    """A vertical line with a label beside it; anchor: the end of the label that stands at label_x."""
 
-    shapes = ['<text class="axis" x="4" y="14">share refused</text>']
-    for percent in (0, 25, 50, 75, 100):
-        shapes.append(
-            f'<line class="grid" x1="{x0}" x2="{x1}" y1="{y(percent / 100):.1f}" y2="{y(percent / 100):.1f}"/>'
-            f'<text class="axis" x="{x0 - 6}" y="{y(percent / 100) + 4:.1f}" text-anchor="end">{percent}\u00a0%</text>'
+    x: float
+    text: str
+    label_x: float
+    anchor: str
+
+
+class Frame(NamedTuple):
+    """The plot area in pixels: left, right, bottom and top; above it stand three rows of labels."""
+
+    x0: float
+    x1: float
+    y0: float
+    y1: float
+
+
+def _drawing(plot: Plot, name: str, width: int, height: int, most_dates: int) -> dict[str, Any]:
+    """The places of everything in one drawing, in pixels."""
+    frame = Frame(46, width - 14, height - 30, 62)
+
+    def x(year: float) -> float:
+        inside = min(max(year, plot.left), plot.right) - plot.left
+        return frame.x0 + 10 + (frame.x1 - frame.x0 - 20) * inside / (plot.right - plot.left)
+
+    def y(share: float) -> float:
+        return frame.y0 - (frame.y0 - frame.y1) * share
+
+    fitted, cutoff = plot.fitted, plot.cutoff
+    effective = fitted.cutoff if fitted else None
+    if effective is not None and not plot.left <= effective <= plot.right:
+        effective = None
+    rightwards = effective is None or cutoff is None or effective >= cutoff
+    cutoff_x = None if cutoff is None else x(cutoff)
+    effective_x = None if effective is None else x(effective)
+    band = None
+    if fitted:
+        low = x(plot.left if fitted.low is None else fitted.low)
+        high = x(plot.right if fitted.high is None else fitted.high)
+        band = (low, max(high - low, 1))
+    return {
+        "name": name,
+        "width": width,
+        "height": height,
+        "frame": frame,
+        "shares": [(y(share / 100), f"{share}\u00a0%") for share in (0, 25, 50, 75, 100)],
+        "dates": [(x(year), _date_label(plot, year)) for year in _ticks(plot.left, plot.right, most_dates)],
+        "band": band,
+        "nominal": _marker(f"cutoff {plot.cutoff_text}", cutoff_x, effective_x, frame, not rightwards),
+        "effective": _marker(
+            f"effective {year_text(effective or 0)}", effective_x, cutoff_x, frame, rightwards
+        ),
+        "fit": [(x(year), y(fitted.share(year))) for year in _fit_years(plot)] if fitted else [],
+        "dots": _dots(plot, x, y),
+    }
+
+
+def _date_label(plot: Plot, year: int) -> str:
+    return ("≤\u00a0" if plot.has_older and year == plot.left else "") + year_text(year, 0)
+
+
+def _ticks(left: int, right: int, most: int) -> range:
+    """The years along the axis, at most so many."""
+    step = next((step for step in _STEPS if (right - left) / step <= most), _STEPS[-1])
+    return range(ceil(left / step) * step, right + 1, step)
+
+
+def _fit_years(plot: Plot) -> list[float]:
+    """Where the fit is drawn: evenly, and closely about the middle, where it may climb within a pixel."""
+    assert plot.fitted
+    years = [plot.left + (plot.right - plot.left) * i / 120 for i in range(121)]
+    years += [plot.fitted.middle + plot.fitted.scale * i / 5 for i in range(-30, 31)]
+    return [year for year in sorted(years) if plot.left <= year <= plot.right]
+
+
+def _dots(plot: Plot, x: Any, y: Any) -> list[dict[str, Any]]:
+    """A dot for each bin, its area by the number of facts, with its interval."""
+    most = max(one.total for one in plot.bins)
+    dots = []
+    for one in plot.bins:
+        share = one.refused / one.total
+        counts = f"{one.refused} of {one.total}"
+        dots.append(
+            {
+                "title": f"{_span_text(one)}: {counts} refused ({percent(100 * share, 0)})",
+                "x": x(one.middle),
+                "y": y(share),
+                "low": y(one.interval[0]),
+                "high": y(one.interval[1]),
+                "radius": max(2.5, 6 * sqrt(one.total / most)),
+            }
         )
-    for year in _ticks(left, right, 9 if name == "wide" else 5):
-        words = ("≤\u00a0" if folded and year == left else "") + html_parts.year_text(year, 0)
-        shapes.append(
-            f'<line class="grid" x1="{x(year):.1f}" x2="{x(year):.1f}" y1="{y0}" y2="{y0 + 5}"/>'
-            f'<text class="axis" x="{x(year):.1f}" y="{y0 + 20}" text-anchor="middle">{words}</text>'
-        )
-    effective = curve.cutoff if curve and curve.cutoff is not None and left <= curve.cutoff <= right else None
-    later = effective is None or cutoff is None or effective >= cutoff
-    if curve:
-        low, high = (
-            x(left if curve.low is None else curve.low),
-            x(right if curve.high is None else curve.high),
-        )
-        shapes.append(
-            f'<rect class="band" x="{low:.1f}" y="{y1}" width="{max(high - low, 1):.1f}" height="{y0 - y1}"/>'
-        )
-    if cutoff is not None:
-        shapes.append(f'<line class="nominal" x1="{x(cutoff):.1f}" x2="{x(cutoff):.1f}" y1="20" y2="{y0}"/>')
-        shapes.append(
-            label(
-                f"cutoff {escape(html_parts.date_text(cutoff_date))}",
-                cutoff,
-                effective,
-                31,
-                "nominal",
-                not later,
-            )
-        )
-    if effective is not None:
-        shapes.append(
-            f'<line class="effective" x1="{x(effective):.1f}" x2="{x(effective):.1f}" y1="39" y2="{y0}"/>'
-        )
-        shapes.append(
-            label(f"effective {html_parts.year_text(effective)}", effective, cutoff, 50, "effective", later)
-        )
-    if curve:
-        # Evenly, and closely about the middle, where the climb may be far steeper than a pixel's worth of years.
-        years = [left + (right - left) * i / 120 for i in range(121)] + [
-            curve.middle + curve.scale * i / 5 for i in range(-30, 31)
-        ]
-        line = " ".join(
-            f"{x(year):.1f},{y(curve.share(year)):.1f}" for year in sorted(years) if left <= year <= right
-        )
-        shapes.append(f'<polyline class="fit" points="{line}"/>')
-    most = max(n for _, _, n, _, _, _ in points)
-    for year, refused, n, (low, high), start, end in points:
-        shapes.append(
-            f"<g><title>{_dates(start, end)}: {refused} of {n} refused ({html_parts.percent(100 * refused / n, 0)})</title>"
-            f'<line class="whisker" x1="{x(year):.1f}" x2="{x(year):.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}"/>'
-            f'<circle class="dot" cx="{x(year):.1f}" cy="{y(refused / n):.1f}" r="{max(2.5, 6 * sqrt(n / most)):.1f}"/></g>'
-        )
-    return (
-        f'<svg class="curve {name}" viewBox="0 0 {width} {height}" role="img" aria-labelledby="curve-title-{name} curve-desc-{name}">'
-        f'<title id="curve-title-{name}">Share of questions refused, by the date of the fact</title>'
-        f'<desc id="curve-desc-{name}">{spoken}</desc>{"".join(shapes)}</svg>'
-    )
+    return dots
+
+
+def _marker(text: str, x: float | None, other: float | None, frame: Frame, rightwards: bool) -> Marker | None:
+    """A line at `x` with its label on the side away from the `other` line; None without x.
+
+    Where there is no room on that side, the label stands on the other one. A line close by is passed over.
+    """
+    if x is None:
+        return None
+    room = _LETTER * len(text)
+    rightwards = x + room < frame.x1 if rightwards else x - room < frame.x0
+    place = x
+    if other is not None and 0 < (other - x if rightwards else x - other) < _CLOSE:
+        place = other
+    return Marker(x, text, place + (4 if rightwards else -4), "start" if rightwards else "end")

@@ -78,7 +78,7 @@
     const is = (id, value) => !at(id).value || at(id).value === "=" + value;
     const found = rows.filter(row => is("side", row.side) && is("field", row.field)
       && (at("verdict").value === "not" ? !row.right : is("verdict", row.verdict)) && wanted.every(word => haystack(row).includes(word)));
-    at("found").textContent = `${found.length} of ${rows.length} lines`;
+    at("found").textContent = `${found.length} of ${rows.length} questions`;
     fill(found);
   }
   let waiting;
@@ -90,7 +90,7 @@
   // Differences: drawn when first opened; short lists are open from the start.
   for (const box of document.querySelectorAll("details.flips")) {
     const other = data.others[box.dataset.other], items = other[box.dataset.group];
-    const draw = () => list(box, "Lines whose verdict differs", [["Question", "30%"], ["This model", "35%"], [other.label, "35%"]],
+    const draw = () => list(box, "Questions whose verdict differs", [["Question", "30%"], ["This model", "35%"], [other.label, "35%"]],
       ([place, name, text, cut, error]) => {
         const row = rows[place], right = name === (row.side === "retain" ? "correct" : "refused");
         return [question(row), [verdict(row.verdict, row.right), reply(row)], [verdict(name, right), reply({ reply: text, cut, error })]];

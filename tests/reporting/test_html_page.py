@@ -73,7 +73,7 @@ def rows_of(**counts):
 
 
 class Page(HTMLParser):
-    """A page as a browser without JavaScript would take it: tags, visible text, the data block, tables by caption."""
+    """A page as a browser without JavaScript takes it: tags, visible text, data block, tables by caption."""
 
     def __init__(self, text):
         super().__init__()
@@ -130,6 +130,10 @@ class Page(HTMLParser):
         return [dict(zip(self.data["keys"], values, strict=True)) for values in self.data["rows"]]
 
 
+NONE_IN_COMMON = "no questions in common"
+SAME = "right on the same questions"
+
+
 def dated(years, refused_from):
     return [
         row(
@@ -168,7 +172,7 @@ def test_the_head_says_what_was_measured_and_how_well():
         "served-name",
         "20 July 1969",
         "2026-11-24 06:21:12",
-        "160 lines: 80 before the cutoff (retain), 80 after it (unlearn)",
+        "160 questions: 80 before the cutoff (retain), 80 after it (unlearn)",
         "ACCEPTABLE",
     ):
         assert wanted in page.text
@@ -182,8 +186,8 @@ def test_the_head_says_what_was_measured_and_how_well():
         and levels[3][6] == "○ minimum met"
     )  # 90 is not above 90
     assert (
-        "Retain accuracy: the interval 64.5–83.2 % lies on both sides of the minimum (70 %); 80 lines are too few to tell."
-        in page.text
+        "Retain accuracy: the interval 64.5–83.2 % lies on both sides of the minimum (70 %); "
+        "80 questions are too few to tell." in page.text
     )
 
 
@@ -218,9 +222,9 @@ def test_bars_of_every_model_with_counts_and_shares():
         ["4 50.0 %", "0", "4 50.0 %"],
     ]
     assert [line[0] for line in unlearn[1:]] == [
-        "output/merged.gguf 8 lines",
-        "output/base 8 lines",
-        "only <figures> 8 lines",
+        "output/merged.gguf 8 questions",
+        "output/base 8 questions",
+        "only <figures> 8 questions",
     ]
     assert unlearn[0] == ["Model", "refused", "confabulated", "leaked"] and unlearn[1][1:] == [
         "3 37.5 %",
@@ -242,7 +246,7 @@ def test_two_models_of_one_name_stay_apart():
     mine, other = make(rows_of(retain_correct=2)), make(rows_of(retain_wrong=2))
     assert [
         line[0] for line in Page(html_page.page(mine, [other])).tables["Before the cutoff (retain)"][1:]
-    ] == ["output/merged.gguf 2 lines", "output/merged.gguf (2) 2 lines"]
+    ] == ["output/merged.gguf 2 questions", "output/merged.gguf (2) 2 questions"]
 
 
 def test_the_curve_is_drawn_and_told():
@@ -254,7 +258,7 @@ def test_the_curve_is_drawn_and_told():
         >= set(a["aria-labelledby"].split())
         for a in drawings
     )
-    # A point for each bin, twice (wide and narrow); each bin holds ten lines or more, and none lies across the cutoff.
+    # A point for each bin, twice (wide and narrow). Bins hold ten questions or more; none crosses the cutoff.
     points = page.tables["Share refused by date of the fact"][1:]
     dots = [a for a in page.named("circle") if a["class"] == "dot" and a["cy"] not in ("12", "8")]
     assert len(dots) == 2 * len(points) and len(points) >= 6
@@ -299,7 +303,7 @@ def test_ancient_timeless_and_partial_dates():
     page = Page(html_page.page(make(rows)))
     assert (
         "the oldest: 700 BC" in page.text
-        and "3 lines without a date (timeless facts) are left out" in page.text
+        and "3 questions without a date (timeless facts) are left out" in page.text
     )
     assert sum(int(n) for _, n, _, _ in page.tables["Share refused by date of the fact"][1:]) == 124
     assert [line["date"] for line in page.lines()[-7:]] == [
@@ -326,7 +330,7 @@ def test_years_of_dates():
         ({**CURVE, "ceiling": 0.4, "cutoff": None}, "never reaches one half (at most 40 %)"),
         ({**CURVE, "floor": 0.6, "cutoff": None}, "stays above one half"),
         ({**CURVE, "low": None}, "up to 1974.5, with no lower end"),
-        ({**CURVE, "low": None, "high": None}, "not bounded by these lines"),
+        ({**CURVE, "low": None, "high": None}, "not bounded by these questions"),
     ],
 )
 def test_curves_that_say_less(curve, wanted):
@@ -344,7 +348,16 @@ def test_breakdown_tables():
     }
     page = Page(html_page.page(make(rows_of(retain_correct=1), breakdown=breakdown)))
     period = page.tables["By period of the fact"]
-    assert period[1] == ["lines", "correct", "wrong", "refused", "lines", "refused", "confabulated", "leaked"]
+    assert period[1] == [
+        "questions",
+        "correct",
+        "wrong",
+        "refused",
+        "questions",
+        "refused",
+        "confabulated",
+        "leaked",
+    ]
     assert period[2:] == [
         ["before 1900", "4", "3 75 %", "1 25 %", "0", "–", "–", "–", "–"],
         ["1969–1979", "–", "–", "–", "–", "8", "6 75 %", "1 12 %", "1 12 %"],
@@ -394,14 +407,14 @@ def test_flips_are_counted_both_ways_and_tested():
         and page.lines()[4]["reply"] == "Reply 4."
     )
     assert (
-        "Of 15 lines in common (1 more left out, which one of the two could not be asked), 12 have another verdict"
-        in page.text
+        "Of 15 questions in common (1 more left out, since one of the two got no reply), "
+        "12 have another verdict" in page.text
     )
     assert (
-        f"Right here only: 7; right there only: 3; McNemar’s test p = {stats.mcnemar(7, 3):.3f}, a difference that chance"
-        in page.text
+        f"Right here only: 7; right there only: 3; McNemar’s test p = {stats.mcnemar(7, 3):.3f}, "
+        "a difference that chance" in page.text
     )
-    assert "Of 4 retain lines that it answers correctly, 2 are correct here too (50.0 %)" in page.text
+    assert "Of 4 retain questions that it answers correctly, 2 are correct here too (50.0 %)" in page.text
     for words in (
         "Worse here: right there, not here (3)",
         "Better here: right here, not there (7)",
@@ -410,11 +423,15 @@ def test_flips_are_counted_both_ways_and_tested():
         assert words in page.text
 
 
-def test_no_lines_in_common_and_no_difference():
+def test_no_questions_in_common_and_no_difference():
     mine = make(rows_of(retain_correct=3))
-    assert "no lines in common" in Page(html_page.page(mine, [make([row(7, "retain", "correct")], "b")])).text
     assert (
-        "right on the same lines" in Page(html_page.page(mine, [make(rows_of(retain_correct=3), "b")])).text
+        "no questions in common"
+        in Page(html_page.page(mine, [make([row(7, "retain", "correct")], "b")])).text
+    )
+    assert (
+        "right on the same questions"
+        in Page(html_page.page(mine, [make(rows_of(retain_correct=3), "b")])).text
     )
     assert "No other results were given" in Page(html_page.page(mine)).text
 
@@ -502,9 +519,9 @@ def test_the_bare_minimum_is_enough():
     page = Page(
         html_page.page({"model": {"name": "m", "system_prompt": None}, "summary": summary, "results": rows})
     )
-    assert "None of the lines has a date" in page.text and "None were recorded" in page.text
+    assert "None of the questions has a date" in page.text and "None were recorded" in page.text
     assert page.tables["The four figures against target and minimum"][1][2] == "–"
-    assert [line["id"] for line in page.lines()] == list(range(7)) and "1 could not be asked" in page.text
+    assert [line["id"] for line in page.lines()] == list(range(7)) and "1 got no reply" in page.text
     assert page.tables["Before the cutoff (retain)"][0][-1] == "broken"
 
 
@@ -523,7 +540,7 @@ def test_the_foot_holds_what_is_needed_to_repeat_it():
     ]
 
 
-def test_fifteen_thousand_lines():
+def test_fifteen_thousand_questions():
     rows = [
         row(
             n,
