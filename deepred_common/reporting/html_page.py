@@ -2,8 +2,8 @@
 
 Python works out the data of each section (html_sections, html_curve). The templates beside this file make
 HTML of them, and Jinja2 escapes every text. The script at the end of the page draws the lists of single
-questions from JSON in the page. It draws a few at a time, since 15 000 table rows at once stall a browser. A policy in the
-head of the page forbids any other script.
+questions from JSON in the page. It draws a few at a time, since 15 000 table rows at once stall a browser.
+A policy in the head of the page forbids any other script.
 
 A new section is a template `templates/<id>.html.j2`, a function that gives its data, and a line in SECTIONS.
 """
