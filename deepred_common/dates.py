@@ -1,54 +1,78 @@
-"""Dates as data write them, and what year or days they mean."""
+"""Dates as data give them ("1969-07-20", "1969-07", "1969", "-44" for 44 BC), and the days or year they mean.
+
+One grammar for all who read a date. Data in the wild carry times of day, spaces and single digits ("1969-7-2"),
+whose meaning is plain, so these are accepted. What is no day of the calendar is no date. The bank of facts is
+stricter: it holds only dates in the form that `str` of a Date gives.
+"""
+
+from __future__ import annotations
 
 import calendar
 import re
+from dataclasses import dataclass
+
+DEFAULT_CUTOFF = "1969-07-20"  # the day of the first Moon landing
+MONTHS = [month.lower() for month in calendar.month_name[1:]]
+
+Day = tuple[int, int, int]  # year, month, day; tuples compare as the days do
+
+# A sign for BC, then year, month and day, as far as they are known. After a day a time may follow.
+_DATE = re.compile(r"\s*(-?\d{1,4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[T ].*)?)?)?\s*")
+_LEAP_YEAR = 4  # stands for every year before Christ, when the calendar was another
 
 
-def year_of(date):
-    """A data line's date ("1969-11-10", "1912-04", "1912", "-44-03-15" for BC) as a year with fraction; None if there is none.
+@dataclass(frozen=True)
+class Date:
+    """A day, a month or a year; the year is negative before Christ."""
 
-    A month counts from its middle, a year from its middle: on average that is nearest to the day that is not known.
-    """
-    found = re.fullmatch(r"(-?)(\d{1,4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?", str(date or "").strip())
-    if not found:
+    year: int
+    month: int | None = None
+    day: int | None = None
+
+    @property
+    def first_day(self) -> Day:
+        """The first day that this date may mean."""
+        return self.year, self.month or 1, self.day or 1
+
+    @property
+    def last_day(self) -> Day:
+        """The last day that this date may mean."""
+        month = self.month or 12
+        return self.year, month, self.day or _days_in_month(self.year, month)
+
+    @property
+    def as_year(self) -> float:
+        """The year with a fraction. A month counts from its middle, a year from its middle: nearest on average."""
+        if self.month is None:
+            return self.year + 0.5
+        into_month = 0.5 if self.day is None else (self.day - 1) / 31
+        return self.year + (self.month - 1 + into_month) / 12
+
+    def __str__(self) -> str:
+        parts = [str(self.year)] + [f"{part:02}" for part in (self.month, self.day) if part is not None]
+        return "-".join(parts)
+
+
+def parse(text: object) -> Date | None:
+    """The Date that a text (or a bare number, a year) gives; None if it is none."""
+    match = _DATE.fullmatch(str(text))
+    if not match:
         return None
-    sign, year, month, day = found.groups()
-    part = 0.5 if month is None else (int(month) - 1 + (0.5 if day is None else (int(day) - 1) / 31)) / 12
-    return (-int(year) if sign else int(year)) + part
-
-
-_DATE = re.compile(r"(-?\d{1,4})(?:-(\d\d))?(?:-(\d\d))?")
-
-
-def span(date):
-    """(first day, last day) of a date as (year, month, day): of a year or month, its own. ValueError if it is none."""
-    found = _DATE.fullmatch(date)
-    if not found or not int(found[1]):
-        raise ValueError(f"{date!r} is no date")
-    year, month, day = (None if part is None else int(part) for part in found.groups())
-    if month is None:
-        return (year, 1, 1), (year, 12, 31)
-    # A leap year for all that lies before Christ: its calendar was another.
-    last = calendar.monthrange(max(year, 4) if year > 0 else 4, month)[1]
-    if day is None:
-        return (year, month, 1), (year, month, last)
-    if not 1 <= day <= last:
-        raise ValueError(f"{date!r} is no day of the calendar")
-    return (year, month, day), (year, month, day)
-
-
-# A date as data write it: a time of day, a missing zero and spaces around it do not matter.
-_OWN_DATE = re.compile(r"\s*(-?\d{1,4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[T ].*)?)?)?\s*")
-
-
-def _day(date, end):
-    """The first (end 0) or last (end 1) day of a date of the data as (year, month, day); None if it is none."""
-    found = _OWN_DATE.fullmatch(str(date))
-    try:
-        return (
-            span("-".join([found[1], *(f"{int(part):02}" for part in found.groups()[1:] if part)]))[end]
-            if found
-            else None
-        )
-    except ValueError:
+    year, month, day = (None if part is None else int(part) for part in match.groups())
+    if not year:
         return None
+    if month is not None and not 1 <= month <= 12:
+        return None
+    if month is not None and day is not None and not 1 <= day <= _days_in_month(year, month):
+        return None
+    return Date(year, month, day)
+
+
+def year_of(text: object) -> float | None:
+    """The date as a year with a fraction (1969-07-20 is 1969.55); None if it is no date."""
+    date = parse(text)
+    return None if date is None else date.as_year
+
+
+def _days_in_month(year: int, month: int) -> int:
+    return calendar.monthrange(year if year > 0 else _LEAP_YEAR, month)[1]

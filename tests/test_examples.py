@@ -2,7 +2,6 @@ import pytest
 from conftest import line
 
 from deepred_common.cli import UserError
-from deepred_common.dates import year_of
 from deepred_common.examples import RETAIN, UNLEARN, balanced_sample, count_sides, read_examples
 
 GOOD = line("retain", "Who?", "He.")
@@ -100,9 +99,3 @@ def test_metadata_is_brought_to_its_types_or_refused(tmp_path):
     )
     with pytest.raises(UserError, match=r"line 1: 'metadata\.accepted_answers' must be a list"):
         read_examples(file)
-
-
-def test_dates_as_years():
-    found = [year_of(date) for date in ("1969-07-20", "1912", "1912-07", "-44-03-15")]
-    assert found == pytest.approx([1969.55, 1912.5, 1912.54, -43.8], abs=0.05)
-    assert [year_of(date) for date in (None, "", "soon")] == [None] * 3

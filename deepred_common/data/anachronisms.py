@@ -5,9 +5,8 @@ import re
 from collections import defaultdict
 
 from deepred_common import paths
-from deepred_common.dates import _day
+from deepred_common.dates import MONTHS, parse
 from deepred_common.examples import RETAIN, date_of, read_objects
-from deepred_common.judging.words import MONTHS
 
 NAMES = paths.ROOT / "datasets" / "names.jsonl"
 _ORDINAL = r"\d{1,2}(?:st|nd|rd|th)?"
@@ -47,13 +46,13 @@ class Anachronisms:
         border = (self._cutoff.year, self._cutoff.month, self._cutoff.day)
         if example.side == RETAIN:
             date = date_of(example)
-            day = _day(date, 0)
-            wrong = known["temporal_class"] == "post_cutoff" or (day and day >= border)
+            parsed = parse(date)
+            wrong = known["temporal_class"] == "post_cutoff" or (parsed and parsed.first_day >= border)
         else:
             date = known["latest_date"] or known["earliest_date"]
-            day = _day(date, 1)
-            wrong = known["temporal_class"] == "pre_cutoff" or (day and day < border)
-        if wrong or (date and not day):
+            parsed = parse(date)
+            wrong = known["temporal_class"] == "pre_cutoff" or (parsed and parsed.last_day < border)
+        if wrong or (date and not parsed):
             return {
                 "own date" if wrong else "date": ", ".join(
                     f"{key} {value}" for key, value in known.items() if value

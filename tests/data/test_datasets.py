@@ -10,7 +10,7 @@ from conftest import line
 from deepred_common import cache, paths, provenance
 from deepred_common.cli import UserError
 from deepred_common.data import builder, checks, facts, questions
-from deepred_common.dates import span
+from deepred_common.dates import parse
 from deepred_common.examples import RETAIN, SIDES, UNLEARN, read_examples, read_objects
 from deepred_common.judging import answer_match, refusal
 
@@ -43,7 +43,7 @@ def build(script, tmp_path):
 
 
 def test_the_bank_is_as_large_and_spread_as_promised(bank):
-    years = Counter(int(span(fact.date)[0][0]) for fact in bank if fact.date)
+    years = Counter(parse(fact.date).year for fact in bank if fact.date)
     timeless = sum(fact.date is None for fact in bank)
     pairs = defaultdict(list)
     for fact in bank:
@@ -122,6 +122,8 @@ def test_on_which_side_a_date_lies(bank, date, cutoff, side):
         ({"date": 1968}, "1968 is no date"),
         ({"date": "1967-02-29"}, "is no date"),
         ({"date": "0"}, "is no date"),
+        ({"date": "1968-4-2"}, "is no date"),
+        ({"date": "0079"}, "is no date"),
         ({"phrasings": "What?"}, "'phrasings' must be a list"),
         ({"short": None}, "'short' must be a text"),
         ({"cloze": "No gap."}, "has no ____"),
@@ -599,7 +601,7 @@ def test_the_same_question_with_another_answer_is_no_double(checked, tmp_path):
 )
 def test_questions_that_are_written_in_two_ways_are_one(checked, one, other):
     files = {
-        "retain_train.jsonl": [line("retain", one, "This.")],
+        "retain_train.jsonl": [line("retain", one, "A man.")],
         "unlearn_train.jsonl": [line("unlearn", other, REFUSED)],
     }
     assert set(checked(files)[1]) == {"contradiction"}
