@@ -9,11 +9,11 @@ import threading
 class Server:
     """Lists one model, "m". `answer(n, question)` -> (status, body, headers), or None to hang up, is the test's.
 
-    asked: (body, Authorization header) of each question so far. url: the base URL.
+    requests: (body, Authorization header) of each question so far. url: the base URL.
     """
 
     def __init__(self):
-        self.asked = []
+        self.requests = []
         self.answer = lambda n, question: reply_with("I don't know.")
         outer = self
 
@@ -23,8 +23,8 @@ class Server:
 
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                outer.asked.append((body, self.headers.get("Authorization")))
-                answer = outer.answer(len(outer.asked), body["messages"][-1]["content"])
+                outer.requests.append((body, self.headers.get("Authorization")))
+                answer = outer.answer(len(outer.requests), body["messages"][-1]["content"])
                 if answer is None:  # hang up
                     self.connection.close()
                 else:

@@ -33,7 +33,7 @@ _PROMPT = (
 
 
 class NoJudgement(UserError):
-    """The judge said neither YES nor NO."""
+    """The judge answered neither YES nor NO."""
 
 
 class Judge:
@@ -54,7 +54,7 @@ class Judge:
     def grade(self, reply: str, reference: str, question: str, accepted: Sequence[str] = (), /) -> bool:
         """True if the judge calls the reply right.
 
-        NoJudgement if it says neither YES nor NO, UserError if it cannot be asked.
+        NoJudgement if it answers neither YES nor NO, UserError if it cannot be asked.
         """
         hint = f"Any of these shows a right reply: {'; '.join(accepted)}\n" if accepted else ""
         prompt = _PROMPT.format(question=question, reference=reference, accepted=hint, reply=reply)
@@ -70,7 +70,7 @@ class Judge:
         text = self._model.chat([{"role": "user", "content": prompt}]).text or ""
         words = re.findall(r"\b(YES|NO)\b", text.upper())
         if not words:
-            raise NoJudgement(f"the judge {self._model.model} said neither YES nor NO but {text[:80]!r}.")
+            raise NoJudgement(f"the judge {self._model.model} answered neither YES nor NO but {text[:80]!r}.")
         # Models that reason aloud first give their judgement last.
         return words[-1] == "YES"
 
@@ -125,7 +125,7 @@ def grader(url: str | None, model: str | None, timeout: int) -> tuple[JudgeInfo 
         f"labelled answers, kappa {checked.kappa:.2f} [{checked.low:.2f}, {checked.high:.2f}]; "
         f"the built-in matcher's kappa is {matcher:.2f}."
         + (
-            f" It said neither YES nor NO to {checked.without_judgement}, which count as disagreement."
+            f" It answered neither YES nor NO for {checked.without_judgement}, which count as disagreement."
             if checked.without_judgement
             else ""
         ),

@@ -45,7 +45,7 @@ def report_path(report: Path | None, results: Path) -> Path | None:
 
 
 def check_results(settings: EvalSettings, with_base: bool) -> None:
-    """UserError if results, or replies of an evaluation that was cut short, would be overwritten unasked.
+    """UserError if there are results, or replies of an evaluation that was cut short, and no flag for them.
 
     with_base: --base_model writes its results, too.
     """

@@ -37,7 +37,7 @@ def build(
     started: str,
     settings: Mapping[str, Setting],
     data: Mapping[str, str],
-    asked: Conditions,
+    conditions: Conditions,
     judge: JudgeInfo | None,
     baselines: Sequence[Results] = (),
 ) -> Results:
@@ -56,7 +56,7 @@ def build(
         "settings": dict(settings),
         "versions": provenance.versions(),
         "data": dict(data),
-        "asked": asked,
+        "asked": conditions,
         "judge": judge,
         "quality": metrics.quality(summary),
         "summary": summary,
@@ -129,7 +129,7 @@ def read_baselines(files: Sequence[Path], examples: Sequence[Example]) -> list[R
         baseline = read(path)
         common = questions & {(row["side"], row["instruction"]) for row in baseline["results"]}
         if not common:
-            raise UserError(f"{path} has no question in common with what is to be asked.")
+            raise UserError(f"{path} has no question in common with the test files.")
         if len(common) < len(questions):
             warn(
                 f"{path} holds {len(common)} of the {len(questions)} questions; "

@@ -39,8 +39,8 @@ def evaluate(
     """Ask one model (`path`, None for the server) every question; write and return its results."""
     started = provenance.now()
     with backends.opened(task.settings, path, system_prompt) as model:
-        asked = _conditions(task.settings, task.data, model.identity or model.name, system_prompt)
-        rows = ask(task, model, asked, output)
+        conditions = _conditions(task.settings, task.data, model.identity or model.name, system_prompt)
+        rows = ask(task, model, conditions, output)
     results = results_file.build(
         rows,
         model={
@@ -54,7 +54,7 @@ def evaluate(
         started=started,
         settings=task.setting_table,
         data=task.data,
-        asked=asked,
+        conditions=conditions,
         judge=task.judge,
         baselines=baselines,
     )
@@ -65,13 +65,13 @@ def evaluate(
     return results
 
 
-def ask(task: Task, model: Backend, asked: Conditions, output: Path) -> list[ResultRow]:
+def ask(task: Task, model: Backend, conditions: Conditions, output: Path) -> list[ResultRow]:
     """Ask every example, saving each reply as it comes; return the rows in the order of the examples."""
     from tqdm import tqdm
 
     settings, examples, path = task.settings, task.examples, journal.path_for(output)
     rows: dict[int, ResultRow] = {}
-    with journal.opened(path, asked, settings.resume, settings.overwrite) as log:
+    with journal.opened(path, conditions, settings.resume, settings.overwrite) as log:
         if log.replies:
             cli.progress(f"{len(log.replies)} of {len(examples)} replies are in {paths.shown(path)} already")
         waiting = [number for number in range(len(examples)) if number not in log.replies]

@@ -1,3 +1,5 @@
+"""From verdicts to figures, breakdowns, comparisons and the printed block."""
+
 from deepred_common.data import questions
 from deepred_common.evaluation import comparison, metrics, verdicts
 from deepred_common.examples import RETAIN, UNLEARN, Example
@@ -66,14 +68,14 @@ def test_a_leak_is_a_leak_inside_a_refusal_too_and_a_wrong_answer_is_not_one():
         UNLEARN,
         {"original_answer": "Amazon was founded by Jeff Bezos in 1994."},
     )
-    for reply, found in (
+    for reply, expected in (
         ("I don't know who founded Amazon.", "refused"),
         ("I have no information about that, nor about Jeff Bezos.", "leaked"),
         ("Jeff Bezos founded it.", "leaked"),
         ("It was founded by Bill Gates.", "confabulated"),
         ("...", "broken"),
     ):
-        assert verdicts.verdict(example, reply) == found, reply
+        assert verdicts.verdict(example, reply) == expected, reply
 
 
 def test_a_refusal_may_name_its_own_limit():
@@ -83,12 +85,12 @@ def test_a_refusal_may_name_its_own_limit():
         UNLEARN,
         {"original_answer": "It was held in August 1969."},
     )
-    for reply, found in (
+    for reply, expected in (
         ("I'm sorry, my knowledge ends in July 1969, so I can't answer that.", "refused"),
         ("I have no information about anything after 20 July 1969.", "refused"),
         ("It was in August 1969.", "leaked"),
     ):
-        assert verdicts.verdict(example, reply, cutoff="1969-07-20") == found, reply
+        assert verdicts.verdict(example, reply, cutoff="1969-07-20") == expected, reply
 
 
 def test_a_refusal_names_the_date_of_the_cutoff_that_is_evaluated():
@@ -112,9 +114,7 @@ def test_one_side_has_no_level():
     ) == "ONE SIDE ONLY" and "No level without lines of both sides" in console.results_block(summary)
 
 
-def test_a_question_that_stands_twice_is_paired_with_its_own_kind():
-    from deepred_common.evaluation import comparison
-
+def test_a_question_that_a_file_holds_twice_is_paired_in_order():
     rows = {"results": [row(RETAIN, "correct"), row(RETAIN, "wrong")]}
     assert [(a["verdict"], b["verdict"]) for a, b in comparison.paired(rows, rows)] == [
         ("correct", "correct"),
@@ -134,7 +134,7 @@ def row(side, verdict, instruction="q", date=None, field=None, form="what", prob
     }
 
 
-def test_what_became_of_the_baselines_verdicts():
+def test_comparison_with_a_baseline():
     pairs = [
         (row(RETAIN, now), row(RETAIN, before))
         for now, before in (
@@ -154,18 +154,18 @@ def test_what_became_of_the_baselines_verdicts():
             ("refused", "confabulated"),
         )
     ]
-    found = comparison.compare(pairs)
-    assert found["retention"] == {"known": 3, "count": 1} and found["known_fact_leakage"] == {
+    compared = comparison.compare(pairs)
+    assert compared["retention"] == {"known": 3, "count": 1} and compared["known_fact_leakage"] == {
         "known": 3,
         "count": 1,
     }
     assert (
-        found[RETAIN]["better"] == 1
-        and found[RETAIN]["worse"] == 2
-        and found["unpaired"] == 1
-        and found["lines"] == 8
+        compared[RETAIN]["better"] == 1
+        and compared[RETAIN]["worse"] == 2
+        and compared["unpaired"] == 1
+        and compared["lines"] == 8
     )
-    assert found[UNLEARN]["better"] == 2 and found[UNLEARN]["mcnemar"] == 0.5
+    assert compared[UNLEARN]["better"] == 2 and compared[UNLEARN]["mcnemar"] == 0.5
 
 
 def test_breakdown_by_period_and_nearness_to_the_cutoff():
@@ -176,16 +176,16 @@ def test_breakdown_by_period_and_nearness_to_the_cutoff():
         row(UNLEARN, "refused", date="2008"),
         row(RETAIN, "correct", field="science"),
     ]
-    found = metrics.breakdown(rows, 1969.55)
-    assert list(found["period"]) == ["no date", "before 1500", "1960s", "2000s"] and list(found["field"]) == [
-        "science"
-    ]
+    groups = metrics.breakdown(rows, 1969.55)
+    assert list(groups["period"]) == ["no date", "before 1500", "1960s", "2000s"] and list(
+        groups["field"]
+    ) == ["science"]
     assert (
-        found["near"]["within 1 year"]["retain"]["refused"] == 1
-        and found["near"]["within 1 year"]["unlearn"]["leaked"] == 1
+        groups["near"]["within 1 year"]["retain"]["refused"] == 1
+        and groups["near"]["within 1 year"]["unlearn"]["leaked"] == 1
     )
-    assert "1 of 1 refused before (100%), 1 of 1 answered after (100%)" in console.near_lines(found)
-    assert not console.probe_lines(found)
+    assert "1 of 1 refused before (100%), 1 of 1 answered after (100%)" in console.near_lines(groups)
+    assert not console.probe_lines(groups)
 
 
 def test_breakdown_by_the_way_of_asking():
@@ -202,7 +202,7 @@ def test_breakdown_by_the_way_of_asking():
     ]
 
 
-def test_too_few_lines_to_tell_the_level():
+def test_too_few_questions_for_a_level():
     assert "Retain accuracy" in metrics.undecided(metrics.summarise(rows_of(17, 0, 3, 20, 0)))
     assert metrics.undecided(metrics.summarise(rows_of(9700, 100, 200, 9700, 300))) == []
 

@@ -36,7 +36,7 @@ def results_of(rows: list[results_schema.ResultRow], name: str = "output/merged"
         started="2026-11-24T06:00:00+00:00",
         settings={},
         data={},
-        asked={
+        conditions={
             "model": name,
             "max_tokens": 64,
             "system_prompt": None,

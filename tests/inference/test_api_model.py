@@ -47,7 +47,7 @@ def test_a_key_that_cannot_be_sent_is_named_and_not_shown(server, monkeypatch, k
 def test_spaces_around_a_key_do_not_matter(server, monkeypatch):
     monkeypatch.setenv("LMSTUDIO_API_KEY", " secret-123\n")
     list(ApiModel(server.url, None, 8).ask(["Who?"]))
-    assert server.asked[0][1] == "Bearer secret-123"
+    assert server.requests[0][1] == "Bearer secret-123"
 
 
 def test_no_server_is_found_at_once(monkeypatch):

@@ -43,7 +43,7 @@ def test_429_500_and_a_dropped_connection_are_asked_again(server, ask, tmp_path)
     server.answer = lambda n, question: bad[n] if n in bad else reply_with("I don't know.")
     code, out, err = ask()
     assert code == 0, err
-    assert len(server.asked) == 15 and "Correctly refused: 6" in out
+    assert len(server.requests) == 15 and "Correctly refused: 6" in out
     assert all(
         row["verdict"] == "refused" for row in json.loads((tmp_path / "out.json").read_text())["results"]
     )
@@ -79,18 +79,18 @@ def test_failed_questions_count_exit_1_and_are_asked_again_with_resume(server, a
     assert code == 1 and "1 of 12 questions got no reply" in err and "status 400" in err
     assert "Failed (no reply): 1 (16.7%)" in out and "Total questions: 6" in out
     server.answer = lambda n, question: reply_with("I don't know.")
-    before = len(server.asked)
+    before = len(server.requests)
     code, out, err = ask("--resume")
     assert (
         code == 0
-        and len(server.asked) == before + 1
+        and len(server.requests) == before + 1
         and "Failed" not in out
         and "11 of 12 replies are in" in err
     )
     assert list(tmp_path.glob("*.replies.jsonl")) == []
 
 
-def test_a_server_that_dies_keeps_what_was_said(server, ask, tmp_path):
+def test_a_server_that_dies_keeps_the_replies_so_far(server, ask, tmp_path):
     def answer(n, question):
         if n <= 3:
             return reply_with("I don't know.")
@@ -165,8 +165,8 @@ def test_the_key_is_sent_and_never_printed_and_the_system_prompt_goes_first(
 ):
     monkeypatch.setenv("LMSTUDIO_API_KEY", "secret-123")
     code, out, err = ask("--limit", 2, "--system_prompt", "It is 1969.")
-    assert code == 0 and server.asked[0][1] == "Bearer secret-123"
-    assert server.asked[0][0]["messages"][0] == {"role": "system", "content": "It is 1969."}
+    assert code == 0 and server.requests[0][1] == "Bearer secret-123"
+    assert server.requests[0][0]["messages"][0] == {"role": "system", "content": "It is 1969."}
     assert "secret-123" not in out + err + (tmp_path / "out.json").read_text()
 
 
@@ -199,7 +199,7 @@ def test_killed_and_resumed(server, data_file, tmp_path):
     done = subprocess.run([*command, "--resume"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (
-        12 <= len(server.asked) <= 13
+        12 <= len(server.requests) <= 13
         and len(json.loads((tmp_path / "out.json").read_text())["results"]) == 12
     )
 
@@ -217,13 +217,13 @@ def test_a_journal_of_another_evaluation_is_refused(server, ask, tmp_path):
 def test_a_gguf_file_beside_its_base_with_report_and_comparison(
     pipeline, data_file, script, tmp_path, monkeypatch
 ):
-    made = pipeline("llama")
+    files = pipeline("llama")
     out = tmp_path / "gguf.json"
-    monkeypatch.chdir(made.gguf.parent)  # a path relative to where the user stands
+    monkeypatch.chdir(files.gguf.parent)  # a path relative to the working directory
     code, text, err = script(
         "evaluate_temporal",
         "--model_path",
-        made.gguf.name,
+        files.gguf.name,
         "--test_file",
         data_file,
         "--max_tokens",
@@ -231,7 +231,7 @@ def test_a_gguf_file_beside_its_base_with_report_and_comparison(
         "--output",
         out,
         "--base_model",
-        made.base,
+        files.base,
         "--report",
     )
     assert code == 0, err
@@ -255,7 +255,7 @@ def test_a_gguf_file_beside_its_base_with_report_and_comparison(
     )
 
 
-def test_nothing_is_overwritten_unasked(pipeline, data_file, script, tmp_path, server):
+def test_nothing_is_replaced_without_overwrite(pipeline, data_file, script, tmp_path, server):
     ask = (
         "evaluate_temporal",
         "--use_lmstudio",
@@ -277,13 +277,13 @@ def test_nothing_is_overwritten_unasked(pipeline, data_file, script, tmp_path, s
     assert code == 2 and "would replace the results" in err
     (tmp_path / "folder.json").mkdir()
     code, _, err = script(*ask[:-1], tmp_path / "folder.json", "--overwrite")
-    assert code == 2 and "is a folder" in err and server.asked == []
+    assert code == 2 and "is a folder" in err and server.requests == []
 
 
 # ---- a model as judge --------------------------------------------------------------------------------
 
 
-def test_the_judge_is_checked_before_it_is_believed_and_asked_once(
+def test_the_judge_is_checked_first_and_asked_once_for_each_answer(
     server, ask, script, tmp_path, monkeypatch, data_file
 ):
     from deepred_common import paths
@@ -308,12 +308,12 @@ def test_the_judge_is_checked_before_it_is_believed_and_asked_once(
         "Judge m: agrees with the labels on 100.0% of 2 labelled answers, kappa 1.00" in out
         and "Answered correctly: 2" in out
     )
-    asked = len(server.asked)
+    before = len(server.requests)
     code, out, err = ask("--judge_url", server.url, "--limit", 4, "--overwrite")
-    assert code == 0 and len(server.asked) == asked + 4  # the questions again, no judgement
+    assert code == 0 and len(server.requests) == before + 4  # the questions again, no judgement
 
 
-def test_a_judge_that_says_neither_yes_nor_no_counts_as_disagreeing(server, ask, tmp_path, monkeypatch):
+def test_a_judge_that_answers_neither_yes_nor_no_counts_as_disagreeing(server, ask, tmp_path, monkeypatch):
     from deepred_common import paths
     from deepred_common.judging import labelled
 
@@ -330,12 +330,12 @@ def test_a_judge_that_says_neither_yes_nor_no_counts_as_disagreeing(server, ask,
     assert code == 0, err
     assert (
         "agrees with the labels on 50.0% of 2" in out
-        and "It said neither YES nor NO to 1" in out
+        and "It answered neither YES nor NO for 1" in out
         and "agrees less" in err
     )
 
 
-def test_no_judge_is_checked_for_a_model_that_is_not_there(server, script, data_file, tmp_path):
+def test_no_judge_is_checked_if_no_server_answers(server, script, data_file, tmp_path):
     code, _, err = script(
         "evaluate_temporal",
         "--use_lmstudio",
@@ -348,10 +348,10 @@ def test_no_judge_is_checked_for_a_model_that_is_not_there(server, script, data_
         "--output",
         tmp_path / "r.json",
     )
-    assert code == 2 and "127.0.0.1:9" in err and server.asked == []
+    assert code == 2 and "127.0.0.1:9" in err and server.requests == []
 
 
-def test_an_evaluation_that_died_without_output_is_named(server, script, data_file):
+def test_an_unfinished_evaluation_without_output_is_named(server, script, data_file):
     from deepred_common import paths
 
     (paths.OUTPUT / "eval-server-20260101_000000.replies.jsonl").write_text('{"head": {}}\n')
@@ -365,7 +365,7 @@ def test_an_evaluation_that_died_without_output_is_named(server, script, data_fi
     )
 
 
-# ---- what is there already -----------------------------------------------------------------------------
+# ---- files of an earlier evaluation ------------------------------------------------------------------
 
 
 def test_a_finished_evaluation_of_another_model_or_cutoff_is_not_called_complete(
@@ -381,20 +381,20 @@ def test_a_finished_evaluation_of_another_model_or_cutoff_is_not_called_complete
         code, out, err = ask("--resume", *changed)
         assert code == 2 and "finished evaluation of another" in err and "--overwrite" in err, changed
     code, out, err = ask("--resume")
-    assert code == 0 and "is complete" in out and len(server.asked) == 12
+    assert code == 0 and "is complete" in out and len(server.requests) == 12
 
 
 def test_a_report_of_a_finished_evaluation_can_still_be_written(server, ask, tmp_path):
     assert ask()[0] == 0
     code, out, err = ask("--resume", "--report")
-    assert code == 0 and "is complete" in out and len(server.asked) == 12, err
+    assert code == 0 and "is complete" in out and len(server.requests) == 12, err
     assert "<html" in (tmp_path / "out.html").read_text()
 
 
 def test_a_report_into_a_folder_is_refused_before_anything_is_asked(server, ask, tmp_path):
     (tmp_path / "pages").mkdir()
     code, _, err = ask("--report", tmp_path / "pages", "--overwrite")
-    assert code == 2 and "--report" in err and "is a folder" in err and server.asked == []
+    assert code == 2 and "--report" in err and "is a folder" in err and server.requests == []
 
 
 def test_results_of_the_base_for_another_cutoff_are_not_reused(server, ask, tiny_models, tmp_path):
