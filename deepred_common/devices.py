@@ -1,53 +1,102 @@
 """What the machine computes on and how precisely, and what can go wrong with it."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
+from deepred_common.cli import UserError
 
-def pick_device():
-    """The torch device to run on: cuda (NVIDIA or ROCm; one process's own under a launcher) if there is one, else cpu."""
+if TYPE_CHECKING:
     import torch
 
-    return (
-        torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-        if torch.cuda.is_available()
-        else torch.device("cpu")
-    )
+# --precision's names of torch's types.
+PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+AUTO = "auto"
+LM_STUDIO_PORT = 1234  # LM Studio's own default
 
 
-def on_rocm():
+def processes() -> int:
+    """How many processes the launcher (accelerate, torchrun) started for this run; 1 without a launcher."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def pick_device() -> torch.device:
+    """The torch device to run on: this process's GPU (NVIDIA or ROCm) if there is one, else the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device("cpu")
+
+
+def on_rocm() -> bool:
     """True if this torch was built for AMD's ROCm and sees a GPU."""
     import torch
 
     return torch.version.hip is not None and torch.cuda.is_available()
 
 
-def pick_dtype():
-    """(torch.dtype, why): bf16 only where the hardware does it fast.
+def native_precisions() -> tuple[str, ...]:
+    """The names in PRECISIONS that this machine's GPU, or else its CPU, has instructions for.
 
-    On a CPU without AMX or AVX512-BF16 a bf16 matrix product is tens of times slower than fp32; with it, it is
-    two to three times faster.
+    Any other is emulated. On a CPU without AMX or AVX512-BF16 a bf16 matrix product is tens of times slower
+    than an fp32 one; with them it is two to three times faster.
     """
     import torch
 
     if torch.cuda.is_available():
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return torch.bfloat16, "the GPU computes bf16 natively"
-        return torch.float16, "the GPU has no native bf16"
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ("fp32", "bf16", "fp16") if has_bf16 else ("fp32", "fp16")
     able = torch.cpu.get_capabilities()
-    if able.get("amx_bf16") or able.get("avx512_bf16"):
-        return torch.bfloat16, "this CPU has bf16 instructions"
-    return torch.float32, "this CPU has no bf16 instructions"
+    return ("fp32", "bf16") if able.get("amx_bf16") or able.get("avx512_bf16") else ("fp32",)
 
 
-def gpu_name():
+def pick_dtype(precision: str = AUTO) -> tuple[torch.dtype, str]:
+    """(torch type to compute in, why this one). precision: AUTO or a name in PRECISIONS.
+
+    AUTO is bf16 where that is native; else fp16 on a GPU and fp32 on a CPU. UserError for fp16 on a CPU.
+    """
+    import torch
+
+    on_gpu, native = torch.cuda.is_available(), native_precisions()
+    if precision != AUTO:
+        if precision == "fp16" and not on_gpu:
+            raise UserError("--precision fp16 needs a GPU. Use --precision fp32 or bf16 on the CPU.")
+        why = "set with --precision" if precision in native else "set with --precision; emulated, slow"
+    elif "bf16" in native:
+        precision, why = (
+            "bf16",
+            "the GPU computes bf16 natively" if on_gpu else "this CPU has bf16 instructions",
+        )
+    elif on_gpu:
+        precision, why = "fp16", "the GPU has no native bf16"
+    else:
+        precision, why = "fp32", "this CPU has no bf16 instructions"
+    return getattr(torch, PRECISIONS[precision]), why
+
+
+def precision_name(dtype: torch.dtype | str) -> str:
+    """The name in PRECISIONS of a torch type, or of its text ("torch.float32")."""
+    name = str(dtype).removeprefix("torch.")
+    return next((short for short, long in PRECISIONS.items() if long == name), name)
+
+
+def gpu_name() -> str:
     """The architecture of the first AMD GPU as ROCm sees it ("gfx1100"), or ""."""
     import torch
 
     return torch.cuda.get_device_properties(0).gcnArchName.split(":")[0] if on_rocm() else ""
 
 
-def rocm_cautions(architecture, quantised, environment=os.environ):
-    """What to tell before training on ROCm, as texts. architecture: of gpu_name(). quantised: 4 or 8 bits were asked for."""
+def rocm_cautions(
+    architecture: str, quantised: bool, environment: Mapping[str, str] = os.environ
+) -> Iterator[str]:
+    """What to tell before training on ROCm, as texts.
+
+    architecture: of gpu_name(). quantised: the base is loaded in 4 or 8 bits.
+    """
     if architecture == "gfx1151" and "HSA_OVERRIDE_GFX_VERSION" not in environment:
         yield (
             "this GPU is a gfx1151 (Strix Halo), and HSA_OVERRIDE_GFX_VERSION is not set. Before training:\n"
@@ -55,54 +104,56 @@ def rocm_cautions(architecture, quantised, environment=os.environ):
         )
     if quantised:
         yield (
-            "4/8-bit on ROCm is experimental and can hang the GPU on long runs. If it does, in this order: leave the flag out;\n"
-            "export AMD_SERIALIZE_KERNEL=3 AMD_SERIALIZE_COPY=3; --batch_size 1 --max_seq_length 384; --save_steps 100, --resume_latest"
+            "4/8-bit on ROCm is experimental and can hang the GPU on long runs. If it does, in this order:\n"
+            "leave the flag out; export AMD_SERIALIZE_KERNEL=3 AMD_SERIALIZE_COPY=3;\n"
+            "--batch_size 1 --max_seq_length 384; --save_steps 100, --resume_latest"
         )
 
 
-def lm_studio_here():
+def lm_studio_here() -> str | None:
     """The URL of an LM Studio server (or any on its port) that answers on this machine, or None."""
     import requests
 
-    url = f"http://localhost:{os.environ.get('LMSTUDIO_PORT') or '1234'}/v1/models"
+    url = f"http://localhost:{os.environ.get('LMSTUDIO_PORT') or LM_STUDIO_PORT}/v1/models"
     try:
         return url if requests.get(url, timeout=1).ok else None
     except requests.RequestException:
         return None
 
 
-def is_out_of_memory(error):
+def is_out_of_memory(error: BaseException) -> bool:
     """True if an exception says that memory, the GPU's or the machine's, ran out."""
     import torch
 
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return any(
-        words in str(error).lower()
-        for words in ("out of memory", "not enough memory", "can't allocate memory")
-    )
+    message = str(error).lower()
+    return any(words in message for words in ("out of memory", "not enough memory", "can't allocate memory"))
 
 
-def is_lost(error):
-    """True if an exception says that the GPU stopped answering or the driver gave up: nothing can be had from it any more."""
+# How the drivers of NVIDIA and AMD say that the GPU is gone.
+_LOST = (
+    "HIP error",
+    "CUDA error",
+    "GPU Hang",
+    "HW Exception",
+    "hipError",
+    "cudaError",
+    "device-side",
+)
+
+
+def is_lost(error: BaseException) -> bool:
+    """True if an exception says that the GPU stopped answering, or that its driver failed."""
     import torch
 
-    return isinstance(error, (RuntimeError, torch.AcceleratorError)) and any(
-        words in str(error)
-        for words in (
-            "HIP error",
-            "CUDA error",
-            "GPU Hang",
-            "HW Exception",
-            "hipError",
-            "cudaError",
-            "device-side",
-        )
-    )
+    if not isinstance(error, RuntimeError | torch.AcceleratorError):
+        return False
+    return any(words in str(error) for words in _LOST)
 
 
-def free_memory():
-    """Give back what Python and the GPU's allocator hold without need."""
+def free_memory() -> None:
+    """Release what Python and the GPU's allocator hold without need."""
     import gc
 
     import torch

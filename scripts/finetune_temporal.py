@@ -112,6 +112,12 @@ def build_parser():
     quantisation.add_argument(
         "--use_8bit", action="store_true", help="load the base in 8-bit (needs bitsandbytes)"
     )
+    add(
+        "--precision",
+        choices=(devices.AUTO, *devices.PRECISIONS),
+        default=devices.AUTO,
+        help="what to compute in; auto: bf16 where the hardware has it, else fp16 on a GPU, fp32 on a CPU",
+    )
     resume = parser.add_mutually_exclusive_group()
     resume.add_argument(
         "--resume_from_checkpoint", type=Path, metavar="DIR", help="checkpoint-N folder to go on from"
@@ -245,7 +251,7 @@ def check_wishes(args):
 
 def rows_per_update(args):
     """Rows that a weight update learns from, over all processes. How they are cut into forward passes changes memory only."""
-    return args.batch_size * args.gradient_accumulation_steps * int(os.environ.get("WORLD_SIZE", 1))
+    return args.batch_size * args.gradient_accumulation_steps * devices.processes()
 
 
 def asked_identity(args, hashes):
@@ -261,14 +267,14 @@ def asked_identity(args, hashes):
         "rows_per_update": rows_per_update(args),
         "epochs": args.epochs,
         "quantisation": "4bit" if args.use_4bit else "8bit" if args.use_8bit else None,
-    }
+    } | ({} if args.precision == devices.AUTO else {"precision": args.precision})
 
 
 def check_same_run(args, folder, checkpoint, identity):
     """Refuse to go on from a checkpoint of another run, with the list of what differs; --resume_anyway takes the risk."""
     if checkpoint is None:
         return
-    before = run_folder.read_manifest(folder).get("identity", {})
+    before = run_folder.identity(run_folder.read_manifest(folder))
     if "epochs" in identity and before.get("epochs", args.epochs) != args.epochs:
         cli.progress(
             f"epochs: {before['epochs']} -> {args.epochs}; the learning rate follows the new length from here on."
@@ -310,8 +316,13 @@ def check_machine(args):
             f"{torch.cuda.device_count()} GPUs are visible. To use one: CUDA_VISIBLE_DEVICES=0 in front of the command.\n"
             "To use all: accelerate launch scripts/finetune_temporal.py … (configs/accelerate/)"
         )
-    device, (dtype, why) = devices.pick_device(), devices.pick_dtype()
+    device, (dtype, why) = devices.pick_device(), devices.pick_dtype(args.precision)
     cli.progress(f"device {device}, {str(dtype).removeprefix('torch.')} ({why})")
+    if (precision := devices.precision_name(dtype)) not in devices.native_precisions():
+        cli.warn(
+            f"this {'GPU' if device.type == 'cuda' else 'CPU'} has no {precision} instructions. It emulates them, "
+            "which is many times slower.\nLeave --precision out to use the fastest."
+        )
     if devices.on_rocm():
         for caution in devices.rocm_cautions(devices.gpu_name(), args.use_4bit or args.use_8bit):
             cli.warn(caution)
@@ -323,9 +334,10 @@ def check_machine(args):
     return device, dtype
 
 
-def base_identity(args, tokenizer, config):
-    """What of the base makes a run this run and no other (asked_identity: of flags and data)."""
+def base_identity(args, tokenizer, config, dtype):
+    """What of base and machine makes a run this run and no other (asked_identity: of flags and data)."""
     return {
+        "precision": devices.precision_name(dtype),
         "base": loading.identity(args.model_name, config),
         "base_revision": loading.revision(args.model_name, config),
         "chat_template": provenance.digest(tokenizer.chat_template),
@@ -352,7 +364,7 @@ def train(args, folder, checkpoint, table, asked, examples):
     examples.cache_clear()  # the texts are tokens now
     with loading.hub_errors(args.model_name):
         config = AutoConfig.from_pretrained(args.model_name, trust_remote_code=args.trust_remote_code)
-    of_base = base_identity(args, tokenizer, config)
+    of_base = base_identity(args, tokenizer, config, dtype)
     check_same_run(args, folder, checkpoint, of_base)
     forecast = memory_estimate.foresee(args, config, to_train, device, dtype)
     checkpointing = forecast.checkpointing
@@ -429,7 +441,8 @@ def main(argv=None):
     hashes = {name: provenance.sha256(require_file(path)) for name, path in files.items()}
     asked = asked_identity(args, hashes)
     if checkpoint == "finished":
-        if changed := run_folder.differences(run_folder.read_manifest(folder)["identity"], asked):
+        before = run_folder.identity(run_folder.read_manifest(folder))
+        if changed := run_folder.differences(before, asked):
             raise UserError(
                 f"{paths.shown(folder)} is finished, but it is another run than this one:\n  "
                 + "\n  ".join(changed)

@@ -6,7 +6,7 @@ import re
 import zipfile
 from pathlib import Path
 
-from deepred_common import paths
+from deepred_common import devices, paths
 from deepred_common.cli import UserError, warn
 from deepred_common.files import write_text
 
@@ -30,6 +30,14 @@ def run_prefix(model_name, dev):
 def new_run_folder(model_name, dev):
     """The path of a new run's folder below output/, named by model, mode and time; it is not made."""
     return paths.OUTPUT / (run_prefix(model_name, dev) + datetime.datetime.now().strftime("%Y%m%d_%H%M%S"))
+
+
+def identity(manifest):
+    """What made the run of a manifest that run and no other. Older manifests keep the precision elsewhere."""
+    recorded = manifest.get("identity", {})
+    if "precision" in manifest and "precision" not in recorded:
+        return recorded | {"precision": devices.precision_name(manifest["precision"])}
+    return recorded
 
 
 def differences(before, now):

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from conftest import ROOT, line
+from precisions import PRECISIONS
 
 from deepred_common import devices
 from deepred_common.data import checks
@@ -37,6 +38,14 @@ def weights(run):
     from safetensors.torch import load_file
 
     return load_file(run / "final/adapter_model.safetensors")
+
+
+def distance(a, b):
+    """How far two adapters' learned halves lie apart, as a share of how far the first has moved from zero."""
+    assert a.keys() == b.keys()
+    learned = [name for name in a if "lora_B" in name]  # they start at zero
+    apart = sum((a[name] - b[name]).square().sum().item() for name in learned)
+    return (apart / sum(a[name].square().sum().item() for name in learned)) ** 0.5
 
 
 def same(a, b, tolerance=0.0):
@@ -147,6 +156,43 @@ def test_what_a_run_writes_down(pipeline):
     )  # a folder is no hub name
     config = json.loads((run / "final/adapter_config.json").read_text())
     assert config["revision"] is None and config["r"] == 16
+
+
+# ---- precision ----------------------------------------------------------------------------------------------------------
+
+
+def test_fp16_without_a_gpu_is_refused(arguments, script, tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, _, err = script(*arguments, "--precision", "fp16")
+    assert code == 2 and "--precision fp16 needs a GPU. Use --precision fp32 or bf16" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_precision_that_the_machine_emulates_is_allowed_with_a_warning(arguments, script, monkeypatch):
+    monkeypatch.setattr(devices, "native_precisions", lambda: ("fp32",))
+    code, _, err = script(*arguments, "--precision", "bf16", "--dry_run")
+    assert code == 0 and "has no bf16 instructions" in err and "many times slower" in err
+    code, _, err = script(*arguments, "--dry_run")
+    assert code == 0 and "float32 (this CPU has no bf16 instructions)" in err and "slower" not in err
+
+
+def test_a_run_is_resumed_in_its_own_precision_only(arguments, script, tmp_path):
+    assert script(*arguments, "--save_steps", 2, "--precision", "fp32")[0] == 0
+    run = tmp_path / "run"
+    arguments[arguments.index("--epochs") + 1] = 3
+    refused = script(*arguments, "--resume_latest", "--precision", "bf16")
+    assert refused[0] == 2 and "precision: fp32 -> bf16" in refused[2]
+    # As the version before wrote it.
+    manifest = run_folder.read_manifest(run)
+    del manifest["identity"]["precision"]
+    run_folder.write_manifest(run, manifest)
+    assert manifest["precision"] == "torch.float32"
+    assert script(*arguments, "--resume_latest", "--precision", "bf16") == refused
+    code, _, err = script(*arguments, "--resume_latest", "--precision", "bf16", "--resume_anyway")
+    assert code == 0 and "although it differs: precision: fp32 -> bf16" in err
+    assert run_folder.read_manifest(run)["precision"] == "torch.bfloat16"
 
 
 # ---- going on ----------------------------------------------------------------------------------------------------------
@@ -330,7 +376,13 @@ def test_a_broken_bitsandbytes_is_one_clear_line(arguments, script, monkeypatch,
     assert code == 2 and "bitsandbytes is installed but does not load" in err and "Traceback" not in err
 
 
-def test_two_processes_learn_what_one_does(tiny_models, data_file, tmp_path):
+# By how much sums in another order may change the losses and the adapter, as shares. Measured on this test: fp32
+# 0.0002 and 0.0000, bf16 0.0001 and 0.0028; another seed's adapter is 1.45 away.
+ROUNDING = {"fp32": (0.001, 0.001), "bf16": (0.005, 0.05)}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_two_processes_learn_what_one_does(precision, tiny_models, data_file, tmp_path):
     """accelerate launch on two processes of a CPU: the same rows an update, the same losses and adapter within rounding."""
     flags = []
     for side in (
@@ -351,6 +403,8 @@ def test_two_processes_learn_what_one_does(tiny_models, data_file, tmp_path):
         "--model_name",
         str(tiny_models["llama"]),
         *flags,
+        "--precision",
+        precision,
         "--epochs",
         "2",
         "--gradient_accumulation_steps",
@@ -379,11 +433,12 @@ def test_two_processes_learn_what_one_does(tiny_models, data_file, tmp_path):
         json.loads((tmp_path / which / "checkpoint-6/trainer_state.json").read_text())["log_history"]
         for which in ("one", "two")
     ]
+    losses_apart, adapters_apart = ROUNDING[precision]
     for alone, together in zip(*histories, strict=True):
         for key in alone:
             if key.endswith("loss"):
-                assert together[key] == pytest.approx(alone[key], rel=1e-3), (alone["step"], key)
-    assert same(weights(tmp_path / "one"), weights(tmp_path / "two"), 1e-4)
+                assert together[key] == pytest.approx(alone[key], rel=losses_apart), (alone["step"], key)
+    assert distance(weights(tmp_path / "one"), weights(tmp_path / "two")) <= adapters_apart
     assert run_folder.read_manifest(tmp_path / "two")["processes"] == 2
 
 
