@@ -26,7 +26,7 @@ set_up_venv
 stage "set-up"
 [ $# -eq 0 ] || exit 0
 
-# ---- the pipeline -------------------------------------------------------------------------------------------------------
+# ---- the pipeline ----
 
 export PATH="$PWD/$VENV/bin:$PATH"
 PY=$VENV/bin/python
@@ -38,17 +38,17 @@ GGUF=$OUT/temporal.gguf
 NAME=temporal/temporal
 mkdir -p $OUT
 
-# fresh TARGET SOURCE: TARGET is there and not older than what it was made from.
-fresh() { [ -e "$1" ] && [ ! "$2" -nt "$1" ] && echo "$1 is there; skipped"; }
+# fresh TARGET SOURCE: TARGET exists and is not older than what it was made from.
+fresh() { [ -e "$1" ] && [ ! "$2" -nt "$1" ] && echo "$1 exists; skipped"; }
 
-# The same for results, which must also be complete, of this version's form, and of these validation lines.
+# The same for results. They must also be complete, of this schema, and of these validation examples.
 fresh_results() {
   [ ! -e "${1%.json}.replies.jsonl" ] && grep -q '"schema": 2' "$1" 2>/dev/null && [ ! datasets/retain/retain_val.jsonl -nt "$1" ] &&
     [ ! datasets/unlearn/unlearn_val.jsonl -nt "$1" ] && fresh "$1" "$2"
 }
 
 say "The base model"
-[ -e $BASE/config.json ] && echo "$BASE is there; skipped" || run $PY -m deepred_common.models.embedded_base
+[ -e $BASE/config.json ] && echo "$BASE exists; skipped" || run $PY -m deepred_common.models.embedded_base
 stage "base model"
 
 say "1. Fine-tune"
@@ -67,7 +67,7 @@ fresh $GGUF $MERGED/config.json ||
   run $PY scripts/convert_to_gguf.py --model_path $MERGED --output_path $GGUF --quant_type q8_0 --yes --overwrite
 stage "llama.cpp and GGUF"
 
-say "4. Evaluate on the validation lines: the untouched base, the merged model, and the GGUF through a server"
+say "4. Evaluate on the validation examples: untouched base, merged model, and the GGUF through a server"
 fresh_results $OUT/base.json $BASE/config.json ||
   run $PY scripts/evaluate_temporal.py --model_path $BASE --max_tokens 64 --output $OUT/base.json --overwrite --resume
 stage "evaluate the base"
@@ -93,7 +93,7 @@ if ! fresh_results $OUT/gguf.json $GGUF; then
 fi
 stage "evaluate the GGUF"
 
-# ---- what came of it ----------------------------------------------------------------------------------------------------
+# ---- the results ----
 
 say "Done"
 $PY - $OUT <<'PYTHON'
@@ -103,13 +103,13 @@ from deepred_common import paths
 from deepred_common.evaluation import results_file
 
 out = Path(sys.argv[1])
-found = {name: results_file.read(out / f"{name}.json") for name in ("base", "merged", "gguf")}
-read = {name: one["summary"] for name, one in found.items()}
-print(f"{'On the validation lines':<46}{'base':>8}{'merged':>8}{'GGUF':>8}")
+results = {name: results_file.read(out / f"{name}.json") for name in ("base", "merged", "gguf")}
+summaries = {name: one["summary"] for name, one in results.items()}
+print(f"{'On the validation examples':<46}{'base':>8}{'merged':>8}{'GGUF':>8}")
 for key, label in (("unlearn_success_rate", "after the cutoff, refused"), ("false_refusal_rate", "before the cutoff, refused (should be 0)"),
                    ("retain_accuracy", "before the cutoff, answered correctly")):
-    print(f"  {label:<44}" + "".join(f"{read[name][key]:>7.1f}%" for name in read))
-kept = {name: found[name]["baselines"][0]["against"]["retention"] for name in ("merged", "gguf")}
+    print(f"  {label:<44}" + "".join(f"{summaries[name][key]:>7.1f}%" for name in summaries))
+kept = {name: results[name]["baselines"][0]["against"]["retention"] for name in ("merged", "gguf")}
 print(f"  {'of what the base knew, still correct':<44}{'':>8}" + "".join(
     f"{100 * k['count'] / max(1, k['known']):>7.1f}%" for k in kept.values()))
 folder = paths.lmstudio_models_dir() / "local" / "temporal"
