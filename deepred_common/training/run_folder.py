@@ -1,19 +1,33 @@
-"""Run folders: their names, run.json (what was run, on what, finished or not), and which checkpoint is complete."""
+"""Run folders: their names, run.json (what was run, on what, finished or not), and their checkpoints."""
+
+from __future__ import annotations
 
 import datetime
 import json
 import re
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-from deepred_common import devices, paths
-from deepred_common.cli import UserError, warn
-from deepred_common.files import write_text
+from deepred_common import cli, paths, provenance
+from deepred_common.cli import Setting, UserError
+from deepred_common.examples import SIDES
+from deepred_common.files import whole_folder, write_text
+from deepred_common.models import safetensors_files
+from deepred_common.training import model_card, token_rows
+
+if TYPE_CHECKING:
+    from deepred_common.training.machine import Machine
+    from deepred_common.training.settings import TrainSettings
+    from deepred_common.training.setup import Rows
 
 MANIFEST = "run.json"
+FINAL = "final"
+_WEIGHTS = "adapter_model.safetensors"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _CHECKPOINT_FILES = (
-    "adapter_model.safetensors",
+    _WEIGHTS,
     "adapter_config.json",
     "optimizer.pt",
     "scheduler.pt",
@@ -21,67 +35,195 @@ _CHECKPOINT_FILES = (
 )
 
 
-def run_prefix(model_name, dev):
+class Identity(TypedDict, total=False):
+    """What makes a run this run and no other (run_identity.py). Some entries need the base's tokenizer."""
+
+    data: dict[str, str]  # {flag: SHA-256 of its file}
+    lora_r: int
+    lora_alpha: int
+    learning_rate: float
+    seed: int
+    max_seq_length: int
+    mix: list[float] | None
+    rows_per_update: int
+    epochs: int
+    quantisation: str | None  # "4bit" or "8bit"
+    objective: dict[str, Any]  # Objective.identity()
+    precision: str  # of devices.PRECISIONS
+    base: str | None  # SHA-256 of the base's weights, or the hub's commit
+    base_revision: str | None  # the hub's commit
+    chat_template: str  # its hash
+
+
+class Manifest(TypedDict, total=False):
+    """run.json. Older ones lack entries."""
+
+    started: str  # ISO 8601
+    finished: str | None  # ISO 8601; None until the adapter is in final/
+    model_name: str
+    settings: dict[str, Setting]
+    identity: Identity
+    precision: str  # as torch names it: "torch.float32"
+    device: str
+    processes: int
+    gradient_checkpointing: bool
+    resumed_from: str | None
+    data_files: dict[str, str]
+    counts: dict[str, int]  # {side: training rows}
+    versions: dict[str, str]
+    git_commit: str | None
+    hardware: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunChoice:
+    """Where a run goes and where it starts."""
+
+    folder: Path
+    checkpoint: Path | None = None  # to resume from; None starts at the beginning
+    finished: bool = False  # nothing is left to train
+
+
+def choose(settings: TrainSettings) -> RunChoice:
+    """The RunChoice that the settings mean; what a resume finds is printed. UserError if they mean none."""
+    if settings.resume_from_checkpoint:
+        checkpoint = require_checkpoint(settings.resume_from_checkpoint)
+        return RunChoice(settings.output_dir or checkpoint.resolve().parent, checkpoint)
+    if settings.resume_latest:
+        return _choose_latest(settings)
+    folder = settings.output_dir
+    if folder is None:
+        return RunChoice(new_run_folder(settings.model_name, settings.dev))
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output_dir {folder} is a file.")
+    if (folder / MANIFEST).exists() or any(folder.glob("checkpoint-*")) or (folder / FINAL).exists():
+        raise UserError(
+            f"{paths.shown(folder)} already holds a run. Add --resume_latest to resume it, "
+            "or choose another --output_dir."
+        )
+    return RunChoice(folder)
+
+
+def _choose_latest(settings: TrainSettings) -> RunChoice:
+    folder = settings.output_dir
+    if folder is None:
+        folder = newest_unfinished(settings.model_name, settings.dev)
+        if folder is None:
+            cli.progress(
+                "--resume_latest: output/ has no unfinished run of this model and mode; starting one."
+            )
+            return RunChoice(new_run_folder(settings.model_name, settings.dev))
+        cli.progress(f"--resume_latest: the newest unfinished run is {paths.shown(folder)}")
+    epochs_before = read_manifest(folder).get("identity", {}).get("epochs", settings.epochs)
+    if is_finished(folder) and settings.epochs <= epochs_before:
+        return RunChoice(folder, finished=True)
+    checkpoint = latest_checkpoint(folder)
+    if checkpoint:
+        cli.progress(f"--resume_latest: resuming from {paths.shown(checkpoint)}")
+    else:
+        cli.progress(f"--resume_latest: {paths.shown(folder)} has no complete checkpoint yet; starting anew.")
+    return RunChoice(folder, checkpoint)
+
+
+# ---- names ---------------------------------------------------------------------------------------
+
+
+def run_prefix(model_name: str | Path, dev: bool) -> str:
     """`temporal-<model>-<dev|full>-`, with the last part of the model's name in lower case."""
     stem = re.sub(r"[^a-z0-9._-]+", "-", Path(str(model_name).rstrip("/")).name.lower()).strip("-")
     return f"temporal-{stem}-{'dev' if dev else 'full'}-"
 
 
-def new_run_folder(model_name, dev):
-    """The path of a new run's folder below output/, named by model, mode and time; it is not made."""
+def new_run_folder(model_name: str | Path, dev: bool) -> Path:
+    """The path of a new run's folder in output/, named by model, mode and time. It is not created."""
     return paths.OUTPUT / (run_prefix(model_name, dev) + datetime.datetime.now().strftime("%Y%m%d_%H%M%S"))
 
 
-def identity(manifest):
-    """What made the run of a manifest that run and no other. Older manifests keep the precision elsewhere."""
-    recorded = manifest.get("identity", {})
-    if "precision" in manifest and "precision" not in recorded:
-        return recorded | {"precision": devices.precision_name(manifest["precision"])}
-    return recorded
+def newest_unfinished(model_name: str | Path, dev: bool) -> Path | None:
+    """The newest run folder in output/ of this model and mode that is not finished, or None."""
+    folders = [p for p in paths.OUTPUT.glob(run_prefix(model_name, dev) + "*") if (p / MANIFEST).exists()]
+    unfinished = [p for p in folders if not is_finished(p)]
+    return max(unfinished, key=lambda p: p.name, default=None)
 
 
-def differences(before, now):
-    """["name: before -> now"] of what makes two runs different ones: their manifests' "identity" objects, epochs left out."""
-    return [
-        f"{name}: {_short(before.get(name))} -> {_short(value)}"
-        for name, value in now.items()
-        if name != "epochs" and name in before and before[name] != value
-    ]
+# ---- run.json ------------------------------------------------------------------------------------
 
 
-def _short(value):
-    if isinstance(value, dict):
-        value = " ".join(f"{Path(key).name} {entry[:8]}" for key, entry in value.items())
-    return value[:12] if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{40,}", value) else value
-
-
-def write_manifest(folder, manifest):
+def write_manifest(folder: str | Path, manifest: Manifest) -> None:
     """Write run.json into `folder`, whole or not at all."""
     write_text(Path(folder) / MANIFEST, json.dumps(manifest, indent=2, default=str) + "\n")
 
 
-def read_manifest(folder):
+def start_manifest(
+    settings: TrainSettings,
+    run: RunChoice,
+    identity: Identity,
+    table: dict[str, Setting],
+    rows: Rows,
+    machine: Machine,
+    checkpointing: bool,
+) -> Manifest:
+    """run.json as it is until the run is finished. table: the settings as they were printed."""
+    return {
+        "started": provenance.now(),
+        "finished": None,
+        "model_name": str(settings.model_name),
+        "settings": table,
+        "identity": identity,
+        "precision": str(machine.dtype),
+        "device": str(machine.device),
+        "processes": machine.processes.num_processes,
+        "gradient_checkpointing": checkpointing,
+        "resumed_from": str(run.checkpoint) if run.checkpoint else None,
+        "data_files": {name: str(path) for name, path in settings.data_files.items()},
+        "counts": {side: len(token_rows.of_side(rows.training, side)) for side in SIDES},
+        "versions": provenance.versions(),
+        "git_commit": provenance.git_commit(),
+        "hardware": provenance.hardware(),
+    }
+
+
+def read_manifest(folder: str | Path) -> Manifest:
     """The object in `folder`/run.json, or {} if there is none or it cannot be read."""
     try:
-        return json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))
+        return cast(Manifest, json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}
 
 
-def is_finished(folder):
+def is_finished(folder: str | Path) -> bool:
     """True if the run in `folder` ended by itself and left its adapter."""
-    return (
-        bool(read_manifest(folder).get("finished"))
-        and (Path(folder) / "final" / "adapter_model.safetensors").exists()
-    )
+    return bool(read_manifest(folder).get("finished")) and (Path(folder) / FINAL / _WEIGHTS).exists()
 
 
-def checkpoint_path(folder, step):
+def save_result(
+    folder: Path,
+    trainer: Any,
+    manifest: Manifest,
+    training_metrics: dict[str, float],
+    evaluation: dict[str, float],
+) -> None:
+    """Write final/, the two results files and `manifest`, in the process that saves; others do nothing."""
+    if not trainer.is_world_process_zero():
+        return
+    with whole_folder(folder / FINAL) as final:
+        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(str(final))
+        trainer.processing_class.save_pretrained(str(final))
+        model_card.write(final, manifest, evaluation)
+    for name, metrics in (("train", training_metrics), ("eval", evaluation)):
+        write_text(folder / f"{name}_results.json", json.dumps(metrics, indent=2) + "\n")
+    write_manifest(folder, manifest)
+
+
+# ---- checkpoints ---------------------------------------------------------------------------------
+
+
+def checkpoint_path(folder: str | Path, step: int) -> Path:
     """Where a run keeps the checkpoint of an update."""
     return Path(folder) / f"checkpoint-{step}"
 
 
-def checkpoint_fault(folder):
+def checkpoint_fault(folder: str | Path) -> str | None:
     """Why the checkpoint `folder` cannot be resumed from, or None if it is complete."""
     folder = Path(folder)
     for name in _CHECKPOINT_FILES:
@@ -93,45 +235,32 @@ def checkpoint_fault(folder):
     except ValueError:
         return "trainer_state.json is cut short"
     for file in [folder / "optimizer.pt", folder / "scheduler.pt", *folder.glob("rng_state*.pth")]:
-        # torch saves zip archives, whose table of contents comes last: a file cut short, or of zeros after a power cut, has none.
+        # torch saves zip archives, whose table of contents comes last: a file that was cut short, or that a
+        # power cut left full of zeros, has none.
         if not zipfile.is_zipfile(file):
             return f"{file.name} is damaged"
-    weights = folder / "adapter_model.safetensors"
-    with weights.open("rb") as file:
-        # The format's first 8 bytes give the header's length; the header gives where the last tensor ends.
-        length = int.from_bytes(file.read(8), "little")
-        try:
-            header = json.loads(file.read(length))
-            end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
-        except (ValueError, KeyError, MemoryError):
-            return "adapter_model.safetensors is damaged"
-    if weights.stat().st_size != 8 + length + end:
-        return "adapter_model.safetensors is cut short"
-    return None
+    fault = safetensors_files.file_fault(folder / _WEIGHTS)
+    return f"{_WEIGHTS} {fault}" if fault else None
 
 
-def latest_checkpoint(folder):
-    """The complete checkpoint with the most steps in a run folder, or None; incomplete ones are named on stderr."""
-    found = [
-        (int(m[1]), p) for p in Path(folder).glob("checkpoint-*") if (m := _CHECKPOINT.fullmatch(p.name))
-    ]
-    for _, checkpoint in sorted(found, reverse=True):
+def latest_checkpoint(folder: str | Path) -> Path | None:
+    """A run's complete checkpoint with the most updates, or None; incomplete ones are named on stderr."""
+    checkpoints = [path for path in Path(folder).glob("checkpoint-*") if _CHECKPOINT.fullmatch(path.name)]
+    for checkpoint in sorted(checkpoints, key=step_of, reverse=True):
         fault = checkpoint_fault(checkpoint)
         if fault is None:
             return checkpoint
-        warn(f"{paths.shown(checkpoint)} is not complete ({fault}); it is passed over.")
+        cli.warn(f"{paths.shown(checkpoint)} is not complete ({fault}); it is skipped.")
     return None
 
 
-def newest_unfinished(model_name, dev):
-    """The newest run folder below output/ of this model and mode that is not finished, or None."""
-    folders = [p for p in paths.OUTPUT.glob(run_prefix(model_name, dev) + "*") if (p / MANIFEST).exists()]
-    unfinished = [p for p in folders if not is_finished(p)]
-    return max(unfinished, key=lambda p: p.name, default=None)
+def step_of(checkpoint: Path) -> int:
+    """The number of weight updates that a checkpoint-N folder was saved after."""
+    return int(checkpoint.name.rpartition("-")[2])
 
 
-def require_checkpoint(folder):
-    """Check that a checkpoint given by hand is complete; return its path."""
+def require_checkpoint(folder: str | Path) -> Path:
+    """Check that a checkpoint given by hand is complete; return its path. UserError if it is not."""
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise UserError(f"the checkpoint {folder} does not exist or is not a folder.")
@@ -142,6 +271,7 @@ def require_checkpoint(folder):
     fault = checkpoint_fault(folder)
     if fault:
         raise UserError(
-            f"the checkpoint {folder} is not complete: {fault}. Use --resume_latest to take the newest complete one."
+            f"the checkpoint {folder} is not complete: {fault}.\n"
+            "Use --resume_latest for the newest one that is."
         )
     return folder

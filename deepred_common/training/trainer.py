@@ -1,203 +1,194 @@
-"""The trainer: trl's SFTTrainer with our loss, its callbacks and its settings."""
+"""The trainer: trl's SFTTrainer with our objective and batch order, and checkpoints that survive a power cut.
+
+trl and transformers are imported at the top, so import this module only where a model is trained.
+"""
+
+from __future__ import annotations
 
 import functools
-import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from deepred_common import cli, devices
-from deepred_common.examples import SIDES
+import torch
+from transformers import ProgressCallback
+from trl import SFTConfig, SFTTrainer
+
+from deepred_common.examples import RETAIN, SIDES
 from deepred_common.files import sync_folder
-from deepred_common.training import batch_order, loss_plot, objective, run_folder, token_rows
+from deepred_common.training import batch_order, batches, callbacks, run_folder, token_rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, TrainerCallback
+
+    from deepred_common.training.machine import Machine
+    from deepred_common.training.objective import Objective
+    from deepred_common.training.settings import TrainSettings
+    from deepred_common.training.setup import Rows
+
+WARMUP_SHARE = 0.1  # of all updates; the spec's
+LOGGING_STEPS = 5  # updates between two points of the loss curve
 
 
-def make_trainer_class():
-    """trl's SFTTrainer with the loss above. (A function, since trl is heavy to import.)"""
-    import torch
-    from trl import SFTTrainer
+class TemporalTrainer(SFTTrainer):
+    """trl's SFTTrainer, which minimises `objective`."""
 
-    class TemporalTrainer(SFTTrainer):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            # The loss is divided by the labels of all the accumulated batches; the trainer must not divide it again.
-            self.model_accepts_loss_kwargs = True
+    objective: Objective
 
-        def _get_train_sampler(self, train_dataset=None):
-            lengths, retain = (token_rows.column(self.train_dataset, name) for name in ("length", "retain"))
-            return batch_order.BalancedOrder(
-                lengths.tolist(),
-                retain.tolist(),
-                self.get_total_train_batch_size(self.args),
-                self.args.data_seed,
-            )
+    def __init__(self, *args: Any, objective: Objective, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.objective = objective
+        # The loss is divided by the labels of all accumulated batches; the trainer must not divide it again.
+        self.model_accepts_loss_kwargs = True
 
-        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-            retain, labels = inputs["retain"], inputs["labels"]
-            ids, mask = inputs["input_ids"], inputs["attention_mask"]
-            places = objective.places_to_predict(labels)
-            logits = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=places).logits
-            base_logits = None
-            asked = retain.clone()
-            # Processes that share a model must run it equally often, or they wait for each other for ever.
-            asked[0] |= self.args.world_size > 1
-            if asked.any() and objective.RETAIN_LEARNING < 1:
-                # The adapter switched off is the base itself: no second copy of it in memory.
-                with torch.no_grad(), self.accelerator.unwrap_model(model).disable_adapter():
-                    base_logits = model(
-                        input_ids=ids[asked],
-                        attention_mask=mask[asked],
-                        use_cache=False,
-                        logits_to_keep=places,
-                    ).logits
-                base_logits = base_logits[retain[asked]]
-            value = objective.loss(logits, labels, retain, base_logits, num_items_in_batch)
-            if num_items_in_batch is not None:
-                # num_items counts the labels of all processes, whose gradients are then averaged.
-                value = value * self.accelerator.num_processes
-            return (value, {}) if return_outputs else value
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return batch_order.BalancedOrder(
+            token_rows.column(self.train_dataset, "length").tolist(),
+            token_rows.column(self.train_dataset, "retain").tolist(),
+            self.get_total_train_batch_size(self.args),
+            self.args.data_seed,
+        )
 
-        def _save_checkpoint(self, *args, **kwargs):
-            super()._save_checkpoint(*args, **kwargs)
-            # Else a power cut minutes later could still take it: the system writes files when it likes.
-            if self.is_world_process_zero():
-                sync_folder(run_folder.checkpoint_path(self.args.output_dir, self.state.global_step))
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """The objective's loss of one batch of batches.collate, for the trainer."""
+        labels, retain = inputs["labels"], inputs["retain"]
+        places = batches.places_to_predict(labels)
+        logits = self._logits(model, inputs, places)
+        base_logits = self._base_logits(model, inputs, places)
+        loss = self.objective.loss(logits, labels, retain, base_logits, num_items_in_batch)
+        if num_items_in_batch is not None:
+            # num_items counts the labels of all processes, whose gradients are then averaged.
+            loss = loss * self.accelerator.num_processes
+        return (loss, {}) if return_outputs else loss
 
-        def save_now(self):
-            """Save a checkpoint of the last whole update, if there is none yet; the folder's path, or None before the first."""
-            if self.state.global_step == 0:
-                return None
-            folder = run_folder.checkpoint_path(self.args.output_dir, self.state.global_step)
-            if not folder.exists() or run_folder.checkpoint_fault(folder):
-                self.optimizer.zero_grad()
-                self._save_checkpoint(self.model, trial=None)
-            return folder
+    def _logits(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        places: torch.Tensor,
+        rows: torch.Tensor | slice = slice(None),
+    ) -> torch.Tensor:
+        """(rows, places, vocabulary) of what a model predicts."""
+        return model(
+            input_ids=inputs["input_ids"][rows],
+            attention_mask=inputs["attention_mask"][rows],
+            use_cache=False,
+            logits_to_keep=places,
+        ).logits
 
-    return TemporalTrainer
+    def _base_logits(
+        self, model: Any, inputs: dict[str, torch.Tensor], places: torch.Tensor
+    ) -> torch.Tensor | None:
+        """The base's logits for the rows of the objective's base_sides; None if there are none to compute."""
+        sides = self.objective.base_sides
+        if not sides:
+            return None
+        needed = torch.zeros_like(inputs["retain"])
+        for side in sides:
+            needed |= inputs["retain"] == (side == RETAIN)
+        computed = needed.clone()
+        # Processes that share a model must run it equally often, or they wait for each other for ever.
+        computed[0] |= self.args.world_size > 1
+        if not computed.any():
+            return None
+        # The adapter switched off is the base itself: no second copy of it in memory.
+        with torch.no_grad(), self.accelerator.unwrap_model(model).disable_adapter():
+            logits = self._logits(model, inputs, places, computed)
+        return logits[needed[computed]]
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        super()._save_checkpoint(*args, **kwargs)
+        # Otherwise a power cut minutes later could still destroy it: the system writes files when it likes.
+        if self.is_world_process_zero():
+            sync_folder(run_folder.checkpoint_path(str(self.args.output_dir), self.state.global_step))
+
+    def save_now(self) -> Path | None:
+        """Save a checkpoint of the last whole update, if there is none. Its path; None before any update."""
+        if self.state.global_step == 0:
+            return None
+        folder = run_folder.checkpoint_path(str(self.args.output_dir), self.state.global_step)
+        if not folder.exists() or run_folder.checkpoint_fault(folder):
+            if self.optimizer is not None:
+                self.optimizer.zero_grad()  # of the update that failed
+            self._save_checkpoint(self.model, trial=None)
+        return folder
 
 
-WARMUP_RATIO = 0.1
+def build_trainer(
+    settings: TrainSettings,
+    folder: Path,
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Rows,
+    machine: Machine,
+    checkpointing: bool,
+    watchers: Sequence[TrainerCallback] = (),
+) -> TemporalTrainer:
+    """The trainer of a run.
 
-
-def build_trainer(args, folder, model, tokenizer, training, validation, dtype, checkpointing, stopper):
-    """trl's SFTTrainer over the rows of token_rows.py; it is told to leave them as they are."""
-    import torch
-    from transformers import ProgressCallback
-    from trl import SFTConfig
-
-    on_cpu = devices.pick_device().type == "cpu"
-    reports = [name for name in ("wandb", "tensorboard") if getattr(args, name)]
+    folder: the run's. model: with its adapter. checkpointing: whether activations are computed again in the
+    backward pass to save memory. watchers: callbacks besides the progress bar.
+    """
+    on_cpu = machine.device.type == "cpu"
     config = SFTConfig(
         output_dir=str(folder),
-        num_train_epochs=args.epochs,
-        learning_rate=args.learning_rate,
-        per_device_train_batch_size=args.batch_size,
-        per_device_eval_batch_size=args.batch_size,
-        gradient_accumulation_steps=args.gradient_accumulation_steps,
-        lr_scheduler_type="cosine",
-        warmup_steps=WARMUP_RATIO,  # below 1, a share of all steps
-        eval_strategy="steps",
-        eval_steps=args.eval_steps,
-        save_strategy="steps",
-        save_steps=args.save_steps,
-        disable_tqdm=False,
-        logging_steps=5,
-        logging_first_step=True,
-        report_to=reports or "none",
         run_name=folder.name,
+        # What is learnt.
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=WARMUP_SHARE,  # below 1, it is a share of all updates
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        max_length=settings.max_seq_length,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        # What it is computed on.
         use_cpu=on_cpu,
-        bf16=dtype == torch.bfloat16,
-        fp16=dtype == torch.float16,
+        bf16=machine.dtype == torch.bfloat16,
+        fp16=machine.dtype == torch.float16,
         gradient_checkpointing=checkpointing,
-        max_length=args.max_seq_length,
-        seed=args.seed,
-        data_seed=args.seed,
-        prediction_loss_only=True,
         dataloader_pin_memory=not on_cpu,
-        # Processes whose batches differ in their sides run the base unequally often; buffers are constant anyway.
+        # Processes whose batches differ in sides run the base unequally often; buffers are constant anyway.
         ddp_broadcast_buffers=False,
         ddp_find_unused_parameters=False,
+        # What is validated, saved and shown.
+        eval_strategy="steps",
+        eval_steps=settings.eval_steps,
+        per_device_eval_batch_size=settings.batch_size,
+        prediction_loss_only=True,
+        save_strategy="steps",
+        save_steps=settings.save_steps,
+        logging_steps=LOGGING_STEPS,
+        logging_first_step=True,
+        disable_tqdm=False,
+        report_to=[name for name in ("wandb", "tensorboard") if getattr(settings, name)] or "none",
+        # Our rows are tokens already.
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
     )
-    # Sorted by length, since the padding of a validation batch is computed for nothing.
-    by_side = {
-        side: chosen.sort("length") for side in SIDES if len(chosen := token_rows.of_side(validation, side))
-    }
-    trainer = make_trainer_class()(
+    trainer = TemporalTrainer(
+        objective=settings.objective,
         model=model,
         args=config,
         processing_class=tokenizer,
-        train_dataset=training,
-        eval_dataset=by_side,
-        data_collator=functools.partial(objective.collate, pad_id=tokenizer.pad_token_id),
-        callbacks=[stopper, make_artist(folder / "training_curves.png", folder.name)],
+        train_dataset=rows.training,
+        eval_dataset=_by_side(rows.validation),
+        data_collator=functools.partial(batches.collate, pad_id=tokenizer.pad_token_id),
+        callbacks=list(watchers),
     )
     trainer.remove_callback(ProgressCallback)  # it prints every log as a Python dict
-    trainer.add_callback(make_bar())
+    trainer.add_callback(callbacks.ProgressBar())
     return trainer
 
 
-def make_bar():
-    """A trainer callback: one bar on stderr with loss and learning rate, and one line for each validation."""
-    from transformers import ProgressCallback
-
-    class Bar(ProgressCallback):
-        def on_log(self, args, state, control, logs=None, **kwargs):
-            if self.training_bar is None or not logs:
-                return
-            if "loss" in logs:
-                self.training_bar.set_postfix_str(
-                    f"loss {logs['loss']:.3f}, learning rate {logs['learning_rate']:.1e}"
-                )
-            for name, value in logs.items():
-                if name.startswith("eval_") and name.endswith("_loss"):
-                    side = name.removeprefix("eval_").removesuffix("_loss")
-                    self.training_bar.clear()
-                    cli.progress(f"step {state.global_step}: {side} validation loss {value:.3f}")
-
-    return Bar()
-
-
-def make_artist(path, title):
-    """A trainer callback: the curves in the PNG file `path`, drawn anew after each validation and at the end."""
-    from transformers import TrainerCallback
-
-    class Artist(TrainerCallback):
-        def on_evaluate(self, args, state, control, **kwargs):
-            if state.is_world_process_zero:
-                loss_plot.draw(state.log_history, path, title)
-
-        on_train_end = on_evaluate
-
-    return Artist()
-
-
-def make_stopper():
-    """A trainer callback: the first Ctrl-C or SIGTERM saves a checkpoint at the end of the step and stops.
-
-    Its `asked` tells whether that happened. A second Ctrl-C stops at once.
-    """
-    from transformers import TrainerCallback
-
-    class StopAndSave(TrainerCallback):
-        asked = False
-        before = None
-
-        def on_train_begin(self, args, state, control, **kwargs):
-            def ask(signum, frame):
-                if self.asked:
-                    raise KeyboardInterrupt
-                self.asked = True
-                cli.progress(
-                    "\nstopping: this step is finished and a checkpoint saved (once more to stop at once) …"
-                )
-
-            self.before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-
-        def on_train_end(self, args, state, control, **kwargs):
-            for number, handler in self.before.items():
-                signal.signal(number, handler)
-
-        def on_step_end(self, args, state, control, **kwargs):
-            if self.asked:
-                control.should_save = control.should_training_stop = True
-
-    return StopAndSave()
+def _by_side(validation: Any) -> dict[str, Any]:
+    """{side: its validation rows}, sorted by length, since the padding of a batch is computed for nothing."""
+    by_side = {side: token_rows.of_side(validation, side) for side in SIDES}
+    return {side: rows.sort("length") for side, rows in by_side.items() if len(rows)}

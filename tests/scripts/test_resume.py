@@ -13,6 +13,7 @@ from conftest import ROOT
 
 from deepred_common import paths
 from deepred_common.training import run_folder
+from deepred_common.training.settings import TrainSettings
 
 
 @pytest.fixture
@@ -66,8 +67,8 @@ def test_killed_and_resumed_equals_uninterrupted(command, tmp_path):
     (torn / "trainer_state.json").unlink()
     done = subprocess.run([*command, "--resume_latest"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "checkpoint-999 is not complete (trainer_state.json is missing); it is passed over" in done.stderr
-    assert "going on from" in done.stderr
+    assert "checkpoint-999 is not complete (trainer_state.json is missing); it is skipped" in done.stderr
+    assert "resuming from" in done.stderr
     resumed = load_file(run / "final/adapter_model.safetensors")
     assert whole.keys() == resumed.keys() and all((whole[k] == resumed[k]).all() for k in whole)
 
@@ -84,7 +85,7 @@ def test_stopping_saves_first_and_says_how_to_go_on(command, tmp_path, sent):
     if process.returncode == 0:
         pytest.skip("the run ended before the signal arrived")
     assert process.returncode == 130 and "Traceback" not in err
-    assert "is saved. Go on with:" in err and err.strip().endswith("--resume_latest")
+    assert "is saved. Resume with:" in err and err.strip().endswith("--resume_latest")
     step = json.loads((run_folder.latest_checkpoint(run) / "trainer_state.json").read_text())["global_step"]
     assert f"step {step} is saved" in err
 
@@ -125,8 +126,6 @@ def test_resume_from_a_checkpoint_given_by_hand(pipeline, script, tmp_path, tiny
 
 
 def test_resume_latest_finds_the_newest_unfinished_run_and_names_it(monkeypatch, tmp_path):
-    from conftest import load_script
-
     monkeypatch.setattr(paths, "OUTPUT", tmp_path)
     for name in (
         "temporal-m-dev-20260101_000000",
@@ -136,13 +135,10 @@ def test_resume_latest_finds_the_newest_unfinished_run_and_names_it(monkeypatch,
         (tmp_path / name).mkdir()
         run_folder.write_manifest(tmp_path / name, {"finished": None})
     assert run_folder.newest_unfinished("org/M", dev=True).name == "temporal-m-dev-20260102_000000"
-    args = (
-        load_script("finetune_temporal")
-        .build_parser()
-        .parse_args(["--model_name", "org/other", "--dev", "--resume_latest"])
-    )
-    folder, checkpoint = load_script("finetune_temporal").choose_run(args)
-    assert folder.name.startswith("temporal-other-dev-") and checkpoint is None and not folder.exists()
+    settings = TrainSettings(model_name="org/other", dev=True, resume_latest=True)
+    run = run_folder.choose(settings)
+    assert run.folder.name.startswith("temporal-other-dev-") and not run.folder.exists()
+    assert run.checkpoint is None and not run.finished
 
 
 @pytest.mark.parametrize("flag", ["--use_4bit", "--use_8bit"])

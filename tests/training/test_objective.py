@@ -1,15 +1,25 @@
+"""The loss: what it is for rows whose logits are known, and the place for another one."""
+
+from dataclasses import FrozenInstanceError, dataclass
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
 
 from deepred_common.chat import IGNORED
-from deepred_common.training import objective
+from deepred_common.examples import SIDES, UNLEARN, Example
+from deepred_common.training import batches
+from deepred_common.training.machine import Machine
+from deepred_common.training.objective import Objective, RefuseAndRetain, token_weights
+from deepred_common.training.settings import TrainSettings
+
+SHIPPED = RefuseAndRetain()
 
 
 @pytest.fixture
 def batch():
-    """Three rows (retain, unlearn, retain) with 5, 2 and 3 labels, the model's logits and the base's for the retain rows."""
+    """Three rows (retain, unlearn, retain) of 5, 2 and 3 labels, the model's logits, the base's of the retain rows."""
     torch.manual_seed(0)
     labels = torch.full((3, 9), IGNORED)
     labels[0, 3:8] = torch.tensor([5, 6, 7, 8, 2])
@@ -23,67 +33,134 @@ def batch():
     )
 
 
-def whole(batch, **changes):
+def loss_of(batch, objective=SHIPPED, **changes):
     b = SimpleNamespace(**(vars(batch) | changes))
-    places = objective.places_to_predict(b.labels)
-    return objective.loss(
-        b.logits[:, places], b.labels, b.retain, None if b.base is None else b.base[:, places]
-    ).item()
+    places = batches.places_to_predict(b.labels)
+    base_logits = None if b.base is None else b.base[:, places]
+    return objective.loss(b.logits[:, places], b.labels, b.retain, base_logits).item()
 
 
-def test_logits_are_asked_for_only_where_a_row_has_a_label(batch):
-    assert objective.places_to_predict(batch.labels).tolist() == [1, 2, 3, 4, 5, 6, 7]
+def test_logits_are_needed_only_where_a_row_has_a_label(batch):
+    assert batches.places_to_predict(batch.labels).tolist() == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_the_first_reply_token_gets_its_shares_and_each_example_its_length(batch):
-    weights = objective.token_weights(batch.labels)
+    weights = token_weights(batch.labels, SHIPPED.decision_weight)
     assert weights.sum(1).tolist() == pytest.approx([5, 2, 3])
-    assert (weights[0, 2] / weights[0, 3]).item() == pytest.approx(objective.DECISION_WEIGHT)
+    assert (weights[0, 2] / weights[0, 3]).item() == pytest.approx(SHIPPED.decision_weight)
     assert ((weights > 0) == (batch.labels[:, 1:] != IGNORED)).all()
 
 
 def test_unlearn_rows_are_weighted_cross_entropy(batch):
-    only = torch.tensor([False, False, False])
     log = batch.logits.log_softmax(-1)
-    weights = objective.token_weights(batch.labels)
-    expected = (
-        sum(
-            -weights[r, i - 1] * log[r, i - 1, batch.labels[r, i]]
-            for r in range(3)
-            for i in range(9)
-            if batch.labels[r, i] != IGNORED
-        )
-        / 10
-    )
-    assert whole(batch, retain=only, base=None) == pytest.approx(expected.item(), rel=1e-5)
+    weights = token_weights(batch.labels, SHIPPED.decision_weight)
+    expected = 0.0
+    for row in range(3):
+        for place in range(9):
+            if batch.labels[row, place] != IGNORED:
+                expected -= weights[row, place - 1] * log[row, place - 1, batch.labels[row, place]]
+    unlearn_only = torch.tensor([False, False, False])
+    assert loss_of(batch, retain=unlearn_only, base=None) == pytest.approx(expected.item() / 10, rel=1e-5)
 
 
-def test_retain_rows_pull_back_to_the_base(batch, monkeypatch):
-    monkeypatch.setattr(objective, "RETAIN_LEARNING", 0.0)
+def test_retain_rows_pull_back_to_the_base(batch):
+    objective = RefuseAndRetain(retain_learning=0.0)
     rows = torch.tensor([True, True, True])
-    away = whole(batch, retain=rows, base=torch.randn(3, 9, 11))
-    assert whole(batch, retain=rows, base=batch.logits.clone()) == pytest.approx(0, abs=1e-6) and away > 0.1
+    away = loss_of(batch, objective, retain=rows, base=torch.randn(3, 9, 11))
+    at_the_base = loss_of(batch, objective, retain=rows, base=batch.logits.clone())
+    assert at_the_base == pytest.approx(0, abs=1e-6) and away > 0.1
+
+
+def test_without_the_base_the_loss_is_plain_cross_entropy(batch):
+    objective = RefuseAndRetain(decision_weight=1, retain_learning=1, retain_weight=1)
+    assert objective.base_sides == () and SHIPPED.base_sides == ("retain",)
+    plain = torch.nn.functional.cross_entropy(
+        batch.logits[:, :-1].flatten(0, 1), batch.labels[:, 1:].flatten(), ignore_index=IGNORED
+    )
+    assert loss_of(batch, objective, base=None) == pytest.approx(plain.item(), rel=1e-5)
+    with pytest.raises(ValueError, match="base's logits"):
+        loss_of(batch, base=None)
 
 
 def test_accumulated_batches_sum_to_one_big_batch(batch):
-    parts, seen = 0.0, 0
+    total, retain_rows = 0.0, 0
     for i in range(3):
-        places = objective.places_to_predict(batch.labels[i : i + 1])
-        base = batch.base[seen : seen + 1, places] if batch.retain[i] else None
-        seen += int(batch.retain[i])
-        parts += objective.loss(
-            batch.logits[i : i + 1, places], batch.labels[i : i + 1], batch.retain[i : i + 1], base, 10
-        ).item()
-    assert parts == pytest.approx(whole(batch), rel=1e-5)
+        row = slice(i, i + 1)
+        places = batches.places_to_predict(batch.labels[row])
+        base_logits = batch.base[retain_rows : retain_rows + 1, places] if batch.retain[i] else None
+        retain_rows += int(batch.retain[i])
+        logits = batch.logits[row, places]
+        total += SHIPPED.loss(logits, batch.labels[row], batch.retain[row], base_logits, 10).item()
+    assert total == pytest.approx(loss_of(batch), rel=1e-5)
 
 
-def test_padding_changes_nothing_but_the_shape(tokenizer):
+def test_padding_changes_nothing_but_the_shape():
     rows = [
         {"input_ids": [1, 5, 6, 2], "reply_start": 2, "retain": True},
         {"input_ids": [1, 7], "reply_start": 1, "retain": False},
     ]
-    made = objective.collate(rows, pad_id=0)
-    assert made["input_ids"].tolist() == [[1, 5, 6, 2], [1, 7, 0, 0]]
-    assert made["labels"].tolist() == [[IGNORED, IGNORED, 6, 2], [IGNORED, 7, IGNORED, IGNORED]]
-    assert made["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
-    assert made["retain"].tolist() == [True, False]
+    batch = batches.collate(rows, pad_id=0)
+    assert batch["input_ids"].tolist() == [[1, 5, 6, 2], [1, 7, 0, 0]]
+    assert batch["labels"].tolist() == [[IGNORED, IGNORED, 6, 2], [IGNORED, 7, IGNORED, IGNORED]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+    assert batch["retain"].tolist() == [True, False]
+
+
+def test_an_objective_cannot_change_during_a_run():
+    with pytest.raises(FrozenInstanceError):
+        SHIPPED.retain_weight = 5
+
+
+# ---- the place for another objective -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TowardsBase(Objective):
+    """A stand-in that records what the trainer gives it: `strength` times the distance to the base's logits."""
+
+    name: ClassVar[str] = "towards_base"
+    strength: float = 2.0
+    sides: tuple[str, ...] = SIDES
+    calls: ClassVar[list] = []
+
+    @property
+    def base_sides(self):
+        return self.sides
+
+    def loss(self, logits, labels, retain, base_logits, num_items=None):
+        self.calls.append((retain, base_logits))
+        target = 0.0 if base_logits is None else base_logits.mean()
+        return self.strength * (logits.mean() - target).square()
+
+
+@pytest.fixture
+def trainer_of(tiny_models, tokenizer, tmp_path):
+    """trainer_of(objective): the trainer of a run of four rows in one batch, two of them with a longer reply."""
+    from deepred_common.training import setup, token_rows
+    from deepred_common.training.trainer import build_trainer
+
+    def build(objective):
+        settings = TrainSettings(
+            model_name=str(tiny_models["llama"]), epochs=1, gradient_accumulation_steps=1, objective=objective
+        )
+        replies = ("It is 4.", "It came later, I think.")
+        data = [Example(f"What is {i}?", replies[i % 2], SIDES[i % 2]) for i in range(4)]
+        dataset, _ = token_rows.load_or_render(tokenizer, ["four"], lambda: data, 512)
+        machine = Machine(torch.device("cpu"), torch.float32)
+        model = setup.add_adapter(settings, setup.load_base(settings, machine), False, None)
+        return build_trainer(
+            settings, tmp_path, model, tokenizer, setup.Rows(dataset, dataset), machine, checkpointing=False
+        )
+
+    return build
+
+
+@pytest.mark.parametrize("sides, rows", [(SIDES, 4), ((UNLEARN,), 2), ((), None)])
+def test_an_objective_of_another_kind_is_what_is_trained(sides, rows, trainer_of):
+    objective = TowardsBase(sides=sides)
+    objective.calls.clear()
+    trainer_of(objective).train()
+    retain, base_logits = objective.calls[0]
+    assert retain.tolist().count(True) == 2
+    assert (None if base_logits is None else len(base_logits)) == rows
+    assert objective.identity() == {"name": "towards_base", "strength": 2.0, "sides": sides}

@@ -1,0 +1,40 @@
+"""Training rows put together into one padded batch of tensors, and where in it a prediction is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from deepred_common.chat import IGNORED
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def collate(rows: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Tensor]:
+    """One right-padded batch of rows of token_rows.py.
+
+    Returns input_ids, labels (IGNORED in prompts and padding) and attention_mask, each (batch, longest row),
+    and retain, (batch,) bool.
+    """
+    import torch
+
+    width = max(len(row["input_ids"]) for row in rows)
+    ids = torch.full((len(rows), width), pad_id)
+    labels = torch.full((len(rows), width), IGNORED)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for i, row in enumerate(rows):
+        tokens, start = torch.as_tensor(row["input_ids"], dtype=torch.long), int(row["reply_start"])
+        ids[i, : len(tokens)] = tokens
+        mask[i, : len(tokens)] = 1
+        labels[i, start : len(tokens)] = tokens[start:]
+    retain = torch.tensor([bool(row["retain"]) for row in rows])
+    return {"input_ids": ids, "labels": labels, "attention_mask": mask, "retain": retain}
+
+
+def places_to_predict(labels: Tensor) -> Tensor:
+    """The places, (n,), after which some row of the batch has a label: the only ones whose logits are needed.
+
+    The output layer of a small model is a fifth of its arithmetic, and most places belong to prompts.
+    """
+    return (labels[:, 1:] != IGNORED).any(0).nonzero().squeeze(1)

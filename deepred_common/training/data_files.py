@@ -1,0 +1,78 @@
+"""The data files of a training run: their hashes, and the examples in them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from deepred_common import provenance
+from deepred_common.cli import UserError
+from deepred_common.examples import Example, balanced_sample, read_examples, require_file
+from deepred_common.training.settings import TRAINING_FILES, VALIDATION_FILES, TrainSettings
+
+DEV_VALIDATION_SHARE = 0.1
+LEAST_DEV_VALIDATION = 2  # one example of each side
+LEAST_DEV_EXAMPLES = 4
+
+
+class Examples(NamedTuple):
+    """The examples to train on and to validate with."""
+
+    training: list[Example]
+    validation: list[Example]
+
+
+class DataFiles:
+    """Hashed at once, but read only when needed: mostly output/cache/ holds all that is made of the examples.
+
+    hashes: {flag: SHA-256 of its file}.
+    """
+
+    def __init__(self, settings: TrainSettings) -> None:
+        """UserError if a file does not exist."""
+        self._settings = settings
+        self._examples: Examples | None = None
+        self.hashes = {
+            name: provenance.sha256(require_file(path)) for name, path in settings.data_files.items()
+        }
+
+    def key(self, with_paths: bool = False) -> list[str]:
+        """Texts that tell these examples from others, for the caches."""
+        paths = self._settings.data_files
+        texts = [
+            f"{name} {paths[name]} {digest}" if with_paths else f"{name} {digest}"
+            for name, digest in self.hashes.items()
+        ]
+        # The seed chooses which dev examples are held out.
+        return [*texts, f"dev {self._settings.seed}"] if self._settings.dev else texts
+
+    def examples(self) -> Examples:
+        """The examples, checked. UserError naming the first line that is not right."""
+        if self._examples is None:
+            self._examples = _read_dev(self._settings) if self._settings.dev else _read_all(self._settings)
+        return self._examples
+
+    def release(self) -> None:
+        """Free the examples' memory, once they are tokens."""
+        self._examples = None
+
+
+def _read_all(settings: TrainSettings) -> Examples:
+    examples = {name: read_examples(path, name.split("_")[0]) for name, path in settings.data_files.items()}
+    training = [example for name in TRAINING_FILES for example in examples[name]]
+    validation = [example for name in VALIDATION_FILES for example in examples[name]]
+    return Examples(training, validation)
+
+
+def _read_dev(settings: TrainSettings) -> Examples:
+    """Both out of the dev subset, a tenth of which is held out for validation."""
+    examples = read_examples(settings.dev_path)
+    if len(examples) < LEAST_DEV_EXAMPLES:
+        raise UserError(
+            f"{settings.dev_path} has {len(examples)} examples; at least {LEAST_DEV_EXAMPLES} are needed, "
+            f"because {LEAST_DEV_VALIDATION} are held out for validation."
+        )
+    count = max(LEAST_DEV_VALIDATION, round(len(examples) * DEV_VALIDATION_SHARE))
+    validation = balanced_sample(examples, count, settings.seed)
+    held_out = {id(example) for example in validation}
+    training = [example for example in examples if id(example) not in held_out]
+    return Examples(training, validation)

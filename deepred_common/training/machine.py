@@ -1,0 +1,91 @@
+"""The machine that a training runs on: checked before any weight is loaded; known trouble is warned of."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deepred_common import cli, devices
+from deepred_common.cli import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import PartialState
+
+    from deepred_common.training.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a training computes on, and in which torch type."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def processes(self) -> PartialState:
+        """accelerate's handle on the processes of this run."""
+        from accelerate import PartialState
+
+        return PartialState(cpu=self.device.type == "cpu")
+
+
+def require_packages(settings: TrainSettings) -> None:
+    """UserError unless the packages that the settings need are installed. Nothing is imported."""
+    for package, needed in (("wandb", settings.wandb), ("tensorboard", settings.tensorboard)):
+        if needed and importlib.util.find_spec(package) is None:
+            raise UserError(f"--{package} needs the {package} package: pip install {package}")
+    if settings.quantisation_bits and importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(
+            "--use_4bit and --use_8bit need the bitsandbytes package: pip install bitsandbytes\n"
+            "Or omit the flag, and use a smaller --batch_size or model."
+        )
+
+
+def prepare_machine(settings: TrainSettings, script: str) -> Machine:
+    """The Machine to train on, printed, with warnings of what is known to go wrong on it.
+
+    script: how this run was started, for messages. UserError if training cannot run here.
+    """
+    import torch
+
+    _require_working_bitsandbytes()
+    if torch.cuda.device_count() > 1 and "WORLD_SIZE" not in os.environ:
+        raise UserError(
+            f"{torch.cuda.device_count()} GPUs are visible. To use one: CUDA_VISIBLE_DEVICES=0 before the "
+            f"command.\nTo use all: accelerate launch {script} … (configs/accelerate/)"
+        )
+    device, (dtype, reason) = devices.pick_device(), devices.pick_dtype(settings.precision)
+    cli.progress(f"device {device}, {str(dtype).removeprefix('torch.')} ({reason})")
+    precision = devices.precision_name(dtype)
+    if precision not in devices.native_precisions():
+        chip = "CPU" if device.type == "cpu" else "GPU"
+        cli.warn(
+            f"this {chip} has no {precision} instructions. It emulates them, which is many times slower.\n"
+            "Omit --precision to use what is fastest here."
+        )
+    if devices.on_rocm():
+        for caution in devices.rocm_cautions(devices.gpu_name(), bool(settings.quantisation_bits)):
+            cli.warn(caution)
+    if device.type != "cpu" and (url := devices.lm_studio_here()):
+        cli.warn(
+            f"an LM Studio server answers at {url} and may hold this GPU's memory; ROCm cannot share it.\n"
+            "Stop it first: sudo systemctl stop lmstudio.service"
+        )
+    return Machine(device, dtype)
+
+
+def _require_working_bitsandbytes() -> None:
+    """UserError if bitsandbytes is installed but cannot be imported: peft imports it, used or not."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        return
+    try:
+        import bitsandbytes  # noqa: F401
+    except Exception as error:  # it fails in many ways: a missing library, a wrong CUDA, an unknown GPU
+        raise UserError(
+            f"bitsandbytes is installed but does not load: {str(error).splitlines()[0]}\n"
+            "Reinstall it (pip install --force-reinstall bitsandbytes), or remove it "
+            "(pip uninstall bitsandbytes) and train without --use_4bit and --use_8bit."
+        ) from error

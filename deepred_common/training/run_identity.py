@@ -1,0 +1,130 @@
+"""What makes a run this run and no other: a checkpoint is resumed only if all of it is the same.
+
+Not part of it: what changes the speed or the memory only, such as how an update is divided into batches. The
+number of epochs is recorded, but may change.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from deepred_common import cli, devices, paths, provenance
+from deepred_common.cli import UserError
+from deepred_common.models import loading
+from deepred_common.training.run_folder import Identity, Manifest, RunChoice, read_manifest
+
+if TYPE_CHECKING:
+    import torch
+
+    from deepred_common.training.settings import TrainSettings
+
+# Runs from before the objective was recorded were trained with this one.
+FIRST_OBJECTIVE = {
+    "name": "refuse_and_retain",
+    "decision_weight": 10,
+    "retain_learning": 0.05,
+    "retain_weight": 3,
+}
+
+
+def of_settings(settings: TrainSettings, data: dict[str, str]) -> Identity:
+    """The part that flags and data decide. data: {flag: SHA-256 of its file}."""
+    bits = settings.quantisation_bits
+    identity = Identity(
+        data=data,
+        lora_r=settings.lora_r,
+        lora_alpha=settings.lora_alpha,
+        learning_rate=settings.learning_rate,
+        seed=settings.seed,
+        max_seq_length=settings.max_seq_length,
+        mix=list(settings.mix) if settings.mix else None,
+        rows_per_update=settings.rows_per_update,
+        epochs=settings.epochs,
+        quantisation=f"{bits}bit" if bits else None,
+        objective=settings.objective.identity(),
+    )
+    if settings.precision != devices.AUTO:
+        identity["precision"] = settings.precision
+    return identity
+
+
+def of_base(settings: TrainSettings, tokenizer: Any, config: Any, dtype: torch.dtype) -> Identity:
+    """The part that the base (its tokenizer and transformers config) and the machine's torch type decide."""
+    return Identity(
+        precision=devices.precision_name(dtype),
+        base=loading.identity(settings.model_name, config),
+        base_revision=loading.revision(settings.model_name, config),
+        chat_template=provenance.digest(tokenizer.chat_template),
+    )
+
+
+def recorded(manifest: Manifest) -> dict[str, Any]:
+    """The identity in a run.json, completed with what older versions did not record there."""
+    identity: dict[str, Any] = dict(manifest.get("identity", {}))
+    if identity:
+        identity.setdefault("objective", FIRST_OBJECTIVE)
+        if "precision" in manifest:
+            identity.setdefault("precision", devices.precision_name(manifest["precision"]))
+    return identity
+
+
+def differences(before: dict[str, Any], now: Identity) -> list[str]:
+    """["name: before -> now"] of what makes two runs different ones, epochs aside.
+
+    What only one of the two knows is not compared.
+    """
+    lines = []
+    for name, value in now.items():
+        old = before.get(name)
+        if name == "epochs" or name not in before or old == value:
+            continue
+        if isinstance(old, dict) and isinstance(value, dict):
+            parts = [part for part in {**old, **value} if old.get(part) != value.get(part)]
+            lines += [
+                f"{name} {part}: {_short(old.get(part))} -> {_short(value.get(part))}" for part in parts
+            ]
+        else:
+            lines.append(f"{name}: {_short(old)} -> {_short(value)}")
+    return lines
+
+
+def require_same(settings: TrainSettings, run: RunChoice, now: Identity) -> None:
+    """UserError that lists what differs, unless the run's checkpoint is from a run of this identity.
+
+    With --resume_anyway the differences are warnings. Without a checkpoint nothing is compared.
+    """
+    if run.checkpoint is None:
+        return
+    before = recorded(read_manifest(run.checkpoint.resolve().parent))
+    if "epochs" in now and before.get("epochs", now["epochs"]) != now["epochs"]:
+        cli.progress(
+            f"epochs: {before['epochs']} -> {now['epochs']}; the learning rate now follows the new length."
+        )
+    changed = differences(before, now)
+    if changed and not settings.resume_anyway:
+        raise UserError(
+            "this is not the run that the checkpoint is from:\n  "
+            + "\n  ".join(changed)
+            + "\nUse the settings of before, start a new run, or add --resume_anyway if you know what you do."
+        )
+    for difference in changed:
+        cli.warn(f"resuming although it differs: {difference}")
+
+
+def require_same_finished(run: RunChoice, now: Identity) -> None:
+    """UserError that lists what differs, unless the finished run in the folder has this identity."""
+    changed = differences(recorded(read_manifest(run.folder)), now)
+    if changed:
+        raise UserError(
+            f"{paths.shown(run.folder)} is finished, but it is another run than this one:\n  "
+            + "\n  ".join(changed)
+            + "\nChoose another --output_dir, or remove that folder to train anew."
+        )
+
+
+def _short(value: Any) -> Any:
+    """A hash by its first letters; "none" for None."""
+    if value is None:
+        return "none"
+    return value[:12] if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{24,}", value) else value

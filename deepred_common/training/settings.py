@@ -1,0 +1,68 @@
+"""The settings of a training run: what scripts/finetune_temporal.py takes as flags, and their defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from deepred_common import devices, paths
+from deepred_common.training.objective import Objective, RefuseAndRetain
+
+TRAINING_FILES = ("retain_train", "unlearn_train")
+VALIDATION_FILES = ("retain_val", "unlearn_val")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Fields are named like the flags, whose help texts explain them; `objective` has no flag."""
+
+    model_name: str = paths.DEFAULT_MODEL
+    output_dir: Path | None = None
+    dev: bool = False
+    dev_path: Path = field(default_factory=partial(paths.dataset_file, "dev_path"))
+    retain_train: Path = field(default_factory=partial(paths.dataset_file, "retain_train"))
+    retain_val: Path = field(default_factory=partial(paths.dataset_file, "retain_val"))
+    unlearn_train: Path = field(default_factory=partial(paths.dataset_file, "unlearn_train"))
+    unlearn_val: Path = field(default_factory=partial(paths.dataset_file, "unlearn_val"))
+    epochs: int = 3
+    batch_size: int = 4
+    learning_rate: float = 2e-4
+    max_seq_length: int = 512
+    gradient_accumulation_steps: int = 4
+    save_steps: int = 500
+    eval_steps: int = 100
+    mix: tuple[float, float] | None = None
+    lora_r: int = 16
+    lora_alpha: int = 32
+    use_4bit: bool = False
+    use_8bit: bool = False
+    precision: str = devices.AUTO
+    resume_from_checkpoint: Path | None = None
+    resume_latest: bool = False
+    resume_anyway: bool = False
+    dry_run: bool = False
+    wandb: bool = False
+    tensorboard: bool = False
+    seed: int = 42
+    trust_remote_code: bool = False
+    objective: Objective = field(default_factory=RefuseAndRetain)
+
+    @property
+    def quantisation_bits(self) -> int | None:
+        """Bits of a weight in the base's linear layers; None if they are not quantised."""
+        return 4 if self.use_4bit else 8 if self.use_8bit else None
+
+    @property
+    def rows_per_update(self) -> int:
+        """Rows that a weight update learns from, over all processes.
+
+        How they are divided into forward passes changes the memory needed and nothing else.
+        """
+        return self.batch_size * self.gradient_accumulation_steps * devices.processes()
+
+    @property
+    def data_files(self) -> dict[str, Path]:
+        """{flag: path} of the data files that this run reads."""
+        names = ("dev_path",) if self.dev else TRAINING_FILES + VALIDATION_FILES
+        return {name: getattr(self, name) for name in names}
