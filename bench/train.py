@@ -28,7 +28,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from deepred_common import chat, cli, devices, paths
 from deepred_common.examples import SIDES, balanced_sample, read_examples
 from deepred_common.models import loading
-from deepred_common.training import memory_estimate, objective
+from deepred_common.training import memory_estimate
+from deepred_common.training.objective import RefuseAndRetain
+from deepred_common.training.settings import TrainSettings
 
 LEARNING_RATE, LORA_R, LORA_ALPHA, MAX_LENGTH, SEED = 2e-4, 16, 32, 512, 42
 STARTED = time.perf_counter()
@@ -112,48 +114,34 @@ def with_ours(args, plain):
     """(model, clock): finetune_temporal.py's own parts."""
     import tempfile
 
-    from transformers import AutoConfig
+    from deepred_common.training import setup, token_rows
+    from deepred_common.training.machine import Machine
+    from deepred_common.training.trainer import build_trainer
 
-    sys.path.insert(0, str(paths.ROOT / "scripts"))
-    import finetune_temporal as script
-
-    from deepred_common.training import setup
-    from deepred_common.training.trainer import build_trainer, make_stopper
-
-    if plain:
-        objective.DECISION_WEIGHT = objective.RETAIN_LEARNING = objective.RETAIN_WEIGHT = 1
-    dtype, _ = devices.pick_dtype()
-    asked = script.build_parser().parse_args(
-        [
-            "--model_name",
-            args.model,
-            "--epochs",
-            str(args.epochs),
-            "--batch_size",
-            str(args.batch_size),
-            "--gradient_accumulation_steps",
-            str(16 // args.batch_size),
-            "--eval_steps",
-            "100000",
-            "--save_steps",
-            "100000",
-        ]
+    # With these parameters it is plain cross-entropy, without a forward pass of the base.
+    without_base = RefuseAndRetain(decision_weight=1, retain_learning=1, retain_weight=1)
+    settings = TrainSettings(
+        model_name=args.model,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        gradient_accumulation_steps=16 // args.batch_size,
+        eval_steps=100_000,
+        save_steps=100_000,
+        objective=without_base if plain else RefuseAndRetain(),
     )
-    tokenizer = setup.prepare_tokenizer(asked)
+    machine = Machine(devices.pick_device(), devices.pick_dtype()[0])
+    tokenizer = setup.prepare_tokenizer(settings)
     lines = training_lines(args.rows)
-    training, validation = setup.make_rows(
-        asked, tokenizer, {"bench": f"{args.rows} lines"}, lambda: (lines, lines[:2])
+    training, _ = token_rows.load_or_render(
+        tokenizer, [f"bench {args.rows}"], lambda: lines, settings.max_seq_length
     )
-    args.foretold = memory_estimate.foresee(
-        asked, AutoConfig.from_pretrained(args.model), training, devices.pick_device(), dtype
-    ).peak
-    model = setup.add_adapter(asked, setup.load_base(asked, dtype), False, None)
+    rows = setup.Rows(training, training.select(range(2)))
+    config = setup.load_config(settings)
+    args.foretold = memory_estimate.foresee(settings, config, training, machine.device, machine.dtype).peak
+    model = setup.add_adapter(settings, setup.load_base(settings, machine), False, None)
     clock = first_update_clock()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = build_trainer(
-            asked, Path(folder), model, tokenizer, training, validation, dtype, False, make_stopper()
-        )
-        trainer.add_callback(clock)
+        trainer = build_trainer(settings, Path(folder), model, tokenizer, rows, machine, False, [clock])
         trainer.train()
     return trainer.model, clock
 
