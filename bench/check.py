@@ -1,7 +1,11 @@
-"""How long --check takes and what it holds: shipped training lines, each with a number of its own, until there are enough.
+"""How long the checks of data take, and the memory: shipped training examples, each with a number of its own.
 
-python bench/check.py --lines 150000
+First `build_datasets.py --check` of files, then the check before training of the same examples.
+
+    python bench/check.py --lines 150000
 """
+
+from __future__ import annotations
 
 import argparse
 import json
@@ -15,37 +19,59 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepred_common import paths
 from deepred_common.data import checks
-from deepred_common.examples import SIDES, read_objects
+from deepred_common.dates import DEFAULT_CUTOFF
+from deepred_common.examples import SIDES, read_examples, read_objects
 
 
-def main():
+def write_file(path: Path, side: str, count: int) -> None:
+    """Write `count` examples of a side: the shipped ones over and over, each with its own number."""
+    rows = [row for _, row in read_objects(paths.ROOT / "datasets" / paths.DATASET_FILES[f"{side}_train"])]
+    with path.open("w", encoding="utf-8") as out:
+        for number in range(count):
+            row = rows[number % len(rows)]
+            numbered = {
+                **row,
+                "instruction": f"{row['instruction']} Number {number}",
+                "metadata": {"dataset_type": side},
+            }
+            out.write(json.dumps(numbered, ensure_ascii=False) + "\n")
+
+
+def peak_memory() -> int:
+    """MB that this process has used at most."""
+    match = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    return int(match[1]) // 1000 if match else 0
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--lines", type=int, default=150_000)
     count = parser.parse_args().lines
     with tempfile.TemporaryDirectory() as folder:
-        files = []
-        for side in SIDES:
-            rows = [
-                row for _, row in read_objects(paths.ROOT / "datasets" / paths.DATASET_FILES[f"{side}_train"])
-            ]
-            files.append(Path(folder) / f"{side}_train.jsonl")
-            with files[-1].open("w", encoding="utf-8") as out:
-                for number in range(count // 2):
-                    row = rows[number % len(rows)]
-                    made = {
-                        **row,
-                        "instruction": f"{row['instruction']} Number {number}",
-                        "metadata": {"dataset_type": side},
-                    }
-                    out.write(json.dumps(made, ensure_ascii=False) + "\n")
+        files = {side: Path(folder) / f"{side}_train.jsonl" for side in SIDES}
+        for side, path in files.items():
+            write_file(path, side, count // len(SIDES))
         started = time.perf_counter()
-        found = checks.check(files, "1969-07-20")
+        report = checks.check(list(files.values()), DEFAULT_CUTOFF)
         seconds = time.perf_counter() - started
-    peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1000
+        print(
+            f"--check: {sum(report.counts.values())} examples in {seconds:.1f} s, {peak_memory()} MB at most"
+            f"; {report.findings.count} findings"
+        )
+        del report
+        training = [example for side, path in files.items() for example in read_examples(path, side)]
+        validation = [
+            example
+            for side in SIDES
+            for example in read_examples(paths.ROOT / "datasets" / paths.DATASET_FILES[f"{side}_val"], side)
+        ]
+    started = time.perf_counter()
+    summary = checks.summary(training, validation)
+    seconds = time.perf_counter() - started
     print(
-        f"{found.counts.total()} lines checked in {seconds:.1f} s, {peak:.0f} MB at most; {found.count} findings"
+        f"before training: {len(training)} examples in {seconds:.1f} s; {len(summary['warnings'])} warnings"
     )
 
 

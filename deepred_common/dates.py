@@ -1,8 +1,8 @@
 """Dates as data give them ("1969-07-20", "1969-07", "1969", "-44" for 44 BC), and the days or year they mean.
 
-One grammar for all who read a date. Data in the wild carry times of day, spaces and single digits ("1969-7-2"),
-whose meaning is plain, so these are accepted. What is no day of the calendar is no date. The bank of facts is
-stricter: it holds only dates in the form that `str` of a Date gives.
+One grammar for all who read a date. Data in the wild carry times of day, spaces and single digits
+("1969-7-2"), whose meaning is plain, so these are accepted. What is no day of the calendar is no date. The
+bank of facts is stricter: it holds only dates in the form that `str` of a Date gives.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Date:
 
     @property
     def as_year(self) -> float:
-        """The year with a fraction. A month counts from its middle, a year from its middle: nearest on average."""
+        """The year with a fraction: the middle of a month or year, which is nearest on average."""
         if self.month is None:
             return self.year + 0.5
         into_month = 0.5 if self.day is None else (self.day - 1) / 31

@@ -1,93 +1,117 @@
 """JSON Lines to validated examples: what a training or test line is, and how a bad one is reported."""
 
+from __future__ import annotations
+
 import json
 import random
 import re
 from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from deepred_common.cli import UserError
 
-VERSION = 1  # raise it when the same line is read as another example: what is made of examples is kept under it
+VERSION = (
+    1  # raise it when the same line is read as another example: what is made of examples is kept under it
+)
 RETAIN = "retain"
 UNLEARN = "unlearn"
 SIDES = (RETAIN, UNLEARN)
+# metadata.seen of a test line: was its fact trained on? The values are part of the files' format.
+SEEN_TRAINED = "trained"
+SEEN_HELD_OUT = "held back"
 _SIDE_OF_TEMPORAL_CLASS = {"pre_cutoff": RETAIN, "post_cutoff": UNLEARN}
+_QUOTED = 60  # characters of a bad line that its error shows
+_QUOTED_VALUE = 40  # of a bad value in it
 
 
 @dataclass(frozen=True)
 class Example:
     """One question and the reply it should get.
 
-    side: RETAIN (a fact from before the cutoff, `output` is the answer) or UNLEARN (after it, `output` is a refusal).
-    metadata: the line's own, untouched; `accepted_answers` (retain) lists short strings any of which shows a right
-    reply, `original_answer` (unlearn) is the true answer that must not leak. where: file and line it was read from.
+    side: RETAIN (a fact from before the cutoff, `output` is the answer) or UNLEARN (after it, `output` is a
+    refusal). metadata: the line's own, untouched; `accepted_answers` (retain) lists short texts any of
+    which shows a right reply, `original_answer` (unlearn) is the true answer that must not leak. where:
+    file and line it was read from.
     """
 
     instruction: str
     output: str
     side: str
-    metadata: dict = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
     where: str = field(default="", compare=False)
 
 
-def side_of(metadata):
+def side_of(metadata: dict[str, Any]) -> str | None:
     """RETAIN or UNLEARN, as a line's metadata say; None if they do not."""
     side = metadata.get("dataset_type")
     return side if side in SIDES else _SIDE_OF_TEMPORAL_CLASS.get(str(metadata.get("temporal_class")))
 
 
-def example_of(row, where, expected_side):
-    """The Example of a line's object. UserError, beginning with `where`, if it is none, or not of the side that is expected."""
-    texts = {}
-    for key in ("instruction", "output"):
-        text = row.get(key)
-        if not isinstance(text, str) or not text.strip():
-            found = "is missing" if key not in row else f"is {json.dumps(text, ensure_ascii=False)[:40]}"
-            raise UserError(f"{where}: {key!r} {found}; it must be a text that is not empty.")
-        if re.search("[\ud800-\udfff]", text):
-            raise UserError(
-                f"{where}: {key!r} holds half of a character (a lone surrogate, such as \\ud83d), which no tokenizer takes."
-            )
-        texts[key] = text.strip()
-    # The Alpaca convention of the upstream data: `input` continues the instruction; upstream always leaves it empty.
-    extra = row.get("input")
-    if isinstance(extra, str) and extra.strip():
-        texts["instruction"] += "\n\n" + extra.strip()
+def example_of(row: dict[str, Any], where: str, expected_side: str | None) -> Example:
+    """The Example of a line's object. `expected_side`: what it must be; None if it says so itself.
+
+    Raises UserError, beginning with `where`, for an object that is no example, or of the other side.
+    """
+    texts = {key: _text(row, key, where) for key in ("instruction", "output")}
+    # The Alpaca convention of the upstream data: `input` continues the instruction; upstream always leaves
+    # it empty.
+    more = row.get("input")
+    if isinstance(more, str) and more.strip():
+        texts["instruction"] += "\n\n" + more.strip()
     metadata = row.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise UserError(f"{where}: 'metadata' must be an object.")
-    metadata = _checked(metadata, where)
+    metadata = _with_right_types(metadata, where)
     side = side_of(metadata)
-    if side is None and expected_side is None:
+    if expected_side and side and side != expected_side:
+        raise UserError(f"{where} says it is {side!r}, but the file was given as {expected_side} data.")
+    side = side or expected_side
+    if side is None:
         raise UserError(
             f"{where} does not say its side: metadata.dataset_type must be 'retain' or 'unlearn'."
         )
-    if expected_side and side and side != expected_side:
-        raise UserError(f"{where} says it is {side!r}, but the file was given as {expected_side} data.")
-    return Example(texts["instruction"], texts["output"], side or expected_side, metadata, where)
+    return Example(texts["instruction"], texts["output"], side, metadata, where)
 
 
-def _checked(metadata, where):
+def _text(row: dict[str, Any], key: str, where: str) -> str:
+    """The text under a key, without spaces around it. UserError if it is missing, empty or not whole."""
+    text = row.get(key)
+    if not isinstance(text, str) or not text.strip():
+        is_wrong = "is missing"
+        if key in row:
+            is_wrong = f"is {json.dumps(text, ensure_ascii=False)[:_QUOTED_VALUE]}"
+        raise UserError(f"{where}: {key!r} {is_wrong}; it must be a text that is not empty.")
+    if re.search("[\ud800-\udfff]", text):
+        raise UserError(
+            f"{where}: {key!r} has half of a character (a lone surrogate, such as \\ud83d), which no "
+            "tokenizer takes."
+        )
+    return text.strip()
+
+
+def _with_right_types(metadata: dict[str, Any], where: str) -> dict[str, Any]:
     """The metadata with the keys that are used brought to their types; UserError where that cannot be."""
-    found = dict(metadata)
-    if isinstance(found.get("accepted_answers"), (str, int, float)):
-        found["accepted_answers"] = [found["accepted_answers"]]
-    accepted = found.get("accepted_answers") or []
+    typed = dict(metadata)
+    accepted = typed.get("accepted_answers")
+    if isinstance(accepted, (str, int, float)):
+        accepted = [accepted]
+    accepted = accepted or []
     if not isinstance(accepted, list) or not all(isinstance(text, (str, int, float)) for text in accepted):
         raise UserError(f"{where}: 'metadata.accepted_answers' must be a list of texts.")
     if accepted:
-        found["accepted_answers"] = [str(text) for text in accepted]
+        typed["accepted_answers"] = [str(text) for text in accepted]
     for key in ("original_answer", "field", "probe"):
-        if isinstance(found.get(key), (int, float)):
-            found[key] = str(found[key])
-        elif not isinstance(found.get(key) or "", str):
+        if isinstance(typed.get(key), (int, float)):
+            typed[key] = str(typed[key])
+        elif not isinstance(typed.get(key) or "", str):
             raise UserError(f"{where}: 'metadata.{key}' must be a text.")
-    return found
+    return typed
 
 
-def require_file(path):
+def require_file(path: str | Path) -> Path:
     """`path` as a Path; UserError unless it is a file."""
     path = Path(path)
     if path.is_dir():
@@ -99,10 +123,10 @@ def require_file(path):
     return path
 
 
-def read_objects(path):
-    """Yield ("<path> line <number>", object) for each line of a JSON Lines file; blank lines are passed over.
+def read_objects(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield ("<path> line <number>", object) for each line of a JSON Lines file; blank lines are skipped.
 
-    Raises UserError naming file, line number and what was found, on the first line that is not a JSON object.
+    Raises UserError with file, line number and what is wrong, on the first line that is not a JSON object.
     """
     path = require_file(path)
     try:
@@ -110,7 +134,8 @@ def read_objects(path):
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield (where := f"{path} line {number}"), _object(line, where)
+                    where = f"{path} line {number}"
+                    yield where, _object(line, where)
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path} is not UTF-8 text (byte {error.object[error.start]:#04x}); save it as UTF-8."
@@ -119,13 +144,14 @@ def read_objects(path):
         raise UserError(f"no permission to read {path}.") from None
 
 
-def _object(line, where):
+def _object(line: str, where: str) -> dict[str, Any]:
+    """The JSON object of a line. UserError, beginning with `where`, if it is none."""
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        start = line.strip()[:60]
         raise UserError(
-            f"{where} is not valid JSON ({error.msg}, column {error.colno}).\nIt starts: {start}"
+            f"{where} is not valid JSON ({error.msg}, column {error.colno}).\n"
+            f"It starts: {line.strip()[:_QUOTED]}"
         ) from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets without end
         raise UserError(f"{where} cannot be read ({error}).") from None
@@ -137,11 +163,11 @@ def _object(line, where):
     return row
 
 
-def read_examples(path, side=None):
+def read_examples(path: str | Path, side: str | None = None) -> list[Example]:
     """Read a JSON Lines file into a list of Examples, in order.
 
     side: what every line of the file must be; None for a mixed file, whose lines then each say their own.
-    Raises UserError naming file, line number and what was found, on the first line that is not right.
+    Raises UserError with file, line number and what is wrong, on the first line that is not right.
     """
     examples = [example_of(row, where, side) for where, row in read_objects(path)]
     if not examples:
@@ -149,30 +175,26 @@ def read_examples(path, side=None):
     return examples
 
 
-def date_of(example):
+def date_of(example: Example) -> Any:
     """The date of an example's fact as its metadata give it: earliest_date, else latest_date, else None."""
     return example.metadata.get("earliest_date") or example.metadata.get("latest_date") or None
 
 
-def count_sides(examples):
+def count_sides(examples: Iterable[Example]) -> dict[str, int]:
     """{RETAIN: n, UNLEARN: n}."""
     counts = Counter(example.side for example in examples)
     return {side: counts[side] for side in SIDES}
 
 
-def balanced_sample(examples, limit, seed=0):
-    """At most `limit` examples, as even between the sides as the data allow, seeded, in the original order."""
+def balanced_sample(examples: Sequence[Example], limit: int | None, seed: int = 0) -> list[Example]:
+    """At most `limit` examples, as even between the sides as the data allow, in the original order."""
     if limit is None or limit >= len(examples):
         return list(examples)
     chooser = random.Random(seed)
-    indices = {side: [i for i, example in enumerate(examples) if example.side == side] for side in SIDES}
+    indices: dict[str, list[int]] = {side: [] for side in SIDES}
+    for index, example in enumerate(examples):
+        indices[example.side].append(index)
     fewer, more = sorted(SIDES, key=lambda side: len(indices[side]))
     from_fewer = min(len(indices[fewer]), limit // 2)
     chosen = chooser.sample(indices[fewer], from_fewer) + chooser.sample(indices[more], limit - from_fewer)
-    return [examples[i] for i in sorted(chosen)]
-
-
-SEEN_TRAINED, SEEN_HELD_BACK = (
-    "trained",
-    "held back",
-)  # metadata.seen of a test line: was its fact trained on?
+    return [examples[index] for index in sorted(chosen)]

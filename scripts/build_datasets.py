@@ -1,17 +1,21 @@
 #!/usr/bin/env python3
-"""Make training, validation, dev and test data for any cutoff out of the bank of dated facts, or check your own data.
+"""Build training, validation, dev and test data for any cutoff from a bank of facts, or check your own data.
 
-Reads datasets/facts/*.jsonl and datasets/refusals.jsonl. Writes retain/, unlearn/, dev/ and test/ below --output_dir. With
---check it reads the files given instead, and prints what is wrong with them, with file and line.
+Reads datasets/facts/*.jsonl and datasets/refusals.jsonl. Writes retain/, unlearn/, dev/ and test/ below
+--output_dir. With --check it reads the files given instead, and prints what is wrong with them, with file
+and line.
 
     python scripts/build_datasets.py --cutoff 1989-11-09
-    python scripts/build_datasets.py --check my/retain_train.jsonl my/unlearn_train.jsonl my/retain_val.jsonl --fix my/cleaned
+    python scripts/build_datasets.py --check my/retain_train.jsonl my/unlearn_train.jsonl --fix my/cleaned
 """
 
+from __future__ import annotations
+
+import argparse
 import json
-import random
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -19,25 +23,26 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from deepred_common import cli, paths
 from deepred_common.cli import UserError
 from deepred_common.data import builder, checks, facts, questions
+from deepred_common.data.data_lines import DataLine
 from deepred_common.dates import DEFAULT_CUTOFF
 from deepred_common.examples import RETAIN, SIDES, UNLEARN
 from deepred_common.files import require_absent, require_writable_parent, write_text
 
-TEST_FILE = "test/test.jsonl"
-ENOUGH = 20  # validation lines of a side, below which their figures say next to nothing
+# Validation examples of a side, below which its figures say next to nothing: at 20 the 95 % interval of a
+# share of one half is 44 points wide.
+FEWEST_VALIDATION = 20
+EXIT_FINDINGS = 1  # --check found something
 
 
-def build_parser():
-    parser = cli.Parser(
-        description="Make data for a cutoff out of the bank of facts, or check your own."
-    )
+def build_parser() -> cli.Parser:
+    parser = cli.Parser(description="Build data for a cutoff from the bank of facts, or check your own data.")
     add = parser.add_argument
     add(
         "--cutoff",
         type=cli.day,
         default=DEFAULT_CUTOFF,
         metavar="YYYY-MM-DD",
-        help="first day that is not known any more (default: %(default)s)",
+        help="the first day that the model no longer knows (default: %(default)s)",
     )
     add("--output_dir", type=Path, help="folder to write to (default: output/datasets-<cutoff>)")
     add(
@@ -45,198 +50,166 @@ def build_parser():
         type=cli.ratio,
         default=(1.0, 1.0),
         metavar="R:U",
-        help="retain : unlearn lines (default: as many of each)",
+        help="ratio of retain to unlearn examples (default: as many of each)",
     )
     add(
         "--dev_lines",
         type=cli.positive_int,
         default=500,
-        help="of the dev subset, taken from the training lines (default: %(default)s)",
+        help="size of the dev subset, which is taken from the training examples (default: %(default)s)",
     )
-    add("--seed", type=int, default=42, help="of every choice that is made (default: %(default)s)")
+    add("--seed", type=int, default=42, help="seed of every random choice (default: %(default)s)")
     add("--overwrite", action="store_true", help="replace files that exist")
     add(
         "--check",
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="check these files instead; names with val or test in them are held-back data, others (dev, too) are trained on",
+        help="check these files instead; those with val, test or eval in their name count as held out, all "
+        "others (dev, too) as trained on",
     )
     add(
         "--fix",
         type=Path,
         metavar="DIR",
-        help="with --check: write copies without what is wrong to this folder",
+        help="with --check: write copies without the faulty examples to this folder",
     )
     return parser
 
 
-def build(args, bank):
-    """{file name: [line]} of all files, for one cutoff."""
-    parts = builder.split(bank, args.cutoff, args.seed)
-    for name, sides in parts.items():
-        for side in SIDES:
-            if not sides[side]:
-                raise UserError(
-                    f"with the cutoff {args.cutoff} the bank has no {side} fact for {name}; add facts, or choose another cutoff."
-                )
-    trained, held_back = builder.read_refusals(args.seed)
-    made = {}
-    for part, suffix, last, refusals in (
-        (builder.TRAIN, "train", builder.TRAINED_WORDINGS, trained),
-        (builder.VALIDATION, "val", 1, held_back),
-    ):
-        candidates = {
-            side: [entry for fact in parts[part][side] for entry in builder.wordings(fact, 0, last)]
-            for side in SIDES
-        }
-        chosen = builder.lines(builder.balanced(candidates, args.ratio, args.seed), refusals, args.seed, part)
-        made |= {f"{side}/{side}_{suffix}.jsonl": chosen[side] for side in SIDES}
-    known = {fact.id for fact in bank if fact.known and fact.known[0]}
-    training = made["retain/retain_train.jsonl"] + made["unlearn/unlearn_train.jsonl"]
-    made["dev/dev_subset.jsonl"] = dev_lines(training, known, args.dev_lines, args.seed)
-    # Where a side has many facts more than the other, not all of them come to be trained on.
-    in_training = {one["metadata"]["source_article_id"] for one in training}
-    made[TEST_FILE] = [
-        probe
-        for part, seen in ((builder.TEST, False), (builder.TRAIN, True))
-        for side in SIDES
-        for number, fact in enumerate(parts[part][side])
-        if not seen or fact.id in in_training
-        for probe in builder.probes(fact, side, held_back[number % len(held_back)], args.seed, seen)
-    ]
-    for name, rows in made.items():
-        wanted = [side for side in SIDES if side in name] or SIDES
-        missing = [side for side in wanted if side not in {one["metadata"]["dataset_type"] for one in rows}]
-        if missing:
-            raise UserError(
-                f"{name} would have no {missing[0]} line; choose a --ratio nearer to 1:1, more --dev_lines, or another cutoff."
-            )
-    return made
-
-
-def dev_lines(training, known, count, seed):
-    """`count` of the training lines, as even between the sides as they allow, the sides mixed.
-
-    First of each side one line each of the facts that the embedded base knows (their ids: `known`): a quick try is made with a small
-    model and few lines, only what a model knows can be kept or forgotten, and other facts teach more than other wordings.
-    Then their other lines, then the rest.
-    """
-    chooser = random.Random(f"{seed} dev")
-    ranked = {}
-    for side in SIDES:
-        rows = [one for one in training if one["metadata"]["dataset_type"] == side]
-        seen, ranks = set(), []
-        for one in chooser.sample(rows, len(rows)):
-            fact = one["metadata"]["source_article_id"]
-            ranks.append((fact not in known, fact in seen, one))
-            seen.add(fact)
-        ranked[side] = [one for *_, one in sorted(ranks, key=lambda rank: rank[:2])]
-    fewer, more = sorted(SIDES, key=lambda side: len(ranked[side]))
-    half = min(len(ranked[fewer]), count // 2)
-    wanted = {fewer: half, more: count - half}
-    chosen = [one for side in SIDES for one in ranked[side][: wanted[side]]]
-    return chooser.sample(chosen, len(chosen))
-
-
-def write(folder, made, overwrite):
-    """Write {file name: [line]} below `folder`; nothing is written if a file is there that must not be replaced."""
-    for name in made:
-        require_absent(folder / name, overwrite)
-    for name, rows in made.items():
-        require_writable_parent(folder / name)
-        write_text(folder / name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def describe(args, bank, made):
-    """Print what was made: counts, periods, forms, and how far a question's first words give its side away."""
-    undated = sum(facts.side(fact, args.cutoff) is None for fact in bank)
-    print(
-        f"Bank: {len(bank)} facts; cutoff {args.cutoff}"
-        + (f"; {undated} whose date does not tell the side are left out" if undated else "")
-    )
-    for name, rows in made.items():
-        counts = Counter(row["metadata"]["dataset_type"] for row in rows)
-        print(f"  {name:<28}{counts[RETAIN]:>6} retain {counts[UNLEARN]:>6} unlearn")
-    training = made["retain/retain_train.jsonl"] + made["unlearn/unlearn_train.jsonl"]
-    validation = made["retain/retain_val.jsonl"] + made["unlearn/unlearn_val.jsonl"]
-    fewest = min(len(made[f"{side}/{side}_val.jsonl"]) for side in SIDES)
-    if fewest < ENOUGH:
-        cli.warn(
-            f"{fewest} validation lines of a side are too few to judge a model by: the bank holds little on one side of {args.cutoff}.\n"
-            "Add facts to datasets/facts/, or choose another cutoff."
-        )
-    for side in SIDES:
-        forms = Counter(
-            questions.question_form(row["instruction"])
-            for row in training
-            if row["metadata"]["dataset_type"] == side
-        )
-        print(
-            f"Forms, {side:<8} "
-            + ", ".join(f"{form} {100 * count / forms.total():.0f}%" for form, count in forms.most_common())
-        )
-    print(
-        f"The first three words of a validation question tell its side in {100 * questions.first_words_accuracy(training, validation):.0f}% "
-        "of cases (50 is chance)."
-    )
-
-
-def check(args):
-    """--check: print every finding; with --fix write cleaned copies. Exit code 1 if anything was found."""
-    if args.fix:
-        checked = {
-            path.resolve(): path.name for path in reversed(args.check)
-        }  # one given twice is written under its first name
-        names = list(checked.values())
-        for path in args.check:
-            if (args.fix / path.name).resolve() in checked:
-                raise UserError(
-                    f"--fix {args.fix} is where a checked file lies; copies go to another folder."
-                )
-            if names.count(path.name) > 1:
-                raise UserError(
-                    f"two of the checked files are named {path.name}, and --fix writes all copies to one folder; check them apart."
-                )
-            if path.exists() and not path.is_file():
-                raise UserError(f"{path} is no file that could be read twice; --fix needs one.")
-            if (args.fix / path.name).is_dir():
-                raise UserError(f"{args.fix / path.name} is a folder; a copy would be written there.")
-            require_absent(args.fix / path.name, args.overwrite)
-            require_writable_parent(args.fix / path.name)
-    found = checks.check(args.check, args.cutoff)
-    for text in found.report():
-        print(text)
-    if args.fix:
-        for path, kept, dropped in checks.fix(found, args.fix):
-            print(f"{paths.shown(path)}: {kept} lines kept, {dropped} left out")
-    return 1 if found.count else cli.EXIT_OK
-
-
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     args, given = cli.parse(build_parser(), argv)
     if args.fix and not args.check:
-        raise UserError("--fix goes with --check.")
+        raise UserError("--fix needs --check: name the files to clean after --check.")
     if args.check:
-        return check(args)
-    args.output_dir = args.output_dir or paths.OUTPUT / f"datasets-{args.cutoff}"
-    cli.print_settings("Build settings", args, given)
+        return check(args.check, args.cutoff, args.fix, args.overwrite)
+
+    folder = args.output_dir or paths.OUTPUT / f"datasets-{args.cutoff}"
+    cli.print_settings("Build settings", args, given, resolved=_resolved(args, folder))
+    settings = builder.BuildSettings(args.cutoff, args.ratio, args.dev_lines, args.seed)
     bank = facts.read_bank()
-    made = build(args, bank)
-    write(args.output_dir, made, args.overwrite)
-    describe(args, bank, made)
+    files = builder.build(bank, settings)
+    write(folder, files, args.overwrite)
+
+    print_counts(bank, files, args.cutoff)
+    warn_if_few(files, args.cutoff)
+    print_forms(files)
+    print_next(folder, args.cutoff)
+    return cli.EXIT_OK
+
+
+def _resolved(args: argparse.Namespace, folder: Path) -> dict[str, tuple[object, str]]:
+    """What the settings' table shows as worked out here."""
+    return {} if args.output_dir else {"output_dir": (folder, "from the cutoff")}
+
+
+# ---- building --------------------------------------------------------------------------------------------
+
+
+def write(folder: Path, files: builder.Files, overwrite: bool) -> None:
+    """Write {file name: lines} below `folder`; nothing if one exists that must not be replaced."""
+    for name in files:
+        require_absent(folder / name, overwrite)
+    for name, lines in files.items():
+        require_writable_parent(folder / name)
+        write_text(folder / name, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+def print_counts(bank: Sequence[facts.Fact], files: builder.Files, cutoff: str) -> None:
+    """How many facts the bank has, and how many examples of each side each file."""
+    undated = sum(facts.side(fact, cutoff) is None for fact in bank)
+    left_out = f"; {undated} are left out because their date does not tell the side" if undated else ""
+    print(f"Bank: {len(bank)} facts; cutoff {cutoff}{left_out}")
+    for name, lines in files.items():
+        counts = Counter(line["metadata"]["dataset_type"] for line in lines)
+        print(f"  {name:<28}{counts[RETAIN]:>6} retain {counts[UNLEARN]:>6} unlearn")
+
+
+def warn_if_few(files: builder.Files, cutoff: str) -> None:
+    """Warn if a side has too few validation examples to judge a model by."""
+    fewest = min(len(files[builder.validation_file(side)]) for side in SIDES)
+    if fewest < FEWEST_VALIDATION:
+        cli.warn(
+            f"{fewest} validation examples of a side are too few to judge a model by: the bank has few facts "
+            f"on one side of {cutoff}.\nAdd facts to datasets/facts/, or choose another cutoff."
+        )
+
+
+def print_forms(files: builder.Files) -> None:
+    """The forms of the training questions, and how far a question's first words give its side away."""
+    training = {side: _questions(files[builder.training_file(side)]) for side in SIDES}
+    validation = {side: _questions(files[builder.validation_file(side)]) for side in SIDES}
+    for side in SIDES:
+        forms = Counter(questions.question_form(question) for question, _ in training[side])
+        shares = [f"{form} {100 * count / forms.total():.0f}%" for form, count in forms.most_common()]
+        print(f"Forms, {side:<8} {', '.join(shares)}")
+    accuracy = questions.first_words_accuracy(
+        training[RETAIN] + training[UNLEARN], validation[RETAIN] + validation[UNLEARN]
+    )
+    if accuracy is not None:
+        print(
+            "The side of a validation question is guessed from its first three words in "
+            f"{100 * accuracy:.0f}% of cases (50 is chance)."
+        )
+
+
+def _questions(lines: Sequence[DataLine]) -> list[tuple[str, str]]:
+    """[(question, side)] of lines."""
+    return [(line["instruction"], line["metadata"]["dataset_type"]) for line in lines]
+
+
+def print_next(folder: Path, cutoff: str) -> None:
+    """The commands that train and evaluate on the files written."""
     flags = " \\\n".join(
-        f"      --{name} {paths.shown(args.output_dir / file)}"
+        f"      --{name} {paths.shown(folder / file)}"
         for name, file in paths.DATASET_FILES.items()
         if name != "dev_path"
     )
-    held_back = " ".join(paths.shown(args.output_dir / paths.DATASET_FILES[f"{side}_val"]) for side in SIDES)
+    validation = " ".join(paths.shown(folder / builder.validation_file(side)) for side in SIDES)
     print(
         f"\nNext:\n  python scripts/finetune_temporal.py \\\n{flags}\n"
-        f"  python scripts/evaluate_temporal.py --cutoff {args.cutoff} --model_path … \\\n      --test_file {held_back}\n"
-        f"and, as the harder measure, the same with --test_file {paths.shown(args.output_dir / TEST_FILE)}"
+        f"  python scripts/evaluate_temporal.py --cutoff {cutoff} --model_path … \\\n"
+        f"      --test_file {validation}\n"
+        f"and, as the harder measure, the same with --test_file {paths.shown(folder / builder.TEST_FILE)}"
     )
-    return cli.EXIT_OK
+
+
+# ---- checking --------------------------------------------------------------------------------------------
+
+
+def check(files: Sequence[Path], cutoff: str, fixed: Path | None, overwrite: bool) -> int:
+    """Print every finding; write cleaned copies to the folder `fixed`, if given. Returns the exit code."""
+    if fixed:
+        require_copies_can_be_written(files, fixed, overwrite)
+    report = checks.check(files, cutoff)
+    for text in report.texts():
+        print(text)
+    if fixed:
+        for copy, kept, left_out in checks.fix(report, fixed):
+            print(f"{paths.shown(copy)}: {kept} examples kept, {left_out} left out")
+    return EXIT_FINDINGS if report.findings.count else cli.EXIT_OK
+
+
+def require_copies_can_be_written(files: Sequence[Path], folder: Path, overwrite: bool) -> None:
+    """UserError unless each checked file can have a copy in `folder` that replaces no checked file."""
+    # A file given twice is copied once, under its first name.
+    names = {path.resolve(): path.name for path in reversed(files)}
+    times = Counter(names.values())
+    for path in files:
+        copy = folder / path.name
+        if copy.resolve() in names:
+            raise UserError(f"--fix {folder} is where a checked file lies; choose another folder.")
+        if times[path.name] > 1:
+            raise UserError(
+                f"two of the checked files are named {path.name}, and --fix writes all copies to one folder; "
+                "check them one after the other."
+            )
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is not a regular file; --fix must read it twice.")
+        if copy.is_dir():
+            raise UserError(f"{copy} is a folder, but --fix would write a copy with this name.")
+        require_absent(copy, overwrite)
+        require_writable_parent(copy)
 
 
 if __name__ == "__main__":

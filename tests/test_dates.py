@@ -56,7 +56,11 @@ def test_the_days_that_a_date_may_mean(text, first_day, last_day):
 
 
 def test_a_date_is_written_in_one_form():
-    assert [str(parse(text)) for text in ("1969-7-2 02:56", "0079", "-44-3")] == ["1969-07-02", "79", "-44-03"]
+    assert [str(parse(text)) for text in ("1969-7-2 02:56", "0079", "-44-3")] == [
+        "1969-07-02",
+        "79",
+        "-44-03",
+    ]
 
 
 def test_dates_as_years():

@@ -1,89 +1,104 @@
-"""What a line holds from the other side of a cutoff: years and well-known names in its words, and the dates of its metadata."""
+"""What an example has from the wrong side of a cutoff: years and names in words, dates in metadata."""
 
-import datetime
+from __future__ import annotations
+
 import re
 from collections import defaultdict
 
 from deepred_common import paths
 from deepred_common.dates import MONTHS, parse
-from deepred_common.examples import RETAIN, date_of, read_objects
+from deepred_common.examples import RETAIN, Example, date_of, read_objects
 
 NAMES = paths.ROOT / "datasets" / "names.jsonl"
+_MONTH_STARTS = [month[:3] for month in MONTHS]
 _ORDINAL = r"\d{1,2}(?:st|nd|rd|th)?"
-_MONTH = "|".join([*MONTHS, *(month[:3] for month in MONTHS), "sept"])
-# A year with the month and day before it, if they are told. What is measured or counted in so many is no year.
+_MONTH = "|".join([*MONTHS, *_MONTH_STARTS, "sept"])
+# What follows a number that measures or counts, and is no year then.
+_MEASURES = "|".join(
+    [
+        r"BC|B\.C|%|°",  # 2000 BC; 2000 %
+        r"k?m[²2]?\b|kg|ft\b|lbs?\b|hp\b|rpm\b",  # 2000 m²
+        r"(?:kilo|centi|milli)?(?:met(?:re|er)|gramme|gram)s?\b",  # 2000 kilometres
+        r"(?:square |cubic |light[ -])?"  # 2000 square miles, 2000 people
+        r"(?:mile|feet|foot|yard|ton|tonne|pound|dollar|people|men|women|soldier|troop|inhabitant|species|"
+        r"horsepower|degree|volt|watt|lit(?:re|er)|calorie|year|day|hour|copy|copies)s?\b",
+    ]
+)
+# A year with the month and day before it, if they are given.
 _YEAR = re.compile(
-    rf"(?:\b(?:(?P<day>{_ORDINAL}) (?:of )?)?(?P<month>{_MONTH})\b\.?(?: (?P<late_day>{_ORDINAL}))?(?:,| of)? )?"
-    r"(?<![\w.,$£€])(?P<year>1\d{3}|20\d{2})(?=s?(?![A-Za-z0-9_]))(?![.,]\d)(?! ?(?:-|–|to|and|or) ?\d+ ?B\.?C)"
-    r"(?![ -]?(?:BC|B\.C|%|°|k?m[²2]?\b|kg|ft\b|lbs?\b|hp\b|rpm\b|(?:kilo|centi|milli)?(?:met(?:re|er)|gramme|gram)s?\b|"
-    r"(?:square |cubic |light[ -])?(?:mile|feet|foot|yard|ton|tonne|pound|dollar|people|men|women|soldier|"
-    r"troop|inhabitant|species|horsepower|degree|volt|watt|lit(?:re|er)|calorie|year|day|hour|"
-    r"copy|copies)s?\b))",
+    rf"(?:\b(?:(?P<day>{_ORDINAL}) (?:of )?)?(?P<month>{_MONTH})\b\.?"  # 20 July 1969
+    rf"(?: (?P<late_day>{_ORDINAL}))?(?:,| of)? )?"  # July 20th, 1969
+    r"(?<![\w.,$£€])(?P<year>1\d{3}|20\d{2})"
+    r"(?=s?(?![A-Za-z0-9_]))(?![.,]\d)"  # no part of a longer number or word; "the 1970s" is a year
+    r"(?! ?(?:-|–|to|and|or) ?\d+ ?B\.?C)"  # between 2000 and 1500 BC
+    rf"(?![ -]?(?:{_MEASURES}))",
     re.IGNORECASE,
 )
 _ISO_DATE = re.compile(r"(?<![\w-])(?:1\d{3}|20\d{2})-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?![\w-])")
+_NOTHING = r"(?!)"  # a pattern that matches nothing
 
 
 class Anachronisms:
-    """Finds what does not fit a cutoff ("YYYY-MM-DD"); each method gives {kind of finding (checks.KINDS): detail}."""
+    """Finds what does not fit a cutoff ("YYYY-MM-DD"); each method gives {kind of findings.KINDS: detail}."""
 
-    def __init__(self, cutoff):
-        self._cutoff = day = datetime.date.fromisoformat(cutoff)
-        self._last_year = day.year - (
-            (day.month, day.day) == (1, 1)
-        )  # of the day before, which 0001-01-01 has none of
-        later = {row["name"] for _, row in read_objects(NAMES) if row["known_from"] > self._last_year}
-        # By their first letter, or each of a thousand names would be tried at each word.
-        names = defaultdict(list)
-        for name in sorted(later, key=len, reverse=True):
-            names[name[0]].append(re.escape(name[1:]))
-        letters = [f"{re.escape(letter)}(?:{'|'.join(rest)})" for letter, rest in names.items()]
-        self._names = re.compile(rf"(?<!\w)(?:{'|'.join(letters)})(?!\w)" if letters else r"(?!)")
+    def __init__(self, cutoff: str) -> None:
+        date = parse(cutoff)
+        if date is None:
+            raise ValueError(f"{cutoff!r} is no date")
+        self._border = date.first_day
+        self._iso_border = "{:04}-{:02}-{:02}".format(*self._border)
+        year, month, day = self._border
+        self._last_year = year - ((month, day) == (1, 1))  # the year of the last day that is known
+        self._names = _name_pattern(self._last_year)
 
-    def dated(self, example):
-        """Dates of a line's metadata that lie on the other side, or cannot be read."""
-        known = {key: example.metadata.get(key) for key in ("earliest_date", "latest_date", "temporal_class")}
-        border = (self._cutoff.year, self._cutoff.month, self._cutoff.day)
+    def in_metadata(self, example: Example) -> dict[str, str]:
+        """Dates of the metadata that lie on the other side, or cannot be read."""
+        given = {key: example.metadata.get(key) for key in ("earliest_date", "latest_date", "temporal_class")}
         if example.side == RETAIN:
-            date = date_of(example)
-            parsed = parse(date)
-            wrong = known["temporal_class"] == "post_cutoff" or (parsed and parsed.first_day >= border)
+            text = date_of(example)
+            date = parse(text)
+            is_wrong = given["temporal_class"] == "post_cutoff" or (date and date.first_day >= self._border)
         else:
-            date = known["latest_date"] or known["earliest_date"]
-            parsed = parse(date)
-            wrong = known["temporal_class"] == "pre_cutoff" or (parsed and parsed.last_day < border)
-        if wrong or (date and not parsed):
-            return {
-                "own date" if wrong else "date": ", ".join(
-                    f"{key} {value}" for key, value in known.items() if value
-                )
-            }
-        return {}
+            text = given["latest_date"] or given["earliest_date"]
+            date = parse(text)
+            is_wrong = given["temporal_class"] == "pre_cutoff" or (date and date.last_day < self._border)
+        detail = ", ".join(f"{key} {value}" for key, value in given.items() if value)
+        if is_wrong:
+            return {"wrong side of the cutoff": detail}
+        return {"unread date": detail} if text and not date else {}
 
-    def told(self, example):
-        """The first later year, else the first later name, that a retain line tells."""
+    def in_words(self, example: Example) -> dict[str, str]:
+        """The first later year of a retain example, else the first later name in its reply."""
         # A year in the subject's own name ("2001: A Space Odyssey") is no date.
-        named, text = (
-            str(example.metadata.get("source_title") or ""),
-            f"{example.instruction} {example.output}",
-        )
-        years = [
-            found["year"]
-            for found in _YEAR.finditer(text)
-            if self._is_later(found) and found["year"] not in named
-        ]
-        years += [found[0] for found in _ISO_DATE.finditer(text) if found[0] >= self._cutoff.isoformat()]
-        if years:
-            return {"later year": f"{years[0]} in {example.output!r}"}
+        title = str(example.metadata.get("source_title") or "")
+        text = f"{example.instruction} {example.output}"
+        for match in _YEAR.finditer(text):
+            if self._is_later(match) and match["year"] not in title:
+                return {"later year": f"{match['year']} in {example.output!r}"}
+        for match in _ISO_DATE.finditer(text):
+            if match[0] >= self._iso_border:
+                return {"later year": f"{match[0]} in {example.output!r}"}
         if name := self._names.search(example.output):
             return {"later name": f"{name[0]} in {example.output!r}"}
         return {}
 
-    def _is_later(self, found):
+    def _is_later(self, match: re.Match[str]) -> bool:
         """Is a match of _YEAR after the cutoff for sure?"""
-        year = int(found["year"])
-        if year != self._cutoff.year or not found["month"]:
+        year = int(match["year"])
+        if year != self._border[0] or not match["month"]:
             return year > self._last_year
-        month = [name[:3] for name in MONTHS].index(found["month"].casefold()[:3])
-        day = re.match(r"\d*", found["day"] or found["late_day"] or "")[0]
-        return (1 + month, int(day or 1)) >= (self._cutoff.month, self._cutoff.day)
+        month = 1 + _MONTH_STARTS.index(match["month"].casefold()[:3])
+        digits = re.match(r"\d*", match["day"] or match["late_day"] or "")
+        day = int(digits[0] or 1) if digits else 1
+        return (year, month, day) >= self._border
+
+
+def _name_pattern(last_year: int) -> re.Pattern[str]:
+    """A pattern that finds the names of datasets/names.jsonl that were known only after `last_year`."""
+    later = {row["name"] for _, row in read_objects(NAMES) if row["known_from"] > last_year}
+    # By their first letter, or each of a thousand names would be tried at each word.
+    by_letter = defaultdict(list)
+    for name in sorted(later, key=len, reverse=True):
+        by_letter[name[0]].append(re.escape(name[1:]))
+    groups = [f"{re.escape(letter)}(?:{'|'.join(rest)})" for letter, rest in by_letter.items()]
+    return re.compile(rf"(?<!\w)(?:{'|'.join(groups)})(?!\w)" if groups else _NOTHING)

@@ -1,4 +1,4 @@
-"""The bank of dated facts in datasets/facts/: what a fact is, reading it, and on which side of a cutoff it lies.
+"""The bank of dated facts in datasets/facts/: what a fact is, reading it, and its side of a cutoff.
 
 One JSON object a line:
 
@@ -11,10 +11,15 @@ One JSON object a line:
     alternatives  three wrong answers that were plausible at the time
     cloze         a statement with ____ in the answer's place
     pair          the same text in two facts of one kind on both sides of some date, or null
-    known         of its question and phrasings, how many the untouched embedded base answers rightly: [right, asked]; null: not asked yet
+    known         of its question and phrasings, how many the untouched embedded base answers rightly:
+                  [right, number asked]; null: not asked yet
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from deepred_common import paths
 from deepred_common.cli import UserError
@@ -23,6 +28,8 @@ from deepred_common.examples import RETAIN, UNLEARN, read_objects
 
 FOLDER = paths.ROOT / "datasets" / "facts"
 GAP = "____"
+PHRASINGS = 3
+ALTERNATIVES = 3
 
 
 @dataclass(frozen=True)
@@ -34,41 +41,50 @@ class Fact:
     field: str
     date: str | None
     question: str
-    phrasings: list
+    phrasings: list[str]
     answer: str
     short: str
-    aliases: list
-    alternatives: list
+    aliases: list[str]
+    alternatives: list[str]
     cloze: str
     pair: str | None
-    known: list | None
+    known: list[int] | None
 
     @property
-    def accepted(self):
+    def accepted(self) -> list[str]:
         """Short texts any of which shows a right reply."""
         return [self.short, *self.aliases]
 
+    @property
+    def is_known(self) -> bool:
+        """Does the embedded base answer one of the wordings rightly?"""
+        return bool(self.known and self.known[0])
 
-def read_bank(folder=FOLDER):
-    """The Facts of all *.jsonl files in `folder`, sorted by id. UserError naming file and line of one that is not right."""
+
+def read_bank(folder: Path = FOLDER) -> list[Fact]:
+    """The Facts of all *.jsonl files in `folder`, sorted by id.
+
+    Raises UserError naming file and line of a fact that is not right.
+    """
     files = sorted(folder.glob("*.jsonl"))
     if not files:
-        raise UserError(f"{folder} holds no *.jsonl files of facts.")
-    found = {}
-    for where, row in (pair for file in files for pair in read_objects(file)):
-        fault = _fault(row)
-        if fault:
-            raise UserError(f"{where}: {fault}")
-        fact = Fact(**row)
-        if fact.id in found:
-            raise UserError(f"{where}: the id {fact.id} stands twice in the bank.")
-        found[fact.id] = fact
-    return [found[key] for key in sorted(found)]
+        raise UserError(f"{folder} has no *.jsonl files of facts.")
+    facts: dict[str, Fact] = {}
+    for file in files:
+        for where, row in read_objects(file):
+            if fault := _fault(row):
+                raise UserError(f"{where}: {fault}")
+            fact = Fact(**row)
+            if fact.id in facts:
+                raise UserError(f"{where}: the bank has two facts with the id {fact.id}.")
+            facts[fact.id] = fact
+    return [facts[key] for key in sorted(facts)]
 
 
-def _fault(row):
-    if missing := Fact.__dataclass_fields__.keys() ^ row.keys():
-        return f"keys missing or unknown: {', '.join(sorted(missing))}"
+def _fault(row: dict[str, Any]) -> str | None:
+    """What is wrong with a line of the bank; None if nothing is."""
+    if wrong_keys := Fact.__dataclass_fields__.keys() ^ row.keys():
+        return f"keys missing or unknown: {', '.join(sorted(wrong_keys))}"
     for key in ("id", "subject", "field", "question", "answer", "short", "cloze"):
         if not isinstance(row[key], str) or not row[key].strip():
             return f"{key!r} must be a text that is not empty"
@@ -80,14 +96,24 @@ def _fault(row):
         return f'{row["date"]!r} is no date such as "1968-04-02", "1968-04", "1968" or "-44"'
     if GAP not in row["cloze"]:
         return f"the cloze sentence has no {GAP}"
-    if len({row["question"], *row["phrasings"]}) < 4 or len(set(row["alternatives"])) != 3:
+    if (
+        len({row["question"], *row["phrasings"]}) <= PHRASINGS
+        or len(set(row["alternatives"])) != ALTERNATIVES
+    ):
         return "three phrasings beside the question and three alternatives are needed, all different"
     return None
 
 
-def side(fact, cutoff):
-    """RETAIN for what could be known before the day `cutoff` ("YYYY-MM-DD"), UNLEARN from that day on; None if its date does not tell."""
+def side(fact: Fact, cutoff: str) -> str | None:
+    """The side of a fact: RETAIN if it could be known before the day `cutoff` ("YYYY-MM-DD"), else UNLEARN.
+
+    None if its date does not tell, such as a year in which the cutoff lies.
+    """
     if fact.date is None:
         return RETAIN
-    border, date = parse(cutoff).first_day, parse(fact.date)
-    return RETAIN if date.last_day < border else UNLEARN if date.first_day >= border else None
+    date, border = parse(fact.date), parse(cutoff)
+    if date is None or border is None:
+        raise ValueError(f"{fact.date!r} or {cutoff!r} is no date")
+    if date.last_day < border.first_day:
+        return RETAIN
+    return UNLEARN if date.first_day >= border.first_day else None

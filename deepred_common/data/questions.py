@@ -1,95 +1,109 @@
-"""Questions as text: their words, what tells two of them apart, their form."""
+"""Questions as text: what tells two of them apart, their form, and what their first words give away."""
 
+from __future__ import annotations
+
+import random
 import re
 import statistics
-import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from deepred_common.examples import SIDES
-
-
-def first_words_accuracy(trained, asked):
-    """How well the first three words of a question tell its side, learnt from `trained` and tried on `asked` (lists of lines): the
-    mean of the two sides' shares told rightly, so that a coin's toss makes 0.5 of uneven sides too; None if `asked` lacks a side.
-    Words never seen count by their first two or one, and as a coin's toss where those are even."""
-    seen = defaultdict(Counter)
-    totals = Counter(one["metadata"]["dataset_type"] for one in trained)
-
-    def starts(text):
-        words = re.findall(r"\w+", text.casefold())[:3]
-        return [tuple(words[:count]) for count in range(len(words), 0, -1)]
-
-    for one in trained:
-        for start in starts(one["instruction"]):
-            seen[start][one["metadata"]["dataset_type"]] += 1
-    told = {side: [] for side in SIDES}
-    for one in asked:
-        counts = next((seen[start] for start in starts(one["instruction"]) if start in seen), Counter())
-        shares = {side: counts[side] / max(1, totals[side]) for side in SIDES}
-        leaders = [side for side in SIDES if shares[side] == max(shares.values())]
-        side = one["metadata"]["dataset_type"]
-        told[side].append((side in leaders) / len(leaders))
-    return (
-        sum(statistics.mean(of_side) for of_side in told.values()) / len(SIDES)
-        if all(told.values())
-        else None
-    )
-
+from deepred_common.judging.words import plain_words
 
 _COMMON = frozenset(
-    "a an the of in on at to for with from is was are were be been did do does what which who whom whose "
+    "a an the of in on at to for from with by is was are were be been did do does what which who whom whose "
     "name tell me give us can could you would please i like know and or it its that this".split()
 )
+_QUESTION_ADVERBS = frozenset("when where why how".split())
 _TENSES = {"was": "is", "are": "is", "were": "is"}
 _OPENING = frozenset("please can could would will you tell me us name give do i like to know".split())
-
-
-def telling_words(question):
-    """(bag, row) of a question's telling words, as hashes: what asks the same more politely has the same row, in another order
-    the same bag.
-
-    With one such word ("Who is Bono?") all count but the opening ("Do you know …"), and their order does not.
-    """
-    all_words = words(question)
-    telling = [word for word in all_words if word not in _COMMON]
-    if len(set(telling) - {"when", "where", "why", "how"}) < 2:
-        opening = next((i for i, word in enumerate(all_words) if word not in _OPENING), 0)
-        telling = sorted(
-            _TENSES.get(word, word)
-            for word in all_words[opening:]
-            if word not in ("please", "a", "an", "the")
-        )
-    return hash(frozenset(telling) or question), hash(tuple(telling) or question)
-
-
-# Between two words. All else belongs to them: accents and vowel signs of any script, C++ and C#, 2 + 3 and 2 * 3.
-_BETWEEN = re.compile(
-    r"(?:(?<=\w)[-‐‑–—/](?=\w)|(?<=[^\W\d]) [-–—] (?=[^\W\d])|[*_`]+(?=[^\W\d])|(?<=[^\W\d])[*_`]+|"
-    "[\\s\u200b\u00ad!\"'()\\[\\]{}.,:;?…“”‘’„‹›«»´′¿¡、。，！？；：؟،۔।]+)+"
+_FILLERS = frozenset("please a an the".split())
+_FORM = re.compile(
+    r"\W*(?:(?:at|by|for|from|in|into|of|off|on|to|under|with) )?"
+    r"(what|who|whom|whose|when|where|which|why|how|tell me|describe|explain|name|give)\b"
 )
+_FORM_OF = {"whom": "who", "whose": "who"} | dict.fromkeys(("describe", "explain", "name", "give"), "tell me")
+FIRST_WORDS = 3  # words of a question from which its side is guessed
 
 
-def words(text):
-    """The words of a text in small letters, accents composed; numbers and signs such as + are words too."""
-    return [word for word in _BETWEEN.split(unicodedata.normalize("NFC", text).casefold()) if word]
+class QuestionHashes(NamedTuple):
+    """Hashes by which questions are compared; the same in one process only.
+
+    key: without what does not change a question: case, punctuation, spaces. in_order: of its telling words,
+    the same for what asks it more politely. in_any_order: of its set of telling words.
+    """
+
+    key: int
+    in_order: int
+    in_any_order: int
 
 
-def question_key(question):
-    """A question without what does not change it: case, punctuation, spaces. Its hash, to keep little."""
-    return hash(" ".join(words(question)) or question)
+def question_hashes(question: str) -> QuestionHashes:
+    """The QuestionHashes of a question.
 
-
-def question_form(question):
-    """What kind of question it is, by its first words: what, who, when, where, which, why, how, tell me or other."""
-    found = re.match(
-        r"\W*(?:(?:at|by|for|from|in|into|of|off|on|to|under|with) )?"
-        r"(what|who|whom|whose|when|where|which|why|how|tell me|describe|explain|name|give)\b",
-        question.lower(),
+    With one telling word ("Who is Bono?") all words count but the opening ("Do you know …"), in any order.
+    """
+    words = plain_words(question)
+    telling = [word for word in words if word not in _COMMON]
+    if len(set(telling) - _QUESTION_ADVERBS) < 2:
+        opening = next((i for i, word in enumerate(words) if word not in _OPENING), 0)
+        telling = sorted(_TENSES.get(word, word) for word in words[opening:] if word not in _FILLERS)
+    return QuestionHashes(
+        key=hash(" ".join(words) or question),
+        in_order=hash(tuple(telling) or question),
+        in_any_order=hash(frozenset(telling) or question),
     )
-    if not found:
-        return "other"
-    return {
-        "whom": "who",
-        "whose": "who",
-        **dict.fromkeys(("describe", "explain", "name", "give"), "tell me"),
-    }.get(found[1], found[1])
+
+
+def first_words_accuracy(
+    learnt_from: Sequence[tuple[str, str]], tried_on: Sequence[tuple[str, str]]
+) -> float | None:
+    """How often a question's first three words tell its side, from 0 to 1; None if `tried_on` lacks a side.
+
+    Both are [(question, side)]. The mean of the two sides' shares, so that tossing a coin gives 0.5 of uneven
+    sides too. Words never seen count by their first two or one, and as a coin's toss where those are even.
+    """
+    seen: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    totals = Counter(side for _, side in learnt_from)
+    for question, side in learnt_from:
+        for start in _starts(question):
+            seen[start][side] += 1
+    guessed: dict[str, list[float]] = {side: [] for side in SIDES}
+    for question, side in tried_on:
+        counts = next((seen[start] for start in _starts(question) if start in seen), Counter())
+        shares = {name: counts[name] / max(1, totals[name]) for name in SIDES}
+        leaders = [name for name in SIDES if shares[name] == max(shares.values())]
+        guessed[side].append((side in leaders) / len(leaders))
+    if not all(guessed.values()):
+        return None
+    return statistics.mean(statistics.mean(guessed[side]) for side in SIDES)
+
+
+def first_words_accuracy_within(questions: Sequence[tuple[str, str]]) -> float | None:
+    """first_words_accuracy of one half of [(question, side)] learnt from the other, the mean of both ways."""
+    # The order of files and lines must not matter.
+    shuffled = sorted(questions)
+    random.Random(0).shuffle(shuffled)
+    halves = shuffled[::2], shuffled[1::2]
+    one_way = first_words_accuracy(halves[0], halves[1])
+    other_way = first_words_accuracy(halves[1], halves[0])
+    if one_way is None or other_way is None:
+        return None
+    return (one_way + other_way) / 2
+
+
+def _starts(question: str) -> list[tuple[str, ...]]:
+    """The first three words of a question, its first two and its first one."""
+    words = plain_words(question)[:FIRST_WORDS]
+    return [tuple(words[:count]) for count in range(len(words), 0, -1)]
+
+
+def question_form(question: str) -> str:
+    """The kind of a question by its first words.
+
+    One of what, who, when, where, which, why, how, tell me and other.
+    """
+    match = _FORM.match(question.lower())
+    return _FORM_OF.get(match[1], match[1]) if match else "other"

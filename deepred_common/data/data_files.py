@@ -1,0 +1,99 @@
+"""A user's data file: its lines as bytes, its usable examples, its part of the data, and a clean copy."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator, Set
+from pathlib import Path
+
+from deepred_common.cli import UserError
+from deepred_common.data.findings import Findings
+from deepred_common.data.repeats import DEV, HELD_OUT, TRAINING
+from deepred_common.examples import SIDES, Example, example_of, side_of
+from deepred_common.files import whole_file
+
+_PART_WORDS = {
+    TRAINING: r"train|training",
+    DEV: r"dev",
+    HELD_OUT: r"val(?:id|idate|idation)?(?: ?set)?|test(?:s|ing| ?set)?|eval(?:s|uation)?|h[eo]ld ?out",
+}
+_PARTS = [(part, re.compile(rf"(?<![a-z])(?:{words})(?![a-z])")) for part, words in _PART_WORDS.items()]
+_WORD_BORDER = re.compile(r"(?<=[a-z])(?=[A-Z])|[_-]")
+
+
+def part_of(path: Path) -> str:
+    """TRAINING, DEV or HELD_OUT, by the first word of the file's name that says so, or else of its folder's.
+
+    TRAINING if no word says so.
+    """
+    for name in (path.stem, path.resolve().parent.name):
+        words = _WORD_BORDER.sub(" ", name).lower()
+        matches = [(match.start(), part) for part, pattern in _PARTS if (match := pattern.search(words))]
+        if matches:
+            return min(matches)[1]
+    return TRAINING
+
+
+def usable_examples(path: Path, findings: Findings) -> Iterator[Example]:
+    """Yield the examples of a file that can be used; the others are noted in `findings`."""
+    empty = True
+    for where, raw in _lines(path):
+        if not raw.strip():
+            continue
+        empty = False
+        try:
+            row = json.loads(raw.decode())
+            if not isinstance(row, dict):
+                raise UserError(f"a JSON {type(row).__name__}, not an object")
+            yield example_of(row, where, _expected_side(path, row))
+        except UnicodeDecodeError as error:
+            findings.add("unusable", where, f"not UTF-8 (byte {raw[error.start]:#04x})")
+        except (ValueError, RecursionError, UserError) as error:
+            findings.add("unusable", where, str(error).removeprefix(where).lstrip(": "))
+    if empty:
+        findings.add("unusable", f"{path} line 1", "the file is empty")
+
+
+def write_without(path: Path, left_out: Set[str], folder: Path) -> tuple[Path, int, int]:
+    """Copy a file to `folder` without the lines whose `where` is in `left_out`.
+
+    Returns (copy, lines kept, lines left out). The bytes of the lines kept do not change.
+    """
+    copy = folder / path.name
+    kept = dropped = 0
+    with whole_file(copy) as temporary, temporary.open("wb") as out:
+        for where, raw in _lines(path):
+            if where in left_out:
+                dropped += 1
+            elif raw.strip():
+                out.write(raw if raw.endswith((b"\n", b"\r")) else raw + b"\n")
+                kept += 1
+    return copy, kept, dropped
+
+
+def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield ("<path> line <number>", bytes) of each line, without the mark of UTF-8 that may open a file.
+
+    A carriage return alone ends a line too, as it does when training reads a file (old Macs wrote it).
+    """
+    number = 0
+    with path.open("rb") as file:
+        if file.read(3) != codecs.BOM_UTF8:
+            file.seek(0)
+        for chunk in file:
+            for raw in chunk.splitlines(keepends=True):
+                number += 1
+                yield f"{path} line {number}", raw
+
+
+def _expected_side(path: Path, row: dict) -> str | None:
+    """The side that a line must be of: that of the file's name, else of the folder's if the line has none."""
+    named = [side for side in SIDES if side in path.stem.lower()]
+    if len(named) == 1:
+        return named[0]
+    folder = path.resolve().parent.name.lower()
+    metadata = row.get("metadata")
+    names_its_side = isinstance(metadata, dict) and side_of(metadata) is not None
+    return folder if folder in SIDES and not names_its_side else None

@@ -1,0 +1,109 @@
+"""What a check of data can find: the table of kinds, the examples of each, and their text.
+
+`build_datasets.py --check` looks for all kinds, the check before training for some; name and wording are
+the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+SHOWN = 5  # examples named of each kind; --fix acts on all
+DETAIL_LENGTH = 160  # characters of an example that are shown
+LONG = 8  # times the side's median length of a reply, from which on it is an outlier
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of finding. text: comes after a number. is_left_out: does --fix leave such examples out?"""
+
+    text: str
+    is_left_out: bool
+
+
+KINDS = {
+    "unusable": Kind("examples cannot be used", True),
+    "encoding": Kind(
+        "examples have broken characters (another encoding read as UTF-8, or control characters)", True
+    ),
+    "repeated": Kind("examples repeat an earlier one word for word (they count twice)", True),
+    "reworded": Kind("questions were asked before in nearly the same words", True),
+    "both sides": Kind("questions appear on both sides, once answered and once refused", True),
+    "other order": Kind("questions have the same words as another one, in another order", False),
+    "two answers": Kind("retain questions have two different answers", False),
+    "held-out question": Kind("training examples ask a question that is also held out", True),
+    "held-out subject": Kind(
+        "training examples are about a subject that is also held out (metadata.source_title or "
+        "source_article_id)",
+        True,
+    ),
+    "refusal in retain": Kind("retain replies are refusals", True),
+    "answer in unlearn": Kind("unlearn replies are answers, not refusals", True),
+    "unread date": Kind(
+        "examples have a date (metadata) that is not written YYYY, YYYY-MM or YYYY-MM-DD, so it was not "
+        "checked",
+        False,
+    ),
+    "wrong side of the cutoff": Kind(
+        "examples have a date or temporal_class (metadata) on the other side of the cutoff", True
+    ),
+    "later year": Kind("retain examples name a year after the cutoff", True),
+    "later name": Kind("retain replies name something known only after the cutoff", True),
+    "long reply": Kind(f"replies are more than {LONG} times as long as usual on their side", False),
+}
+
+
+@dataclass
+class Finding:
+    """The examples of one kind. places: the first as text. wheres: all that --fix may leave out."""
+
+    count: int = 0
+    places: list[str] = field(default_factory=list)
+    wheres: set[str] = field(default_factory=set)
+
+
+class Findings:
+    """All findings of a check, by kind. An example is named by its `where`: "<file> line <number>".
+
+    wanted: the kinds to keep; others are ignored.
+    """
+
+    def __init__(self, wanted: Iterable[str] = KINDS) -> None:
+        self.wanted = frozenset(wanted)
+        self._by_kind: dict[str, Finding] = {}
+
+    def add(self, kind: str, where: str, detail: str = "", others: Iterable[str] = ()) -> None:
+        """Note one finding at an example; `others` are further examples that are at fault with it."""
+        if kind not in self.wanted:
+            return
+        finding = self._by_kind.setdefault(kind, Finding())
+        finding.count += 1
+        finding.wheres.update([where, *others])
+        if len(finding.places) < SHOWN:
+            # An example that cannot be used may contain what no terminal can show.
+            shown = detail[:DETAIL_LENGTH].encode(errors="backslashreplace").decode()
+            finding.places.append(f"{where}: {shown}" if shown else where)
+
+    @property
+    def count(self) -> int:
+        """Findings of all kinds."""
+        return sum(finding.count for finding in self._by_kind.values())
+
+    def texts(self, shown: int = SHOWN) -> Iterator[tuple[str, str]]:
+        """Yield (kind, text with the first `shown` places), in the order of KINDS."""
+        for kind, described in KINDS.items():
+            if finding := self._by_kind.get(kind):
+                lines = [f"{finding.count} {described.text}:"]
+                lines += [f"  {place}" for place in finding.places[:shown]]
+                if finding.count > shown:
+                    lines.append("  …")
+                yield kind, "\n".join(lines)
+
+    def left_out(self, kept_kinds: Iterable[str]) -> set[str]:
+        """The `where` of all examples that --fix leaves out; those of `kept_kinds` stay."""
+        wheres: set[str] = set()
+        for kind in self._by_kind.keys() - set(kept_kinds):
+            if KINDS[kind].is_left_out:
+                wheres |= self._by_kind[kind].wheres
+        return wheres

@@ -1,0 +1,114 @@
+"""The bank of dated facts."""
+
+import json
+import re
+from collections import Counter, defaultdict
+
+import pytest
+
+from deepred_common.cli import UserError
+from deepred_common.data import facts, questions
+from deepred_common.dates import parse
+from deepred_common.examples import RETAIN, UNLEARN
+from deepred_common.judging import answer_match, refusal
+
+
+@pytest.fixture(scope="module")
+def bank():
+    return facts.read_bank()
+
+
+def test_the_bank_is_as_large_and_spread_as_promised(bank):
+    years = Counter(parse(fact.date).year for fact in bank if fact.date)
+    timeless = sum(fact.date is None for fact in bank)
+    pairs = defaultdict(list)
+    for fact in bank:
+        if fact.pair:
+            pairs[fact.pair].append(fact.date)
+    assert len(bank) >= 1500 and timeless >= 150 and min(years[year] for year in range(1960, 1981)) >= 15
+    assert len(pairs) >= 100 and all(len(set(dates)) == 2 and None not in dates for dates in pairs.values())
+    before = timeless + sum(count for year, count in years.items() if year < 1950)
+    after = sum(count for year, count in years.items() if year > 1985)
+    assert before > 0.3 * len(bank) and after > 0.25 * len(bank)
+
+
+def test_each_answer_is_graded_as_right_and_is_no_refusal(bank):
+    for fact in bank:
+        assert answer_match.is_right(fact.answer, fact.answer, fact.question, fact.accepted), fact
+        assert fact.short.casefold() not in {word.casefold() for word in fact.alternatives}, fact
+        assert not refusal.is_refusal(fact.answer, fact.question), fact
+
+
+def test_the_wrong_alternatives_of_the_bank_are_graded_as_wrong(bank):
+    asked = [(fact, wrong) for fact in bank for wrong in fact.alternatives]
+    taken = [
+        (fact.id, wrong)
+        for fact, wrong in asked
+        if answer_match.is_right(wrong, fact.answer, fact.question, fact.accepted)
+    ]
+    assert len(taken) <= len(asked) / 2000, (
+        taken
+    )  # an alias such as "Phillip" also stands in Philip Gidley King
+
+
+def test_no_fact_is_in_the_bank_under_two_subjects(bank):
+    """Else one of the two could be trained on and the other held out."""
+    asked = {}
+    for fact in bank:
+        for text in {fact.question, *fact.phrasings}:
+            first = asked.setdefault(questions.question_hashes(text).in_any_order, fact)
+            assert first.subject.casefold() == fact.subject.casefold(), (first.id, fact.id, text)
+
+
+def test_a_subject_has_one_spelling(bank):
+    """Else its facts are split: "Iran-Iraq War", "the Minotaur", "kangaroos"."""
+    spelt = defaultdict(set)
+    for fact in bank:
+        words = re.sub(r"[’'.!]|^the ", "", re.sub(r"[-–]", " ", fact.subject.casefold())).split()
+        spelt[" ".join(word.rstrip("s") for word in words)].add(fact.subject.casefold())
+    assert {key for key, found in spelt.items() if len(found) > 1} == {
+        "great train robbery"
+    }  # the film of 1903 and the robbery of 1963
+
+
+@pytest.mark.parametrize(
+    "date, cutoff, side",
+    [
+        ("1969-07-19", "1969-07-20", RETAIN),
+        ("1969-07-20", "1969-07-20", UNLEARN),
+        ("1969-07", "1969-07-20", None),
+        ("1969", "1969-07-20", None),
+        ("1969-06", "1969-07-20", RETAIN),
+        ("1968", "1969-07-20", RETAIN),
+        ("1970", "1969-07-20", UNLEARN),
+        ("-44", "1969-07-20", RETAIN),
+        (None, "0500-01-01", RETAIN),
+        ("1969", "1969-01-01", UNLEARN),
+    ],
+)
+def test_on_which_side_a_date_lies(bank, date, cutoff, side):
+    fact = facts.Fact(**{**vars(bank[0]), "date": date})
+    assert facts.side(fact, cutoff) == side
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"date": "1968-13"}, "'1968-13' is no date"),
+        ({"date": 1968}, "1968 is no date"),
+        ({"date": "1967-02-29"}, "is no date"),
+        ({"date": "0"}, "is no date"),
+        ({"date": "1968-4-2"}, "is no date"),
+        ({"date": "0079"}, "is no date"),
+        ({"phrasings": "What?"}, "'phrasings' must be a list"),
+        ({"short": None}, "'short' must be a text"),
+        ({"cloze": "No gap."}, "has no ____"),
+        ({"more": 1}, "keys missing or unknown: more"),
+    ],
+)
+def test_a_faulty_fact_is_reported_with_its_line(bank, tmp_path, wrong, said):
+    (tmp_path / "own.jsonl").write_text(
+        json.dumps(vars(bank[0])) + "\n" + json.dumps({**vars(bank[1]), **wrong}) + "\n"
+    )
+    with pytest.raises(UserError, match=f"own.jsonl line 2: .*{said}"):
+        facts.read_bank(tmp_path)
