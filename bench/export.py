@@ -112,7 +112,7 @@ def make_adapter(base: Path, folder: Path) -> None:
         shapes,
         (torch.randn(shape) * 0.01 for _, shape in shapes.values()),
     )
-    model.peft_config["default"].save_pretrained(folder)
+    model.peft_config["default"].save_pretrained(str(folder))
 
 
 def run(way: str, base: Path, adapter: Path, out: Path) -> None:

@@ -91,7 +91,7 @@ class GgufFile:
         if magic != MAGIC or version not in VERSIONS:
             raise UserError(f"{self.path} is not a GGUF file of version 2 or 3, little-endian.")
         self._data = np.memmap(self.path, mode="r")
-        cursor = _Cursor(memoryview(self._data))
+        cursor = _Cursor(self._data.data)
         try:
             cursor.bytes(8)  # magic and version
             tensor_count, value_count = cursor.numbers("Q", 2)

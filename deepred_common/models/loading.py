@@ -20,7 +20,7 @@ from deepred_common.models.folders import Adapter, embedded_base_hint, looks_lik
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 LONGEST_REASON = 300  # characters of a library's error that are shown
 # What a model needs besides its weights; no *.bin, *.pt or *.py is downloaded for a merge.
@@ -81,12 +81,11 @@ def load_tokenizer(name: str | Path, trust_remote_code: bool = False) -> PreTrai
         return AutoTokenizer.from_pretrained(str(name), trust_remote_code=trust_remote_code)
 
 
-def load_model(
-    name: str | Path, dtype: torch.dtype, trust_remote_code: bool = False, **options: Any
-) -> PreTrainedModel:
-    """The causal language model of a folder or hub name in `dtype`, from safetensors only.
+def load_model(name: str | Path, dtype: torch.dtype, trust_remote_code: bool = False, **options: Any) -> Any:
+    """The causal language model, a PreTrainedModel, of a folder or hub name in `dtype`; safetensors only.
 
-    options: passed to from_pretrained (quantization_config, attn_implementation, device_map …).
+    Any, since type checkers misread what transformers makes of PreTrainedModel.to(). options: passed to
+    from_pretrained (quantization_config, attn_implementation, device_map …).
     """
     from transformers import AutoModelForCausalLM
 

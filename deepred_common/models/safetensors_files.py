@@ -173,4 +173,4 @@ def _bytes(tensor: torch.Tensor) -> memoryview:
 
     if not tensor.numel():
         return memoryview(b"")
-    return memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy())
+    return tensor.contiguous().view(-1).view(torch.uint8).numpy().data
