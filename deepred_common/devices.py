@@ -93,7 +93,7 @@ def gpu_name() -> str:
 def rocm_cautions(
     architecture: str, quantised: bool, environment: Mapping[str, str] = os.environ
 ) -> Iterator[str]:
-    """What to tell before training on ROCm, as texts.
+    """Warnings before training on ROCm.
 
     architecture: of gpu_name(). quantised: the base is loaded in 4 or 8 bits.
     """

@@ -93,7 +93,7 @@ def build_parser() -> cli.Parser:
     add(
         "--dry_run",
         action="store_true",
-        help="check all data, show three rendered examples, updates, memory and time, and stop",
+        help="check all data, show three rendered examples, the number of updates and the memory, and stop",
     )
     add("--wandb", action="store_true", help="log to Weights & Biases")
     add("--tensorboard", action="store_true", help="log to TensorBoard, in the run folder")
@@ -224,7 +224,7 @@ def train(
     training_metrics = run_updates(settings, plan.run, trainer)
     if stopper.requested:
         raise cli.Interrupted(
-            f"step {trainer.state.global_step} is saved. Resume with:\n"
+            f"update {trainer.state.global_step} is saved. Resume with:\n"
             f"  {recovery.resume_command(SCRIPT, folder)}"
         )
     evaluation = trainer.evaluate()

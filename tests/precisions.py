@@ -1,7 +1,7 @@
 """In which precisions the tests of training run: those that this machine has instructions for.
 
-Name others in DEEPRED_TEST_PRECISIONS, separated by commas: any CPU emulates bf16, slowly but well enough for the
-tests' tiny models.
+Name others in DEEPRED_TEST_PRECISIONS, separated by commas. Any CPU emulates bf16, slowly but well enough for
+the tests' tiny models:
 
     DEEPRED_TEST_PRECISIONS=fp32,bf16 python -m pytest tests/scripts/test_finetune_temporal.py
 """
@@ -11,4 +11,6 @@ import os
 from deepred_common import devices
 
 _NAMES = os.environ.get("DEEPRED_TEST_PRECISIONS")
-PRECISIONS = tuple(_NAMES.split(",")) if _NAMES else devices.native_precisions()
+# Not fp16, which needs a GPU: tests/gpu is for that.
+_NATIVE = [name for name in devices.native_precisions() if name != "fp16"]
+PRECISIONS = _NAMES.split(",") if _NAMES else _NATIVE

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Objective(abc.ABC):
-    """What every objective is a subclass of. Each has a `name` of its own, and TrainSettings takes it."""
+    """What every objective is a subclass of. Each has a `name` of its own, and TrainSettings takes it.
+
+    Its fields are numbers, texts or booleans, so that run.json can hold them.
+    """
 
     name: ClassVar[str]
 

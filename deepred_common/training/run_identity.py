@@ -106,7 +106,7 @@ def require_same(settings: TrainSettings, run: RunChoice, now: Identity) -> None
         raise UserError(
             "this is not the run that the checkpoint is from:\n  "
             + "\n  ".join(changed)
-            + "\nUse the settings of before, start a new run, or add --resume_anyway if you know what you do."
+            + "\nUse the earlier settings, start a new run, or add --resume_anyway to resume regardless."
         )
     for difference in changed:
         cli.warn(f"resuming although it differs: {difference}")

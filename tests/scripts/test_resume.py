@@ -1,7 +1,7 @@
-"""Interrupted runs: killed, stopped with Ctrl-C, torn checkpoints, finished ones."""
+"""Interrupted runs: killed, stopped, out of memory, torn checkpoints; and which run may be resumed."""
 
 import json
-import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,122 +10,278 @@ import time
 
 import pytest
 from conftest import ROOT
+from precisions import PRECISIONS
+from short_runs import ROUNDING, distance, same, short_run, weights
 
 from deepred_common import paths
-from deepred_common.training import run_folder
+from deepred_common.data import checks
+from deepred_common.training import run_folder, run_identity
+from deepred_common.training.objective import RefuseAndRetain
 from deepred_common.training.settings import TrainSettings
+
+SECONDS_TO_WAIT = 120  # for a process of a test to get somewhere
+
+
+@pytest.fixture
+def arguments(tiny_models, data_file, tmp_path):
+    return ["finetune_temporal", *short_run(tiny_models["llama"], data_file, tmp_path / "run")]
+
+
+@pytest.fixture
+def finished(pipeline, tmp_path):
+    """The folder of a copy of a finished run, of `arguments`, with a checkpoint every 2 updates."""
+    return shutil.copytree(pipeline("llama").run, tmp_path / "run")
+
+
+@pytest.fixture
+def three_epochs(tiny_models, data_file, tmp_path):
+    """The arguments that lengthen a finished run."""
+    return ["finetune_temporal", *short_run(tiny_models["llama"], data_file, tmp_path / "run", epochs=3)]
 
 
 @pytest.fixture
 def command(tiny_models, data_file, tmp_path):
-    """The command of a run of 12 steps that saves a checkpoint every 2."""
-    return [
-        sys.executable,
-        str(ROOT / "scripts/finetune_temporal.py"),
-        "--model_name",
-        str(tiny_models["llama"]),
-        "--dev",
-        "--dev_path",
-        str(data_file),
-        "--output_dir",
-        str(tmp_path / "run"),
-        "--epochs",
-        "4",
-        "--gradient_accumulation_steps",
-        "1",
-        "--save_steps",
-        "2",
-        "--eval_steps",
-        "50",
-    ]
+    """A process's command: 12 updates, with a checkpoint every 2."""
+    script = [sys.executable, str(ROOT / "scripts/finetune_temporal.py")]
+    flags = short_run(tiny_models["llama"], data_file, tmp_path / "run", epochs=4)
+    return [*script, *flags, "--save_steps", "2", "--eval_steps", "50"]
 
 
-def start_and_wait_for(command, folder, name):
+def start_and_wait_for(command, file):
+    """Start a process and return it as soon as `file` exists."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (folder / name / "trainer_state.json").exists():
+    deadline = time.monotonic() + SECONDS_TO_WAIT
+    while not file.exists():
         assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
-        time.sleep(0.01)
+        time.sleep(0.002)
     return process
 
 
-def test_killed_and_resumed_equals_uninterrupted(command, tmp_path):
-    from safetensors.torch import load_file
+# ---- killed and stopped ------------------------------------------------------------------------------
 
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_killed_in_the_middle_of_every_save_the_run_ends_as_if_nothing_happened(precision, command, tmp_path):
+    """Five kill -9: before the first update, and four times once a part of a checkpoint exists."""
     run = tmp_path / "run"
+    command += ["--precision", precision]
     assert subprocess.run(command, capture_output=True).returncode == 0
-    whole = load_file(run / "final/adapter_model.safetensors")
-    shutil.rmtree(run)
-
-    process = start_and_wait_for(command, run, "checkpoint-4")
-    process.kill()
-    process.wait()
-    assert not (run / "final").exists()
-    # what a power cut in the middle of a save leaves: a newer checkpoint that is not complete
-    torn = run / "checkpoint-999"
-    shutil.copytree(run / "checkpoint-4", torn)
-    (torn / "trainer_state.json").unlink()
+    run.rename(tmp_path / "whole")
+    torn = 0
+    for file in (
+        "run.json",
+        "checkpoint-2",
+        "checkpoint-4/optimizer.pt",
+        "checkpoint-6/adapter_model.safetensors",
+        "checkpoint-8",
+    ):
+        process = start_and_wait_for([*command, "--resume_latest"], run / file)
+        process.kill()
+        process.communicate()
+        assert not (run / "final").exists()
+        torn += any(run_folder.checkpoint_fault(folder) for folder in run.glob("checkpoint-*"))
+    # What a power cut in the middle of a save leaves: a newer checkpoint that is not complete.
+    newest = run_folder.latest_checkpoint(run)
+    shutil.copytree(newest, run / "checkpoint-999")
+    (run / "checkpoint-999/trainer_state.json").unlink()
     done = subprocess.run([*command, "--resume_latest"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "checkpoint-999 is not complete (trainer_state.json is missing); it is skipped" in done.stderr
-    assert "resuming from" in done.stderr
-    resumed = load_file(run / "final/adapter_model.safetensors")
-    assert whole.keys() == resumed.keys() and all((whole[k] == resumed[k]).all() for k in whole)
+    assert f"resuming from {newest}" in done.stderr
+    assert torn and same(weights(run), weights(tmp_path / "whole"))
 
     again = subprocess.run([*command, "--resume_latest"], capture_output=True, text=True)
     assert again.returncode == 0 and "already finished" in again.stdout
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_stopping_saves_first_and_says_how_to_go_on(command, tmp_path, sent):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_saves_first_and_prints_how_to_resume(command, tmp_path, number):
     run = tmp_path / "run"
-    process = start_and_wait_for(command, run, "checkpoint-2")
-    process.send_signal(sent)
-    _, err = process.communicate(timeout=120)
+    process = start_and_wait_for(command, run / "checkpoint-2/trainer_state.json")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=SECONDS_TO_WAIT)
     if process.returncode == 0:
         pytest.skip("the run ended before the signal arrived")
     assert process.returncode == 130 and "Traceback" not in err
     assert "is saved. Resume with:" in err and err.strip().endswith("--resume_latest")
     step = json.loads((run_folder.latest_checkpoint(run) / "trainer_state.json").read_text())["global_step"]
-    assert f"step {step} is saved" in err
+    assert f"update {step} is saved" in err
 
 
-def test_resume_from_a_checkpoint_given_by_hand(pipeline, script, tmp_path, tiny_models, data_file):
-    run = tmp_path / "run"
-    shutil.copytree(pipeline("llama").run, run)
-    shutil.rmtree(run / "final")
-    common = (
-        "finetune_temporal",
-        "--model_name",
-        tiny_models["llama"],
-        "--dev",
-        "--dev_path",
-        data_file,
-        "--epochs",
-        2,
-        "--gradient_accumulation_steps",
-        1,
-    )
-    code, _, err = script(*common, "--resume_from_checkpoint", run / "checkpoint-2")
+# ---- errors in the middle ----------------------------------------------------------------------------
+
+
+def fail_at(monkeypatch, call, error):
+    """Let the training's loss fail at its `call`-th computation."""
+    true_loss, calls = RefuseAndRetain.loss, []
+
+    def loss(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == call:
+            raise error
+        return true_loss(*args, **kwargs)
+
+    monkeypatch.setattr(RefuseAndRetain, "loss", loss)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_fake_out_of_memory_keeps_the_state_and_its_command_ends_at_the_same_adapter(
+    precision, arguments, script, tmp_path, monkeypatch
+):
+    import torch
+
+    arguments += ["--precision", precision]
+    assert script(*arguments)[0] == 0
+    whole = weights(tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "whole")
+    monkeypatch.setattr(sys, "argv", ["finetune_temporal.py", *arguments[1:]])
+    fail_at(monkeypatch, 5, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    code, _, err = script(*arguments)
+    assert code == 2 and "Traceback" not in err
+    assert "out of memory after update 4; the state is saved in" in err and "checkpoint-4" in err
+    command = err[err.index("Resume with a smaller batch") :].splitlines()[1].split()
+    assert command[0] == "python" and command[command.index("--batch_size") + 1] == "2"
+    assert command[command.index("--gradient_accumulation_steps") + 1] == "2"
+    assert command.count("--gradient_accumulation_steps") == 1
+    code, _, err = script("finetune_temporal", *command[2:])
     assert code == 0, err
-    assert (run / "final/adapter_model.safetensors").exists()
-    optimizer = run / "checkpoint-4/optimizer.pt"
-    optimizer.write_bytes(
-        bytes(optimizer.stat().st_size)
-    )  # the right length and no content: what a power cut can leave
-    assert run_folder.checkpoint_fault(run / "checkpoint-4") == "optimizer.pt is damaged"
-    weights = run / "checkpoint-2/adapter_model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
-    for path, said in (
-        (run / "checkpoint-2", "cut short"),
-        (run / "none", "does not exist"),
-        (run, "Did you mean"),
+    assert distance(whole, weights(tmp_path / "run")) <= ROUNDING[precision][1]
+
+
+def test_fake_gpu_hang_names_the_checkpoint_and_the_remedies(arguments, script, monkeypatch):
+    fail_at(monkeypatch, 5, RuntimeError("HIP error: unspecified launch failure\nmore"))
+    code, _, err = script(*arguments, "--save_steps", 2)
+    assert code == 2 and "Traceback" not in err
+    assert "the GPU stopped responding after update 4 (HIP error: unspecified launch failure)" in err
+    assert "updates up to 4 are saved in" in err and "--resume_latest" in err
+    assert "AMD_SERIALIZE_KERNEL=3" in err
+
+
+def test_an_unexpected_error_ends_with_the_command_that_resumes(arguments, script, monkeypatch):
+    fail_at(monkeypatch, 5, ValueError("something of ours"))
+    code, _, err = script(*arguments, "--save_steps", 2)
+    assert code == 2 and "Traceback" in err and "ValueError: something of ours" in err
+    message, command = err.splitlines()[-2:]
+    assert "stopped after update 4" in message and "updates up to 4 are saved" in message
+    assert command.endswith("--resume_latest")
+    assert err.index("If the run is interrupted, resume it with:") < err.index("Traceback")
+
+
+# ---- which run ---------------------------------------------------------------------------------------
+
+
+def test_another_run_s_checkpoint_is_refused_with_what_differs(finished, arguments, three_epochs, script):
+    before = weights(finished)
+    code, out, _ = script(*arguments, "--resume_latest")
+    assert code == 0 and "already finished" in out
+    # Of a finished run of other settings or data it must not say that nothing is left to do.
+    code, _, err = script(*arguments, "--resume_latest", "--learning_rate", "1e-3")
+    assert code == 2 and "is finished, but it is another run" in err and "--output_dir" in err
+    assert "learning_rate: 0.0002 -> 0.001" in err
+    changes = ("--learning_rate", "1e-3", "--lora_r", 8, "--batch_size", 2)
+    code, _, err = script(*three_epochs, "--resume_latest", *changes)
+    assert code == 2 and "this is not the run that the checkpoint is from" in err
+    for difference in ("learning_rate: 0.0002 -> 0.001", "lora_r: 16 -> 8", "rows_per_update: 4 -> 2"):
+        assert difference in err
+    assert same(weights(finished), before)
+    code, _, err = script(*three_epochs, "--resume_latest")
+    assert code == 0 and "epochs: 2 -> 3" in err
+    assert not same(weights(finished), before)
+    resume = ("--resume_from_checkpoint", finished / "checkpoint-4")
+    code, _, err = script(*three_epochs, *resume, "--learning_rate", "1e-3", "--resume_anyway")
+    assert code == 0 and "resuming although it differs: learning_rate" in err
+
+
+def test_a_resume_with_other_flags_is_refused_before_data_are_checked_or_libraries_loaded(
+    finished, three_epochs, script, monkeypatch
+):
+    from deepred_common.models import loading
+
+    for module, name in ((checks, "summary"), (loading, "quiet_libraries")):
+        monkeypatch.setattr(module, name, lambda *a, **k: pytest.fail("too late"))
+    code, _, err = script(*three_epochs, "--resume_latest", "--seed", 7)
+    assert code == 2 and "seed: 42 -> 7" in err
+
+
+def test_a_run_is_resumed_in_its_own_precision_only(finished, three_epochs, script):
+    manifest = run_folder.read_manifest(finished)
+    own = manifest["identity"]["precision"]
+    other = "bf16" if own == "fp32" else "fp32"
+    refused = script(*three_epochs, "--resume_latest", "--precision", other)
+    assert refused[0] == 2 and f"precision: {own} -> {other}" in refused[2]
+    # The version before recorded it elsewhere only.
+    del manifest["identity"]["precision"]
+    run_folder.write_manifest(finished, manifest)
+    assert script(*three_epochs, "--resume_latest", "--precision", other) == refused
+    assert script(*three_epochs, "--resume_latest", "--precision", own, "--dry_run")[0] == 0
+    code, _, err = script(
+        *three_epochs, "--resume_latest", "--precision", other, "--resume_anyway", "--dry_run"
+    )
+    assert code == 0 and f"although it differs: precision: {own} -> {other}" in err
+
+
+def test_a_run_is_resumed_with_its_own_objective_only(finished, three_epochs, script):
+    manifest = run_folder.read_manifest(finished)
+    manifest["identity"]["objective"]["retain_weight"] = 5
+    run_folder.write_manifest(finished, manifest)
+    code, _, err = script(*three_epochs, "--resume_latest")
+    assert code == 2 and "this is not the run" in err and "objective retain_weight: 5 -> 3" in err
+    # The version before, which had this one objective only, did not record it.
+    del manifest["identity"]["objective"]
+    run_folder.write_manifest(finished, manifest)
+    assert script(*three_epochs, "--resume_latest", "--dry_run")[0] == 0
+
+
+def test_another_objective_does_not_resume_a_run_that_recorded_none():
+    before = run_identity.recorded({"identity": {"seed": 42}})
+    for objective, changes in (
+        (RefuseAndRetain(), []),
+        (RefuseAndRetain(decision_weight=1), ["objective decision_weight: 10 -> 1"]),
     ):
-        code, _, err = script(*common, "--resume_from_checkpoint", path)
-        assert code == 2 and said in err
+        now = run_identity.of_settings(TrainSettings(objective=objective), data={})
+        assert run_identity.differences(before, now) == changes
 
 
-def test_resume_latest_finds_the_newest_unfinished_run_and_names_it(monkeypatch, tmp_path):
+def test_a_checkpoint_is_compared_with_its_own_run_whatever_the_output_folder(
+    finished, tiny_models, data_file, script, tmp_path
+):
+    elsewhere = short_run(tiny_models["llama"], data_file, tmp_path / "other")
+    resume = ("--resume_from_checkpoint", finished / "checkpoint-2")
+    code, _, err = script("finetune_temporal", *elsewhere, *resume, "--seed", 7)
+    assert code == 2 and "seed: 42 -> 7" in err and not (tmp_path / "other").exists()
+    code, _, err = script("finetune_temporal", *elsewhere, *resume)
+    assert code == 0, err
+    assert same(weights(tmp_path / "other"), weights(finished))
+
+
+def test_a_checkpoint_given_by_hand_names_the_run_and_must_be_complete(
+    finished, tiny_models, data_file, script
+):
+    arguments = [
+        "finetune_temporal",
+        *("--model_name", tiny_models["llama"]),
+        *("--dev", "--dev_path", data_file),
+        *("--epochs", 2, "--gradient_accumulation_steps", 1),
+        *("--dry_run", "--resume_from_checkpoint"),
+    ]
+    code, out, _ = script(*arguments, finished / "checkpoint-2")
+    assert code == 0 and re.search(rf"output_dir +{re.escape(str(finished))} ", out)
+    optimizer = finished / "checkpoint-4/optimizer.pt"
+    # The right length and no content: what a power cut can leave.
+    optimizer.write_bytes(bytes(optimizer.stat().st_size))
+    assert run_folder.checkpoint_fault(finished / "checkpoint-4") == "optimizer.pt is damaged"
+    adapter = finished / "checkpoint-2/adapter_model.safetensors"
+    adapter.write_bytes(adapter.read_bytes()[:-100])
+    for path, problem in (
+        (finished / "checkpoint-2", "cut short"),
+        (finished / "none", "does not exist"),
+        (finished, "Did you mean"),
+    ):
+        code, _, err = script(*arguments, path)
+        assert code == 2 and problem in err
+
+
+def test_resume_latest_takes_the_newest_unfinished_run(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "OUTPUT", tmp_path)
     for name in (
         "temporal-m-dev-20260101_000000",
@@ -134,47 +290,8 @@ def test_resume_latest_finds_the_newest_unfinished_run_and_names_it(monkeypatch,
     ):
         (tmp_path / name).mkdir()
         run_folder.write_manifest(tmp_path / name, {"finished": None})
-    assert run_folder.newest_unfinished("org/M", dev=True).name == "temporal-m-dev-20260102_000000"
-    settings = TrainSettings(model_name="org/other", dev=True, resume_latest=True)
-    run = run_folder.choose(settings)
+    settings = TrainSettings(model_name="org/M", dev=True, resume_latest=True)
+    assert run_folder.choose(settings).folder.name == "temporal-m-dev-20260102_000000"
+    run = run_folder.choose(TrainSettings(model_name="org/other", dev=True, resume_latest=True))
     assert run.folder.name.startswith("temporal-other-dev-") and not run.folder.exists()
     assert run.checkpoint is None and not run.finished
-
-
-@pytest.mark.parametrize("flag", ["--use_4bit", "--use_8bit"])
-def test_qlora_trains_on_the_cpu(flag, script, tiny_models, data_file, tmp_path):
-    from safetensors.torch import load_file
-
-    run = tmp_path / "run"
-    code, _, err = script(
-        "finetune_temporal",
-        "--model_name",
-        tiny_models["llama"],
-        "--dev",
-        "--dev_path",
-        data_file,
-        "--output_dir",
-        run,
-        "--epochs",
-        2,
-        "--gradient_accumulation_steps",
-        1,
-        flag,
-    )
-    assert code == 0, err
-    adapter = load_file(run / "final/adapter_model.safetensors")
-    assert any(value.abs().max() > 0 for name, value in adapter.items() if "lora_B" in name)
-    code, _, err = script(
-        "merge_lora",
-        "--base_model",
-        tiny_models["llama"],
-        "--lora_path",
-        run / "final",
-        "--output_path",
-        tmp_path / "m",
-    )
-    assert code == 0, err
-    halved = (
-        os.path.getsize(tiny_models["llama"] / "model.safetensors") / 2
-    )  # the base's fp32 as bfloat16, not as 4 bits
-    assert os.path.getsize(tmp_path / "m/model.safetensors") == pytest.approx(halved, rel=0.01)

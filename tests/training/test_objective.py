@@ -19,7 +19,7 @@ SHIPPED = RefuseAndRetain()
 
 @pytest.fixture
 def batch():
-    """Three rows (retain, unlearn, retain) of 5, 2 and 3 labels, the model's logits, the base's of the retain rows."""
+    """Rows (retain, unlearn, retain) of 5, 2 and 3 labels; logits of the model and (retain rows) the base."""
     torch.manual_seed(0)
     labels = torch.full((3, 9), IGNORED)
     labels[0, 3:8] = torch.tensor([5, 6, 7, 8, 2])
@@ -116,16 +116,16 @@ def test_an_objective_cannot_change_during_a_run():
 
 @dataclass(frozen=True)
 class TowardsBase(Objective):
-    """A stand-in that records what the trainer gives it: `strength` times the distance to the base's logits."""
+    """A stand-in that records what the trainer gives it: `strength` times a distance to the base."""
 
     name: ClassVar[str] = "towards_base"
     strength: float = 2.0
-    sides: tuple[str, ...] = SIDES
+    sides: str = " ".join(SIDES)
     calls: ClassVar[list] = []
 
     @property
     def base_sides(self):
-        return self.sides
+        return tuple(self.sides.split())
 
     def loss(self, logits, labels, retain, base_logits, num_items=None):
         self.calls.append((retain, base_logits))
@@ -135,7 +135,7 @@ class TowardsBase(Objective):
 
 @pytest.fixture
 def trainer_of(tiny_models, tokenizer, tmp_path):
-    """trainer_of(objective): the trainer of a run of four rows in one batch, two of them with a longer reply."""
+    """trainer_of(objective): the trainer of a run of four rows in one batch, two of each side."""
     from deepred_common.training import setup, token_rows
     from deepred_common.training.trainer import build_trainer
 
@@ -143,8 +143,7 @@ def trainer_of(tiny_models, tokenizer, tmp_path):
         settings = TrainSettings(
             model_name=str(tiny_models["llama"]), epochs=1, gradient_accumulation_steps=1, objective=objective
         )
-        replies = ("It is 4.", "It came later, I think.")
-        data = [Example(f"What is {i}?", replies[i % 2], SIDES[i % 2]) for i in range(4)]
+        data = [Example(f"What is {i}?", "It is 4.", SIDES[i % 2]) for i in range(4)]
         dataset, _ = token_rows.load_or_render(tokenizer, ["four"], lambda: data, 512)
         machine = Machine(torch.device("cpu"), torch.float32)
         model = setup.add_adapter(settings, setup.load_base(settings, machine), False, None)
@@ -155,7 +154,7 @@ def trainer_of(tiny_models, tokenizer, tmp_path):
     return build
 
 
-@pytest.mark.parametrize("sides, rows", [(SIDES, 4), ((UNLEARN,), 2), ((), None)])
+@pytest.mark.parametrize("sides, rows", [(" ".join(SIDES), 4), (UNLEARN, 2), ("", None)])
 def test_an_objective_of_another_kind_is_what_is_trained(sides, rows, trainer_of):
     objective = TowardsBase(sides=sides)
     objective.calls.clear()
