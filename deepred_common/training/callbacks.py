@@ -1,4 +1,4 @@
-"""What watches a training beside the trainer: the progress bar, the loss curves, and stopping on request.
+"""What watches a training: the clock, the progress bar, the loss curves, and stopping on request.
 
 transformers is imported at the top, so import this module only where a model is trained.
 """
@@ -6,10 +6,14 @@ transformers is imported at the top, so import this module only where a model is
 from __future__ import annotations
 
 import signal
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from tqdm import tqdm
 from transformers import (
     ProgressCallback,
     TrainerCallback,
@@ -20,10 +24,87 @@ from transformers import (
 
 from deepred_common import cli
 from deepred_common.training import loss_plot
+from deepred_common.training.time_estimate import TIMED_UPDATES, TimeEstimate, shown_time
+
+
+class UpdateClock(TrainerCallback):
+    """Times updates, validations and checkpoints for a TimeEstimate, and prints the first estimate.
+
+    `seconds_left` is the newest estimate, None before the first. The first update of a process is not timed:
+    memory is allocated and kernels are chosen in it. Add it after callbacks that work after a validation,
+    which then counts as part of the validation.
+    """
+
+    def __init__(self, estimate: TimeEstimate, now: Callable[[], float] = time.perf_counter) -> None:
+        """now: a clock, in seconds."""
+        self.seconds_left: float | None = None
+        self._estimate, self._now = estimate, now
+        self._lap_start = now()
+        self._validation = 0.0  # seconds so far: each side is validated, and reported, by itself
+        self._is_first = True
+
+    def _lap(self) -> float:
+        """Seconds since the last update, validation or checkpoint ended."""
+        end = self._now()
+        seconds, self._lap_start = end - self._lap_start, end
+        return seconds
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self._validation:
+            self._estimate.add_validation(self._validation)
+            self._validation = 0.0
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        seconds = self._lap()
+        if self._is_first:
+            self._is_first = False
+            return
+        self._estimate.add_update(state.global_step, seconds)
+        is_first_estimate = self.seconds_left is None
+        self.seconds_left = self._estimate.seconds_left(state.global_step)
+        if is_first_estimate and self.seconds_left:
+            with tqdm.external_write_mode(file=sys.stderr):
+                cli.progress(
+                    f"about {shown_time(self.seconds_left)} of training left, "
+                    f"measured over {TIMED_UPDATES} updates"
+                )
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._validation += self._lap()
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._estimate.add_checkpoint(self._lap())
 
 
 class ProgressBar(ProgressCallback):
-    """One bar on stderr with loss and learning rate, and one line for each validation."""
+    """One bar on stderr with the time left, loss and learning rate, and one line for each validation."""
+
+    def __init__(self, clock: UpdateClock) -> None:
+        """clock: what knows the time left; add it to the trainer before the bar."""
+        super().__init__()
+        self._clock = clock
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.current_step = state.global_step  # of a resumed run, the checkpoint's
+        if state.is_world_process_zero:
+            self.training_bar = _UpdateBar(  # type: ignore[assignment]  # transformers declares it None
+                self._clock,
+                total=state.max_steps,
+                initial=state.global_step,
+                unit="update",
+                bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{left}, {rate_fmt}{postfix}]",
+                dynamic_ncols=True,
+            )
 
     def on_log(
         self,
@@ -41,8 +122,22 @@ class ProgressBar(ProgressCallback):
         for name, value in logs.items():
             if name.startswith("eval_") and name.endswith("_loss"):
                 side = name.removeprefix("eval_").removesuffix("_loss")
-                self.training_bar.clear()
-                cli.progress(f"step {state.global_step}: {side} validation loss {value:.3f}")
+                with tqdm.external_write_mode(file=sys.stderr):
+                    cli.progress(f"update {state.global_step}: {side} validation loss {value:.3f}")
+
+
+class _UpdateBar(tqdm):
+    """A bar whose time left is the clock's: tqdm's own takes all updates for equally long."""
+
+    def __init__(self, clock: UpdateClock, **options: Any) -> None:
+        self._clock = clock
+        super().__init__(**options)
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        seconds = self._clock.seconds_left
+        left = "?" if seconds is None else tqdm.format_interval(seconds)
+        return {**super().format_dict, "left": left}
 
 
 class LossCurves(TrainerCallback):

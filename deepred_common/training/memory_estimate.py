@@ -1,36 +1,88 @@
-"""Before training: how much memory and time will it take? From the model's shape alone; its weights are not read.
+"""How much memory a training takes, estimated before it starts from the model's shape alone.
 
-Rules of thumb, meant to tell "fits" from "does not"; bench/train.py prints them beside what it measures.
+A rule of thumb that tells "fits" from "does not fit"; bench/train.py prints it beside what it measures. No
+weight is read.
 """
 
-import time
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from deepred_common import devices
 from deepred_common.training import token_rows
 
-SHARE_REACHED = 0.6  # of the matrix-product peak that training reaches (bench/train.py measures it)
-# Of activations and logits, on a CPU: its allocator keeps what batches of other sizes left behind. bench/train.py: 1.6.
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PretrainedConfig
+
+    from deepred_common.training.settings import TrainSettings
+
+# Activations and logits take this much more on a CPU: its allocator keeps what batches of other sizes left
+# behind. Measured with bench/train.py.
 CPU_SLACK = 1.6
-MEMORY_SHARE = 0.8  # of what is free that may be filled before activations are recomputed to save memory
+MEMORY_SHARE = 0.8  # of the free memory that may be filled before activations are recomputed to save memory
+ADAPTER_BYTES = 16  # of a trained parameter: itself in fp32, its gradient, and Adam's two moments
+# Of what a layer keeps for its backward pass, counted off the layer. Korthikanti et al., arXiv 2205.05198,
+# section 4, count a GPT layer in the same way.
+HIDDEN_VECTORS = 8
+INNER_VECTORS = 4
+EAGER_SCORES = 2  # a head and place: eager attention keeps its scores before and after the softmax
+FP32_BYTES = 4
+FP32_LOGITS = 3  # copies of the logits in fp32: themselves, their softmax, and the gradient
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What of a model decides memory and time. parameters and lora are counts, hidden, layers, inner, vocabulary sizes."""
+    """The figures of a model that decide its memory."""
 
-    parameters: int
-    linear: int  # parameters in the linear layers, the output one aside: what quantisation makes smaller
-    lora: int
-    hidden: int
-    inner: int
+    parameters: int  # count
+    linear: int  # count of those in linear layers, without the output layer: what quantisation makes smaller
+    lora: int  # count of the adapter's parameters
+    hidden: int  # size of a hidden vector
+    inner: int  # size of the vector inside the feed-forward part
     heads: int
     layers: int
     vocabulary: int
 
 
-def shape_of(config, lora_r, trust_remote_code=False):
-    """The Shape of a transformers config with LoRA of rank `lora_r` on every linear layer but the output one."""
+@dataclass(frozen=True)
+class Batch:
+    """One forward pass: `rows` rows of `length` tokens, with logits at `replies` places of each row."""
+
+    rows: int
+    length: int
+    replies: int
+
+
+@dataclass(frozen=True)
+class Precision:
+    """bytes_each: of a weight and an activation. linear_bits: of a quantised linear layer's weight, None if
+    not."""
+
+    bytes_each: int
+    linear_bits: int | None
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """What a training takes at its peak, in bytes (on a CPU with what the process already uses), and the same
+    as text.
+
+    checkpointing: whether activations are to be recomputed to save memory. fits: whether the peak fits at
+    all.
+    """
+
+    checkpointing: bool
+    peak: int
+    fits: bool
+    text: str
+
+
+def shape_of(config: PretrainedConfig, lora_r: int, trust_remote_code: bool = False) -> Shape:
+    """The Shape of a transformers config with LoRA of rank `lora_r` on all linear layers but the output
+    layer."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -53,132 +105,91 @@ def shape_of(config, lora_r, trust_remote_code=False):
     )
 
 
-def memory(shape, rows, length, replies, bytes_each, linear_bits, checkpointing, eager, slack=1.0):
-    """Bytes that training takes at its peak, for a batch of `rows` x `length` tokens of which `replies` places have logits.
+def peak_memory(
+    shape: Shape,
+    batch: Batch,
+    precision: Precision,
+    checkpointing: bool,
+    eager: bool,
+    slack: float = 1.0,
+) -> int:
+    """Bytes that training takes at its peak.
 
-    bytes_each: of a weight and an activation (4, or 2 in 16 bits). linear_bits: of a quantised linear layer's weights,
-    None if they are not. Weights; the adapter in fp32 with its gradient and Adam's two moments (16 bytes each); what a
-    layer keeps for its backward pass, counted off the layer (Korthikanti et al., arXiv 2205.05198, section 4, do the same
-    for a GPT layer): 8 hidden vectors, 4 of the inner size, and with eager attention 2 scores a head and place;
-    recomputing keeps one hidden vector a layer and all of one layer; logits as they are, in fp32, and their gradient.
-    slack: by how much activations and logits take more than that.
+    The sum of the weights; the adapter with gradient and optimizer; what the layers keep for the backward
+    pass; and the logits, as they are and in fp32.
+    eager: whether attention keeps its scores. slack: how many times their size activations and logits take.
     """
-    weights = shape.parameters * bytes_each
-    if linear_bits is not None:
-        weights -= shape.linear * (bytes_each - linear_bits / 8)
-    adapter = 16 * shape.lora
-    tokens = rows * length
-    layer = (
-        tokens
-        * bytes_each
-        * (8 * shape.hidden + 4 * shape.inner + (2 * shape.heads * length if eager else 0))
-    )
-    activations = (
-        tokens * bytes_each * shape.hidden * shape.layers + layer if checkpointing else layer * shape.layers
-    )
-    logits = rows * replies * shape.vocabulary * (bytes_each + 3 * 4)
+    weights: float = shape.parameters * precision.bytes_each
+    if precision.linear_bits is not None:
+        weights -= shape.linear * (precision.bytes_each - precision.linear_bits / 8)
+    adapter = ADAPTER_BYTES * shape.lora
+    token_bytes = batch.rows * batch.length * precision.bytes_each
+    scores = EAGER_SCORES * shape.heads * batch.length if eager else 0
+    layer = token_bytes * (HIDDEN_VECTORS * shape.hidden + INNER_VECTORS * shape.inner + scores)
+    # With checkpointing, each layer keeps its input only, and one at a time is computed again and held whole.
+    inputs = token_bytes * shape.hidden * shape.layers if checkpointing else 0
+    activations = layer * (1 if checkpointing else shape.layers) + inputs
+    logit_bytes = precision.bytes_each + FP32_LOGITS * FP32_BYTES
+    logits = batch.rows * batch.replies * shape.vocabulary * logit_bytes
     return int(weights + adapter + slack * (activations + logits))
 
 
-def available(device):
-    """Bytes free on a torch device: the GPU's, or the machine's memory."""
+def available(device: torch.device) -> int:
+    """Free bytes on a torch device: the GPU's, or the machine's memory."""
     import psutil
     import torch
 
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
 
 
-def held_by_process(device):
-    """Bytes that the libraries hold by now where training will run: this process's memory on a CPU, 0 on a GPU."""
+def used_by_process(device: torch.device) -> int:
+    """Bytes that this process already uses where training will run: its memory on a CPU, 0 on a GPU."""
     import psutil
 
     return 0 if device.type == "cuda" else psutil.Process().memory_info().rss
 
 
-def matmul_peak(device, dtype, seconds=0.5):
-    """Floating-point operations a second of this machine's matrix product: 2048 x 2048, the best of repeats within `seconds`."""
-    import torch
-
-    size = 2048
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    best, until = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < until:
-        started = time.perf_counter()
-        a @ b
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - started)
-    return 2 * size**3 / best
-
-
-def training_seconds(shape, tokens, retain_tokens, peak):
-    """Seconds for `tokens` in all epochs, `retain_tokens` of them on the retain side, at SHARE_REACHED of the peak.
-
-    With LoRA a token costs 2 operations a parameter forward and 2 backward, since frozen weights need no gradient of
-    their own; on the retain side 2 more, for the base's own prediction.
-    """
-    return (4 * tokens + 2 * retain_tokens) * shape.parameters / (SHARE_REACHED * peak)
-
-
-def shown_time(seconds):
-    """Seconds as people say them: "40 s", "12 min", "3.5 h"."""
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What a training will take: peak in bytes (on a CPU with what the process holds already), seconds, and both as a text."""
-
-    checkpointing: bool
-    peak: int
-    fits: bool
-    seconds: float
-    text: str
-
-
-def foresee(args, config, training, device, dtype):
-    """The Forecast of a training. args: its settings; config: the base's; training: rows of token_rows.py; device, dtype: torch's."""
-    shape = shape_of(config, args.lora_r, args.trust_remote_code)
-    lengths, starts, retain = (
-        token_rows.column(training, name) for name in ("length", "reply_start", "retain")
-    )
+def longest_batch(rows: Dataset, batch_size: int) -> Batch:
+    """The largest forward pass that rows of token_rows.py can make, whatever their order."""
+    lengths, starts = token_rows.column(rows, "length"), token_rows.column(rows, "reply_start")
     longest = int(lengths.max())
-    replies = min(int((lengths - starts).max()) + int(starts.max() - starts.min()), longest)
-    bits = 4 if args.use_4bit else 8 if args.use_8bit else None
+    # Logits are computed at every place where some row of the batch has a reply.
+    replies = int((lengths - starts).max()) + int(starts.max() - starts.min())
+    return Batch(rows=batch_size, length=longest, replies=min(replies, longest))
 
-    def needed(checkpointing):
-        return memory(
-            shape,
-            args.batch_size,
-            longest,
-            replies,
-            dtype.itemsize,
-            bits,
-            checkpointing,
-            devices.on_rocm(),
-            CPU_SLACK if device.type == "cpu" else 1.0,
-        )
 
-    free, held = available(device), held_by_process(device)
-    # Recomputing activations saves memory at a third more time: only where they would not fit.
+def foresee(
+    settings: TrainSettings,
+    config: PretrainedConfig,
+    training: Dataset,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> MemoryEstimate:
+    """The MemoryEstimate of a training. config: the base's; training: rows of token_rows.py."""
+    shape = shape_of(config, settings.lora_r, settings.trust_remote_code)
+    batch = longest_batch(training, settings.batch_size)
+    bits = 4 if settings.use_4bit else 8 if settings.use_8bit else None
+    precision = Precision(dtype.itemsize, bits)
+    slack = CPU_SLACK if device.type == "cpu" else 1.0
+
+    def needed(checkpointing: bool) -> int:
+        return peak_memory(shape, batch, precision, checkpointing, devices.on_rocm(), slack)
+
+    free, used = available(device), used_by_process(device)
+    # Recomputing activations saves memory and takes a third more time, so only where they would not fit.
     checkpointing = needed(False) > MEMORY_SHARE * free
-    tokens = args.epochs * int(lengths.sum()), args.epochs * int(lengths[retain].sum())
-    seconds = training_seconds(shape, *tokens, matmul_peak(device, dtype))
-    peak = needed(checkpointing) + held
-    libraries = f", {held / 1e9:.1f} of them held already" if held else ""
-    return Forecast(
-        checkpointing,
-        peak,
-        peak <= free + held,
-        seconds,
-        (
-            f"about {peak / 1e9:.1f} GB at the longest batch ({(free + held) / 1e9:.1f} GB are there{libraries}), "
-            f"gradient checkpointing {'on' if checkpointing else 'off'}, about {shown_time(seconds)} of training"
+    peak = needed(checkpointing) + used
+    usable = free + used
+    already = f", {used / 1e9:.1f} of them already used by this process" if used else ""
+    return MemoryEstimate(
+        checkpointing=checkpointing,
+        peak=peak,
+        fits=peak <= usable,
+        text=(
+            f"about {peak / 1e9:.1f} GB of memory at the longest batch "
+            f"({usable / 1e9:.1f} GB available{already}), "
+            f"gradient checkpointing {'on' if checkpointing else 'off'}"
         ),
     )

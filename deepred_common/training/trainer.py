@@ -16,7 +16,14 @@ from trl import SFTConfig, SFTTrainer
 
 from deepred_common.examples import RETAIN, SIDES
 from deepred_common.files import sync_folder
-from deepred_common.training import batch_order, batches, callbacks, run_folder, token_rows
+from deepred_common.training import (
+    batch_order,
+    batches,
+    callbacks,
+    run_folder,
+    time_estimate,
+    token_rows,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, TrainerCallback
@@ -46,7 +53,7 @@ class TemporalTrainer(SFTTrainer):
             token_rows.column(self.train_dataset, "length").tolist(),
             token_rows.column(self.train_dataset, "retain").tolist(),
             self.get_total_train_batch_size(self.args),
-            self.args.data_seed,
+            self.args.seed,
         )
 
     def compute_loss(
@@ -173,18 +180,22 @@ def build_trainer(
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
     )
+    validation = _by_side(rows.validation)
     trainer = TemporalTrainer(
         objective=settings.objective,
         model=model,
         args=config,
         processing_class=tokenizer,
         train_dataset=rows.training,
-        eval_dataset=_by_side(rows.validation),
+        eval_dataset=validation,
         data_collator=functools.partial(batches.collate, pad_id=tokenizer.pad_token_id),
         callbacks=list(watchers),
     )
+    order = trainer._get_train_sampler()
+    clock = callbacks.UpdateClock(time_estimate.of_training(settings, order, validation))
+    trainer.add_callback(clock)
     trainer.remove_callback(ProgressCallback)  # it prints every log as a Python dict
-    trainer.add_callback(callbacks.ProgressBar())
+    trainer.add_callback(callbacks.ProgressBar(clock))
     return trainer
 
 

@@ -3,7 +3,7 @@ import random
 from deepred_common.training.batch_order import BalancedOrder
 
 
-def rows(retain=60, unlearn=40):
+def rows(retain=60, unlearn=40) -> tuple[list[int], list[bool]]:
     chooser = random.Random(0)
     sides = [True] * retain + [False] * unlearn
     return [chooser.randrange(20, 80) for _ in sides], sides
@@ -36,3 +36,22 @@ def test_every_batch_holds_both_sides_and_rows_of_like_length():
 def test_one_side_only_and_fewer_rows_than_a_batch():
     assert sorted(BalancedOrder([3, 4, 5], [True] * 3, step_rows=8, seed=0)) == [0, 1, 2]
     assert sorted(BalancedOrder([9] * 9, [False] * 9, step_rows=4, seed=0)) == list(range(9))
+
+
+def test_the_padded_tokens_of_an_update_are_those_of_its_forward_passes():
+    lengths, sides = rows()
+    order = BalancedOrder(lengths, sides, step_rows=8, seed=42)
+    tokens = order.padded_tokens(epoch=1, batch_size=4)
+    order.set_epoch(1)
+    shown = list(order)
+    assert len(tokens) == 13  # 12 updates of 8 rows, and one of the last 4
+    first = [[lengths[i] for i in shown[start : start + 4]] for start in (0, 4)]
+    assert tokens[0] == sum(4 * max(batch) for batch in first)
+    assert tokens[-1] == 4 * max(lengths[i] for i in shown[96:])
+
+
+def test_of_two_processes_the_one_with_more_tokens_counts():
+    order = BalancedOrder([10, 20, 30, 40], [True] * 4, step_rows=4, seed=0)
+    shown = [(i + 1) * 10 for i in order]
+    by_process = shown[0] + shown[2], shown[1] + shown[3]
+    assert order.padded_tokens(epoch=0, batch_size=1, processes=2) == [max(by_process)]

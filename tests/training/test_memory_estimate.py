@@ -1,0 +1,69 @@
+"""Memory before training: the model's figures, the largest batch, and when activations are recomputed."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import torch
+from datasets import Dataset
+
+from deepred_common.training import memory_estimate
+from deepred_common.training.memory_estimate import Batch, Precision, Shape
+
+SHAPE = Shape(parameters=1000, linear=600, lora=10, hidden=16, inner=64, heads=2, layers=3, vocabulary=100)
+FP32 = Precision(bytes_each=4, linear_bits=None)
+SETTINGS = SimpleNamespace(lora_r=8, trust_remote_code=False, use_4bit=False, use_8bit=False, batch_size=4)
+
+
+def rows(lengths, starts):
+    return Dataset.from_dict({"length": lengths, "reply_start": starts, "retain": [True] * len(lengths)})
+
+
+def test_the_figures_are_those_of_the_model(tiny_models):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    shape = memory_estimate.shape_of(AutoConfig.from_pretrained(tiny_models["llama"]), lora_r=8)
+    model = AutoModelForCausalLM.from_pretrained(tiny_models["llama"])
+    assert shape.parameters == model.num_parameters()
+    linear = {name: p for name, p in model.named_parameters() if "proj" in name}
+    assert shape.linear == sum(p.numel() for p in linear.values())
+    assert shape.lora == sum(8 * sum(p.shape) for p in linear.values())
+
+
+def test_quantised_weights_and_recomputed_activations_take_less():
+    batch = Batch(rows=4, length=50, replies=20)
+    plain = memory_estimate.peak_memory(SHAPE, batch, FP32, checkpointing=False, eager=False)
+    four_bits = dataclasses.replace(FP32, linear_bits=4)
+    assert plain - memory_estimate.peak_memory(SHAPE, batch, four_bits, False, False) == 600 * 3.5
+    assert memory_estimate.peak_memory(SHAPE, batch, FP32, True, False) < plain
+    eager = memory_estimate.peak_memory(SHAPE, batch, FP32, False, True)
+    assert eager - plain == 3 * (2 * 2 * 4 * 50 * 50 * 4)  # layers x scores x heads x rows x length² x bytes
+
+
+def test_the_largest_batch_has_logits_wherever_some_row_has_a_reply():
+    assert memory_estimate.longest_batch(rows([30, 50], [10, 25]), 4) == Batch(4, 50, 25 + 15)
+    assert memory_estimate.longest_batch(rows([30, 30], [1, 29]), 4).replies == 30
+
+
+def test_activations_are_recomputed_only_where_they_would_not_fit(tiny_models, monkeypatch):
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(tiny_models["llama"])
+    training = rows([100, 200], [20, 150])
+    shape = memory_estimate.shape_of(config, SETTINGS.lora_r)
+    batch = memory_estimate.longest_batch(training, SETTINGS.batch_size)
+    recomputed, kept = (
+        memory_estimate.peak_memory(shape, batch, FP32, checkpointing, False, memory_estimate.CPU_SLACK)
+        for checkpointing in (True, False)
+    )
+    assert recomputed < kept
+    for free, checkpointing, fits in (
+        (2 * kept, False, True),
+        (kept, True, True),
+        (recomputed - 1, True, False),
+    ):
+        monkeypatch.setattr(memory_estimate, "available", lambda device, free=free: free)
+        estimate = memory_estimate.foresee(SETTINGS, config, training, torch.device("cpu"), torch.float32)
+        assert (estimate.checkpointing, estimate.fits) == (checkpointing, fits)
+        assert f"gradient checkpointing {'on' if checkpointing else 'off'}" in estimate.text
+        # Nothing is known of the time before some updates were timed.
+        assert " min" not in estimate.text and "of training" not in estimate.text
