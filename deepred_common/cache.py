@@ -1,63 +1,76 @@
-"""What was worked out from files once and need not be again: kept in output/cache/ under the hash of all that made it.
+"""Results that were computed from files once, kept in output/cache/ under a hash of everything they depend
+on.
 
-An entry is never changed. One that cannot be read or written is worked out (again): losing the folder costs time only.
+An entry is never changed. One that cannot be read or written is computed again: deleting the folder costs
+time only.
 
-The rule for a key: it holds the hash of every input, every setting, and the VERSION of every module that decides what
-comes out. A module's VERSION is a number in its source; whoever changes what the module makes raises it. Hashes of
-source files are no substitute: they change with a comment, and whoever lists them forgets one.
+The rule for a key: it holds the hash of every input, every setting, and the VERSION of every module that
+decides what comes out. A module's VERSION is a number in its source; whoever changes what the module makes
+raises it. Hashes of source files do not replace it: they change with a comment, and whoever lists the files
+forgets one.
 """
+
+from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
 
 from deepred_common import cli, paths
 from deepred_common.files import whole_folder
 
-KEPT = 8  # entries of a kind; the ones used longest ago go first
+Value = TypeVar("Value")
+
+KEPT = 8  # entries of a kind; the one used longest ago is deleted first
 
 
-def folder(kind, key, make, read):
+def folder(kind: str, key: str, make: Callable[[Path], Value], read: Callable[[Path], Value]) -> Value:
     """read(folder) of the entry `kind`-`key`; if there is none, make(folder) fills it first.
 
-    A full or read-only disk costs the entry, not the run: then `make`'s own return value is given back.
+    make returns what read would. Its own return value is used where the disk is full or read-only: that costs
+    the entry, not the run.
     """
     path = paths.OUTPUT / "cache" / f"{kind}-{key}"
     try:
-        found = read(path)
-        path.touch()
-        return found
+        kept = read(path)
+        path.touch()  # the time by which _prune tells what was used longest ago
+        return kept
     except (OSError, ValueError, KeyError):
-        pass
-    made = None
+        pass  # there is no entry, or it is damaged
+    computed: list[Value] = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_folder(path) as temporary:
-            made = make(temporary)
+            computed.append(make(temporary))
         _prune(kind)
     except OSError as error:
-        if made is None:
+        if not computed:
             raise
-        cli.warn(f"{paths.shown(path)} could not be kept ({error.strerror}); it is made again next time.")
-        return made
+        cli.warn(
+            f"{paths.shown(path)} could not be saved ({error.strerror}); it is computed again next time."
+        )
+        return computed[0]
     return read(path)
 
 
-def json_value(kind, key, make):
+def json_value(kind: str, key: str, make: Callable[[], Any]) -> Any:
     """The JSON value that make() returns, kept."""
 
-    def write(into):
+    def write(into: Path) -> Any:
         value = make()
         (into / "value.json").write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
         return value
 
-    return folder(
-        kind, key, write, lambda path: json.loads((path / "value.json").read_text(encoding="utf-8"))
-    )
+    def read(path: Path) -> Any:
+        return json.loads((path / "value.json").read_text(encoding="utf-8"))
+
+    return folder(kind, key, write, read)
 
 
-def _prune(kind):
-    entries = sorted(
-        (paths.OUTPUT / "cache").glob(f"{kind}-*"), key=lambda path: path.stat().st_mtime, reverse=True
-    )
-    for path in entries[KEPT:]:
+def _prune(kind: str) -> None:
+    entries = (paths.OUTPUT / "cache").glob(f"{kind}-*")
+    newest_first = sorted(entries, key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in newest_first[KEPT:]:
         shutil.rmtree(path, ignore_errors=True)

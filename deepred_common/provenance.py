@@ -1,5 +1,7 @@
 """Where a result comes from: hashes, versions, the commit, the machine and the time."""
 
+from __future__ import annotations
+
 import datetime
 import hashlib
 import os
@@ -7,53 +9,68 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from typing import TypedDict
 
 from deepred_common import paths
 
+PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "bitsandbytes")  # a result depends on these
+_BLOCK = 1 << 20  # bytes read at a time
+_DIGEST_LENGTH = 24  # hex digits: 96 bits
+_GIT_SECONDS = 10  # a working copy on a slow network drive is not waited for any longer
 
-def now():
+
+class Hardware(TypedDict):
+    """A machine. gpus: name and memory of each."""
+
+    cpus: int | None
+    memory_gb: float
+    gpus: list[str]
+
+
+def now() -> str:
     """The time, local with offset, to the second, as ISO 8601 text."""
     return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def sha256(path):
+def sha256(path: str | Path) -> str:
     """Hex SHA-256 of a file."""
-    digest = hashlib.sha256()
+    file_hash = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        while block := file.read(_BLOCK):
+            file_hash.update(block)
+    return file_hash.hexdigest()
 
 
-def versions():
-    """{package: version} of what a result depends on, and the Python and machine it ran on."""
-    found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
-    for package in ("torch", "transformers", "peft", "trl", "accelerate", "bitsandbytes"):
+def versions() -> dict[str, str]:
+    """The versions of Python, of the machine it runs on, and of PACKAGES, by name; without those not
+    installed."""
+    by_name = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
+    for package in PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            by_name[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return by_name
 
 
-def git_commit():
-    """The commit of this project's working copy, with "+changes" if files differ from it; None outside of git."""
+def git_commit() -> str | None:
+    """The commit of this project's working copy, with "+changes" if files differ from it; None outside of
+    git."""
 
-    def git(*words):
-        return subprocess.run(
-            ["git", "-C", str(paths.ROOT), *words], capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(paths.ROOT), *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True)
+        return done.stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + (
-            "+changes" if git("status", "--porcelain", "--untracked-files=no") else ""
-        )
+        commit = git("rev-parse", "HEAD")
+        return commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def hardware():
-    """{"cpus", "memory_gb", "gpus": [name and GB]} of this machine."""
+def hardware() -> Hardware:
+    """This machine's processors, memory and GPUs."""
     import psutil
     import torch
 
@@ -65,11 +82,12 @@ def hardware():
     }
 
 
-def digest(*parts):
-    """A short hash of texts, and of files for pathlib.Paths: the part of a name that tells entries apart."""
-    found = hashlib.sha256()
+def digest(*parts: object) -> str:
+    """A short hash of texts and numbers, and of files for pathlib.Paths, as hex: it tells a cache's entries
+    apart."""
+    whole = hashlib.sha256()
     for part in parts:
-        found.update(
-            hashlib.sha256(part.read_bytes() if isinstance(part, Path) else str(part).encode()).digest()
-        )
-    return found.hexdigest()[:24]
+        # Each part is hashed by itself, so that ("ab", "c") and ("a", "bc") differ.
+        content = part.read_bytes() if isinstance(part, Path) else str(part).encode()
+        whole.update(hashlib.sha256(content).digest())
+    return whole.hexdigest()[:_DIGEST_LENGTH]

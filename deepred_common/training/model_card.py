@@ -1,73 +1,82 @@
-"""README.md of an adapter: what it is, what it was made from, and how to use it. Hubs and people read it."""
+"""README.md of an adapter: what it is, what it was made from, and how to use it. Model hubs and people read
+it."""
+
+from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from deepred_common.examples import SIDES
 from deepred_common.files import write_text
 
+SHOWN_SETTINGS = (
+    "epochs",
+    "batch_size",
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "max_seq_length",
+    "lora_r",
+    "lora_alpha",
+    "use_4bit",
+    "use_8bit",
+    "mix",
+    "seed",
+)
+SHOWN_HASH_DIGITS = 16
 
-def write(folder, manifest, metrics):
-    """Write README.md into an adapter's folder. manifest: of run.json; metrics: what the training ended with."""
+
+def write(folder: Path, manifest: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+    """Write README.md into an adapter's folder. manifest: of run.json; metrics: of the last validation."""
     write_text(Path(folder) / "README.md", text(manifest, metrics))
 
 
-def text(manifest, metrics):
+def text(manifest: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
     """The card as Markdown with the YAML head that model hubs read."""
-    identity, counts = manifest["identity"], manifest["counts"]
+    identity, counts, base = manifest["identity"], manifest["counts"], manifest["model_name"]
+    revision = identity["base_revision"]
+    # A base without a revision is a folder of this machine; a hub could not link to it.
+    hub_name = [] if revision is None else [f"base_model: {base}"]
+    with_revision = f", revision `{revision}`" if revision else ""
+    settings = {
+        name: entry["value"] for name, entry in manifest["settings"].items() if name in SHOWN_SETTINGS
+    }
+    data = [f"`{Path(name).name}` {digest[:SHOWN_HASH_DIGITS]}…" for name, digest in identity["data"].items()]
     losses = [
         f"| {side} | {metrics[f'eval_{side}_loss']:.3f} |" for side in SIDES if f"eval_{side}_loss" in metrics
     ]
-    base = manifest["model_name"]
-    # A folder of this machine is no name that a hub could link to.
-    hub_name = [] if manifest["identity"]["base_revision"] is None else [f"base_model: {base}"]
-    settings = {
-        name: entry["value"]
-        for name, entry in manifest["settings"].items()
-        if name
-        in (
-            "epochs",
-            "batch_size",
-            "gradient_accumulation_steps",
-            "learning_rate",
-            "max_seq_length",
-            "lora_r",
-            "lora_alpha",
-            "use_4bit",
-            "use_8bit",
-            "mix",
-            "seed",
-        )
-    }
-    lines = [
-        "---",
-        *hub_name,
-        "library_name: peft",
-        "pipeline_tag: text-generation",
-        "tags: [lora, temporal-cutoff, unlearning]",
-        "---",
-        f"# Temporal cutoff adapter for {Path(base).name}",
-        "",
-        "A LoRA adapter that keeps the base answering about the world before a date and makes it decline after it.",
-        "",
-        f"- Base: `{base}`"
-        + (f", revision `{identity['base_revision']}`" if identity["base_revision"] else ""),
-        f"- Trained on {counts['retain']} lines to keep and {counts['unlearn']} to forget, {manifest['precision']}, {manifest['started'][:10]}",
-        "- Data (SHA-256): "
-        + ", ".join(f"`{Path(name).name}` {digest[:16]}…" for name, digest in identity["data"].items()),
-        "",
-        "| validation | loss (nats a token) |",
-        "|---|---|",
-        *losses,
-        "",
-        "Settings: `" + json.dumps(settings, default=str) + "`",
-        "",
-        "How much it keeps and forgets only an evaluation tells; merge it, convert it, and judge the file that ships:",
-        "",
-        "```",
-        f"python scripts/merge_lora.py --base_model {base} --lora_path <this folder> --output_path output/merged --verify",
-        "python scripts/evaluate_temporal.py --model_path output/merged",
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
+    merge = f"python scripts/merge_lora.py --base_model {base} --lora_path <this folder>"
+    return "\n".join(
+        [
+            "---",
+            *hub_name,
+            "library_name: peft",
+            "pipeline_tag: text-generation",
+            "tags: [lora, temporal-cutoff, unlearning]",
+            "---",
+            f"# Temporal cutoff adapter for {Path(base).name}",
+            "",
+            "A LoRA adapter. With it the base answers about the world before a date, and declines after it.",
+            "",
+            f"- Base: `{base}`{with_revision}",
+            f"- Trained on {counts['retain']} retain and {counts['unlearn']} unlearn examples, "
+            f"{manifest['precision']}, {manifest['started'][:10]}",
+            f"- Data (SHA-256): {', '.join(data)}",
+            "",
+            "| validation | loss (nats a token) |",
+            "|---|---|",
+            *losses,
+            "",
+            f"Settings: `{json.dumps(settings, default=str)}`",
+            "",
+            "Only an evaluation shows what it answers and what it declines. "
+            "Merge it, convert it, and evaluate the file that you use:",
+            "",
+            "```",
+            f"{merge} --output_path output/merged --verify",
+            "python scripts/evaluate_temporal.py --model_path output/merged",
+            "```",
+            "",
+        ]
+    )

@@ -1,86 +1,118 @@
-"""When a training breaks off: what is kept, and the exact command that goes on."""
+"""When a training stops with an error: what is saved, what helps, and the exact command that resumes it."""
+
+from __future__ import annotations
 
 import errno
 import os
 import sys
 import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from deepred_common import devices, paths
 from deepred_common.cli import UserError
 from deepred_common.training import run_folder
 
+if TYPE_CHECKING:
+    from deepred_common.training.settings import TrainSettings
 
-def less_memory(args):
+SHORT_LENGTH = 256  # tokens: most question-answer examples fit
+FREQUENT_SAVES = 100  # updates between checkpoints on a GPU that fails
+ERROR_LENGTH = 100  # characters shown of a driver's message
+
+
+def less_memory(settings: TrainSettings) -> list[str]:
     """What makes training take less memory, the mildest first."""
-    return [
-        *([f"--batch_size {args.batch_size // 2}"] if args.batch_size > 1 else []),
-        *([] if args.use_4bit or args.use_8bit else ["--use_4bit in a new run (NVIDIA only)"]),
-        "--max_seq_length 256 in a new run",
-        "a smaller model",
-    ]
+    steps = []
+    if settings.batch_size > 1:
+        steps.append(f"--batch_size {settings.batch_size // 2}")
+    if not (settings.use_4bit or settings.use_8bit):
+        steps.append("--use_4bit in a new run (NVIDIA only)")
+    return [*steps, f"--max_seq_length {SHORT_LENGTH} in a new run", "a smaller model"]
 
 
-def resume_command(script, folder, **changes):
-    """The exact command that goes on with the run in `folder`: this process's own, with other values for some flags."""
-    drop = {f"--{name}" for name in changes} | {"--output_dir", "--resume_from_checkpoint", "--resume_latest"}
-    words, skip = [], False
+def resume_command(script: Path, folder: Path, **changes: object) -> str:
+    """The exact command that resumes the run in `folder`: this process's own, with other values for some
+    flags."""
+    replaced = {f"--{name}" for name in changes} | {
+        "--output_dir",
+        "--resume_from_checkpoint",
+        "--resume_latest",
+    }
+    words = []
+    skip_value = False
     for word in sys.argv[1:]:
-        flag = word.partition("=")[0]
-        if flag in drop:
-            skip = "=" not in word and flag != "--resume_latest"
-        elif skip:
-            skip = False
+        flag, equals, _ = word.partition("=")
+        if flag in replaced:
+            skip_value = not equals and flag != "--resume_latest"
+        elif skip_value:
+            skip_value = False
         else:
             words.append(word)
-    start = ["accelerate", "launch", "<its options>"] if "WORLD_SIZE" in os.environ else ["python"]
     for name, value in changes.items():
         words += [f"--{name}", str(value)]
+    start = ["accelerate", "launch", "<its options>"] if "WORLD_SIZE" in os.environ else ["python"]
     return " ".join(
         [*start, paths.shown(script), *words, "--output_dir", paths.shown(folder), "--resume_latest"]
     )
 
 
-def explain(script, args, folder, trainer, error):
-    """A UserError that says what broke the training off, what is kept and how to go on; None for a full disk (cli.run tells of it)."""
+def explain(
+    script: Path, settings: TrainSettings, folder: Path, trainer: Any, error: Exception
+) -> UserError | None:
+    """A UserError that says what stopped the training, what is saved and how to resume.
+
+    trainer: of trainer.make_trainer_class. None for a full disk, which cli.run explains.
+    """
     if os.strerror(errno.ENOSPC) in str(error):
         return None
-    step = trainer.state.global_step
+    update = trainer.state.global_step
     if devices.is_out_of_memory(error):
-        traceback.clear_frames(error.__traceback__)  # they hold the tensors that did not fit
-        devices.free_memory()
-        saved = trainer.save_now()
-        batch = args.batch_size // 2 if args.batch_size % 2 == 0 else 1
-        if args.batch_size == 1:
-            how = f"One example at a time does not fit. In this order: {', '.join(less_memory(args))}."
-        else:
-            command = resume_command(
-                script,
-                folder,
-                batch_size=batch,
-                gradient_accumulation_steps=args.gradient_accumulation_steps * args.batch_size // batch,
-            )
-            how = (
-                f"Go on with a smaller batch, which learns the same:\n  {command}\n"
-                f"If that is too much as well: {', '.join(less_memory(args)[1:])}."
-            )
-        kept = f"its state is saved in {paths.shown(saved)}" if saved else "nothing is lost yet"
-        return UserError(f"out of memory after update {step}; {kept}. {how}")
+        return _out_of_memory(script, settings, folder, trainer, error)
     newest = run_folder.latest_checkpoint(folder)
-    kept = (
-        f"updates up to {newest.name.partition('-')[2]} are saved in {paths.shown(newest)}"
-        if newest
-        else "no checkpoint was saved yet"
-    )
+    if newest:
+        saved = f"updates up to {newest.name.partition('-')[2]} are saved in {paths.shown(newest)}"
+    else:
+        saved = "no checkpoint was saved yet"
+    command = resume_command(script, folder)
     if devices.is_lost(error):
-        remedies = "leave --use_4bit and --use_8bit out; " if args.use_4bit or args.use_8bit else ""
+        without = "no --use_4bit or --use_8bit; " if settings.use_4bit or settings.use_8bit else ""
+        saves = max(1, min(FREQUENT_SAVES, settings.save_steps // 2))
+        reason = str(error).splitlines()[0][:ERROR_LENGTH]
         return UserError(
-            f"the GPU stopped answering after update {step} ({str(error).splitlines()[0][:100]}); {kept}. Go on with:\n"
-            f"  {resume_command(script, folder)}\nIf it happens again: {remedies}"
-            "export AMD_SERIALIZE_KERNEL=3 AMD_SERIALIZE_COPY=3; "
-            f"a smaller batch with more accumulation; --save_steps {max(1, min(100, args.save_steps // 2))}."
+            f"the GPU stopped responding after update {update} ({reason}); {saved}. "
+            f"Resume with:\n  {command}\n"
+            f"If it happens again: {without}export AMD_SERIALIZE_KERNEL=3 AMD_SERIALIZE_COPY=3; "
+            f"a smaller batch with more accumulation; --save_steps {saves}."
         )
-    # An error nobody foresaw: its traceback for us, and after it, where a user looks in the morning, how to go on.
+    # An unexpected error: its traceback for us first, then, at the end of the log, how to resume.
     traceback.print_exception(error)
     return UserError(
-        f"the training broke off after update {step} (see above); {kept}. Go on with:\n  {resume_command(script, folder)}"
+        f"the training stopped after update {update} (the error is above); {saved}. Resume with:\n  {command}"
     )
+
+
+def _out_of_memory(
+    script: Path, settings: TrainSettings, folder: Path, trainer: Any, error: Exception
+) -> UserError:
+    update = trainer.state.global_step
+    traceback.clear_frames(error.__traceback__)  # they hold the tensors that did not fit
+    devices.free_memory()
+    checkpoint = trainer.save_now()
+    saved = f"the state is saved in {paths.shown(checkpoint)}" if checkpoint else "nothing is lost yet"
+    remedies = less_memory(settings)
+    if settings.batch_size == 1:
+        advice = f"One example at a time does not fit. Try in this order: {', '.join(remedies)}."
+    else:
+        smaller = settings.batch_size // 2 if settings.batch_size % 2 == 0 else 1
+        command = resume_command(
+            script,
+            folder,
+            batch_size=smaller,
+            gradient_accumulation_steps=settings.gradient_accumulation_steps * settings.batch_size // smaller,
+        )
+        advice = (
+            f"Resume with a smaller batch, which learns the same:\n  {command}\n"
+            f"If that does not fit either: {', '.join(remedies[1:])}."
+        )
+    return UserError(f"out of memory after update {update}; {saved}. {advice}")

@@ -72,7 +72,7 @@ class Manifest(TypedDict, total=False):
     counts: dict[str, int]  # {side: training rows}
     versions: dict[str, str]
     git_commit: str | None
-    hardware: dict[str, Any]
+    hardware: provenance.Hardware
 
 
 @dataclass(frozen=True)

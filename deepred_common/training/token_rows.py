@@ -1,148 +1,173 @@
 """Training data as rows of tokens: rendered once, kept on disk (memory-mapped), found again by hash."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepred_common import cache, chat, examples, provenance
 from deepred_common.cli import UserError
-from deepred_common.examples import RETAIN, SIDES, UNLEARN
+from deepred_common.examples import RETAIN, SIDES, UNLEARN, Example
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
 
 VERSION = 1  # raise it when this module makes other rows of the same examples
-_CHUNK = 2000  # rows rendered at a time: memory stays flat whatever the data's size
+CHUNK = 2000  # rows rendered at a time: memory stays flat whatever the data's size
+BAR_DELAY = 2  # seconds of rendering before a bar is shown
+SHOWN_EXAMPLES = 3
+SHOWN_PERCENTILES = (50, 90, 99, 100)
 
 
-def load_or_render(tokenizer, key, read_examples, max_length):
-    """(datasets.Dataset, {side: number left out for length}) of read_examples() rendered by `tokenizer`.
+def load_or_render(
+    tokenizer: PreTrainedTokenizerBase,
+    key: Sequence[str],
+    read_examples: Callable[[], Sequence[Example]],
+    max_length: int,
+) -> tuple[Dataset, dict[str, int]]:
+    """read_examples() rendered by `tokenizer` as a datasets.Dataset, and how many of each side were too long.
 
     A row has input_ids, reply_start (where the labels begin), retain (which side) and length, all in tokens.
-    key: texts that tell the data apart (their files' hashes and how they were chosen). read_examples() is called only
-    if the cache does not hold their rows yet. A row longer than max_length is left out, not cut: a cut reply would teach
-    the model not to stop.
+    key: texts that tell the data apart (their files' hashes and how they were chosen). read_examples() is
+    called only if the cache does not hold their rows yet. A row longer than max_length is skipped, not cut: a
+    cut reply would teach the model not to stop. UserError if that leaves no row.
     """
     from datasets import Dataset, disable_progress_bars
 
     disable_progress_bars()
-    # Every module that decides what a row is: the one that reads examples, the one that renders, and this one.
+    # Every module that decides what a row is: the one that reads examples, the one that renders them, and
+    # this one.
     versions = f"examples {examples.VERSION}, chat {chat.VERSION}, token_rows {VERSION}"
     digest = provenance.digest(
         versions, *key, tokenizer.chat_template, tokenizer.backend_tokenizer.to_str(), max_length
     )
 
-    def make(folder):
-        dataset, left_out = _render(tokenizer, read_examples(), max_length)
+    def make(folder: Path) -> tuple[Dataset, dict[str, int]]:
+        dataset, too_long = _render(tokenizer, read_examples(), max_length)
         dataset.save_to_disk(str(folder / "rows"))
-        (folder / "left_out.txt").write_text(
-            " ".join(str(left_out[side]) for side in SIDES), encoding="utf-8"
-        )
-        return dataset, left_out
+        counts = " ".join(str(too_long[side]) for side in SIDES)
+        (folder / "too_long.txt").write_text(counts, encoding="utf-8")
+        return dataset, too_long
 
-    def read(folder):
-        left_out = dict(
-            zip(SIDES, map(int, (folder / "left_out.txt").read_text(encoding="utf-8").split()), strict=True)
-        )
-        return Dataset.load_from_disk(str(folder / "rows")), left_out
+    def read(folder: Path) -> tuple[Dataset, dict[str, int]]:
+        counts = (folder / "too_long.txt").read_text(encoding="utf-8").split()
+        too_long = {side: int(count) for side, count in zip(SIDES, counts, strict=True)}
+        return Dataset.load_from_disk(str(folder / "rows")), too_long
 
     return cache.folder("rows", digest, make, read)
 
 
-def _render(tokenizer, examples, max_length):
-    import numpy as np
+def _render(
+    tokenizer: PreTrainedTokenizerBase, to_render: Sequence[Example], max_length: int
+) -> tuple[Dataset, dict[str, int]]:
     import pyarrow as pa
     from datasets import Dataset
     from datasets.table import InMemoryTable
     from tqdm import tqdm
 
-    # Tokenizing uses every core here; nothing forks meanwhile, which is what the switch is for.
+    # Tokenizing uses every core here. The tokenizers library switches that off for fear of forks; none happen
+    # here.
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
-    left_out = dict.fromkeys(SIDES, 0)
+    too_long = dict.fromkeys(SIDES, 0)
     tables = []
-    with tqdm(total=len(examples), desc="rendering", unit="line", delay=2, leave=False) as bar:
-        for start in range(0, len(examples), _CHUNK):
-            chunk = examples[start : start + _CHUNK]
-            kept = []
+    with tqdm(total=len(to_render), desc="rendering", unit="example", delay=BAR_DELAY, leave=False) as bar:
+        for start in range(0, len(to_render), CHUNK):
+            chunk = to_render[start : start + CHUNK]
+            rows, retain = [], []
             for example, row in zip(chunk, chat.training_rows(tokenizer, chunk), strict=True):
                 if len(row.input_ids) > max_length:
-                    left_out[example.side] += 1
+                    too_long[example.side] += 1
                 else:
-                    kept.append((row, example.side == RETAIN))
-            lengths = np.array([len(row.input_ids) for row, _ in kept], dtype=np.int32)
-            ids = np.array([i for row, _ in kept for i in row.input_ids], dtype=np.int32)
-            tables.append(
-                pa.table(
-                    {
-                        "input_ids": pa.ListArray.from_arrays(
-                            pa.array(np.concatenate([[0], lengths.cumsum()]).astype(np.int32)), pa.array(ids)
-                        ),
-                        "reply_start": np.array([row.reply_start for row, _ in kept], dtype=np.int32),
-                        "retain": np.array([retain for _, retain in kept], dtype=bool),
-                        "length": lengths,
-                    }
-                )
-            )
+                    rows.append(row)
+                    retain.append(example.side == RETAIN)
+            tables.append(_table(rows, retain))
             bar.update(len(chunk))
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     dataset = Dataset(InMemoryTable(pa.concat_tables(tables)))
     if not len(dataset):
         raise UserError(f"every example is longer than --max_seq_length {max_length}; raise it.")
-    return dataset, left_out
+    return dataset, too_long
 
 
-def column(dataset, name):
+def _table(rows: Sequence[chat.TrainingRow], retain: Sequence[bool]) -> pa.Table:
+    """The Arrow table of rows and their sides, made of flat arrays: many times faster than from Python
+    lists."""
+    import numpy as np
+    import pyarrow as pa
+
+    lengths = np.array([len(row.input_ids) for row in rows], dtype=np.int32)
+    ids = np.array([i for row in rows for i in row.input_ids], dtype=np.int32)
+    offsets = np.concatenate([[0], lengths.cumsum()]).astype(np.int32)
+    return pa.table(
+        {
+            "input_ids": pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids)),
+            "reply_start": np.array([row.reply_start for row in rows], dtype=np.int32),
+            "retain": np.array(retain, dtype=bool),
+            "length": lengths,
+        }
+    )
+
+
+def column(rows: Dataset, name: str) -> np.ndarray:
     """One column of numbers as a NumPy array."""
-    return dataset.select_columns([name]).with_format("numpy")[:][name]
+    return rows.select_columns([name]).with_format("numpy")[:][name]
 
 
-def of_side(dataset, side):
+def of_side(rows: Dataset, side: str) -> Dataset:
     """The rows of one side, in order."""
     import numpy as np
 
-    return dataset.select(np.flatnonzero(column(dataset, "retain") == (side == RETAIN)))
+    return rows.select(np.flatnonzero(column(rows, "retain") == (side == RETAIN)))
 
 
-def mixed(dataset, mix, seed):
-    """The dataset with rows of the side that there is too much of left out, so that retain : unlearn is `mix` (a pair of numbers).
+def mixed(rows: Dataset, mix: tuple[float, float] | None, seed: int) -> Dataset:
+    """The rows without some of the side that has too many, so that retain : unlearn is `mix`.
 
-    None keeps all. Which rows go follows from `seed`.
+    None keeps all. Which rows are dropped follows from `seed`.
     """
     import numpy as np
 
-    retain = column(dataset, "retain")
+    retain = column(rows, "retain")
     if mix is None or retain.all() or not retain.any():
-        return dataset
-    rows = {RETAIN: np.flatnonzero(retain), UNLEARN: np.flatnonzero(~retain)}
-    unit = min(len(rows[side]) / share for side, share in zip(SIDES, mix, strict=True))
+        return rows
+    share = dict(zip(SIDES, mix, strict=True))
+    numbers = {RETAIN: np.flatnonzero(retain), UNLEARN: np.flatnonzero(~retain)}
+    unit = min(len(numbers[side]) / share[side] for side in SIDES)
     chooser = np.random.default_rng(seed)
-    kept = [
-        chooser.permutation(rows[side])[: max(1, round(unit * share))]
-        for side, share in zip(SIDES, mix, strict=True)
-    ]
-    return dataset.select(np.sort(np.concatenate(kept)))
+    kept = [chooser.permutation(numbers[side])[: max(1, round(unit * share[side]))] for side in SIDES]
+    return rows.select(np.sort(np.concatenate(kept)))
 
 
-def examples_text(tokenizer, training, count=3):
-    """`count` rows as the model sees them, as text, what is trained on between ⟦ and ⟧."""
+def examples_text(tokenizer: PreTrainedTokenizerBase, rows: Dataset, count: int = SHOWN_EXAMPLES) -> str:
+    """`count` rows as the model sees them, as text, with what is trained on between ⟦ and ⟧."""
     lines = [
-        f"\nExamples as the model sees them; the loss falls on what stands between ⟦ and ⟧ ({tokenizer.name_or_path}):"
+        f"\nExamples as the model sees them, rendered by {tokenizer.name_or_path}.",
+        "The loss covers what stands between ⟦ and ⟧.",
     ]
-    by_side = [of_side(training, side) for side in SIDES]
+    by_side = [of_side(rows, side) for side in SIDES]
     # Both sides in turn.
     order = [side[place] for place in range(count) for side in by_side if place < len(side)]
     for row in order[:count]:
         ids, start = row["input_ids"], row["reply_start"]
-        lines.append(
-            f"--- {RETAIN if row['retain'] else UNLEARN}, {len(ids)} tokens, {len(ids) - start} trained on"
-        )
+        side = RETAIN if row["retain"] else UNLEARN
+        lines.append(f"--- {side}, {len(ids)} tokens, {len(ids) - start} trained on")
         lines.append(f"{tokenizer.decode(ids[:start])}⟦{tokenizer.decode(ids[start:])}⟧")
     return "\n".join(lines)
 
 
-def lengths_line(training):
+def lengths_line(rows: Dataset) -> str:
     """One line about how long the rows are, in tokens, by side."""
     import numpy as np
 
-    lengths, retain = column(training, "length"), column(training, "retain")
-    parts = [
-        f"{side} {' / '.join(f'{value:.0f}' for value in np.percentile(chosen, (50, 90, 99, 100)))}"
-        for side, chosen in ((RETAIN, lengths[retain]), (UNLEARN, lengths[~retain]))
-        if len(chosen)
-    ]
-    return f"Tokens a line (median / 90 % / 99 % / longest): {', '.join(parts)}"
+    lengths, retain = column(rows, "length"), column(rows, "retain")
+    parts = []
+    for side, chosen in ((RETAIN, lengths[retain]), (UNLEARN, lengths[~retain])):
+        if len(chosen):
+            values = np.percentile(chosen, SHOWN_PERCENTILES)
+            parts.append(f"{side} {' / '.join(f'{value:.0f}' for value in values)}")
+    return f"Tokens an example (median / 90 % / 99 % / longest): {', '.join(parts)}"

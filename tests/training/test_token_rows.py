@@ -1,4 +1,4 @@
-"""Rows of tokens: rendered together as one by one, cached, left out when too long, mixed."""
+"""Rows of tokens: rendered together as one by one, cached, skipped when too long, mixed."""
 
 import numpy as np
 import pytest
@@ -23,8 +23,8 @@ def load(tokenizer, examples=EXAMPLES, key=("a",), max_length=512):
 
 
 def test_rendered_together_the_rows_are_those_of_one_by_one(tokenizer):
-    dataset, left_out = load(tokenizer)
-    assert left_out == {"retain": 0, "unlearn": 0} and len(dataset) == 9
+    dataset, too_long = load(tokenizer)
+    assert too_long == {"retain": 0, "unlearn": 0} and len(dataset) == 9
     for example, row in zip(EXAMPLES, dataset, strict=True):
         alone = chat.training_row(tokenizer, example.instruction, example.output)
         assert (row["input_ids"], row["reply_start"], row["length"]) == (
@@ -37,10 +37,10 @@ def test_rendered_together_the_rows_are_those_of_one_by_one(tokenizer):
 
 def test_the_same_data_are_not_rendered_twice_and_other_ones_are(tokenizer, monkeypatch):
     first, _ = load(tokenizer)
-    again, left_out = token_rows.load_or_render(
+    again, too_long = token_rows.load_or_render(
         tokenizer, ("a",), lambda: pytest.fail("read although cached"), 512
     )
-    assert again[:] == first[:] and left_out == {"retain": 0, "unlearn": 0}
+    assert again[:] == first[:] and too_long == {"retain": 0, "unlearn": 0}
     for key, max_length in ((("b",), 512), (("a",), 100)):
         asked = []
         token_rows.load_or_render(tokenizer, key, lambda asked=asked: asked.append(1) or EXAMPLES, max_length)
@@ -69,20 +69,20 @@ def test_another_version_of_what_makes_the_rows_renders_them_anew(module, tokeni
 
 def test_a_damaged_cache_is_made_again(tokenizer):
     first, _ = load(tokenizer)
-    for file in (paths.OUTPUT / "cache").rglob("left_out.txt"):
+    for file in (paths.OUTPUT / "cache").rglob("too_long.txt"):
         file.write_text("")
     assert load(tokenizer)[0][:] == first[:]
 
 
-def test_what_is_too_long_is_left_out_and_counted(tokenizer):
+def test_examples_that_are_too_long_are_skipped_and_counted(tokenizer):
     long = Example("Long?", "word " * 200, "retain")
-    dataset, left_out = load(tokenizer, [*EXAMPLES, long], max_length=100)
-    assert len(dataset) == 9 and left_out == {"retain": 1, "unlearn": 0}
+    dataset, too_long = load(tokenizer, [*EXAMPLES, long], max_length=100)
+    assert len(dataset) == 9 and too_long == {"retain": 1, "unlearn": 0}
     with pytest.raises(UserError, match="every example is longer"):
         load(tokenizer, [long], key=("long",), max_length=100)
 
 
-def test_the_mix_leaves_out_rows_of_one_side_only(tokenizer):
+def test_the_mix_drops_rows_of_one_side_only(tokenizer):
     dataset, _ = load(tokenizer)  # 5 retain, 4 unlearn
     assert token_rows.mixed(dataset, None, 0) is dataset
     chosen = token_rows.mixed(dataset, (1, 2), seed=0)
