@@ -117,8 +117,8 @@ def name_finder(subjects: Iterable[str]) -> Callable[[str], bool]:
 
 def _any_of(names: Iterable[str], flags: re.RegexFlag) -> re.Pattern[str]:
     """A pattern that finds one of the names as a whole; without names it finds nothing."""
-    alternatives = [rf"(?<!\w){re.escape(name)}(?!\w)" for name in sorted(names)]
-    return re.compile("|".join(alternatives) if alternatives else r"(?!)", flags)
+    alternatives = "|".join(re.escape(name) for name in sorted(names))
+    return re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)" if alternatives else r"(?!)", flags)
 
 
 def _bare(subject: str) -> str:
