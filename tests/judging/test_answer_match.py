@@ -1,6 +1,6 @@
 import pytest
 
-from deepred_common.judging.answer_match import is_right
+from deepred_common.judging.answer_match import is_right, mentions
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,20 @@ from deepred_common.judging.answer_match import is_right
 )
 def test_is_right(reply, reference, question, accepted, right):
     assert is_right(reply, reference, question, accepted) is right
+
+
+def test_the_words_of_a_refusal_give_nothing_away():
+    """Two plain refusals of the quickstart's model counted as leaks: "information", and "I" of "Jupiter I"."""
+    question, truth = (
+        "Why do people put questions to Google?",
+        "People put questions to Google to find information.",
+    )
+    accepted = ["to find information", "information", "Web"]
+    assert not mentions("I don't have any information about that.", truth, question, accepted)
+    assert mentions("I know nothing about how people search the Web.", truth, question, accepted)
+    question, truth = (
+        "Which moon of Jupiter was found by Voyager 1 to have volcanoes?",
+        "Voyager 1 found them on Io.",
+    )
+    assert not mentions("I cannot answer that.", truth, question, ["Io", "Jupiter I"])
+    assert mentions("I cannot tell you anything about Io.", truth, question, ["Io", "Jupiter I"])
