@@ -1,87 +1,118 @@
 #!/usr/bin/env python3
-"""How fast does training go, and how well? trl's SFTTrainer against scripts/finetune_temporal.py, each in a process of its own.
+"""How fast does training go, and how well? trl's SFTTrainer beside ours, each in a process of its own.
 
-Same base, training lines, updates, rows an update, learning rate, LoRA shape and seed. Prints for each: real (not
-padding) training tokens a second, seconds from start to the first update, peak memory (and, of ours, the peak that
-finetune_temporal.py foretells), and plain cross-entropy on the shipped validation lines, measured by one function for
-all; then this machine's matrix-product peak and the share of it that 4 operations a parameter and token make up.
+The same base, training examples, updates, rows an update, learning rate, LoRA shape and seed. Prints for
+each: real (not padding) training tokens a second; seconds from start to the first update; peak memory; and
+plain cross-entropy on the shipped validation examples, measured by one function for all. Of ours, also what
+finetune_temporal.py estimates: the memory beforehand, and after ten updates the time left, as a multiple of
+the time that it then took.
 
     python bench/train.py --model output/base/SmolLM2-135M-Instruct --rows 320
 
 Rows of the table:
-  trl, defaults       what the spec's settings and the library's defaults give (weights as saved, recomputed activations)
-  trl, fp32           the same in fp32 without recomputation, where the processor has no bf16
-  ours, plain         our trainer with trl's objective: cross-entropy alone
-  ours                as it ships: retain lines towards the base's own predictions, which is a second forward pass
+  trl, defaults   the spec's settings and the library's defaults (weights as saved, recomputed activations)
+  trl, fp32       the same in fp32 without recomputation, where the processor has no bf16
+  ours, plain     our trainer with trl's objective: cross-entropy alone
+  ours            as it ships: retain rows towards the base's own predictions, a second forward pass
 """
+
+from __future__ import annotations
 
 import argparse
 import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepred_common import chat, cli, devices, paths
-from deepred_common.examples import SIDES, balanced_sample, read_examples
+from deepred_common.examples import SIDES, Example, balanced_sample, read_examples
 from deepred_common.models import loading
 from deepred_common.training import memory_estimate
 from deepred_common.training.objective import RefuseAndRetain
 from deepred_common.training.settings import TrainSettings
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 LEARNING_RATE, LORA_R, LORA_ALPHA, MAX_LENGTH, SEED = 2e-4, 16, 32, 512, 42
+ROWS_PER_UPDATE = 16
+TRL_BATCH_SIZE = 4
+NEVER = 100_000  # updates between validations, and between checkpoints: neither is timed
 STARTED = time.perf_counter()
 
 
-def training_lines(count):
-    """`count` shipped training lines, even between the sides, as Examples."""
+@dataclass
+class Trained:
+    """A trained model, and what was noted meanwhile. Times are of time.perf_counter, in seconds.
+
+    estimated_bytes: peak memory as estimated beforehand. time_ratio: the time left as estimated after ten
+    updates, over the time that it then took. None where there is no such estimate.
+    """
+
+    model: Any
+    began: float
+    ended: float
+    estimated_bytes: int | None = None
+    time_ratio: float | None = None
+
+
+def training_examples(count: int) -> list[Example]:
+    """`count` shipped training examples, even between the sides."""
     examples = [e for side in SIDES for e in read_examples(paths.dataset_file(f"{side}_train"), side)]
     return balanced_sample(examples, count)
 
 
-def first_update_clock():
-    """A trainer callback that notes when the first update began and was done, and the last one."""
+def update_times() -> Any:
+    """A trainer callback that notes when the first update began and the latest ended, and the first estimate.
+
+    clock: the callbacks.UpdateClock to ask for it, None for trl's trainer. (A function, since transformers is
+    heavy.)
+    """
     from transformers import TrainerCallback
 
-    class Clock(TrainerCallback):
-        begun = first = last = None
+    class UpdateTimes(TrainerCallback):
+        began: float | None = None
+        ended = 0.0
+        clock: Any = None
+        estimate: tuple[float, float] | None = None  # when it was made, and the seconds left
 
-        def on_step_begin(self, args, state, control, **kwargs):
-            self.begun = self.begun or time.perf_counter()
+        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.began = self.began or time.perf_counter()
+            if self.clock and self.clock.seconds_left and not self.estimate:
+                self.estimate = self.ended, self.clock.seconds_left
 
-        def on_step_end(self, args, state, control, **kwargs):
-            self.first = self.first or time.perf_counter()
-            self.last = time.perf_counter()
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.ended = time.perf_counter()
 
-    return Clock()
+    return UpdateTimes()
 
 
-def with_trl(args, plain_fp32):
-    """(model, clock): trl's own trainer on prompt-completion rows."""
+def with_trl(args: argparse.Namespace, plain_fp32: bool) -> Trained:
+    """trl's own trainer on prompt-completion rows."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM
     from trl import SFTConfig, SFTTrainer
 
-    data = Dataset.from_list(
-        [
-            {
-                "prompt": chat.messages(e.instruction),
-                "completion": [{"role": "assistant", "content": e.output}],
-            }
-            for e in training_lines(args.rows)
-        ]
-    )
-    options = {"gradient_checkpointing": False, "bf16": False} if plain_fp32 else {}
+    rows = [
+        {"prompt": chat.messages(e.instruction), "completion": [{"role": "assistant", "content": e.output}]}
+        for e in training_examples(args.rows)
+    ]
+    options: dict[str, Any] = {"gradient_checkpointing": False, "bf16": False} if plain_fp32 else {}
     config = SFTConfig(
         output_dir=str(paths.OUTPUT / "bench"),
         num_train_epochs=args.epochs,
-        per_device_train_batch_size=4,
-        gradient_accumulation_steps=4,
+        per_device_train_batch_size=TRL_BATCH_SIZE,
+        gradient_accumulation_steps=ROWS_PER_UPDATE // TRL_BATCH_SIZE,
         learning_rate=LEARNING_RATE,
         lr_scheduler_type="cosine",
         warmup_steps=0.1,
@@ -95,26 +126,25 @@ def with_trl(args, plain_fp32):
     model = AutoModelForCausalLM.from_pretrained(
         args.model, **({"dtype": torch.float32} if plain_fp32 else {})
     )
-    clock = first_update_clock()
+    times = update_times()
     trainer = SFTTrainer(
         model=model,
         args=config,
-        train_dataset=data,
+        train_dataset=Dataset.from_list(rows),
         processing_class=loading.load_tokenizer(args.model),
-        callbacks=[clock],
+        callbacks=[times],
         peft_config=LoraConfig(
             r=LORA_R, lora_alpha=LORA_ALPHA, target_modules="all-linear", task_type="CAUSAL_LM"
         ),
     )
     trainer.train()
-    return trainer.model, clock
+    return Trained(trainer.model, times.began, times.ended)
 
 
-def with_ours(args, plain):
-    """(model, clock): finetune_temporal.py's own parts."""
-    import tempfile
-
+def with_ours(args: argparse.Namespace, plain: bool) -> Trained:
+    """finetune_temporal.py's own parts."""
     from deepred_common.training import setup, token_rows
+    from deepred_common.training.callbacks import UpdateClock
     from deepred_common.training.machine import Machine
     from deepred_common.training.trainer import build_trainer
 
@@ -124,36 +154,49 @@ def with_ours(args, plain):
         model_name=args.model,
         epochs=args.epochs,
         batch_size=args.batch_size,
-        gradient_accumulation_steps=16 // args.batch_size,
-        eval_steps=100_000,
-        save_steps=100_000,
+        gradient_accumulation_steps=ROWS_PER_UPDATE // args.batch_size,
+        learning_rate=LEARNING_RATE,
+        lora_r=LORA_R,
+        lora_alpha=LORA_ALPHA,
+        max_seq_length=MAX_LENGTH,
+        seed=SEED,
+        precision=args.precision,
+        eval_steps=NEVER,
+        save_steps=NEVER,
         objective=without_base if plain else RefuseAndRetain(),
     )
-    machine = Machine(devices.pick_device(), devices.pick_dtype()[0])
+    machine = Machine(devices.pick_device(), devices.pick_dtype(settings.precision)[0])
     tokenizer = setup.prepare_tokenizer(settings)
-    lines = training_lines(args.rows)
+    examples = training_examples(args.rows)
     training, _ = token_rows.load_or_render(
-        tokenizer, [f"bench {args.rows}"], lambda: lines, settings.max_seq_length
+        tokenizer, [f"bench {args.rows}"], lambda: examples, settings.max_seq_length
     )
     rows = setup.Rows(training, training.select(range(2)))
-    config = setup.load_config(settings)
-    args.foretold = memory_estimate.foresee(settings, config, training, machine.device, machine.dtype).peak
+    memory = memory_estimate.estimate(
+        settings, setup.load_config(settings), training, machine.device, machine.dtype
+    )
     model = setup.add_adapter(settings, setup.load_base(settings, machine), False, None)
-    clock = first_update_clock()
+    times = update_times()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = build_trainer(settings, Path(folder), model, tokenizer, rows, machine, False, [clock])
+        trainer = build_trainer(settings, Path(folder), model, tokenizer, rows, machine, False, [times])
+        times.clock = next(c for c in trainer.callback_handler.callbacks if isinstance(c, UpdateClock))
         trainer.train()
-    return trainer.model, clock
+        finished = time.perf_counter()
+    ratio = None
+    if times.estimate:
+        made_at, seconds_left = times.estimate
+        ratio = seconds_left / (finished - made_at)
+    return Trained(trainer.model, times.began, times.ended, memory.peak, ratio)
 
 
-def validation_losses(model, tokenizer):
-    """{side: mean cross-entropy of a reply's tokens, nats} on the shipped validation lines."""
+def validation_losses(model: Any, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
+    """The mean cross-entropy of a reply's tokens, in nats, on the shipped validation examples, by side."""
     import torch
 
     model = model.eval().float()
-    found = {}
+    losses = {}
     for side in SIDES:
-        total = count = 0
+        total, count = 0.0, 0
         for row in chat.training_rows(tokenizer, read_examples(paths.dataset_file(f"{side}_val"), side)):
             ids, labels = (
                 torch.tensor([values], device=model.device) for values in (row.input_ids, row.labels)
@@ -164,11 +207,11 @@ def validation_losses(model, tokenizer):
                 logits[0, :-1], labels[0, 1:], ignore_index=chat.IGNORED, reduction="sum"
             ).item()
             count += len(row.input_ids) - row.reply_start
-        found[side] = total / count
-    return found
+        losses[side] = total / count
+    return losses
 
 
-RUNS = {
+RUNS: dict[str, Callable[[argparse.Namespace], Trained]] = {
     "trl, defaults": lambda args: with_trl(args, False),
     "trl, fp32": lambda args: with_trl(args, True),
     "ours, plain": lambda args: with_ours(args, True),
@@ -176,91 +219,89 @@ RUNS = {
 }
 
 
-def measure(args):
+def peak_bytes() -> int:
+    """Peak memory of this process: on a GPU what torch allocated there, else resident memory."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def measure(args: argparse.Namespace) -> None:
     """One run, in this process: its figures as JSON on the last line."""
     loading.quiet_libraries()
-    args.foretold = None
-    model, clock = RUNS[args.run](args)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    trained = RUNS[args.run](args)
+    peak = peak_bytes()
     tokenizer = loading.load_tokenizer(args.model)
-    tokens = args.epochs * sum(
-        len(row.input_ids) for row in chat.training_rows(tokenizer, training_lines(args.rows))
-    )
-    print(
-        json.dumps(
-            {
-                "tokens": tokens,
-                "seconds": clock.last - clock.begun,
-                "start": clock.begun - STARTED,
-                "peak": peak,
-                "foretold": args.foretold,
-                "parameters": sum(p.numel() for name, p in model.named_parameters() if "lora" not in name),
-                "losses": validation_losses(model, tokenizer),
-            }
-        )
-    )
+    rows = chat.training_rows(tokenizer, training_examples(args.rows))
+    figures = {
+        "tokens": args.epochs * sum(len(row.input_ids) for row in rows),
+        "seconds": trained.ended - trained.began,
+        "start": trained.began - STARTED,
+        "peak": peak,
+        "estimated_bytes": trained.estimated_bytes,
+        "time_ratio": trained.time_ratio,
+        "losses": validation_losses(trained.model, tokenizer),
+    }
+    print(json.dumps(figures))
 
 
-def main(argv=None):
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Time training against trl's own trainer.")
-    parser.add_argument(
-        "--model", default=str(paths.EMBEDDED_BASE), help="base model folder (default: the embedded one)"
-    )
-    parser.add_argument(
-        "--rows", type=int, default=320, help="training lines, half of each side (default: %(default)s)"
-    )
-    parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument(
+    add = parser.add_argument
+    add("--model", default=str(paths.EMBEDDED_BASE), help="base model folder (default: the embedded one)")
+    add("--rows", type=int, default=320, help="training examples, half of each side (default: %(default)s)")
+    add("--epochs", type=int, default=1)
+    add(
         "--batch_size",
         type=int,
         default=4,
-        help="our rows a forward pass; trl's are 4 (default: %(default)s)",
+        help=f"our rows a forward pass; trl's are {TRL_BATCH_SIZE} (default: %(default)s)",
     )
-    parser.add_argument("--only", nargs="*", choices=RUNS, default=list(RUNS), help="rows of the table")
-    parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
+    add(
+        "--precision",
+        choices=(devices.AUTO, *devices.PRECISIONS),
+        default=devices.AUTO,
+        help="ours (default: %(default)s)",
+    )
+    add("--only", nargs="*", choices=RUNS, default=list(RUNS), help="rows of the table")
+    add("--run", choices=RUNS, help=argparse.SUPPRESS)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = build_parser().parse_args(argv)
     if args.run:
         measure(args)
         return cli.EXIT_OK
-    import torch
-
-    device, (dtype, why) = devices.pick_device(), devices.pick_dtype()
-    peak = memory_estimate.matmul_peak(device, torch.float32 if device.type == "cpu" else dtype, seconds=3)
+    dtype, reason = devices.pick_dtype(args.precision)
     print(
-        f"{args.rows} lines, {args.epochs} epochs, 16 rows an update; {device}, {dtype} ({why}); "
-        f"matrix-product peak {peak / 1e9:.0f} GFLOP/s"
+        f"{args.rows} examples, {args.epochs} epochs, {ROWS_PER_UPDATE} rows an update; "
+        f"{devices.pick_device()}, ours in {str(dtype).removeprefix('torch.')} ({reason})"
     )
     print(
-        f"{'':<16}{'tokens/s':>10}{'ratio':>8}{'of the peak':>13}{'to 1st update':>15}{'peak memory':>13}{'foretold':>11}"
-        f"{'retain loss':>13}{'unlearn loss':>14}"
+        f"{'':<16}{'tokens/s':>10}{'ratio':>8}{'to 1st update':>15}{'peak memory':>13}{'estimated':>11}"
+        f"{'time est.':>11}{'retain loss':>13}{'unlearn loss':>14}"
     )
-    first = None
+    first_speed = None
+    options = [word for name in ("model", "rows", "epochs", "batch_size", "precision")
+               for word in (f"--{name}", str(getattr(args, name)))]  # fmt: skip
     for name in args.only:
-        words = [
-            sys.executable,
-            __file__,
-            "--model",
-            args.model,
-            "--rows",
-            str(args.rows),
-            "--epochs",
-            str(args.epochs),
-            "--batch_size",
-            str(args.batch_size),
-            "--run",
-            name,
-        ]
-        done = subprocess.run(words, capture_output=True, text=True)
+        command = [sys.executable, __file__, *options, "--run", name]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             print(f"{name:<16} failed: {done.stderr.strip().splitlines()[-1]}")
             continue
-        found = json.loads(done.stdout.strip().splitlines()[-1])
-        speed = found["tokens"] / found["seconds"]
-        first = first or speed
+        figures = json.loads(done.stdout.strip().splitlines()[-1])
+        speed = figures["tokens"] / figures["seconds"]
+        first_speed = first_speed or speed
+        memory = f"{figures['estimated_bytes'] / 1e9:.2f} GB" if figures["estimated_bytes"] else "-"
+        ratio = f"{figures['time_ratio']:.2f}x" if figures["time_ratio"] else "-"
         print(
-            f"{name:<16}{speed:>10.0f}{speed / first:>7.1f}x{400 * found['parameters'] * speed / peak:>12.0f}%{found['start']:>13.1f} s"
-            f"{found['peak'] / 1e9:>10.2f} GB"
-            f"{(found['foretold'] or 0) / 1e9:>8.2f} GB{found['losses']['retain']:>13.3f}{found['losses']['unlearn']:>14.3f}",
+            f"{name:<16}{speed:>10.0f}{speed / first_speed:>7.1f}x{figures['start']:>13.1f} s"
+            f"{figures['peak'] / 1e9:>10.2f} GB{memory:>11}{ratio:>11}"
+            f"{figures['losses']['retain']:>13.3f}{figures['losses']['unlearn']:>14.3f}",
             flush=True,
         )
     return cli.EXIT_OK

@@ -83,11 +83,9 @@ def hardware() -> Hardware:
 
 
 def digest(*parts: object) -> str:
-    """A short hash of texts and numbers, and of files for pathlib.Paths, as hex: it tells a cache's entries
-    apart."""
+    """A short hash of texts and numbers, as hex: the part of a name that tells entries apart."""
     whole = hashlib.sha256()
     for part in parts:
         # Each part is hashed by itself, so that ("ab", "c") and ("a", "bc") differ.
-        content = part.read_bytes() if isinstance(part, Path) else str(part).encode()
-        whole.update(hashlib.sha256(content).digest())
+        whole.update(hashlib.sha256(str(part).encode()).digest())
     return whole.hexdigest()[:_DIGEST_LENGTH]

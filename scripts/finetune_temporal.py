@@ -236,20 +236,20 @@ def train(
 def make_plan(
     settings: TrainSettings, run: RunChoice, config: Any, rows: setup.Rows, machine: Machine
 ) -> Plan:
-    """Estimate memory and time from the base's config, and print the plan. All processes get the same."""
+    """Estimate the memory from the base's config, and print the plan. All processes get the same."""
     from accelerate.utils import broadcast_object_list
 
-    forecast = memory_estimate.foresee(settings, config, rows.training, machine.device, machine.dtype)
+    memory = memory_estimate.estimate(settings, config, rows.training, machine.device, machine.dtype)
     updates = -(-len(rows.training) // settings.rows_per_update) * settings.epochs
     print(token_rows.lengths_line(rows.training))
-    print(f"Plan: {updates} weight updates of {settings.rows_per_update} rows; {forecast.text}", flush=True)
-    if not forecast.fits:
+    print(f"Plan: {updates} weight updates of {settings.rows_per_update} rows; {memory.text}", flush=True)
+    if not memory.fits:
         cli.warn(f"that does not fit. In this order: {', '.join(recovery.less_memory(settings))}.")
-    plan = Plan(run, forecast.checkpointing)
+    plan = Plan(run, memory.checkpointing)
     if machine.processes.num_processes == 1:
         return plan
     # Each process chose alone, by its own clock and free memory; the first one's choice counts.
-    folder, checkpointing = broadcast_object_list([run.folder, forecast.checkpointing])
+    folder, checkpointing = broadcast_object_list([run.folder, memory.checkpointing])
     return Plan(dataclasses.replace(run, folder=folder), checkpointing)
 
 

@@ -160,7 +160,7 @@ def longest_batch(rows: Dataset, batch_size: int) -> Batch:
     return Batch(rows=batch_size, length=longest, replies=min(replies, longest))
 
 
-def foresee(
+def estimate(
     settings: TrainSettings,
     config: PretrainedConfig,
     training: Dataset,

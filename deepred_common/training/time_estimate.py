@@ -101,7 +101,8 @@ class TimeEstimate:
         last = len(self.update_tokens)
         return (
             cost.seconds(self.update_tokens[update:])
-            + validation * _times_left(update, last, self._eval_steps)
+            # Once more than the trainer does: finetune_temporal.py validates what it saves.
+            + validation * (_times_left(update, last, self._eval_steps) + 1)
             + self._checkpoint_seconds * _times_left(update, last, self._save_steps)
         )
 

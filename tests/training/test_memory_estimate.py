@@ -62,7 +62,7 @@ def test_activations_are_recomputed_only_where_they_would_not_fit(tiny_models, m
         (recomputed - 1, True, False),
     ):
         monkeypatch.setattr(memory_estimate, "available", lambda device, free=free: free)
-        estimate = memory_estimate.foresee(SETTINGS, config, training, torch.device("cpu"), torch.float32)
+        estimate = memory_estimate.estimate(SETTINGS, config, training, torch.device("cpu"), torch.float32)
         assert (estimate.checkpointing, estimate.fits) == (checkpointing, fits)
         assert f"gradient checkpointing {'on' if checkpointing else 'off'}" in estimate.text
         # Nothing is known of the time before some updates were timed.
