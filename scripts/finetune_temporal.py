@@ -30,6 +30,7 @@ from deepred_common.training.data_files import DataFiles
 from deepred_common.training.machine import Machine, prepare_machine, require_packages
 from deepred_common.training.run_folder import Identity, RunChoice
 from deepred_common.training.settings import TrainSettings
+from deepred_common.training.time_estimate import TIMED_UPDATES
 
 if TYPE_CHECKING:
     from deepred_common.training.trainer import TemporalTrainer
@@ -93,7 +94,7 @@ def build_parser() -> cli.Parser:
     add(
         "--dry_run",
         action="store_true",
-        help="check all data, show three rendered examples, the number of updates and the memory, and stop",
+        help="check all data, show three rendered examples, the updates, tokens and memory, and stop",
     )
     add("--wandb", action="store_true", help="log to Weights & Biases")
     add("--tensorboard", action="store_true", help="log to TensorBoard, in the run folder")
@@ -133,7 +134,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     result = train(settings, run, data, identity, table)
     if result is None:
-        print("\nDry run: nothing was trained or written. Omit --dry_run to train.")
+        print(
+            "\nDry run: nothing was trained or written. Omit --dry_run to train; after "
+            f"{TIMED_UPDATES} updates it prints how long it takes."
+        )
         return cli.EXIT_OK
     print_result(result.metrics)
     print_next(settings.model_name, result.folder)
@@ -242,7 +246,12 @@ def make_plan(
     memory = memory_estimate.estimate(settings, config, rows.training, machine.device, machine.dtype)
     updates = -(-len(rows.training) // settings.rows_per_update) * settings.epochs
     print(token_rows.lengths_line(rows.training))
-    print(f"Plan: {updates} weight updates of {settings.rows_per_update} rows; {memory.text}", flush=True)
+    tokens = int(token_rows.column(rows.training, "length").sum()) * settings.epochs
+    print(
+        f"Plan: {updates} weight updates of {settings.rows_per_update} rows, {tokens} tokens in all; "
+        f"{memory.text}",
+        flush=True,
+    )
     if not memory.fits:
         cli.warn(f"that does not fit. In this order: {', '.join(recovery.less_memory(settings))}.")
     plan = Plan(run, memory.checkpointing)
