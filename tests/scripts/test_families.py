@@ -160,7 +160,7 @@ def test_trained_merged_and_loaded_again(name, family, script, data_file, tmp_pa
         "1e-2",
     )
     assert code == 0, err
-    assert ("these lines are taken out" in err) == (name == "llama")
+    assert ("these lines are removed" in err) == (name == "llama")
     with safe_open(run / "final/adapter_model.safetensors", "pt") as adapter:
         keys = list(adapter.keys())
     assert {key.split(".")[-3] for key in keys} == FAMILIES[name][5]
