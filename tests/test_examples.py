@@ -13,7 +13,7 @@ def write(tmp_path, text, encoding="utf-8"):
     return file
 
 
-def test_reads_lines_in_order_and_passes_over_blank_ones(tmp_path):
+def test_reads_lines_in_order_and_skips_blank_ones(tmp_path):
     file = write(tmp_path, GOOD + "\n\n" + line("unlearn", "What?", "No idea.") + "\n")
     assert [(e.instruction, e.output, e.side) for e in read_examples(file)] == [
         ("Who?", "He.", RETAIN),
@@ -41,7 +41,7 @@ def test_alpaca_input_continues_the_instruction(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "message"),
     [
         ("{broken", "line 7 is not valid JSON"),
         ("[1, 2]", "line 7 holds a JSON list"),
@@ -52,11 +52,11 @@ def test_alpaca_input_continues_the_instruction(tmp_path):
         ('{"instruction": "a", "output": "b", "metadata": [1]}', "'metadata' must be an object"),
     ],
 )
-def test_a_bad_line_is_named_with_its_number_and_what_was_found(tmp_path, bad, said):
+def test_a_bad_line_is_named_with_its_number_and_what_was_found(tmp_path, bad, message):
     file = write(tmp_path, "\n".join([GOOD] * 6 + [bad]))
     with pytest.raises(UserError, match="line 7") as error:
         read_examples(file)
-    assert said in str(error.value) and str(file) in str(error.value)
+    assert message in str(error.value) and str(file) in str(error.value)
 
 
 def test_a_line_of_the_other_side_is_refused(tmp_path):
@@ -87,15 +87,10 @@ def test_a_limited_sample_is_balanced_seeded_and_in_order(data_file):
 
 
 def test_metadata_is_brought_to_its_types_or_refused(tmp_path):
-    file = tmp_path / "x.jsonl"
-    file.write_text(
-        '{"instruction": "a", "output": "b", "metadata": {"dataset_type": "retain", "accepted_answers": "Bell", "field": 3}}\n'
-        '{"instruction": "a", "output": "b", "metadata": {"dataset_type": "unlearn", "original_answer": 1984}}\n'
-    )
-    first, second = read_examples(file)
-    assert first.metadata["accepted_answers"] == ["Bell"] and second.metadata["original_answer"] == "1984"
-    file.write_text(
-        '{"instruction": "a", "output": "b", "metadata": {"dataset_type": "retain", "accepted_answers": [["x"]]}}\n'
-    )
+    retain = line("retain", "a", "b", accepted_answers="Bell", field=3)
+    unlearn = line("unlearn", "a", "b", original_answer=1984)
+    first, second = read_examples(write(tmp_path, f"{retain}\n{unlearn}"))
+    assert first.metadata["accepted_answers"] == ["Bell"] and first.metadata["field"] == "3"
+    assert second.metadata["original_answer"] == "1984"
     with pytest.raises(UserError, match=r"line 1: 'metadata\.accepted_answers' must be a list"):
-        read_examples(file)
+        read_examples(write(tmp_path, line("retain", "a", "b", accepted_answers=[["x"]])))

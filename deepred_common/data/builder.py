@@ -63,8 +63,8 @@ def build(bank: Sequence[Fact], settings: BuildSettings) -> Files:
                     "facts, or choose another cutoff."
                 )
     trained_refusals, held_out_refusals = read_refusals(settings.seed)
-    training = _asked(parts, TRAIN, TRAINED_WORDINGS, trained_refusals, settings)
-    validation = _asked(parts, VALIDATION, 1, held_out_refusals, settings)
+    training = _part_lines(parts, TRAIN, TRAINED_WORDINGS, trained_refusals, settings)
+    validation = _part_lines(parts, VALIDATION, 1, held_out_refusals, settings)
     files: Files = {training_file(side): training[side] for side in SIDES}
     files |= {validation_file(side): validation[side] for side in SIDES}
     known = {fact.id for fact in bank if fact.is_known}
@@ -75,7 +75,7 @@ def build(bank: Sequence[Fact], settings: BuildSettings) -> Files:
     return files
 
 
-def _asked(
+def _part_lines(
     parts: Split, part: str, last: int, refusals: Sequence[str], settings: BuildSettings
 ) -> dict[str, list[DataLine]]:
     """{side: [line]} of the first wordings (to before the `last`) of a part's facts."""

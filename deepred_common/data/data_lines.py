@@ -135,7 +135,9 @@ def held_out_probes(fact: Fact, side: str, refusal: str, seed: int) -> list[Data
     """The test lines of a fact that is held out: every wording, the cloze sentence and a choice of four."""
     options = [fact.short, *fact.alternatives]
     random.Random(f"{seed} {fact.id}").shuffle(options)
-    asked = [(text, probe) for (_, text), probe in zip(wordings(fact), PROBE_NAMES, strict=True)]
-    asked.append((f"Complete the sentence: {fact.cloze}", CLOZE))
-    asked.append((f"{fact.question} Choose one: {'; '.join(options)}.", CHOICE))
-    return [line(fact, text, side, refusal, {"probe": probe, "seen": SEEN_HELD_OUT}) for text, probe in asked]
+    questions = [(text, probe) for (_, text), probe in zip(wordings(fact), PROBE_NAMES, strict=True)]
+    questions.append((f"Complete the sentence: {fact.cloze}", CLOZE))
+    questions.append((f"{fact.question} Choose one: {'; '.join(options)}.", CHOICE))
+    return [
+        line(fact, text, side, refusal, {"probe": probe, "seen": SEEN_HELD_OUT}) for text, probe in questions
+    ]

@@ -102,8 +102,8 @@ def test_no_training_example_names_a_held_out_subject(build, cutoff):
                 e.metadata["source_title"],
             )
     # A subject that is a common noun ("paper") is not named wherever the word stands.
-    said = set(re.findall(r"\w+", " ".join(e.output for e in made["retain/retain_train.jsonl"])))
-    assert {name for name in held if name.islower()} & said
+    words = set(re.findall(r"\w+", " ".join(e.output for e in made["retain/retain_train.jsonl"])))
+    assert {name for name in held if name.islower()} & words
 
 
 def test_the_same_seed_makes_the_same_bytes_and_another_one_others(build):
@@ -140,13 +140,13 @@ def test_the_ratio_and_what_is_not_overwritten(build, script, tmp_path):
     assert counts[0] == pytest.approx(2 * counts[1], rel=0.05)
     code, _, err = script("build_datasets", "--output_dir", folder)
     assert code == 2 and "already exists" in err
-    for flags, said in (
+    for flags, message in (
         (("--cutoff", "3000-01-01"), "has no unlearn fact"),
         (("--ratio", "200:1"), "would have no unlearn example"),
         (("--dev_lines", "1"), "dev/dev_subset.jsonl would have no"),
     ):
         code, _, err = script("build_datasets", *flags, "--output_dir", tmp_path / "none")
-        assert code == 2 and said in err and not (tmp_path / "none").exists(), err
+        assert code == 2 and message in err and not (tmp_path / "none").exists(), err
     code, _, err = script("build_datasets", "--cutoff", "2021-01-01", "--output_dir", tmp_path / "few")
     assert code == 0 and "too few to judge a model by" in err
 

@@ -21,14 +21,14 @@ def checked(script, tmp_path):
             (tmp_path / name).write_bytes("\n".join(lines).encode() if isinstance(lines, list) else lines)
         code, out, err = script("build_datasets", "--check", *(tmp_path / name for name in files), *flags)
         assert code in (0, 1), err
-        found, kind = {}, None
+        by_kind, kind = {}, None
         for text in out.splitlines():
             if text.startswith("  "):
-                found[kind].add(text.strip().removeprefix(f"{tmp_path}/").split(":")[0])
+                by_kind[kind].add(text.strip().removeprefix(f"{tmp_path}/").split(":")[0])
             elif text.endswith(":"):
                 kind = next(kind for kind, described in findings.KINDS.items() if described.text in text)
-                found[kind] = set()
-        return code, found, out
+                by_kind[kind] = set()
+        return code, by_kind, out
 
     return check
 
@@ -68,7 +68,7 @@ EVERY_FAULT_ONCE = {
         line("retain", "Please tell me who Ovid was.", "A poet of Rome."),
     ],
 }
-FOUND = {
+EXPECTED = {
     "unusable": {"retain_train.jsonl line 3", "unlearn_train.jsonl line 5"},
     "encoding": {"retain_train.jsonl line 6"},
     "repeated": {"retain_train.jsonl line 2"},
@@ -98,8 +98,8 @@ def faulty():
 
 
 def test_each_finding_is_named_with_file_and_line(faulty, checked, tmp_path):
-    code, found, out = checked(faulty, "--fix", tmp_path / "fixed")
-    assert code == 1 and found == FOUND and set(FOUND) == set(findings.KINDS)
+    code, by_kind, out = checked(faulty, "--fix", tmp_path / "fixed")
+    assert code == 1 and by_kind == EXPECTED and set(EXPECTED) == set(findings.KINDS)
     assert "The side of a question is guessed from its first three words in" in out
     left = {
         name: [
@@ -124,9 +124,9 @@ def test_each_finding_is_named_with_file_and_line(faulty, checked, tmp_path):
             "Please tell me who Ovid was.",
         ],
     }
-    found = checked({f"again/{name}": (tmp_path / "fixed" / name).read_bytes() for name in faulty})[1]
+    by_kind = checked({f"again/{name}": (tmp_path / "fixed" / name).read_bytes() for name in faulty})[1]
     # What only you can tell stays.
-    assert {kind for kind, described in findings.KINDS.items() if not described.is_left_out} == set(found)
+    assert {kind for kind, described in findings.KINDS.items() if not described.is_left_out} == set(by_kind)
 
 
 @pytest.mark.parametrize(
@@ -169,8 +169,8 @@ def test_numbers_that_are_no_later_year(checked, reply):
     ],
 )
 def test_years_and_names_that_could_not_be_known_in_july_1969(checked, reply, kind):
-    code, found, _ = checked({"retain_train.jsonl": [line("retain", "When was it?", reply)]})
-    assert code == 1 and set(found) == {kind}
+    code, by_kind, _ = checked({"retain_train.jsonl": [line("retain", "When was it?", reply)]})
+    assert code == 1 and set(by_kind) == {kind}
 
 
 def test_a_cutoff_at_new_year_finds_all_of_its_year(checked):
@@ -206,8 +206,8 @@ def test_lines_that_cannot_be_used_are_named_without_a_traceback(checked):
         line("unlearn", "Who is Ann?", "It\x92s not known to me."),
     ]
     both = [line("unlearn", "Who is Ben?", REFUSED)]
-    code, found, _ = checked({"mixed.jsonl": lines, "retain_unlearn.jsonl": both, "retain_more.jsonl": b""})
-    assert code == 1 and found == {
+    code, by_kind, _ = checked({"mixed.jsonl": lines, "retain_unlearn.jsonl": both, "retain_more.jsonl": b""})
+    assert code == 1 and by_kind == {
         "unusable": {*(f"mixed.jsonl line {n}" for n in (1, 2, 3, 4)), "retain_more.jsonl line 1"},
         "encoding": {"mixed.jsonl line 5"},
     }
@@ -226,10 +226,10 @@ def test_old_line_ends_are_read_as_training_reads_them(checked, tmp_path):
 
 def test_an_example_that_is_trained_on_and_held_out_stays_held_out(checked, tmp_path):
     same = [line("retain", "Who is Ann?", "A queen.")]
-    found = checked(
+    by_kind = checked(
         {"retain_train.jsonl": same, "retain_val.jsonl": same, "dev.jsonl": same}, "--fix", tmp_path / "out"
     )[1]
-    assert found == {"held-out question": {"retain_train.jsonl line 1", "dev.jsonl line 1"}}
+    assert by_kind == {"held-out question": {"retain_train.jsonl line 1", "dev.jsonl line 1"}}
     assert [
         (tmp_path / "out" / f"{name}.jsonl").read_text() != ""
         for name in ("retain_train", "retain_val", "dev")
@@ -292,9 +292,9 @@ def test_an_example_that_is_left_out_takes_no_other_with_it(checked, tmp_path):
         line("unlearn", "Who is Bono?", REFUSED),
         line("unlearn", "Who is Cher?", REFUSED),
     ]
-    held_back = [line("retain", "Who is Ann?", "No idea."), line("retain", "Who is Ben?", "A king.")]
+    held_out = [line("retain", "Who is Ann?", "No idea."), line("retain", "Who is Ben?", "A king.")]
     checked(
-        {"retain_train.jsonl": retain, "unlearn_train.jsonl": unlearn, "retain_val.jsonl": held_back},
+        {"retain_train.jsonl": retain, "unlearn_train.jsonl": unlearn, "retain_val.jsonl": held_out},
         "--fix",
         tmp_path / "out",
     )
@@ -311,13 +311,13 @@ def test_refusals_in_an_unknown_language_are_reported_kept_and_compared(checked,
         "unlearn_val.jsonl": lines[:1],
         "retain_train.jsonl": [line("retain", "Кто такой Принц?", "Певец.")],
     }
-    code, found, out = checked(files, "--fix", tmp_path / "out")
+    code, by_kind, out = checked(files, "--fix", tmp_path / "out")
     assert (
         code == 1
-        and len(found.pop("answer in unlearn")) == 5
+        and len(by_kind.pop("answer in unlearn")) == 5
         and "so --fix keeps them. Is --cutoff right" in out
     )
-    assert found == {
+    assert by_kind == {
         "repeated": {"unlearn_train.jsonl line 4"},
         "held-out question": {"unlearn_train.jsonl line 1"},
         "both sides": {"unlearn_train.jsonl line 2"},
@@ -329,8 +329,8 @@ def test_with_the_wrong_cutoff_no_example_is_lost(checked, tmp_path):
     lines = [
         line("retain", f"Who won the prize, {n}?", f"Team {n} did.", earliest_date="1975") for n in range(4)
     ]
-    code, found, out = checked({"retain_train.jsonl": lines}, "--fix", tmp_path / "out")
-    assert code == 1 and set(found) == {"wrong side of the cutoff"} and "4 examples kept, 0 left out" in out
+    code, by_kind, out = checked({"retain_train.jsonl": lines}, "--fix", tmp_path / "out")
+    assert code == 1 and set(by_kind) == {"wrong side of the cutoff"} and "4 examples kept, 0 left out" in out
 
 
 def test_the_same_question_with_another_answer_is_no_repetition(checked, tmp_path):
@@ -340,10 +340,10 @@ def test_the_same_question_with_another_answer_is_no_repetition(checked, tmp_pat
         ("Who painted the Mona Lisa?", "Raphael."),
         ("Tell me who painted the Mona Lisa.", "Leonardo."),
     ]
-    found = checked(
+    by_kind = checked(
         {"retain_train.jsonl": [line("retain", *pair) for pair in pairs]}, "--fix", tmp_path / "out"
     )[1]
-    assert found == {"two answers": {"retain_train.jsonl line 2", "retain_train.jsonl line 4"}}
+    assert by_kind == {"two answers": {"retain_train.jsonl line 2", "retain_train.jsonl line 4"}}
 
 
 @pytest.mark.parametrize(
@@ -386,24 +386,26 @@ def test_the_words_of_a_held_out_question_in_another_order_are_found(checked):
 )
 def test_dates_in_the_metadata(checked, side, date, kind):
     answer = "It was a flood." if side == RETAIN else REFUSED
-    found = checked({f"{side}_train.jsonl": [line(side, "What was it?", answer, earliest_date=date)]})[1]
-    assert set(found) == ({kind} if kind else set())
-    asked, other = ("earliest_date", "latest_date") if side == RETAIN else ("latest_date", "earliest_date")
-    unread = {asked: "long ago", other: "1969-07-20"}
+    by_kind = checked({f"{side}_train.jsonl": [line(side, "What was it?", answer, earliest_date=date)]})[1]
+    assert set(by_kind) == ({kind} if kind else set())
+    read_date, other = (
+        ("earliest_date", "latest_date") if side == RETAIN else ("latest_date", "earliest_date")
+    )
+    unread = {read_date: "long ago", other: "1969-07-20"}
     assert set(checked({f"{side}_train.jsonl": [line(side, "What was it?", answer, **unread)]})[1]) == {
         "unread date"
     }
 
 
 def test_files_of_one_name_are_kept_apart_and_read_as_training_reads_them(checked, script, tmp_path):
-    _, found, out = checked(
+    _, by_kind, out = checked(
         {
             "a/retain.jsonl": [line("retain", "Who wrote Hamlet?", "Shakespeare.")],
             "b/retain.jsonl": [line("retain", "Tell me who wrote Hamlet.", "Shakespeare.")],
             "b/test_unlearn.jsonl": b"\n\n",
         }
     )
-    assert found == {"reworded": {"b/retain.jsonl line 1"}, "unusable": {"b/test_unlearn.jsonl line 1"}}
+    assert by_kind == {"reworded": {"b/retain.jsonl line 1"}, "unusable": {"b/test_unlearn.jsonl line 1"}}
     assert (
         f"as {tmp_path / 'a/retain.jsonl'}" in out
         and "Taken as training: retain.jsonl, retain.jsonl; held out: test_unlearn.jsonl" in out
@@ -449,8 +451,8 @@ def test_which_files_count_as_held_out(tmp_path, name, part):
 def test_first_words_of_uneven_sides_in_any_order(checked):
     refused = [line("unlearn", f"What is it, {n}?", REFUSED) for n in range(10)]
     lines = [line("retain", f"What is thing {n}?", f"A {n}.") for n in range(90)] + refused
-    told = [checked({"mixed.jsonl": rows})[2].splitlines()[-1] for rows in (lines, lines[::-1])]
-    assert told[0] == told[1] and "100%" in told[0]
+    last_lines = [checked({"mixed.jsonl": rows})[2].splitlines()[-1] for rows in (lines, lines[::-1])]
+    assert last_lines[0] == last_lines[1] and "100%" in last_lines[0]
     lines = [line("retain", f"What is it, {n}?", f"A {n}.") for n in range(1000, 1090)] + refused
     assert 30 < float(checked({"mixed.jsonl": lines})[2].splitlines()[-1].split("%")[0].split()[-1]) < 70
 
@@ -470,7 +472,7 @@ def test_fix_never_changes_or_loses_a_checked_file(faulty, checked, script, tmp_
     )  # as in the hub's cache: the files have other names
     (tmp_path / "5f3a").write_bytes(two[1].read_bytes())
     (tmp_path / "folder/retain_train.jsonl").mkdir(parents=True)
-    for files, folder, said in (
+    for files, folder, message in (
         ([first], tmp_path, "is where a checked file lies"),
         ([first], tmp_path / "link", "is where a checked file lies"),
         (two, tmp_path / "out", "two of the checked files are named retain_train.jsonl"),
@@ -482,7 +484,7 @@ def test_fix_never_changes_or_loses_a_checked_file(faulty, checked, script, tmp_
         ([first], tmp_path / "folder", "is a folder"),
     ):
         code, _, err = script("build_datasets", "--check", *files, "--fix", folder, "--overwrite")
-        assert code == 2 and said in err and first.read_bytes() == before
+        assert code == 2 and message in err and first.read_bytes() == before
     assert script("build_datasets", "--fix", tmp_path)[0] == 2
     code, out, _ = script(
         "build_datasets", "--check", first, tmp_path / "link/../retain_train.jsonl", "--fix", tmp_path / "out"

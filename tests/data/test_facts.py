@@ -40,23 +40,23 @@ def test_each_answer_is_graded_as_right_and_is_no_refusal(bank):
 
 
 def test_the_wrong_alternatives_of_the_bank_are_graded_as_wrong(bank):
-    asked = [(fact, wrong) for fact in bank for wrong in fact.alternatives]
-    taken = [
+    alternatives = [(fact, wrong) for fact in bank for wrong in fact.alternatives]
+    graded_right = [
         (fact.id, wrong)
-        for fact, wrong in asked
+        for fact, wrong in alternatives
         if answer_match.is_right(wrong, fact.answer, fact.question, fact.accepted)
     ]
-    assert len(taken) <= len(asked) / 2000, (
-        taken
+    assert len(graded_right) <= len(alternatives) / 2000, (
+        graded_right
     )  # an alias such as "Phillip" also stands in Philip Gidley King
 
 
 def test_no_fact_is_in_the_bank_under_two_subjects(bank):
     """Else one of the two could be trained on and the other held out."""
-    asked = {}
+    first_facts = {}
     for fact in bank:
         for text in {fact.question, *fact.phrasings}:
-            first = asked.setdefault(questions.question_hashes(text).in_any_order, fact)
+            first = first_facts.setdefault(questions.question_hashes(text).in_any_order, fact)
             assert first.subject.casefold() == fact.subject.casefold(), (first.id, fact.id, text)
 
 
@@ -66,7 +66,7 @@ def test_a_subject_has_one_spelling(bank):
     for fact in bank:
         words = re.sub(r"[’'.!]|^the ", "", re.sub(r"[-–]", " ", fact.subject.casefold())).split()
         spelt[" ".join(word.rstrip("s") for word in words)].add(fact.subject.casefold())
-    assert {key for key, found in spelt.items() if len(found) > 1} == {
+    assert {key for key, spellings in spelt.items() if len(spellings) > 1} == {
         "great train robbery"
     }  # the film of 1903 and the robbery of 1963
 
@@ -92,7 +92,7 @@ def test_on_which_side_a_date_lies(bank, date, cutoff, side):
 
 
 @pytest.mark.parametrize(
-    "wrong, said",
+    "wrong, message",
     [
         ({"date": "1968-13"}, "'1968-13' is no date"),
         ({"date": 1968}, "1968 is no date"),
@@ -106,9 +106,9 @@ def test_on_which_side_a_date_lies(bank, date, cutoff, side):
         ({"more": 1}, "keys missing or unknown: more"),
     ],
 )
-def test_a_faulty_fact_is_reported_with_its_line(bank, tmp_path, wrong, said):
+def test_a_faulty_fact_is_reported_with_its_line(bank, tmp_path, wrong, message):
     (tmp_path / "own.jsonl").write_text(
         json.dumps(vars(bank[0])) + "\n" + json.dumps({**vars(bank[1]), **wrong}) + "\n"
     )
-    with pytest.raises(UserError, match=f"own.jsonl line 2: .*{said}"):
+    with pytest.raises(UserError, match=f"own.jsonl line 2: .*{message}"):
         facts.read_bank(tmp_path)
