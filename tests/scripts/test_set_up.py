@@ -1,0 +1,119 @@
+"""scripts/setup.sh through quickstart.sh --setup-only, with a stand-in for Python that installs nothing."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from deepred_common import paths
+
+# Answers what setup.sh asks of Python. As pip it prints 100 lines; it fails or waits where a test wants it.
+FAKE_PYTHON = """#!/usr/bin/env bash
+folder=$(dirname "$0")
+case "$*" in
+  *socket*) exit 1 ;;
+  *"import torch"*) [ -e "$folder/torch" ] ;;
+  "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+  "-m pip install"*)
+    for i in $(seq 100); do echo "Collecting package $i"; done
+    case "$*" in *"${SLOW:-nothing}"*) sleep 30 ;; esac
+    case "$*" in *"${FAILING:-nothing}"*) echo "ERROR: No space left on device"; exit 1 ;; esac
+    case "$*" in *torch==*) touch "$folder/torch" ;; esac ;;
+esac
+"""
+STEPS = [
+    "making .venv",
+    "installing torch for the CPU",
+    "installing the packages",
+    "installing llama.cpp's quantiser and server",
+]
+
+pytestmark = pytest.mark.skipif(
+    Path("/opt/rocm/.info/version").exists(), reason="set-up leaves torch to the user where ROCm is installed"
+)
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A folder with what set-up reads, and no GPU to be seen."""
+    (tmp_path / "scripts").mkdir()
+    for name in ("scripts/quickstart.sh", "scripts/setup.sh", "requirements.txt", "constraints.txt"):
+        shutil.copy(paths.ROOT / name, tmp_path / name)
+    for name in ("python", "nvidia-smi"):
+        (tmp_path / "tools").mkdir(exist_ok=True)
+        (tmp_path / "tools" / name).write_text(FAKE_PYTHON, encoding="utf-8")
+        (tmp_path / "tools" / name).chmod(0o755)
+    return tmp_path
+
+
+def start(clone, **environment):
+    tools = clone / "tools"
+    own = {"PYTHON": str(tools / "python"), "PATH": f"{tools}:{os.environ['PATH']}"}
+    return subprocess.Popen(
+        ["scripts/quickstart.sh", "--setup-only"],
+        cwd=clone,
+        env=os.environ | own | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def set_up(clone, **environment):
+    """(exit code, stdout, stderr) of one set-up."""
+    process = start(clone, **environment)
+    stdout, stderr = process.communicate(timeout=60)
+    return process.returncode, stdout, stderr
+
+
+def steps_shown(stdout):
+    return [line.split(" … ")[0] for line in stdout.splitlines() if " … " in line]
+
+
+def test_one_line_a_step_and_the_rest_in_a_log(clone):
+    code, stdout, stderr = set_up(clone)
+    assert (code, stderr) == (0, "")
+    assert steps_shown(stdout) == STEPS
+    assert len(stdout.splitlines()) < 10
+    assert "\r" not in stdout and "\x1b" not in stdout, "no running clock in a pipe"
+    assert (clone / ".venv/setup.log").read_text(encoding="utf-8").count("Collecting package 100") == 3
+    assert "up to date" in set_up(clone)[1]
+
+
+def test_a_failing_step_shows_the_end_of_its_output_and_the_next_run_goes_on(clone):
+    code, stdout, stderr = set_up(clone, FAILING="requirements.txt")
+    assert code == 1
+    assert steps_shown(stdout) == STEPS[:3]
+    assert "ERROR: No space left on device" in stderr and "Collecting package 1\n" not in stderr
+    assert ".venv/setup.log" in stderr and "run scripts/quickstart.sh again" in stderr
+    code, stdout, _ = set_up(clone)
+    assert (code, steps_shown(stdout)) == (0, STEPS[2:])
+
+
+def test_ctrl_c_exits_130_and_the_next_run_goes_on(clone):
+    process = start(clone, SLOW="requirements.txt")
+    log = clone / ".venv/setup.log"
+    deadline = time.monotonic() + 30
+    while not (log.exists() and log.read_text(encoding="utf-8").count("Collecting package 100") == 2):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "Run scripts/quickstart.sh again" in stderr
+    code, stdout, _ = set_up(clone)
+    assert (code, steps_shown(stdout)) == (0, STEPS[2:])
+
+
+def test_an_unknown_argument_is_refused_before_the_set_up(clone):
+    refused = subprocess.run(
+        ["scripts/quickstart.sh", "--setup_only"], cwd=clone, capture_output=True, text=True, timeout=10
+    )
+    assert refused.returncode == 2
+    assert "--setup-only" in refused.stderr
+    assert not (clone / ".venv").exists()
