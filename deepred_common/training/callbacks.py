@@ -97,7 +97,7 @@ class ProgressBar(ProgressCallback):
     ) -> None:
         self.current_step = state.global_step  # of a resumed run, the checkpoint's
         if state.is_world_process_zero:
-            self.training_bar = _UpdateBar(  # type: ignore[assignment]  # transformers declares it None
+            self.training_bar = _UpdateBar(
                 self._clock,
                 total=state.max_steps,
                 initial=state.global_step,
