@@ -175,8 +175,8 @@ def training_rows(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example
     ):
         if not full.startswith(prompt):
             raise UserError(
-                "the model's chat template renders a prompt differently once a reply follows, so it cannot be "
-                "used for training."
+                "the model's chat template renders a prompt differently once a reply follows, "
+                "so it cannot be used for training."
             )
         # A tokenizer may join the prompt's last characters with the reply's first. At inference the prompt is
         # tokenised alone, so the reply must be as well.

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Set up .venv and run the tests. Arguments go to pytest: scripts/test.sh tests/test_chat.py -k token
+# Set up .venv, then check style and types and run all tests. With arguments, only pytest:
+#   scripts/test.sh
+#   scripts/test.sh tests/test_chat.py -k token
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/setup.sh
@@ -38,4 +40,20 @@ llama_cpp.fetch_tree(paths.ROOT / "llama.cpp")'
   step "fetching llama.cpp's source" $VENV/bin/python -c "$fetch_llama_cpp"
 
 export PATH="$PWD/$VENV/bin:$PATH"
-exec $VENV/bin/python -m pytest "$@"
+
+if [ $# -eq 0 ]; then
+  say "Style and types"
+  failed=0
+  # All three run, so that one run shows everything there is to correct.
+  check() { printf '$ %s\n' "$*"; "$@" || failed=1; }
+  check ruff check deepred_common scripts
+  check ruff format --check deepred_common scripts
+  check mypy
+  if [ $failed -ne 0 ]; then
+    echo "error: style or types are not right (see above), so no test was run." >&2
+    echo "$VENV/bin/ruff check --fix and $VENV/bin/ruff format correct much of it." >&2
+    exit 1
+  fi
+  say "Tests"
+fi
+exec python -m pytest "$@"

@@ -1,9 +1,9 @@
 """Is this reply a refusal, an answer, or broken? The reply is judged as a whole.
 
-A refusal says that the speaker does not know, or has nothing to say, and then says nothing of substance. A refusal
-that goes on to answer is an answer; so is an answer that mentions not knowing in passing, or that quotes somebody who
-does not know. The judgement needs no language model: sentence by sentence, does it decline, is it a courtesy, or does
-it tell something? The wordings are in refusal_languages/.
+A refusal says that the speaker does not know, or has nothing to say, and then says nothing of substance. A
+refusal that goes on to answer is an answer; so is an answer that mentions not knowing in passing, or that
+quotes somebody who does not know. The judgement needs no language model: sentence by sentence, does it
+decline, is it a courtesy, or does it tell something? The wordings are in refusal_languages/.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from deepred_common.judging.broken_reply import is_broken
 from deepred_common.judging.refusal_languages import Patterns, own_date_words, patterns
 from deepred_common.judging.words import plain_reply, plain_signs, without_template_tokens
 
-VERSION = (
-    2  # raise it whenever a verdict can change, by rules or weights: caches of verdicts are kept under it
-)
-# Words beyond which the rules judge alone: what so long a reply tells outweighs its wording. Of 794 labelled refusals
-# 6 are longer.
+# Raise it whenever a verdict can change, by rules or weights: caches of verdicts are kept under it.
+VERSION = 3
+# Words beyond which the rules judge alone: what so long a reply tells outweighs its wording. Of 794 labelled
+# refusals 6 are longer.
 LONG = 45
 REFUSED = "refused"
 ANSWERED = "answered"
@@ -44,8 +43,8 @@ def judge(reply: str, question: str = "", cutoff: str = DEFAULT_CUTOFF) -> str:
 def is_refusal(reply: str, question: str = "", cutoff: str = DEFAULT_CUTOFF) -> bool:
     """True if the reply, as a whole, declines to answer. An empty reply is not a refusal.
 
-    question: what was asked; its words do not count as something told. cutoff ("YYYY-MM-DD"): the day from which the
-    speaker should know nothing; a reply that names this date as its own time tells nothing by that.
+    question: what was asked; its words do not count as something told. cutoff ("YYYY-MM-DD"): the day from
+    which the speaker should know nothing; a reply that names this date as its own time tells nothing by that.
     """
     if len(plain_reply(reply).split()) > LONG:
         return by_rules(reply, question, cutoff)[0]
@@ -74,7 +73,8 @@ def clues(reply: str, question: str = "", cutoff: str = DEFAULT_CUTOFF) -> dict[
 
 def by_rules(reply: str, question: str, cutoff: str = DEFAULT_CUTOFF) -> tuple[bool, set[str]]:
     """(declines?, names and numbers told), sentence by sentence."""
-    # Before the capitals go: the country and the numeral are no pronouns, and a title in single quotes says nothing.
+    # Before the capitals go: the country and the numeral are no pronouns. A title in single quotes says
+    # nothing.
     reply = re.sub(r"((?<=[a-z,] )[A-Z][a-z]+|War) I\b(?!['\u2019])", r"\1 1", reply)
     reply = re.sub(r"\bUS\b", "USA", reply)
     text = re.sub(r"[*_#>]+", "", plain_reply(reply)).strip()
@@ -92,8 +92,8 @@ def by_rules(reply: str, question: str, cutoff: str = DEFAULT_CUTOFF) -> tuple[b
         return False, told
     if _TELLS not in kinds:
         return True, told
-    # "Concorde first flew in March 1969. I couldn't tell you when it was retired": what is told comes first and is not
-    # what was asked, and the question's own verb is in what is declined.
+    # "Concorde first flew in March 1969. I couldn't tell you when it was retired": what is told comes first
+    # and is not what was asked, and the question's own verb is in what is declined.
     last_declines = kinds[-1] == _DECLINES and kinds.count(_DECLINES) == 1
     return bool(table.declines_the_question.search(sentences[-1])) and last_declines, told
 
@@ -109,9 +109,9 @@ def _told_words(reply: str, question: str, cutoff: str) -> set[str]:
         word = match[0].lower().strip(".,")
         before = reply[: match.start()].rstrip()
         opens_a_sentence = not before or before[-1] in ".!?:;-\n\"'*("
-        if word not in in_question and word.rstrip("s") not in in_question:
-            if word[0].isdigit() or not opens_a_sentence:
-                told.add(word)
+        is_new = word not in in_question and word.rstrip("s") not in in_question
+        if is_new and (word[0].isdigit() or not opens_a_sentence):
+            told.add(word)
     # The cutoff's own date tells nothing.
     return told - _NEVER_TOLD - set(own_date_words(cutoff).values())
 

@@ -66,7 +66,7 @@ class UpdateClock(TrainerCallback):
         self._estimate.add_update(state.global_step, seconds)
         is_first_estimate = self.seconds_left is None
         self.seconds_left = self._estimate.seconds_left(state.global_step)
-        if is_first_estimate and self.seconds_left:
+        if is_first_estimate and self.seconds_left and state.global_step < state.max_steps:
             with tqdm.external_write_mode(file=sys.stderr):
                 cli.progress(
                     f"about {shown_time(self.seconds_left)} of training left, "

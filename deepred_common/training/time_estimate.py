@@ -25,6 +25,7 @@ WINDOW = 50  # later ones on the latest so many: a machine that gets slower is n
 # A validation token's cost in training tokens, until a validation was timed: it has no backward pass.
 # Measured on SmolLM2-135M in fp32: 0.5.
 VALIDATION_COST = 0.5
+LONGEST_IN_SECONDS, LONGEST_IN_MINUTES = 90, 90 * 60  # times shown in seconds, and in minutes; in seconds
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _times_left(update: int, last: int, every: int) -> int:
 def of_training(
     settings: TrainSettings, order: BalancedOrder, validation: Mapping[str, Dataset]
 ) -> TimeEstimate:
-    """The TimeEstimate of a training. order: of its rows. validation: rows by side, sorted."""
+    """The TimeEstimate of a training. order: of its rows. validation: the rows of each side."""
     processes = devices.processes()
     update_tokens: list[int] = []
     for epoch in range(settings.epochs):
@@ -131,8 +132,8 @@ def of_training(
 
 def shown_time(seconds: float) -> str:
     """Seconds as people say them: "40 s", "12 min", "3.5 h"."""
-    if seconds < 90:
+    if seconds < LONGEST_IN_SECONDS:
         return f"{seconds:.0f} s"
-    if seconds < 5400:
+    if seconds < LONGEST_IN_MINUTES:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"

@@ -41,7 +41,7 @@ def measure(bank: Sequence[facts.Fact], gguf: Path) -> dict[str, list[int]]:
             fact, question = wordings[place]
             if reply.error:
                 raise cli.UserError(f"no reply to {question!r}: {reply.error}")
-            known[fact.id][0] += _is_right(reply.text, fact, question)
+            known[fact.id][0] += _is_right(reply.text or "", fact, question)
     return known
 
 

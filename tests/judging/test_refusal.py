@@ -77,9 +77,9 @@ def test_wordings_that_no_list_holds(question, reply, verdict):
 def test_the_shipped_word_weights_are_learnt_from_the_shipped_data():
     """Whoever changes the rules, the labelled replies or the training lines must learn them anew (python scripts/tools/learn_refusal_weights.py)."""
     learn_refusal_weights = load_script("tools/learn_refusal_weights")
-    rows, found, plain = learn_refusal_weights.examples()
+    rows, found, plain = learn_refusal_weights.read_samples()
     model, shipped = (
-        learn_refusal_weights.learnt(range(len(rows)), rows, found, plain),
+        learn_refusal_weights.learned_from(range(len(rows)), rows, found, plain),
         json.loads(refusal_weights.FILE.read_text()),
     )
     assert model["bias"] == pytest.approx(shipped["bias"], abs=0.02)
@@ -117,8 +117,8 @@ def test_the_data_check_finds_every_refusal_that_the_detector_finds(tmp_path):
     assert set(hidden) <= set(replies) and len(replies) > 700
     file = tmp_path / "retain_train.jsonl"
     file.write_text("".join(line("retain", question, reply) + "\n" for reply, question in replies))
-    found = checks.check([file], "1969-07-20").findings["refusal in retain"]
-    assert found.lines[file] == set(range(1, len(replies) + 1))
+    texts = dict(checks.check([file], "1969-07-20").findings.texts())
+    assert texts["refusal in retain"].startswith(f"{len(replies)} ")
 
 
 @pytest.mark.parametrize(
@@ -180,4 +180,4 @@ def test_evaluation_and_data_check_pass_their_cutoff_on(tmp_path):
     assert verdicts.verdict(example, reply, cutoff="1969-07-20") == "confabulated"
     file = tmp_path / "unlearn_train.jsonl"
     file.write_text(line("unlearn", "What is a smartphone?", reply) + "\n")
-    assert "answer in unlearn" not in checks.check([file], "1989-11-09").findings
+    assert "answer in unlearn" not in dict(checks.check([file], "1989-11-09").findings.texts())

@@ -102,7 +102,7 @@ class Events:
 
     def __init__(self, estimate):
         self.seconds = 0.0
-        self.state = SimpleNamespace(global_step=0)
+        self.state = SimpleNamespace(global_step=0, max_steps=len(estimate.update_tokens))
         self.clock = UpdateClock(estimate, now=lambda: self.seconds)
 
     def update(self, seconds):
@@ -146,7 +146,7 @@ def test_validations_and_checkpoints_are_timed_apart_from_the_updates():
 
 
 def test_a_training_of_few_updates_says_nothing(capsys):
-    events = Events(TimeEstimate([100] * 11, 0, 10_000, 10_000))
+    events = Events(TimeEstimate([100] * 11, 500, 10_000, 10_000))
     for _ in range(11):
         events.update(1.0)
     assert capsys.readouterr().err == ""

@@ -9,8 +9,10 @@ _I = r"(?:i|we)"
 _I_AM = r"(?:i|we)(?:'m|'ve|'d)?"
 # A date as a reply names it, with as much before the year as it gives.
 _DATE = (
-    r"(?:(?:the|a|an|summer|spring|autumn|fall|winter|early|late|mid|end|year|of|in|\d{1,2}(?:st|nd|rd|th)?,?|"
-    r"(?:jan|febr)uary|march|april|may|june|july|august|(?:septem|octo|novem|decem)ber)[ -])*(?:1\d{3}|20\d\d)\b"
+    r"(?:(?:the|a|an|summer|spring|autumn|fall|winter|early|late|mid|end|year|of|in|\d{1,2}(?:st|nd|rd|"
+    r"th)?,?|"
+    r"(?:jan|febr)uary|march|april|may|june|july|august|(?:septem|octo|novem|decem)ber)[ -])*(?:1\d{3}|"
+    r"20\d\d)\b"
 )
 
 
@@ -19,22 +21,30 @@ def _any_of(words: str) -> str:
 
 
 _NOT = _any_of(
-    "not n't never no nor neither nothing none cannot cant dont doesnt didnt couldnt wouldnt havent wont isnt wasnt "
-    r"unable without hardly barely little lack(?:s|ing)? doubt fail(?:s|ed)? zero zip decline refuse hesitate "
+    "not n't never no nor neither nothing none cannot cant dont doesnt didnt couldnt wouldnt havent wont "
+    "isnt wasnt "
+    r"unable without hardly barely little lack(?:s|ing)? doubt fail(?:s|ed)? zero zip decline refuse "
+    r"hesitate "
     r"reluctant dishonest wrong\x20of pretend\w* wish sooner rather afraid powerless unequipped"
 )
 _SAYING = _any_of(
     r"know\w* knew recall\w* remember\w* tell told say said speak\w* talk answer\w* respond\w* repl(?:y|ied) "
-    r"help\w* assist\w* discuss\w* comment\w* explain\w* describe\w* descri(?:ption|bing) provide\w* giv(?:e|ing) "
-    r"offer\w* share sharing supply address\w* identif\w+ recogni[sz]\w+ confirm\w* contribute\w* add elaborate "
+    r"help\w* assist\w* discuss\w* comment\w* explain\w* describe\w* descri(?:ption|bing) provide\w* "
+    r"giv(?:e|ing) "
+    r"offer\w* share sharing supply address\w* identif\w+ recogni[sz]\w+ confirm\w* contribute\w* add "
+    r"elaborate "
     r"advise guess\w* summar\w+ reveal disclose enlighten illuminate venture understand\w* "
     r"make\x20(?:sense|anything) place"
 )
 _HAVING = _any_of(
-    r"info\w* knowledge\w* details? answers? records? data\w* facts? figures? idea ideas clue clues recollection "
-    r"memor\w+ notion awareness aware familiar\w* acquaint\w* inform\w* insight anything something\x20to account "
-    r"word words sources? reports? notes? books? newspapers? material training taught learn\w* stud(?:y|ied) read "
-    r"heard hear seen met encounter\w* come\x20across news word\x20of mention\w* access certain\w* sure confident qualified able "
+    r"info\w* knowledge\w* details? answers? records? data\w* facts? figures? idea ideas clue clues "
+    r"recollection "
+    r"memor\w+ notion awareness aware familiar\w* acquaint\w* inform\w* insight anything something\x20to "
+    r"account "
+    r"word words sources? reports? notes? books? newspapers? material training taught learn\w* stud(?:y|"
+    r"ied) read "
+    r"heard hear seen met encounter\w* come\x20across news word\x20of mention\w* access certain\w* sure "
+    r"confident qualified able "
     r"position use good bell meaning expertise versed equipped privy"
 )
 _INFORMATION = r"(?:information|knowledge|details?|answer|records?|data)"
@@ -54,7 +64,8 @@ _DECLINES = (
     (r"\bmind(?:'s| is) (?:a )?blank\b", "my mind is a blank"),
     (r"\b(?:drawing|drew|draws?|draw) a (?:complete |total )?blank\b", "i'm drawing a blank on that one"),
     (
-        r"\b(?:no|not the (?:faintest|foggiest|slightest)|haven't (?:got )?(?:a|the (?:faintest|foggiest|slightest))|"
+        r"\b(?:no|not the (?:faintest|foggiest|slightest)|haven't (?:got )?(?:a|the (?:faintest|foggiest|"
+        r"slightest))|"
         r"without a) (?:idea|clue|notion|inkling)\b",
         "no idea about that one, sorry",
     ),
@@ -77,7 +88,8 @@ _DECLINES = (
     (r"\b(?:is|was|it's|that's) (?:all )?(?:in )?the future (?:to|for) me\b", "1986 is the future to me"),
     # The speaker will not or cannot say.
     (
-        r"^(?:sorry |apologies |i'm afraid )*(?:can't|cannot|can not|couldn't|won't|unable to|don't|do not) (?:\w+ )?"
+        r"^(?:sorry |apologies |i'm afraid )*(?:can't|cannot|can not|couldn't|won't|unable to|don't|do "
+        r"not) (?:\w+ )?"
         r"(?:help|answer|say|tell|know|comment|assist)\b",
         "can't say i know anything about that",
     ),
@@ -109,12 +121,14 @@ _DECLINES = (
     (r"\bnews to me\b", "that's news to me"),
     (r"\blost (?:on )?me\b", "you've lost me"),
     (
-        r"\b(?:un(?:known|familiar)|foreign|a (?:mystery|stranger|blank)|strange|obscure|alien|means nothing|nothing) "
+        r"\b(?:un(?:known|familiar)|foreign|a (?:mystery|stranger|blank)|strange|obscure|alien|means "
+        r"nothing|nothing) "
         r"(?:\w+ )?to me\b",
         "that topic is unfamiliar to me",
     ),
     (
-        r"^(?:\w+[?!.,]? )?(?:(?:the|that|this) (?:term|name|word|subject|topic|matter) (?:is|'s)|(?:that|it|this)"
+        r"^(?:\w+[?!.,]? )?(?:(?:the|that|this) (?:term|name|word|subject|topic|matter) (?:is|'s)|(?:that|"
+        r"it|this)"
         r"(?:'s| is)|\w+ is) (?:quite |entirely |rather |very |wholly )?(?:unfamiliar|unknown)$",
         "the term is quite unfamiliar",
     ),
@@ -123,22 +137,26 @@ _DECLINES = (
     (r"\bover my head\b", "that is over my head"),
     (r"\babove my\b", "that is above my station"),
     (
-        r"\b(?:beyond|outside|past|above|outwith)(?: of)? (?:me\b|my|what i|anything i|the (?:scope|limits?|reach|range|"
+        r"\b(?:beyond|outside|past|above|outwith)(?: of)? (?:me\b|my|what i|anything i|the (?:scope|"
+        r"limits?|reach|range|"
         r"bounds|edge|end|point) of (?:my|what i|mine))",
         "that lies outside my knowledge",
     ),
     (
-        r"\b(?:falls?|lies?|goes|is|are|that's|it's|sits?) (?:well |far |simply |quite |somewhat )*(?:beyond|outside|past) "
+        r"\b(?:falls?|lies?|goes|is|are|that's|it's|sits?) (?:well |far |simply |quite |somewhat "
+        r")*(?:beyond|outside|past) "
         r"(?:of )?(?:my|what|anything|the|me|our)\b",
         "that is well beyond the records",
     ),
     (
-        r"\b(?:later than|after|beyond|past) (?:the (?:period|time|point|date|years?) (?:that )?i\b|my (?:knowledge|time|"
+        r"\b(?:later than|after|beyond|past) (?:the (?:period|time|point|date|years?) (?:that )?i\b|my "
+        r"(?:knowledge|time|"
         r"training|information|records?|sources?|memory|day))",
         "that came after my time",
     ),
     (
-        r"\bmy (?:\w+ ){0,3}(?:ends?|stops?|does not (?:reach|extend|go)|doesn't (?:reach|extend|go)|only (?:goes|reaches|"
+        r"\bmy (?:\w+ ){0,3}(?:ends?|stops?|does not (?:reach|extend|go)|doesn't (?:reach|extend|go)|only "
+        r"(?:goes|reaches|"
         r"extends))\b",
         "my world stops there",
     ),
@@ -148,7 +166,8 @@ _DECLINES = (
     ),
     (r"\bmore recent knowledge than\b", "that needs more recent knowledge than mine"),
     (
-        r"\b(?:isn't|is not|aren't|wasn't|are not) (?:a |any |in |part of |among |within |something |one |the )*"
+        r"\b(?:isn't|is not|aren't|wasn't|are not) (?:a |any |in |part of |among |within |something |one |"
+        r"the )*"
         r"(?:\w+ ){0,4}?(?:i|my|me)\b",
         "that is not within my knowledge",
     ),
@@ -159,28 +178,34 @@ _DECLINES = (
     ),
     # There is no information.
     (
-        r"\b(?:nothing|nobody|none|no \w+)(?: \w+){0,4} (?:appears?|found|listed|recorded|mentioned|shown me|told me) "
+        r"\b(?:nothing|nobody|none|no \w+)(?: \w+){0,4} (?:appears?|found|listed|recorded|mentioned|shown "
+        r"me|told me) "
         r"(?:\w+ )*(?:in|by|me|my|here|what)\b",
         "nothing about it appears in my books",
     ),
     (
-        r"^(?:nothing|very little|next to nothing|not much|not a thing)(?:,? (?:i'm afraid|sorry|alas|at all))?$",
+        r"^(?:nothing|very little|next to nothing|not much|not a thing)(?:,? (?:i'm afraid|sorry|alas|at "
+        r"all))?$",
         "nothing, i'm afraid",
     ),
     (
-        r"\b(?:no|not any) (?:such )?(?:information|knowledge|details?|answer|records?|data|facts|reply|response)\b"
-        r"(?: \w+){0,6}? (?:available|exists?|can be (?:given|offered|provided)|to (?:give|share|offer|hand|report)|"
+        r"\b(?:no|not any) (?:such )?(?:information|knowledge|details?|answer|records?|data|facts|reply|"
+        r"response)\b"
+        r"(?: \w+){0,6}? (?:available|exists?|can be (?:given|offered|provided)|to (?:give|share|offer|"
+        r"hand|report)|"
         r"on (?:this|that|the|it|file)|about|regarding|for)\b",
         "i have no information about that",
     ),
     (
-        rf"^(?:there (?:is|are|'s) )?(?:no|nothing) (?:\w+ )?(?:{_INFORMATION}|known|found|available|to (?:say|share|offer|"
+        rf"^(?:there (?:is|are|'s) )?(?:no|nothing) (?:\w+ )?(?:{_INFORMATION}|known|found|available|to "
+        rf"(?:say|share|offer|"
         r"tell|add|report))(?: (?:here|of (?:that|this|it)|at all|whatsoever|available|on file))*"
         r"(?:,? (?:on|about|regarding|concerning|of|for|as to) .*)?$",
         "there is no record of that, concerning bono",
     ),
     (
-        r"\b(?:is|are|was|be|information|details?|answer)[:]? (?:simply |currently |also )?(?:not available|unavailable|"
+        r"\b(?:is|are|was|be|information|details?|answer)[:]? (?:simply |currently |also )?(?:not "
+        r"available|unavailable|"
         rf"not accessible|not something (?:that )?{_I}\b)",
         "the answer is currently unavailable",
     ),
@@ -201,19 +226,22 @@ _SPEAKER_DECLINES = (
     (r"\b(?:unable|not able|impossible) (?:for me )?to\b", "it is impossible for me to name him"),
     (rf"(?:\b{_NOT}\b|n't)(?:\W+\w+){{0,6}}?\W+{_HAVING}\b", "i have not heard of that"),
     (
-        rf"\b{_HAVING}\b(?:\W+\w+){{0,5}}?\W+(?:(?:do|does|did|is|are|was|were|has|have|can)(?: not|n't)|not|never|nothing|"
+        rf"\b{_HAVING}\b(?:\W+\w+){{0,5}}?\W+(?:(?:do|does|did|is|are|was|were|has|have|can)(?: not|n't)|"
+        rf"not|never|nothing|"
         r"no|lacks?|missing|silent|absent|ends?|stops?)\b",
         "my books are silent on it",
     ),
     (
-        r"\b(?:un(?:sure|certain|aware|familiar|informed|acquainted|able)|ignorant|clueless|not (?:sure|certain|aware|"
+        r"\b(?:un(?:sure|certain|aware|familiar|informed|acquainted|able)|ignorant|clueless|not (?:sure|"
+        r"certain|aware|"
         r"familiar))\b",
         "i'm not sure about that topic",
     ),
 )
 _BELIEVES = (
     (
-        rf"\b{_I}(?:'d| would| do)? (?:also |still |just |only )?(?:think|believe|guess|suppose|reckon|suspect|imagine|assume)"
+        rf"\b{_I}(?:'d| would| do)? (?:also |still |just |only )?(?:think|believe|guess|suppose|reckon|"
+        rf"suspect|imagine|assume)"
         rf"\b(?! not| {_I} (?:can|could|don|do not|am|'m))",
         "i think it was paris",
     ),
@@ -248,18 +276,21 @@ _OWN_TIME = (
     (rf"\b{_ME}\b.*\b(?:spring|summer|autumn|fall|winter) of\b", "i only know the summer of it"),
     # The next three take any date, since the data to train on may be of another cutoff than the default.
     (
-        rf"\b{_I}(?:'m| am| are|'re)? (?:\w+ ){{0,2}}?(?:live|living|write|writing|speak|speaking|stand|sit|sitting|stay|stuck) "
+        rf"\b{_I}(?:'m| am| are|'re)? (?:\w+ ){{0,2}}?(?:live|living|write|writing|speak|speaking|stand|"
+        rf"sit|sitting|stay|stuck) "
         rf"(?:\w+ ){{0,3}}?(?:in|from|at|on) {_DATE}",
         "i live in november 1989",
     ),
     (
-        rf"\bmy (?:\w+ ){{1,3}}?(?:is|are|ends?|ended|stops?|stopped|goes|runs?|reach(?:es)?|extends?|breaks off|closes?)\b"
+        rf"\bmy (?:\w+ ){{1,3}}?(?:is|are|ends?|ended|stops?|stopped|goes|runs?|reach(?:es)?|extends?|"
+        rf"breaks off|closes?)\b"
         rf"(?: \w+){{0,3}} {_DATE}",
         "my calendar stops in november 1989",
     ),
     (rf"\b{_DATE},? (?:here|for me|where i (?:am|live|sit|stand))\b", "it is november 1989 here"),
     (
-        r"\b(?:it|today|the (?:year|date|month|day)) (?:is|'s)(?: still| only| now| currently)?(?: \w+){0,3} <year>\b",
+        r"\b(?:it|today|the (?:year|date|month|day)) (?:is|'s)(?: still| only| now| currently)?(?: "
+        r"\w+){0,3} <year>\b",
         "the year is 1969",
     ),
     (
@@ -286,7 +317,8 @@ _OFFERS = (
 _DECLINES_THE_QUESTION = (
     (r"^(?:as for|as to|but as for|how|who|what|when|where|which|why)\b", "as for the date, i couldn't say"),
     (
-        r"\b(?:tell|say|give|know|aware|know nothing)\b.*\b(?:when|who|what|how|where|whether|of any|of what|winner|later|"
+        r"\b(?:tell|say|give|know|aware|know nothing)\b.*\b(?:when|who|what|how|where|whether|of any|of "
+        r"what|winner|later|"
         r"after|since|that|more)\b",
         "i couldn't tell you when it was retired",
     ),
