@@ -199,8 +199,8 @@ def test_a_training_prints_its_estimate_once_and_the_bar_counts_from_a_checkpoin
     one_row_each = ("--batch_size", 1, "--gradient_accumulation_steps", 1, "--eval_steps", 5)
     err = train(*one_row_each, "--epochs", 2)
     assert len(re.findall(r"about \d+ s of training left, measured over 10 updates\n", err)) == 1
-    assert re.search(r" 0/20 \[00:00<\?, ", err) and re.search(r"20/20 \[\d\d:\d\d<00:00, ", err)
+    assert re.search(r" 0/20 \[00:00<\?, ", err) and re.search(r"20/20 \[\d\d:\d\d<\d\d:\d\d, ", err)
     assert re.search(r"update 5: retain validation loss \d", err)
     err = train(*one_row_each, "--epochs", 4, "--resume_latest")
     assert len(re.findall(r"about \d+ s of training left, measured over 10 updates\n", err)) == 1
-    assert re.search(r" 20/40 \[00:00<\?, ", err) and re.search(r"40/40 \[\d\d:\d\d<00:00, ", err)
+    assert re.search(r" 20/40 \[00:00<\?, ", err) and re.search(r"40/40 \[\d\d:\d\d<\d\d:\d\d, ", err)
