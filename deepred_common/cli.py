@@ -182,7 +182,8 @@ def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] 
     # A supervisor's SIGTERM should save what is finished exactly as Ctrl-C does.
     signal.signal(signal.SIGTERM, _raise_interrupt)
     if not is_main_process():
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for the rest of this process's life)
+        # It stays open for the rest of this process's life.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     try:
         return main(argv) or EXIT_OK
     except UserError as error:
