@@ -8,6 +8,7 @@ decline, is it a courtesy, or does it tell something? The wordings are in refusa
 
 from __future__ import annotations
 
+import functools
 import re
 
 from deepred_common.dates import DEFAULT_CUTOFF
@@ -21,6 +22,7 @@ VERSION = 3
 # Words beyond which the rules judge alone: what so long a reply tells outweighs its wording. Of 794 labelled
 # refusals 6 are longer.
 LONG = 45
+_REMEMBERED = 4096  # replies; training data ask for the same reply in several wordings
 REFUSED = "refused"
 ANSWERED = "answered"
 BROKEN = "broken"
@@ -48,12 +50,23 @@ def is_refusal(reply: str, question: str = "", cutoff: str = DEFAULT_CUTOFF) -> 
     """
     if len(plain_reply(reply).split()) > LONG:
         return by_rules(reply, question, cutoff)[0]
+    if not _may_decline(reply, cutoff) and refusal_weights.weight_of_sign("tells") <= 0:
+        # What a reply tells could only make a refusal less likely, so it need not be looked for. Most answers
+        # end here.
+        most_likely = refusal_weights.probability(_features(reply, question, ruled=False, told=0))
+        if most_likely <= 0.5:
+            return False
     return refusal_weights.probability(clues(reply, question, cutoff)) > 0.5
 
 
 def clues(reply: str, question: str = "", cutoff: str = DEFAULT_CUTOFF) -> dict[str, float]:
     """The features (of refusal_weights) by which a reply is judged."""
     ruled, told = by_rules(reply, question, cutoff)
+    return _features(reply, question, ruled, len(told))
+
+
+def _features(reply: str, question: str, ruled: bool, told: int) -> dict[str, float]:
+    """The features of a reply. ruled: do the rules say it declines? told: names and numbers that it tells."""
     text = plain_reply(reply)
     length = len(text.split())
     return refusal_weights.features(
@@ -61,9 +74,9 @@ def clues(reply: str, question: str = "", cutoff: str = DEFAULT_CUTOFF) -> dict[
         set(plain_reply(question).split()),
         {
             "declines by the rules": ruled,
-            "tells": min(len(told), 5) / 5,
-            "declines and tells": ruled and bool(told),
-            "has figures": any(c.isdigit() for c in reply),
+            "tells": min(told, 5) / 5,
+            "declines and tells": ruled and told > 0,
+            "has figures": any(map(str.isdigit, reply)),
             "length": min(length, 60) / 60,
             "three words": length <= 3,
             "eight words": length <= 8,
@@ -73,19 +86,10 @@ def clues(reply: str, question: str = "", cutoff: str = DEFAULT_CUTOFF) -> dict[
 
 def by_rules(reply: str, question: str, cutoff: str = DEFAULT_CUTOFF) -> tuple[bool, set[str]]:
     """(declines?, names and numbers told), sentence by sentence."""
-    # Before the capitals go: the country and the numeral are no pronouns. A title in single quotes says
-    # nothing.
-    reply = re.sub(r"((?<=[a-z,] )[A-Z][a-z]+|War) I\b(?!['\u2019])", r"\1 1", reply)
-    reply = re.sub(r"\bUS\b", "USA", reply)
-    text = re.sub(r"[*_#>]+", "", plain_reply(reply)).strip()
-    text = re.sub(r"(?<=\w )'(?=\S)[^\n]{2,80}?'(?!\w)", "a remark", text)
-    if re.fullmatch(r"\"[^\"]*\"\.?", text):
-        text = text.strip('".')
-    # What somebody else is quoted as saying is not the speaker declining.
-    text = re.sub(r'"[^"]{12,}"', "a remark", text).replace('"', "")
-    told = _told_words(reply, question, cutoff)
-    sentences = [part.strip(" '-.!?,;:()") for part in _SENTENCE_END.split(text)]
-    sentences = [sentence for sentence in sentences if re.search(r"\w", sentence)]
+    told = _told_words(_without_other_capitals(reply), question, cutoff)
+    if not _may_decline(reply, cutoff):
+        return False, told
+    sentences = _sentences(reply)
     table = patterns(cutoff)
     kinds = [_kind(sentence, told, question, table) for sentence in sentences]
     if _DECLINES not in kinds:
@@ -96,6 +100,37 @@ def by_rules(reply: str, question: str, cutoff: str = DEFAULT_CUTOFF) -> tuple[b
     # and is not what was asked, and the question's own verb is in what is declined.
     last_declines = kinds[-1] == _DECLINES and kinds.count(_DECLINES) == 1
     return bool(table.declines_the_question.search(sentences[-1])) and last_declines, told
+
+
+def _without_other_capitals(reply: str) -> str:
+    """A reply in which the country and the numeral are no pronouns when its capitals are gone."""
+    reply = re.sub(r"((?<=[a-z,] )[A-Z][a-z]+|War) I\b(?!['\u2019])", r"\1 1", reply)
+    return re.sub(r"\bUS\b", "USA", reply)
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _sentences(reply: str) -> list[str]:
+    """The sentences of a reply in small letters; what others are quoted as saying is gone."""
+    text = re.sub(r"[*_#>]+", "", plain_reply(_without_other_capitals(reply))).strip()
+    # A title in single quotes says nothing.
+    text = re.sub(r"(?<=\w )'(?=\S)[^\n]{2,80}?'(?!\w)", "a remark", text)
+    if re.fullmatch(r"\"[^\"]*\"\.?", text):
+        text = text.strip('".')
+    # What somebody else is quoted as saying is not the speaker declining.
+    text = re.sub(r'"[^"]{12,}"', "a remark", text).replace('"', "")
+    sentences = [part.strip(" '-.!?,;:()") for part in _SENTENCE_END.split(text)]
+    return [sentence for sentence in sentences if re.search(r"\w", sentence)]
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _may_decline(reply: str, cutoff: str) -> bool:
+    """False if no sentence can be _DECLINES, whatever the question."""
+    table = patterns(cutoff)
+    for sentence in _sentences(reply):
+        head, after = _split_at_contrast(sentence, table)
+        if _declines(sentence, table) or (after is not None and _declines(head, table)):
+            return True
+    return False
 
 
 def _told_words(reply: str, question: str, cutoff: str) -> set[str]:

@@ -51,6 +51,11 @@ def probability(values: Mapping[str, float], model: WeightModel | None = None) -
     return 1 / (1 + math.exp(-model["bias"] - weighed))
 
 
+def weight_of_sign(name: str) -> float:
+    """The weight of one of the `signs` of features(), in the shipped model."""
+    return _model()["weights"].get(f"({name})", 0.0)
+
+
 @functools.cache
 def _model() -> WeightModel:
     return json.loads(FILE.read_text(encoding="utf-8"))
