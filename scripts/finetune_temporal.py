@@ -135,8 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     result = train(settings, run, data, identity, table)
     if result is None:
         print(
-            "\nDry run: nothing was trained or written. Omit --dry_run to train; after "
-            f"{TIMED_UPDATES} updates it prints how long it takes."
+            "\nDry run: nothing was trained or written. Omit --dry_run to train. "
+            f"How long that takes is printed once {TIMED_UPDATES} updates have been timed."
         )
         return cli.EXIT_OK
     print_result(result.metrics)

@@ -30,18 +30,26 @@ from deepred_common.training.time_estimate import TIMED_UPDATES, TimeEstimate, s
 class UpdateClock(TrainerCallback):
     """Times updates, validations and checkpoints for a TimeEstimate, and prints the first estimate.
 
-    `seconds_left` is the newest estimate, None before the first. The first update of a process is not timed:
-    memory is allocated and kernels are chosen in it. Add it after callbacks that work after a validation,
-    which then counts as part of the validation.
+    `seconds_left` is the newest estimate, None before the first. Not timed are the first update, in which
+    memory is allocated, and on a GPU all updates of the warm-up. Add the clock after callbacks that work
+    after a
+    validation: their time then counts as part of the validation.
     """
 
-    def __init__(self, estimate: TimeEstimate, now: Callable[[], float] = time.perf_counter) -> None:
-        """now: a clock, in seconds."""
+    def __init__(
+        self, estimate: TimeEstimate, warm_up: float = 0.0, now: Callable[[], float] = time.perf_counter
+    ) -> None:
+        """warm_up: seconds from the start whose updates are not timed. now: a clock, in seconds."""
         self.seconds_left: float | None = None
-        self._estimate, self._now = estimate, now
-        self._lap_start = now()
+        self._estimate, self._warm_up, self._now = estimate, warm_up, now
+        self._start = self._lap_start = now()
         self._validation = 0.0  # seconds so far: each side is validated, and reported, by itself
         self._is_first = True
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._start = self._lap_start = self._now()
 
     def _lap(self) -> float:
         """Seconds since the last update, validation or checkpoint ended."""
@@ -60,7 +68,7 @@ class UpdateClock(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         seconds = self._lap()
-        if self._is_first:
+        if self._is_first or self._lap_start - self._start < self._warm_up:
             self._is_first = False
             return
         self._estimate.add_update(state.global_step, seconds)

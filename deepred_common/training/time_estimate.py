@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from deepred_common.training.settings import TrainSettings
 
 TIMED_UPDATES = 10  # the first estimate rests on so many; they differ in length, and so in time
+# Seconds from the start whose updates are not timed on a GPU. Kernels are loaded and memory is allocated in
+# them: on an H200 the first updates of SmolLM2-135M took 2 s, and after about 10 s a fifth of a second.
+GPU_WARM_UP = 15.0
 WINDOW = 50  # later ones on the latest so many: a machine that gets slower is noticed
 # A validation token's cost in training tokens, until a validation was timed: it has no backward pass.
 # Measured on SmolLM2-135M in fp32: 0.5.

@@ -192,7 +192,8 @@ def build_trainer(
         callbacks=list(watchers),
     )
     order = trainer._get_train_sampler()
-    clock = callbacks.UpdateClock(time_estimate.of_training(settings, order, validation))
+    warm_up = 0.0 if on_cpu else time_estimate.GPU_WARM_UP
+    clock = callbacks.UpdateClock(time_estimate.of_training(settings, order, validation), warm_up)
     trainer.add_callback(clock)
     trainer.remove_callback(ProgressCallback)  # it prints every log as a Python dict
     trainer.add_callback(callbacks.ProgressBar(clock))

@@ -1,6 +1,8 @@
 """The time that a training has left: from timed updates, from a trainer's events, and in a real training."""
 
+import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -100,10 +102,11 @@ def test_times_are_shown_as_people_say_them(seconds, text):
 class Events:
     """A trainer's events on a clock of its own: what() takes so many seconds and then happens."""
 
-    def __init__(self, estimate):
+    def __init__(self, estimate, warm_up=0.0):
         self.seconds = 0.0
         self.state = SimpleNamespace(global_step=0, max_steps=len(estimate.update_tokens))
-        self.clock = UpdateClock(estimate, now=lambda: self.seconds)
+        self.clock = UpdateClock(estimate, warm_up, now=lambda: self.seconds)
+        self.clock.on_train_begin(None, self.state, None)
 
     def update(self, seconds):
         self.clock.on_step_begin(None, self.state, None)
@@ -143,6 +146,19 @@ def test_validations_and_checkpoints_are_timed_apart_from_the_updates():
             events.checkpoint(3.0)
     events.update(1.0)
     assert events.clock.seconds_left == pytest.approx(79 * 1.0 + 17 * 8.0 + 8 * 3.0)
+
+
+def test_what_a_gpu_printed_is_about_what_it_took():
+    """A recorded training on an H200. Without a warm-up it printed 3 min of the 1 min that it took."""
+    recorded = json.loads(Path(__file__).with_name("h200_updates.json").read_text(encoding="utf-8"))
+    estimate = TimeEstimate(recorded["tokens"], recorded["validation_tokens"], eval_steps=100, save_steps=50)
+    events = Events(estimate, time_estimate.GPU_WARM_UP)
+    for seconds in recorded["seconds"]:
+        events.update(seconds)
+        if events.clock.seconds_left is not None:
+            break
+    seconds_after = sum(recorded["seconds"][events.state.global_step :])
+    assert events.clock.seconds_left == pytest.approx(seconds_after, rel=0.3)
 
 
 def test_a_training_of_few_updates_says_nothing(capsys):
