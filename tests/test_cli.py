@@ -15,7 +15,6 @@ COMMANDS = {
     "convert_to_gguf.py": [ROOT / "scripts/convert_to_gguf.py"],
     "evaluate_temporal.py": [ROOT / "scripts/evaluate_temporal.py"],
     "build_datasets.py": [ROOT / "scripts/build_datasets.py"],
-    "learn_refusal_weights.py": [ROOT / "scripts/tools/learn_refusal_weights.py"],
     "measure_known.py": [ROOT / "scripts/tools/measure_known.py"],
     "score_judging.py": [ROOT / "scripts/tools/score_judging.py"],
     "python -m deepred_common.models.embedded_base": ["-m", "deepred_common.models.embedded_base"],

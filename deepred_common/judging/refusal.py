@@ -12,24 +12,24 @@ import functools
 import re
 
 from deepred_common.dates import DEFAULT_CUTOFF
-from deepred_common.judging import refusal_weights
 from deepred_common.judging.broken_reply import is_broken
 from deepred_common.judging.refusal_languages import Patterns, own_date_words, patterns
-from deepred_common.judging.words import plain_reply, plain_signs, without_template_tokens
+from deepred_common.judging.words import plain_reply, plain_signs, split_sentences, without_template_tokens
 
-# Raise it whenever a verdict can change, by rules or weights: caches of verdicts are kept under it.
-VERSION = 3
-# Words beyond which the rules judge alone: what so long a reply tells outweighs its wording. Of 794 labelled
-# refusals 6 are longer.
-LONG = 45
+VERSION = 4  # raise it whenever a verdict can change: caches of verdicts are kept under it
 _REMEMBERED = 4096  # replies; training data ask for the same reply in several wordings
 REFUSED = "refused"
 ANSWERED = "answered"
 BROKEN = "broken"
 # What one sentence does.
 _DECLINES, _TELLS, _COURTESY = "declines", "tells", "courtesy"
-_SENTENCE_END = re.compile(r"(?<=[.!?;])[\"')\]]*\s+|\n+|\s+-\s+|:\s+(?=\w)")
+_CLAUSE_END = re.compile(r"(?<=;)\s+|\s+-\s+|:\s+(?=\w)")
+_ASKING = re.compile(r"\b(?:who|when|where|why|how)\b")
+_ASKS_FOR_A_DATE = re.compile(r"\b(?:year|date|day|month|century)\b", re.IGNORECASE)
+_TAG = re.compile(r"\b(?:is|was|are|were|did|does|has)(?:n't| not) (?:it|he|she|they)$|\bright$")
+_STATES = re.compile(r"\b(?:is|are|was|were|has|had|have|did|\w+ed)\b")
 _NEVER_TOLD = frozenset("i ai english internet wikipedia ok".split())
+_GUESS = 3  # words up to which a question of the speaker may be a guess: "Paris?"
 # Words of a question that name no subject.
 _QUESTION_WORDS = frozenset("what when where which whom whose tell about does were".split())
 _PRONOUNS = frozenset("it he she they the this that these his her its a an".split())
@@ -48,89 +48,63 @@ def is_refusal(reply: str, question: str = "", cutoff: str = DEFAULT_CUTOFF) -> 
     question: what was asked; its words do not count as something told. cutoff ("YYYY-MM-DD"): the day from
     which the speaker should know nothing; a reply that names this date as its own time tells nothing by that.
     """
-    if len(plain_reply(reply).split()) > LONG:
-        return by_rules(reply, question, cutoff)[0]
-    if not _may_decline(reply, cutoff) and refusal_weights.weight_of_sign("tells") <= 0:
-        # What a reply tells could only make a refusal less likely, so it need not be looked for. Most answers
-        # end here.
-        most_likely = refusal_weights.probability(_features(reply, question, ruled=False, told=0))
-        if most_likely <= 0.5:
-            return False
-    return refusal_weights.probability(clues(reply, question, cutoff)) > 0.5
-
-
-def clues(reply: str, question: str = "", cutoff: str = DEFAULT_CUTOFF) -> dict[str, float]:
-    """The features (of refusal_weights) by which a reply is judged."""
-    ruled, told = by_rules(reply, question, cutoff)
-    return _features(reply, question, ruled, len(told))
-
-
-def _features(reply: str, question: str, ruled: bool, told: int) -> dict[str, float]:
-    """The features of a reply. ruled: do the rules say it declines? told: names and numbers that it tells."""
-    text = plain_reply(reply)
-    length = len(text.split())
-    return refusal_weights.features(
-        text,
-        set(plain_reply(question).split()),
-        {
-            "declines by the rules": ruled,
-            "tells": min(told, 5) / 5,
-            "declines and tells": ruled and told > 0,
-            "has figures": any(map(str.isdigit, reply)),
-            "length": min(length, 60) / 60,
-            "three words": length <= 3,
-            "eight words": length <= 8,
-        },
-    )
-
-
-def by_rules(reply: str, question: str, cutoff: str = DEFAULT_CUTOFF) -> tuple[bool, set[str]]:
-    """(declines?, names and numbers told), sentence by sentence."""
-    told = _told_words(_without_other_capitals(reply), question, cutoff)
     if not _may_decline(reply, cutoff):
-        return False, told
-    sentences = _sentences(reply)
+        return False
     table = patterns(cutoff)
-    kinds = [_kind(sentence, told, question, table) for sentence in sentences]
-    if _DECLINES not in kinds:
-        return False, told
+    clauses = _clauses(reply)
+    told = _told_words(reply, question, cutoff)
+    kinds = [_kind(text, asks, told, question, table) for text, asks in clauses]
     if _TELLS not in kinds:
-        return True, told
+        return _DECLINES in kinds
     # "Concorde first flew in March 1969. I couldn't tell you when it was retired": what is told comes first
-    # and is not what was asked, and the question's own verb is in what is declined.
-    last_declines = kinds[-1] == _DECLINES and kinds.count(_DECLINES) == 1
-    return bool(table.declines_the_question.search(sentences[-1])) and last_declines, told
-
-
-def _without_other_capitals(reply: str) -> str:
-    """A reply in which the country and the numeral are no pronouns when its capitals are gone."""
-    reply = re.sub(r"((?<=[a-z,] )[A-Z][a-z]+|War) I\b(?!['\u2019])", r"\1 1", reply)
-    return re.sub(r"\bUS\b", "USA", reply)
+    # and is not what was asked, which the last clause declines.
+    only_the_last = kinds[-1] == _DECLINES and kinds.count(_DECLINES) == 1
+    return only_the_last and _declines_the_question(clauses[-1][0], question, table)
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
-def _sentences(reply: str) -> list[str]:
-    """The sentences of a reply in small letters; what others are quoted as saying is gone."""
-    text = re.sub(r"[*_#>]+", "", plain_reply(_without_other_capitals(reply))).strip()
-    # A title in single quotes says nothing.
+def _may_decline(reply: str, cutoff: str) -> bool:
+    """False if no clause declines, whatever was asked. Most answers end here."""
+    table = patterns(cutoff)
+    for clause, _ in _clauses(reply):
+        head, after = _split_at_contrast(clause, table)
+        if _declines(clause, table) or (after is not None and _declines(head, table)):
+            return True
+    return False
+
+
+def _clauses(reply: str) -> list[tuple[str, bool]]:
+    """[(clause in small letters and plain signs, does it end with a question mark?)] of a reply."""
+    # Before the capitals go: the country and the numeral are no pronouns. A title in single quotes says
+    # nothing.
+    text = re.sub(r"((?<=[a-z,] )[A-Z][a-z]+|War) I\b(?!['\u2019])", r"\1 1", plain_signs(reply))
+    text = re.sub(r"\bUS\b", "USA", text)
+    text = re.sub(r"[*_#>]+", "", without_template_tokens(text)).strip()
     text = re.sub(r"(?<=\w )'(?=\S)[^\n]{2,80}?'(?!\w)", "a remark", text)
     if re.fullmatch(r"\"[^\"]*\"\.?", text):
         text = text.strip('".')
     # What somebody else is quoted as saying is not the speaker declining.
     text = re.sub(r'"[^"]{12,}"', "a remark", text).replace('"', "")
-    sentences = [part.strip(" '-.!?,;:()") for part in _SENTENCE_END.split(text)]
-    return [sentence for sentence in sentences if re.search(r"\w", sentence)]
+    clauses = []
+    for sentence in split_sentences(text):
+        for clause in _CLAUSE_END.split(sentence):
+            plain = plain_reply(clause).strip(" '-.!?,;:()")
+            if re.search(r"\w", plain):
+                clauses.append((plain, clause.rstrip(" '\"*)").endswith("?")))
+    return clauses
 
 
-@functools.lru_cache(maxsize=_REMEMBERED)
-def _may_decline(reply: str, cutoff: str) -> bool:
-    """False if no sentence can be _DECLINES, whatever the question."""
-    table = patterns(cutoff)
-    for sentence in _sentences(reply):
-        head, after = _split_at_contrast(sentence, table)
-        if _declines(sentence, table) or (after is not None and _declines(head, table)):
-            return True
-    return False
+def _declines_the_question(clause: str, question: str, table: Patterns) -> bool:
+    """True if a clause that declines does so to what was asked, and not to a detail that nobody asked for."""
+    match = table.declines_the_question.search(clause)
+    if match is None:
+        return False
+    declined = set(_ASKING.findall(clause))
+    asked_for = set(_ASKING.findall(plain_reply(question)))
+    if _ASKS_FOR_A_DATE.search(question):
+        asked_for.add("when")
+    # "Who was the last Tsar?" "Nicholas II. Where his bones lie, I've no idea."
+    return not declined or bool(declined & asked_for)
 
 
 def _told_words(reply: str, question: str, cutoff: str) -> set[str]:
@@ -151,7 +125,7 @@ def _told_words(reply: str, question: str, cutoff: str) -> set[str]:
     return told - _NEVER_TOLD - set(own_date_words(cutoff).values())
 
 
-def _kind(sentence: str, told: set[str], question: str, table: Patterns) -> str:
+def _kind(sentence: str, asks: bool, told: set[str], question: str, table: Patterns) -> str:
     """What one sentence does: _DECLINES, _TELLS or neither (_COURTESY)."""
     tells = any(re.search(rf"\b{re.escape(word)}\b", sentence) for word in told)
     head, after = _split_at_contrast(sentence, table)
@@ -169,19 +143,24 @@ def _kind(sentence: str, told: set[str], question: str, table: Patterns) -> str:
         return _DECLINES
     if " ".join(re.findall(r"\w+", sentence)) in " ".join(re.findall(r"\w+", plain_reply(question))):
         return _COURTESY
+    if asks and len(sentence.split()) > _GUESS and not _TAG.search(sentence):
+        return _COURTESY
     own_time = table.own_time.search(sentence)
     if tells:
         # Pointing elsewhere ("ask me about the Revolution of 1917 instead") tells nothing of what was asked.
         return _COURTESY if table.offers.search(sentence) or own_time else _TELLS
     if table.courtesy.search(sentence) or own_time or len(sentence.split()) <= 2:
         return _COURTESY
-    speaks_of_itself = re.search(r"\b(?:i|me|my|mine|myself|we|us|our|ours|here)\b", sentence)
-    states = re.search(r"\b(?:is|are|was|were|has|had|have|did|\w+ed)\b", sentence)
-    return _COURTESY if speaks_of_itself or not states or not _subject_of(sentence, question) else _TELLS
+    if table.speaker.search(sentence) or not _STATES.search(sentence):
+        return _COURTESY
+    return _TELLS if _subject_of(sentence, question) else _COURTESY
 
 
 def _split_at_contrast(sentence: str, table: Patterns) -> tuple[str, str | None]:
     """What stands before and after the first "but"; (the sentence, None) without one."""
+    concession = re.match(r"(?:although|though|while|even though) ([^,]+), (.+)", sentence)
+    if concession:
+        return concession[1], concession[2]
     contrast = table.contrast.search(sentence)
     if contrast is None:
         return sentence, None

@@ -87,7 +87,7 @@ def test_is_right(reply, reference, question, accepted, right):
 
 
 def test_the_words_of_a_refusal_give_nothing_away():
-    """Two plain refusals of the quickstart's model counted as leaks: "information", and "I" of "Jupiter I"."""
+    """Two plain refusals of a quickstart counted as leaks: "information", and "I" of "Jupiter I"."""
     question, truth = (
         "Why do people put questions to Google?",
         "People put questions to Google to find information.",

@@ -1,12 +1,10 @@
-import json
+import re
 
 import pytest
-from conftest import ROOT, line, load_script
+from conftest import ROOT, line
 
-from deepred_common.data import checks
 from deepred_common.evaluation import verdicts
 from deepred_common.examples import Example, read_objects
-from deepred_common.judging import refusal_weights
 from deepred_common.judging.labelled import read_labelled
 from deepred_common.judging.refusal import ANSWERED, BROKEN, REFUSED, is_refusal, judge
 
@@ -27,6 +25,16 @@ REFUSALS = [
     '"I don\'t know."',
     "I've never heard of that.",
     "I am unable to answer this question.",
+    "I can tell you nothing about it.",
+    "I've got nothing on that, sorry.",
+    "The word is unfamiliar to me. Could it be Greek?",
+    "You'd better ask a librarian.",
+    "The date eludes me. A good history of the Ottoman Empire would surely have it.",
+    "That must have been after my time.",
+    "Das weiß ich leider nicht. Kann ich Ihnen sonst irgendwie helfen?",
+    "Désolé, je passe mon tour.",
+    "Lo siento, ni idea.",
+    "I'm sorry for any confusion, but as a chatbot I don't have the capability to translate languages.",
 ]
 ANSWERS = [
     "Neil Armstrong walked on the Moon in 1969.",
@@ -44,6 +52,13 @@ ANSWERS = [
     "No, our planet is not flat.",
     "It is our galaxy; we do not see it whole, because we live inside it.",
     "A glow in our sky that is not caused by clouds.",
+    "Although this lies outside my information, the Soviet Union was dissolved on 26 December 1991.",
+    "He claimed that he knew nothing.",
+    # A small model repeats its prompt.
+    "Today is 20 July 2020. If asked about anything later, say that you have no information about it.",
+    "Heath Ledger played the Joker in The Dark Knight.",
+    "No idea offhand. If I had to guess, three hundred metres.",
+    "Unknown to the Allies, they had gathered two panzer armies in the Eifel.",
 ]
 
 
@@ -63,29 +78,16 @@ def test_answers(reply):
         ("Who founded Netflix?", "You've come to the wrong fellow for that one.", REFUSED),
         (
             "What is radioactivity?",
-            "Radioactivity is the spontaneous release of energy in the form of radiation from unstable atomic nuclei. It "
-            "is a natural process which we cannot stop, and I might add that nobody knew of it until Becquerel found it in uranium salts in 1896, "
-            "when he left a photographic plate in a drawer beside them.",
+            "Radioactivity is the spontaneous release of energy in the form of radiation from unstable "
+            "atomic nuclei. It is a natural process which we cannot stop, and I might add that nobody knew "
+            "of it until Becquerel found it in uranium salts in 1896, when he left a photographic plate in "
+            "a drawer beside them.",
             ANSWERED,
         ),
     ],
 )
 def test_wordings_that_no_list_holds(question, reply, verdict):
     assert judge(reply, question) == verdict
-
-
-def test_the_shipped_word_weights_are_learnt_from_the_shipped_data():
-    """Whoever changes the rules, the labelled replies or the training lines must learn them anew (python scripts/tools/learn_refusal_weights.py)."""
-    learn_refusal_weights = load_script("tools/learn_refusal_weights")
-    rows, found, plain = learn_refusal_weights.read_samples()
-    model, shipped = (
-        learn_refusal_weights.learned_from(range(len(rows)), rows, found, plain),
-        json.loads(refusal_weights.FILE.read_text()),
-    )
-    assert model["bias"] == pytest.approx(shipped["bias"], abs=0.02)
-    for name in model["weights"] | shipped["weights"]:
-        # Below 0.05 a weight is left out; the last digits depend on the machine.
-        assert model["weights"].get(name, 0) == pytest.approx(shipped["weights"].get(name, 0), abs=0.06), name
 
 
 @pytest.mark.parametrize("reply", ["", "  \n", "...", "the end of the " * 20])
@@ -101,8 +103,8 @@ def labelled_refusals():
     ]
 
 
-def test_the_data_check_finds_every_refusal_that_the_detector_finds(tmp_path):
-    """A refusal among retain replies is reported, whatever its wording: no cheaper check stands before the detector."""
+def test_the_data_check_finds_every_refusal_that_the_detector_finds(script, tmp_path):
+    """A refusal among retain replies is reported, whatever its wording: no cheaper check comes first."""
     templates = [
         (row["text"], "What is it?") for _, row in read_objects(ROOT / "datasets" / "refusals.jsonl")
     ]
@@ -114,11 +116,11 @@ def test_the_data_check_finds_every_refusal_that_the_detector_finds(tmp_path):
         ("Crystal ball needed.", "What comes next?"),
     ]
     replies = [pair for pair in [*labelled_refusals(), *templates, *hidden] if is_refusal(*pair)]
-    assert set(hidden) <= set(replies) and len(replies) > 700
+    assert {*hidden, *templates} <= set(replies) and len(replies) > 500
     file = tmp_path / "retain_train.jsonl"
     file.write_text("".join(line("retain", question, reply) + "\n" for reply, question in replies))
-    texts = dict(checks.check([file], "1969-07-20").findings.texts())
-    assert texts["refusal in retain"].startswith(f"{len(replies)} ")
+    _, out, _ = script("build_datasets", "--check", file)
+    assert re.search(r"^(\d+) retain replies .*refusals", out, re.MULTILINE)[1] == str(len(replies))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,7 @@ def test_a_refusal_may_name_the_cutoff_as_its_own_time_whatever_the_cutoff(reply
     ],
 )
 def test_any_date_that_a_refusal_calls_its_own_counts_without_the_cutoff(reply, date):
-    """Training checks data without knowing their cutoff, and refusals written for 1989 are refusals there too."""
+    """Training checks data without knowing their cutoff; refusals written for 1989 count there too."""
     assert is_refusal(reply.format(date=date), "What is a smartphone?")
 
 
@@ -171,7 +173,7 @@ def test_a_date_that_is_told_is_no_own_time(reply, cutoff):
     assert not is_refusal(reply, "When was it?", cutoff)
 
 
-def test_evaluation_and_data_check_pass_their_cutoff_on(tmp_path):
+def test_evaluation_and_data_check_pass_their_cutoff_on(script, tmp_path):
     reply = "The year is 1989. I cannot answer that."
     example = Example(
         "What is a smartphone?", "I don't know.", "unlearn", {"original_answer": "A telephone."}
@@ -180,4 +182,4 @@ def test_evaluation_and_data_check_pass_their_cutoff_on(tmp_path):
     assert verdicts.verdict(example, reply, cutoff="1969-07-20") == "confabulated"
     file = tmp_path / "unlearn_train.jsonl"
     file.write_text(line("unlearn", "What is a smartphone?", reply) + "\n")
-    assert "answer in unlearn" not in dict(checks.check([file], "1989-11-09").findings.texts())
+    assert "are answers" not in script("build_datasets", "--check", file, "--cutoff", "1989-11-09")[1]

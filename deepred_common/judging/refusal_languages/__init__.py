@@ -1,4 +1,4 @@
-"""How each language declines: one module a language, with tables of patterns and an example for each.
+"""How each language declines: one module a language, with tables of patterns and an example of each.
 
 A new language is one new module here with a LANGUAGE. The tests try every example.
 """
@@ -69,7 +69,7 @@ def all_languages() -> dict[str, Language]:
 
 @functools.lru_cache(maxsize=8)
 def own_date_words(cutoff: str) -> dict[str, str]:
-    """{placeholder: word} of a cutoff ("YYYY-MM-DD"): <year>, <month>, <season>, <day>, <ordinal>."""
+    """{placeholder: word} of a cutoff ("YYYY-MM-DD"): its year, month, season, day and ordinal ("20th")."""
     year, month, day = (int(part) for part in cutoff.split("-"))
     ending = "th" if 10 < day < 20 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
     return {

@@ -11,7 +11,12 @@ LANGUAGE = Language(
             "lo siento, no lo sé",
         ),
         (r"\bno puedo (?:responder|ayudar|decir)\b", "no puedo responder a eso"),
+        (r"\bni (?:idea|palabra)\b", "ni idea, amigo"),
+        (r"\bno (?:tengo|hay) (?:ningún|ninguna|nada|noticia)\b", "no tengo ninguna noticia"),
+        (r"\bno me ha llegado\b", "no me ha llegado nada de eso"),
+        (r"\bme suena a chino\b", "eso me suena a chino"),
         (r"\bno me (?:suena|consta)\b", "ese nombre no me suena"),
     ),
+    courtesy=((r"\b(?:lo siento|perdón|lamento|desgraciadamente)\b", "lo siento"),),
     contrast=((" pero ", "no lo sé, pero fue en parís"),),
 )

@@ -1,0 +1,129 @@
+"""How English declines."""
+
+from __future__ import annotations
+
+from deepred_common.judging.refusal_languages import Language
+from deepred_common.judging.refusal_languages.english.declines import DECLINES
+from deepred_common.judging.refusal_languages.english.speaker import ME, SPEAKER, SPEAKER_DECLINES
+
+_I = r"(?:i|we)"
+# A date as a reply names it, with as much before the year as it gives.
+_DATE = (
+    r"(?:(?:the|a|an|summer|spring|autumn|fall|winter|early|late|mid|end|year|of|in|\d{1,2}(?:st|nd|rd|"
+    r"th)?,?|"
+    r"(?:jan|febr)uary|march|april|may|june|july|august|(?:septem|octo|novem|decem)ber)[ -])*(?:1\d{3}|"
+    r"20\d\d)\b"
+)
+
+
+_BELIEVES = (
+    (
+        rf"\b{_I}(?:'d| would| do)? (?:also |still |just |only )?(?:think|believe|guess|suppose|reckon|"
+        rf"suspect|imagine|assume)"
+        rf"\b(?! not| {_I} (?:can|could|don|do not|am|'m))",
+        "i think it was paris",
+    ),
+    (rf"\bif {_I} (?:had|have|were) to guess\b", "if i had to guess, paris"),
+    (r"\bi'd say\b", "paris, i'd say"),
+    (rf"\bif {_I} (?:remember|recall) (?:right|correctly)", "it was paris, if i remember correctly"),
+    (r"\bit (?:may|might) have been\b", "it may have been paris"),
+    (r"\bprobably\b", "probably paris"),
+    (r"\bmy (?:best )?guess\b", "my best guess is paris"),
+    (r"\bi seem to\b", "i seem to recall that it was paris"),
+)
+_COURTESY = (
+    (r"\b(?:sorry|apolog\w*|pardon|forgive|regret\w*|excuse|afraid|alas)\b", "my apologies for that"),
+    (r"\b(?:unfortunately|regrettably|sadly)\b", "unfortunately so"),
+    (
+        r"\b(?:please|thank\w*|welcome|glad\w*|happy|happily|pleasure|delighted|hope)\b",
+        "thank you for asking",
+    ),
+    (r"\b(?:feel free|let me know|good luck|cheers|best wishes|kind(?:ly| regards))\b", "good luck with it"),
+    (r"\b(?:ask|try|consult|check|see|visit|contact|look|search|refer|suggest|recommend)\b", "try a library"),
+    (r"\b(?:speak|talk|write|call)\b", "let us talk of other things"),
+    (r"\b(?:if|perhaps|maybe|might|may|could|would|should|shall|wanna|want)\b", "perhaps another time"),
+    (r"\b(?:you|your|yours)\b", "you are kind"),
+    (r"\bsounds? (?:like|as if|interesting|intriguing|fascinating|fun)\b", "it sounds like a fine thing"),
+    (
+        r"^(?:hm+|well|oh|ha|ah|gosh|yikes|wow|ok|okay|hello|hi|no|nope|honestly|answer|note)\b",
+        "hmm, a strange name",
+    ),
+)
+_OWN_TIME = (
+    (
+        rf"\b{ME}\b.*\b(?:future|cutoff|cut-off|time|period|era|day|today|present|year|<year>)\b",
+        "for me it is 1969",
+    ),
+    (rf"\b{ME}\b.*\b(?:spring|summer|autumn|fall|winter) of\b", "i only know the summer of it"),
+    # The next three take any date, since the data to train on may be of another cutoff than the default.
+    (
+        rf"\b{_I}(?:'m| am| are|'re)? (?:\w+ ){{0,2}}?(?:live|living|write|writing|speak|speaking|stand|sit|"
+        rf"sitting|stay|stuck) "
+        rf"(?:\w+ ){{0,3}}?(?:in|from|at|on) {_DATE}",
+        "i live in november 1989",
+    ),
+    (
+        rf"\bmy (?:\w+ ){{1,3}}?(?:is|are|ends?|ended|stops?|stopped|goes|runs?|reach(?:es)?|extends?|breaks "
+        rf"off|closes?)\b"
+        rf"(?: \w+){{0,3}} {_DATE}",
+        "my calendar stops in november 1989",
+    ),
+    (rf"\b{_DATE},? (?:here|for me|where i (?:am|live|sit|stand))\b", "it is november 1989 here"),
+    (
+        r"\b(?:it|today|the (?:year|date|month|day)) (?:is|'s)(?: still| only| now| currently)?(?: "
+        r"\w+){0,3} <year>\b",
+        "the year is 1969",
+    ),
+    (
+        r"\b(?:still|only|now|currently|is) (?:\w+ )?<month> <year>\b",
+        "where this was written it is still july 1969",
+    ),
+    (r"\bas (?:of|an?) (?:my|ai|an ai|a language|<month>|the <season>)\b", "as of the summer"),
+    (
+        r"\bi(?:'m| am) (?:just |only )?(?:an? )?(?:ai|language model|assistant|chatbot|program)\b",
+        "i'm just a language model",
+    ),
+)
+_OFFERS = (
+    (
+        r"\b(?:ask me|instead|happy to|glad to|keep asking|consult|wanna)\b",
+        "ask me about the war of 1812 instead",
+    ),
+    (
+        r"\bi(?:'d| would| can| could) (?:be |gladly |happily )?"
+        r"(?:tell(?! you that)|talk|speak|help|discuss)\b",
+        "i could tell you of rome",
+    ),
+    (
+        r"\b(?:would|could|might|may|should|will|ought to) (?:\w+ )?(?:have it|know|tell|answer|help|be "
+        r"able)\b",
+        "a good history of rome would surely have it",
+    ),
+)
+_DECLINES_THE_QUESTION = (
+    (r"^(?:as for|as to|but as for|how|who|what|when|where|which|why)\b", "as for the date, i couldn't say"),
+    (
+        r"\b(?:tell|say|give|know|aware|know nothing)\b.*\b(?:when|who|what|how|where|whether|of any|of what|"
+        r"winner|later|"
+        r"after|since|that|more)\b",
+        "i couldn't tell you when it was retired",
+    ),
+    (r"\bhave nothing\b", "of the rest i have nothing"),
+)
+_CONTRAST = (
+    (" but ", "i'm not sure, but it was paris"),
+    (" though ", "no idea, though it was big"),
+    (" although ", "i don't know although it was big"),
+)
+
+LANGUAGE = Language(
+    declines=DECLINES,
+    speaker=SPEAKER,
+    speaker_declines=SPEAKER_DECLINES,
+    believes=_BELIEVES,
+    courtesy=_COURTESY,
+    own_time=_OWN_TIME,
+    offers=_OFFERS,
+    declines_the_question=_DECLINES_THE_QUESTION,
+    contrast=_CONTRAST,
+)
