@@ -104,9 +104,9 @@ def rocm_cautions(
         )
     if quantised:
         yield (
-            "4/8-bit on ROCm is experimental and can hang the GPU on long runs. If it does, in this order:\n"
-            "leave the flag out; export AMD_SERIALIZE_KERNEL=3 AMD_SERIALIZE_COPY=3;\n"
-            "--batch_size 1 --max_seq_length 384; --save_steps 100, --resume_latest"
+            "4/8-bit on ROCm is experimental and can hang the GPU on long runs. If it does, resume with\n"
+            "--resume_latest --save_steps 100, after export AMD_SERIALIZE_KERNEL=3 AMD_SERIALIZE_COPY=3.\n"
+            "If it still does, start a new run without the flag, or with --batch_size 1 --max_seq_length 384."
         )
 
 

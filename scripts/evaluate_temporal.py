@@ -59,7 +59,7 @@ def build_parser() -> cli.Parser:
         type=cli.day,
         default=DEFAULT_CUTOFF,
         metavar="YYYY-MM-DD",
-        help="for the breakdown by date (default: %(default)s)",
+        help="the day from which the model should know nothing (default: %(default)s)",
     )
     add = parser.add_argument_group("output").add_argument
     add("--output", type=Path, help="results JSON (default: output/eval-<model>-<time>.json)")

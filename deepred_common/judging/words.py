@@ -22,10 +22,10 @@ _BETWEEN_WORDS = re.compile(
     r"(?:(?<=\w)[-‐‑–—/](?=\w)|(?<=[^\W\d]) [-–—] (?=[^\W\d])|[*_`]+(?=[^\W\d])|(?<=[^\W\d])[*_`]+|"
     "[\\s\u200b\u00ad!\"'()\\[\\]{}.,:;?…“”‘’„‹›«»´′¿¡、。，！？；：؟،۔।]+)+"
 )
-# A point after an initial or one of these ends no sentence.
 # The characters of _BETWEEN_WORDS that always stand between two words, and those that only sometimes do.
 _ALWAYS_BETWEEN = dict.fromkeys(map(ord, "\u200b\u00ad!\"'()[]{}.,:;?…“”‘’„‹›«»´′¿¡、。，！？；：؟،۔।"), " ")
 _SOMETIMES_BETWEEN = frozenset("-‐‑–—/*_`")
+# A point after an initial or one of these ends no sentence.
 _ABBREVIATIONS = ("Dr", "Mr", "Ms", "St", "Jr", "Mt", "Mrs", "etc", "vs", "ca", "e.g", "i.e")
 _NO_ABBREVIATION = r"(?<!\b[A-Z]\.)" + "".join(rf"(?<!\b{re.escape(short)}\.)" for short in _ABBREVIATIONS)
 SENTENCE_END = re.compile(rf"(?<=[.!?]){_NO_ABBREVIATION}[\"')\]]*\s+|\n+")

@@ -32,8 +32,7 @@ class UpdateClock(TrainerCallback):
 
     `seconds_left` is the newest estimate, None before the first. Not timed are the first update, in which
     memory is allocated, and on a GPU all updates of the warm-up. Add the clock after callbacks that work
-    after a
-    validation: their time then counts as part of the validation.
+    after a validation: their time then counts as part of the validation.
     """
 
     def __init__(

@@ -62,7 +62,7 @@ def explain(
 ) -> UserError | None:
     """A UserError that says what stopped the training, what is saved and how to resume.
 
-    trainer: of trainer.make_trainer_class. None for a full disk, which cli.run explains.
+    trainer: a trainer.TemporalTrainer. None for a full disk, which cli.run explains.
     """
     if os.strerror(errno.ENOSPC) in str(error):
         return None
@@ -76,14 +76,15 @@ def explain(
         saved = "no checkpoint was saved yet"
     command = resume_command(script, folder)
     if devices.is_lost(error):
-        without = "no --use_4bit or --use_8bit; " if settings.use_4bit or settings.use_8bit else ""
+        quantised = settings.use_4bit or settings.use_8bit
+        without = "; a new run without --use_4bit and --use_8bit" if quantised else ""
         saves = max(1, min(FREQUENT_SAVES, settings.save_steps // 2))
         reason = str(error).splitlines()[0][:ERROR_LENGTH]
         return UserError(
             f"the GPU stopped responding after update {update} ({reason}); {saved}. "
             f"Resume with:\n  {command}\n"
-            f"If it happens again: {without}export AMD_SERIALIZE_KERNEL=3 AMD_SERIALIZE_COPY=3; "
-            f"a smaller batch with more accumulation; --save_steps {saves}."
+            f"If it happens again: export AMD_SERIALIZE_KERNEL=3 AMD_SERIALIZE_COPY=3; "
+            f"a smaller batch with more accumulation; --save_steps {saves}{without}."
         )
     # An unexpected error: its traceback for us first, then, at the end of the log, how to resume.
     traceback.print_exception(error)

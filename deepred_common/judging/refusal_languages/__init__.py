@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 
 from deepred_common.dates import DEFAULT_CUTOFF
 
-# (regular expression, a sentence that it matches), both in small letters as refusal.normalise writes them.
+# (regular expression, a sentence that it matches), both in small letters as words.plain_reply writes them.
 # The placeholders of own_date_words stand for the cutoff's date; the examples are written for DEFAULT_CUTOFF.
 Row = tuple[str, str]
 _SEASONS = ("winter", "spring", "summer", "autumn")  # of the northern hemisphere, from December on
