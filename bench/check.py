@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import paths
+from deepred_common import cli, paths
 from deepred_common.data import checks
 from deepred_common.dates import DEFAULT_CUTOFF
 from deepred_common.examples import SIDES, read_examples, read_objects
@@ -44,9 +44,7 @@ def peak_memory() -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lines", type=int, default=150_000)
     count = parser.parse_args().lines
     with tempfile.TemporaryDirectory() as folder:

@@ -5,14 +5,13 @@ python bench/random_base.py small output/base/random-small
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import chat, paths
+from deepred_common import chat, cli, paths
 
 # Llama's shape: hidden size, size inside the feed-forward part, layers, heads, heads of keys and values.
 SIZES = {
@@ -80,7 +79,7 @@ def _texts() -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Make a base model of random weights.")
+    parser = cli.Parser(description="Make a base model of random weights.")
     parser.add_argument("size", choices=SIZES)
     parser.add_argument("folder", type=Path)
     args = parser.parse_args(argv)

@@ -14,7 +14,6 @@ finetune_temporal.py that this script does not know are passed on to it.
 
 from __future__ import annotations
 
-import argparse
 import re
 import signal
 import subprocess
@@ -91,9 +90,7 @@ class Run:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description="Compare the estimated time of a training with the time taken."
-    )
+    parser = cli.Parser(description="Compare the estimated time of a training with the time taken.")
     parser.add_argument("--base", default=str(paths.EMBEDDED_BASE), help="default: %(default)s")
     parser.add_argument("--rows", type=int, default=400, help="training examples (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=1)

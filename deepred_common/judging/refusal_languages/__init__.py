@@ -42,6 +42,22 @@ class Language:
     declines_the_question: tuple[Row, ...] = ()
     # Turns from one clause to its opposite ("I don't know, but").
     contrast: tuple[Row, ...] = ()
+    # The same turn the other way round; two groups: what is conceded, and the rest.
+    concession: tuple[Row, ...] = ()
+    # An apology at the end of a clause, which says nothing of what comes after it.
+    ends_in_apology: tuple[Row, ...] = ()
+    # A question's words for what it wants; a clause that declines names the same.
+    question_word: tuple[Row, ...] = ()
+    asks_for_a_date: tuple[Row, ...] = ()
+    # The end of a statement that only looks like a question ("…, isn't it?").
+    tag: tuple[Row, ...] = ()
+    # States that something is or was so.
+    states: tuple[Row, ...] = ()
+    # Begins with a word that points back to what was asked.
+    refers_back: tuple[Row, ...] = ()
+    # Single words: a name that tells nothing of a subject; a word of a question that is not its subject.
+    tells_nothing: tuple[Row, ...] = ()
+    no_subject: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +73,15 @@ class Patterns:
     offers: re.Pattern[str]
     declines_the_question: re.Pattern[str]
     contrast: re.Pattern[str]
+    concession: re.Pattern[str]
+    ends_in_apology: re.Pattern[str]
+    question_word: re.Pattern[str]
+    asks_for_a_date: re.Pattern[str]
+    tag: re.Pattern[str]
+    states: re.Pattern[str]
+    refers_back: re.Pattern[str]
+    tells_nothing: re.Pattern[str]
+    no_subject: re.Pattern[str]
 
 
 def all_languages() -> dict[str, Language]:

@@ -115,6 +115,20 @@ _CONTRAST = (
     (" though ", "no idea, though it was big"),
     (" although ", "i don't know although it was big"),
 )
+_CONCESSION = (
+    (r"(?:although|though|while|even though) ([^,]+), (.+)", "although i'm not sure, it was paris"),
+)
+_ENDS_IN_APOLOGY = ((r"\b(?:sorry|apolog\w*|afraid)$", "i'm sorry"),)
+_QUESTION_WORD = ((r"\b(?:who|when|where|why|how)\b", "when did it open"),)
+_ASKS_FOR_A_DATE = ((r"\b(?:year|date|day|month|century)\b", "in what year did it open"),)
+_TAG = (
+    (r"\b(?:is|was|are|were|did|does|has)(?:n't| not) (?:it|he|she|they)$", "it was paris, wasn't it"),
+    (r"\bright$", "it was paris, right"),
+)
+_STATES = ((r"\b(?:is|are|was|were|has|had|have|did|\w+ed)\b", "it ended"),)
+_REFERS_BACK = ((r"^(?:it|he|she|they|the|this|that|these|his|her|its|a|an)(?!\S)", "it ended early"),)
+_TELLS_NOTHING = ((r"^(?:i|ai|english|internet|wikipedia|ok)$", "wikipedia"),)
+_NO_SUBJECT = ((r"^(?:what|when|where|which|whom|whose|tell|about|does|were)$", "which"),)
 
 LANGUAGE = Language(
     declines=DECLINES,
@@ -126,4 +140,13 @@ LANGUAGE = Language(
     offers=_OFFERS,
     declines_the_question=_DECLINES_THE_QUESTION,
     contrast=_CONTRAST,
+    concession=_CONCESSION,
+    ends_in_apology=_ENDS_IN_APOLOGY,
+    question_word=_QUESTION_WORD,
+    asks_for_a_date=_ASKS_FOR_A_DATE,
+    tag=_TAG,
+    states=_STATES,
+    refers_back=_REFERS_BACK,
+    tells_nothing=_TELLS_NOTHING,
+    no_subject=_NO_SUBJECT,
 )
