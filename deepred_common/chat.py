@@ -1,8 +1,8 @@
-"""From an instruction to the exact tokens a model sees: the one place where a prompt is made.
+"""From a conversation to the exact tokens a model sees: the one place where a prompt is made.
 
 Training, local evaluation, the API and LM Studio's chat window must all show the model the same tokens. So
-a prompt is always one user message through the model's own chat template, and the template travels with the
-model into the GGUF file.
+a prompt always goes through the model's own chat template, and the template travels with the model into the
+GGUF file.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deepred_common.cli import UserError
-from deepred_common.examples import UNLEARN, Example
+from deepred_common.examples import ASSISTANT, SYSTEM, UNLEARN, USER, Example, Message, Prompt
 
-VERSION = 1  # raise it when the same example gives other tokens: rendered rows are kept under it (cache.py)
+VERSION = 2  # raise it when the same example gives other tokens: rendered rows are kept under it (cache.py)
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
 
@@ -46,13 +46,19 @@ class TrainingRow:
         return [IGNORED] * self.reply_start + self.input_ids[self.reply_start :]
 
 
-def messages(instruction: str, system: str | None = None) -> list[dict[str, str]]:
-    """The chat that asks `instruction`: one user turn, after a system prompt if there is one.
+def messages(prompt: Prompt, system: str | None = None) -> list[Message]:
+    """The turns of a prompt, after a system prompt if there is one.
 
-    The same list goes to templates and to HTTP servers.
+    The same list goes to templates and to HTTP servers. A system turn of the prompt's own follows `system`
+    in the same turn, since templates take only one.
     """
-    turns = [{"role": "user", "content": instruction}]
-    return turns if system is None else [{"role": "system", "content": system}, *turns]
+    turns = [{"role": USER, "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    if system is None:
+        return turns
+    if turns[0]["role"] == SYSTEM:
+        system = f"{system}\n\n{turns[0]['content']}"
+        turns = turns[1:]
+    return [{"role": SYSTEM, "content": system}, *turns]
 
 
 def cutoff_prompt(cutoff: str) -> str:
@@ -85,6 +91,12 @@ def ensure_template(tokenizer: PreTrainedTokenizerBase) -> bool:
     return True
 
 
+def has_fallback_template(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """True if the tokenizer's chat template is the one that ensure_template gives."""
+    with_bos = str(tokenizer.chat_template).removeprefix("{{ bos_token }}")
+    return with_bos == FALLBACK_TEMPLATE.removeprefix("{{ bos_token }}")
+
+
 # The lines of a template with a date: Llama 3.1 to 3.3 write both of these into every system prompt.
 _DATE_LINES = re.compile(r"""\{\{-?\s*["'](?:Cutting Knowledge Date|Today Date): (?:[^{}]*?)\}\}\s*?\n?""")
 
@@ -107,20 +119,26 @@ def date_in_prompt(tokenizer: PreTrainedTokenizerBase) -> str | None:
     return year and year[0]
 
 
-def prompt_text(tokenizer: PreTrainedTokenizerBase, instruction: str, system: str | None = None) -> str:
-    """The rendered prompt as text, special tokens spelled out, up to where the reply begins.
+def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, system: str | None = None) -> str:
+    """The rendered prompt as text, special tokens spelled out, up to where the reply begins."""
+    return _rendered(tokenizer, messages(prompt, system), reply_follows=True)
 
-    A template without a system role (Gemma's) gets the system prompt at the start of the user turn.
+
+def _rendered(tokenizer: PreTrainedTokenizerBase, turns: list[Message], reply_follows: bool) -> str:
+    """A conversation through the template. reply_follows: it ends where the assistant's next turn begins.
+
+    A template without a system role (Gemma's) gets the system turn at the start of the first user turn.
     """
     from jinja2 import TemplateError
 
     try:
-        chat = messages(instruction, system)
-        return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=reply_follows))
     except TemplateError:
-        if system is None:
+        if turns[0]["role"] != SYSTEM:
             raise
-        return prompt_text(tokenizer, f"{system}\n\n{instruction}")
+    system, user, *rest = turns
+    first = {"role": USER, "content": f"{system['content']}\n\n{user['content']}"}
+    return _rendered(tokenizer, [first, *rest], reply_follows)
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str | list[str]) -> Any:
@@ -130,9 +148,9 @@ def _encode(tokenizer: PreTrainedTokenizerBase, text: str | list[str]) -> Any:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, instruction: str, system: str | None = None) -> list[int]:
-    """Token ids of the prompt, exactly what a server makes of the same chat."""
-    return _encode(tokenizer, prompt_text(tokenizer, instruction, system))
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, system: str | None = None) -> list[int]:
+    """Token ids of the prompt, exactly what a server makes of the same conversation."""
+    return _encode(tokenizer, prompt_text(tokenizer, prompt, system))
 
 
 def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -143,8 +161,7 @@ def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
     special token, since a model trained so would never stop.
     """
     prompt = prompt_text(tokenizer, "Q")
-    chat = [*messages("Q"), {"role": "assistant", "content": "A"}]
-    turn = str(tokenizer.apply_chat_template(chat, tokenize=False))
+    turn = _rendered(tokenizer, _answered("Q", "A"), reply_follows=False)
     special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     special.add(tokenizer.eos_token_id)
     for token_id in _encode(tokenizer, turn.removeprefix(prompt)):
@@ -155,23 +172,26 @@ def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
     )
 
 
-def training_rows(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]) -> list[TrainingRow]:
-    """The TrainingRow of each example, in order, rendered and tokenised together.
+def _answered(prompt: Prompt, reply: str) -> list[Message]:
+    return [*messages(prompt), {"role": ASSISTANT, "content": reply}]
 
-    The loss covers the reply and its end-of-turn token only. What some templates add after the end of the
-    turn (a newline, say) is dropped: the model never has to write it.
+
+def training_rows(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]) -> list[TrainingRow]:
+    """The TrainingRow of each example, in order, tokenised together.
+
+    The loss covers the reply and its end-of-turn token only; that token is left out where the reply was cut
+    (Example.complete). What some templates add after the end of the turn (a newline, say) is dropped: the
+    model never has to write it.
     """
     stop = end_of_turn_id(tokenizer)
-    chats = [messages(example.instruction) for example in examples]
-    answered = [
-        [*chat, {"role": "assistant", "content": example.output}]
-        for chat, example in zip(chats, examples, strict=True)
+    prompts = [prompt_text(tokenizer, example.prompt) for example in examples]
+    whole = [
+        _rendered(tokenizer, _answered(example.prompt, example.output), reply_follows=False)
+        for example in examples
     ]
-    prompts: Any = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
-    whole: Any = tokenizer.apply_chat_template(answered, tokenize=False)
     rows = []
-    for prompt, full, start, ids in zip(
-        prompts, whole, _encode(tokenizer, prompts), _encode(tokenizer, whole), strict=True
+    for example, prompt, full, start, ids in zip(
+        examples, prompts, whole, _encode(tokenizer, prompts), _encode(tokenizer, whole), strict=True
     ):
         if not full.startswith(prompt):
             raise UserError(
@@ -181,13 +201,16 @@ def training_rows(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example
         # A tokenizer may join the prompt's last characters with the reply's first. At inference the prompt is
         # tokenised alone, so the reply must be as well.
         reply = ids[len(start) :] if ids[: len(start)] == start else _encode(tokenizer, full[len(prompt) :])
-        rows.append(TrainingRow(start + reply[: reply.index(stop) + 1], len(start)))
+        end = reply.index(stop) + example.complete
+        rows.append(TrainingRow(start + reply[:end], len(start)))
     return rows
 
 
-def training_row(tokenizer: PreTrainedTokenizerBase, instruction: str, output: str) -> TrainingRow:
-    """training_rows of a single question and reply."""
-    return training_rows(tokenizer, [Example(instruction, output, UNLEARN)])[0]
+def training_row(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, output: str) -> TrainingRow:
+    """training_rows of a single prompt and reply."""
+    *earlier, last = messages(prompt)
+    example = Example(last["content"], output, UNLEARN, earlier=tuple(earlier))
+    return training_rows(tokenizer, [example])[0]
 
 
 def stop_ids(

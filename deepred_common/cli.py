@@ -156,6 +156,19 @@ def positive_float(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """argparse type: a number from 0 to below 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a share; it must be from 0 to below 1, such as 0.25"
+        )
+    return number
+
+
 def day(text: str) -> str:
     """argparse type: a date such as "1969-07-20", as that text."""
     try:

@@ -14,27 +14,40 @@ from typing import Any
 from deepred_common.cli import UserError
 
 VERSION = (
-    1  # raise it when the same line is read as another example: what is made of examples is kept under it
+    2  # raise it when the same line is read as another example: what is made of examples is kept under it
 )
 RETAIN = "retain"
 UNLEARN = "unlearn"
-SIDES = (RETAIN, UNLEARN)
+CHAT = "chat"
+SIDES = (RETAIN, UNLEARN)  # of the cutoff
+ALL_SIDES = (*SIDES, CHAT)
+SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
 # metadata.seen of a test line: was its fact trained on? The values are part of the files' format.
 SEEN_TRAINED = "trained"
 SEEN_HELD_OUT = "held back"
+# metadata.wrapping of a line that asks an early and a late question in one message: its reply answers the one
+# and declines the other.
+MIXED = "mixed questions"
 _SIDE_OF_TEMPORAL_CLASS = {"pre_cutoff": RETAIN, "post_cutoff": UNLEARN}
 _QUOTED = 60  # characters of a bad line that its error shows
 _QUOTED_VALUE = 40  # of a bad value in it
 
 
+Message = dict[str, str]  # {"role": SYSTEM, USER or ASSISTANT, "content": text}
+Prompt = str | list[Message]  # a question alone, or a conversation that ends with the user's turn
+
+
 @dataclass(frozen=True)
 class Example:
-    """One question and the reply it should get.
+    """What is asked, and the reply it should get.
 
-    side: RETAIN (a fact from before the cutoff, `output` is the answer) or UNLEARN (after it, `output` is a
-    refusal). metadata: the line's own, untouched; `accepted_answers` (retain) lists short texts any of
-    which shows a right reply, `original_answer` (unlearn) is the true answer that must not leak. where:
-    file and line it was read from.
+    side: RETAIN (a fact from before the cutoff, `output` is the answer), UNLEARN (after it, `output` is a
+    refusal) or CHAT (no dated fact: the model should reply as it did before training; `output` is "" where
+    it must write that reply first). metadata: the line's own, untouched; `accepted_answers` (retain, chat)
+    lists short texts any of which shows a right reply, `original_answer` (unlearn) is the true answer that
+    must not leak. where: file and line it was read from. earlier: the turns before `instruction`; a user
+    turn after another one (CHAT only) means that the model replies in between. complete: False if the
+    reply was cut, so that it does not show where a reply ends.
     """
 
     instruction: str
@@ -42,25 +55,63 @@ class Example:
     side: str
     metadata: dict[str, Any] = field(default_factory=dict)
     where: str = field(default="", compare=False)
+    earlier: tuple[Message, ...] = ()
+    complete: bool = True
+
+    @property
+    def learns_wording(self) -> bool:
+        """True of a retain reply that the base would not give, so that its wording must be learnt."""
+        return self.side == RETAIN and bool(self.metadata.get("learn_wording"))
+
+    @property
+    def question(self) -> str:
+        """What the reply must answer: the instruction, or of a wrapped question its bare form."""
+        return str(self.metadata.get("question") or self.instruction)
+
+    @property
+    def shown_text(self) -> str:
+        """The text of all turns that the model is shown, a line break between them."""
+        return "\n".join([*(turn["content"] for turn in self.earlier), self.instruction])
+
+    @property
+    def prompt(self) -> Prompt:
+        """What the model is shown: the instruction alone, or the conversation up to it."""
+        if not self.earlier:
+            return self.instruction
+        return [*self.earlier, {"role": USER, "content": self.instruction}]
 
 
 def side_of(metadata: dict[str, Any]) -> str | None:
-    """RETAIN or UNLEARN, as a line's metadata say; None if they do not."""
+    """RETAIN, UNLEARN or CHAT, as a line's metadata say; None if they do not."""
     side = metadata.get("dataset_type")
-    return side if side in SIDES else _SIDE_OF_TEMPORAL_CLASS.get(str(metadata.get("temporal_class")))
+    return side if side in ALL_SIDES else _SIDE_OF_TEMPORAL_CLASS.get(str(metadata.get("temporal_class")))
 
 
-def example_of(row: dict[str, Any], where: str, expected_side: str | None) -> Example:
-    """The Example of a line's object. `expected_side`: what it must be; None if it says so itself.
+def examples_of(row: dict[str, Any], where: str, expected_side: str | None) -> list[Example]:
+    """The Examples of a line's object: one for each reply to learn, which are several in few conversations.
 
-    Raises UserError, beginning with `where`, for an object that is no example, or of the other side.
+    expected_side: what the line must be; None if it says so itself. Raises UserError, beginning with
+    `where`, for an object that is no example, or of another side.
     """
-    texts = {key: _text(row, key, where) for key in ("instruction", "output")}
+    if "messages" in row:
+        metadata, side = _metadata_and_side(row, where, expected_side)
+        return _conversation(row, side, metadata, where)
+    instruction = _text(row, "instruction", where)
     # The Alpaca convention of the upstream data: `input` continues the instruction; upstream always leaves
     # it empty.
     more = row.get("input")
     if isinstance(more, str) and more.strip():
-        texts["instruction"] += "\n\n" + more.strip()
+        instruction += "\n\n" + more.strip()
+    output = _text(row, "output", where) if row.get("output") else ""
+    metadata, side = _metadata_and_side(row, where, expected_side)
+    if side != CHAT:
+        output = _text(row, "output", where)
+    return [Example(instruction, output, side, metadata, where)]
+
+
+def _metadata_and_side(
+    row: dict[str, Any], where: str, expected_side: str | None
+) -> tuple[dict[str, Any], str]:
     metadata = row.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise UserError(f"{where}: 'metadata' must be an object.")
@@ -71,9 +122,66 @@ def example_of(row: dict[str, Any], where: str, expected_side: str | None) -> Ex
     side = side or expected_side
     if side is None:
         raise UserError(
-            f"{where} does not say its side: metadata.dataset_type must be 'retain' or 'unlearn'."
+            f"{where} does not say its side: metadata.dataset_type must be 'retain', 'unlearn' or 'chat'."
         )
-    return Example(texts["instruction"], texts["output"], side, metadata, where)
+    return metadata, side
+
+
+def _conversation(row: dict[str, Any], side: str, metadata: dict[str, Any], where: str) -> list[Example]:
+    """The Examples of a line with "messages", the form that trl, OpenAI and LLaMA-Factory use.
+
+    One for each assistant turn with "weight": 1, OpenAI's mark of what is learnt; without any such mark,
+    for the last one.
+    """
+    messages = _messages(row["messages"], side, where)
+    turns: list[Message] = [{"role": turn["role"], "content": turn["content"]} for turn in messages]
+    replies = [place for place, turn in enumerate(turns) if turn["role"] == ASSISTANT]
+    marked = [place for place in replies if messages[place].get("weight") == 1]
+    if side == CHAT and turns[-1]["role"] == USER:
+        return [Example(turns[-1]["content"], "", side, metadata, where, tuple(turns[:-1]))]
+    if not marked:
+        marked = [place for place in replies[-1:] if "weight" not in messages[place]]
+    if not marked:
+        raise UserError(f"{where}: no assistant turn is to be learnt; the last one must not have 'weight' 0.")
+    return [
+        Example(
+            turns[place - 1]["content"],
+            turns[place]["content"],
+            side,
+            metadata,
+            where,
+            tuple(turns[: place - 1]),
+        )
+        for place in marked
+    ]
+
+
+def _messages(messages: Any, side: str, where: str) -> list[dict[str, Any]]:
+    """A line's messages, their texts without spaces around them. UserError if they are no conversation."""
+    if not isinstance(messages, list) or not messages or not all(isinstance(turn, dict) for turn in messages):
+        raise UserError(f"{where}: 'messages' must be a list of objects with 'role' and 'content'.")
+    checked = []
+    previous = None
+    for number, turn in enumerate(messages, 1):
+        turn_where = f"{where}, message {number}"
+        role = turn.get("role")
+        if role not in (SYSTEM, USER, ASSISTANT):
+            raise UserError(f"{turn_where}: 'role' must be system, user or assistant.")
+        if turn.get("weight", 1) not in (0, 1):
+            raise UserError(f"{turn_where}: 'weight' must be 0 or 1.")
+        if role == SYSTEM and number > 1:
+            raise UserError(f"{turn_where}: a system turn must be the first one.")
+        if role == ASSISTANT and previous != USER:
+            raise UserError(f"{turn_where}: an assistant turn must follow a user turn.")
+        if role == USER and previous == USER and side != CHAT:
+            raise UserError(
+                f"{turn_where}: two user turns follow each other; only 'chat' examples may do that."
+            )
+        checked.append(turn | {"content": _text(turn, "content", turn_where)})
+        previous = role
+    if previous != ASSISTANT and (side != CHAT or previous != USER):
+        raise UserError(f"{where}: the last message must be the assistant's.")
+    return checked
 
 
 def _text(row: dict[str, Any], key: str, where: str) -> str:
@@ -103,7 +211,7 @@ def _with_right_types(metadata: dict[str, Any], where: str) -> dict[str, Any]:
         raise UserError(f"{where}: 'metadata.accepted_answers' must be a list of texts.")
     if accepted:
         typed["accepted_answers"] = [str(text) for text in accepted]
-    for key in ("original_answer", "field", "probe"):
+    for key in ("original_answer", "field", "probe", "question"):
         if isinstance(typed.get(key), (int, float)):
             typed[key] = str(typed[key])
         elif not isinstance(typed.get(key) or "", str):
@@ -169,7 +277,7 @@ def read_examples(path: str | Path, side: str | None = None) -> list[Example]:
     side: what every line of the file must be; None for a mixed file, whose lines then each say their own.
     Raises UserError with file, line number and what is wrong, on the first line that is not right.
     """
-    examples = [example_of(row, where, side) for where, row in read_objects(path)]
+    examples = [example for where, row in read_objects(path) for example in examples_of(row, where, side)]
     if not examples:
         raise UserError(f"{path} is empty: it has no examples.")
     return examples
@@ -181,9 +289,9 @@ def date_of(example: Example) -> Any:
 
 
 def count_sides(examples: Iterable[Example]) -> dict[str, int]:
-    """{RETAIN: n, UNLEARN: n}."""
+    """{side: examples}, of all sides."""
     counts = Counter(example.side for example in examples)
-    return {side: counts[side] for side in SIDES}
+    return {side: counts[side] for side in ALL_SIDES}
 
 
 def balanced_sample(examples: Sequence[Example], limit: int | None, seed: int = 0) -> list[Example]:
@@ -191,10 +299,14 @@ def balanced_sample(examples: Sequence[Example], limit: int | None, seed: int = 
     if limit is None or limit >= len(examples):
         return list(examples)
     chooser = random.Random(seed)
-    indices: dict[str, list[int]] = {side: [] for side in SIDES}
+    indices: dict[str, list[int]] = {}
     for index, example in enumerate(examples):
-        indices[example.side].append(index)
-    fewer, more = sorted(SIDES, key=lambda side: len(indices[side]))
-    from_fewer = min(len(indices[fewer]), limit // 2)
-    chosen = chooser.sample(indices[fewer], from_fewer) + chooser.sample(indices[more], limit - from_fewer)
+        indices.setdefault(example.side, []).append(index)
+    fewest_first = sorted(
+        (side for side in ALL_SIDES if side in indices), key=lambda side: len(indices[side])
+    )
+    chosen: list[int] = []
+    for place, side in enumerate(fewest_first):
+        share = (limit - len(chosen)) // (len(fewest_first) - place)
+        chosen += chooser.sample(indices[side], min(len(indices[side]), share))
     return [examples[index] for index in sorted(chosen)]

@@ -23,6 +23,7 @@ DATASET_FILES = {
     "unlearn_train": "unlearn/unlearn_train.jsonl",
     "unlearn_val": "unlearn/unlearn_val.jsonl",
 }
+CHAT_FILE = "chat/chat_train.jsonl"  # prompts for replay; WIKI_DATA does not move them
 
 
 def datasets_dir() -> Path:

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from deepred_common import cli, paths
 from deepred_common.cli import UserError
 from deepred_common.data import builder, checks, facts, questions
-from deepred_common.data.data_lines import DataLine
+from deepred_common.data.data_lines import Line
 from deepred_common.dates import DEFAULT_CUTOFF
 from deepred_common.examples import RETAIN, SIDES, UNLEARN
 from deepred_common.files import require_absent, require_writable_parent, write_text
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.print_settings("Build settings", args, given, resolved=_resolved(args, folder))
     settings = builder.BuildSettings(args.cutoff, args.ratio, args.dev_lines, args.seed)
     bank = facts.read_bank()
-    files = builder.build(bank, settings)
+    files = builder.build(bank, settings, facts.read_misleading())
     write(folder, files, args.overwrite)
 
     print_counts(bank, files, args.cutoff)
@@ -153,9 +153,13 @@ def print_forms(files: builder.Files) -> None:
         )
 
 
-def _questions(lines: Sequence[DataLine]) -> list[tuple[str, str]]:
+def _questions(lines: Sequence[Line]) -> list[tuple[str, str]]:
     """[(question, side)] of lines."""
-    return [(line["instruction"], line["metadata"]["dataset_type"]) for line in lines]
+    asked = []
+    for line in lines:
+        metadata = line["metadata"]
+        asked.append((metadata.get("question") or str(line.get("instruction")), metadata["dataset_type"]))
+    return asked
 
 
 def print_next(folder: Path, cutoff: str) -> None:

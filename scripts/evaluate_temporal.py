@@ -50,7 +50,7 @@ def build_parser() -> cli.Parser:
         metavar="FILE",
         help="JSON Lines to test on, one file or more (default: the retain and unlearn validation files)",
     )
-    add("--limit", type=cli.positive_int, help="ask at most this many, half of each side, chosen by --seed")
+    add("--limit", type=cli.positive_int, help="ask at most this many, evenly of all sides, chosen by --seed")
     add("--seed", type=int, default=0, help="for the choice that --limit makes (default: %(default)s)")
     add("--max_tokens", type=cli.positive_int, default=256, help="longest reply (default: %(default)s)")
     add("--system_prompt", metavar="TEXT", help="put a system prompt before every question")
@@ -163,7 +163,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Evaluation settings", args, given, {"lmstudio_url": "LMSTUDIO_HOST"}, resolved
     )
     counts = count_sides(examples)
-    print(f"Questions: {counts['retain']} retain + {counts['unlearn']} unlearn", flush=True)
+    chat = f" + {counts['chat']} chat" if counts["chat"] else ""
+    print(f"Questions: {counts['retain']} retain + {counts['unlearn']} unlearn{chat}", flush=True)
 
     # ---- Judge, base, model ----
     if args.use_lmstudio and args.judge_url:
@@ -240,7 +241,7 @@ def report_finished(
 
 def print_results(results: Results) -> None:
     curve = metrics.curve_of(results["curve"])
-    print("\n" + console.results_block(results["summary"]))
+    print("\n" + console.results_block(results["summary"], results["quality"]))
     print("\n" + console.details_block(results["summary"], curve))
     for text in (console.near_lines(results["breakdown"]), console.probe_lines(results["breakdown"])):
         if text:

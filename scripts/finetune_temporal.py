@@ -13,6 +13,7 @@ model card), run.json, training_curves.png, train_results.json and eval_results.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepred_common import cache, cli, devices, paths, provenance
 from deepred_common.data import checks
-from deepred_common.examples import SIDES
+from deepred_common.examples import ALL_SIDES
 from deepred_common.files import require_writable_parent
 from deepred_common.models import folders, loading
 from deepred_common.training import memory_estimate, recovery, run_folder, run_identity, setup, token_rows
@@ -33,6 +34,8 @@ from deepred_common.training.settings import TrainSettings
 from deepred_common.training.time_estimate import TIMED_UPDATES
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from deepred_common.training.trainer import TemporalTrainer
 
 SCRIPT = Path(__file__)
@@ -68,6 +71,19 @@ def build_parser() -> cli.Parser:
         type=cli.ratio,
         metavar="R:U",
         help="retain to unlearn examples; the side with too many loses some (default: as in the files)",
+    )
+    add(
+        "--replay",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="JSON Lines of everyday prompts, so that training leaves small talk as it was; the base writes "
+        "the replies that are missing (default: datasets/chat/chat_train.jsonl)",
+    )
+    add(
+        "--replay_share",
+        type=cli.share,
+        help="share of replay among all training rows; 0 switches it off (default: %(default)s)",
     )
     add("--lora_r", type=cli.positive_int, help="LoRA rank (default: %(default)s)")
     add("--lora_alpha", type=cli.positive_int, help="LoRA alpha (default: %(default)s)")
@@ -190,12 +206,20 @@ def train(
     machine = prepare_machine(settings, paths.shown(SCRIPT))
 
     tokenizer = setup.prepare_tokenizer(settings)
-    with machine.processes.main_process_first():  # it fills the cache that the others read
-        rows = setup.make_rows(settings, tokenizer, data)
-    data.release()  # the texts are tokens now
     config = setup.load_config(settings)
-    identity = identity | run_identity.of_base(settings, tokenizer, config, machine.dtype)
+    of_base = run_identity.of_base(settings, tokenizer, config, machine.dtype)
+    identity = identity | of_base
     run_identity.require_same(settings, run, identity)
+
+    @functools.cache
+    def load_base() -> PreTrainedModel:
+        cli.progress(f"loading {settings.model_name} …")
+        return setup.load_base(settings, machine)
+
+    base_key = [str(of_base), str(identity["quantisation"])]
+    with machine.processes.main_process_first():  # it fills the caches that the others read
+        rows = setup.make_rows(settings, tokenizer, data, base_key, load_base)
+    data.release()  # the texts are tokens now
 
     plan = make_plan(settings, run, config, rows, machine)
     if settings.dry_run:
@@ -204,9 +228,8 @@ def train(
 
     from transformers import set_seed
 
-    set_seed(settings.seed)
-    cli.progress(f"loading {settings.model_name} …")
-    base = setup.load_base(settings, machine)
+    base = load_base()
+    set_seed(settings.seed)  # now: loading may draw random numbers, and so may the replies
     model = setup.add_adapter(settings, base, plan.checkpointing, identity["base_revision"])
 
     folder = plan.run.folder
@@ -280,7 +303,7 @@ def run_updates(settings: TrainSettings, run: RunChoice, trainer: TemporalTraine
 def print_result(metrics: dict[str, float]) -> None:
     losses = [
         f"{side} validation loss {metrics[f'eval_{side}_loss']:.3f}"
-        for side in SIDES
+        for side in ALL_SIDES
         if f"eval_{side}_loss" in metrics
     ]
     minutes = metrics["train_runtime"] / 60

@@ -36,15 +36,20 @@ RUN=$OUT/run
 MERGED=$OUT/merged
 GGUF=$OUT/temporal.gguf
 NAME=temporal/temporal
+VALIDATION=(datasets/retain/retain_val.jsonl datasets/unlearn/unlearn_val.jsonl)
+# Everyday prompts and wrapped questions: a third of the sample is chat, a third retain, a third unlearn.
+TALK=(datasets/test/chat.jsonl datasets/test/conversations.jsonl)
+TALK_SAMPLE=240
 mkdir -p $OUT
 
 # fresh TARGET SOURCE: TARGET exists and is not older than what it was made from.
 fresh() { [ -e "$1" ] && [ ! "$2" -nt "$1" ] && echo "$1 exists; skipped"; }
 
-# The same for results. They must also be complete, of this schema, and of these validation examples.
+# The same for results. They must also be complete, of this schema, and of these examples.
 fresh_results() {
-  [ ! -e "${1%.json}.replies.jsonl" ] && grep -q '"schema": 2' "$1" 2>/dev/null && [ ! datasets/retain/retain_val.jsonl -nt "$1" ] &&
-    [ ! datasets/unlearn/unlearn_val.jsonl -nt "$1" ] && fresh "$1" "$2"
+  local file
+  for file in "${VALIDATION[@]}" "${TALK[@]}"; do [ ! "$file" -nt "$1" ] || return 1; done
+  [ ! -e "${1%.json}.replies.jsonl" ] && grep -q '"schema": 2' "$1" 2>/dev/null && fresh "$1" "$2"
 }
 
 say "The base model"
@@ -53,7 +58,7 @@ stage "base model"
 
 say "1. Fine-tune"
 run $PY scripts/finetune_temporal.py --dev --model_name $BASE --output_dir $RUN --resume_latest \
-  --epochs 4 --learning_rate 6e-4 --batch_size 8 --gradient_accumulation_steps 1 --save_steps 50
+  --epochs 3 --learning_rate 6e-4 --batch_size 4 --gradient_accumulation_steps 2 --save_steps 50
 stage "fine-tune"
 
 say "2. Merge"
@@ -67,14 +72,20 @@ fresh $GGUF $MERGED/config.json ||
   run $PY scripts/convert_to_gguf.py --model_path $MERGED --output_path $GGUF --quant_type q8_0 --yes --overwrite
 stage "llama.cpp and GGUF"
 
-say "4. Evaluate on the validation examples: untouched base, merged model, and the GGUF through a server"
-fresh_results $OUT/base.json $BASE/config.json ||
-  run $PY scripts/evaluate_temporal.py --model_path $BASE --max_tokens 64 --output $OUT/base.json --overwrite --resume
+# evaluate NAME TARGET ARGUMENT…: evaluate into $OUT/NAME.json unless that is newer than TARGET.
+evaluate() {
+  local name=$1 target=$2
+  shift 2
+  fresh_results $OUT/"$name".json "$target" ||
+    run $PY scripts/evaluate_temporal.py "$@" --max_tokens 64 --output $OUT/"$name".json --overwrite --resume
+}
+in_talk=(--test_file "${TALK[@]}" --limit $TALK_SAMPLE)
+
+say "4. Evaluate the untouched base, then the GGUF through a server: validation examples, then talk"
+evaluate base $BASE/config.json --model_path $BASE
+evaluate talk-base $BASE/config.json --model_path $BASE "${in_talk[@]}"
 stage "evaluate the base"
-fresh_results $OUT/merged.json $MERGED/config.json ||
-  run $PY scripts/evaluate_temporal.py --model_path $MERGED --max_tokens 64 --output $OUT/merged.json --baseline $OUT/base.json --overwrite --resume
-stage "evaluate the merged model"
-if ! fresh_results $OUT/gguf.json $GGUF; then
+if ! { fresh_results $OUT/gguf.json $GGUF && fresh_results $OUT/talk-gguf.json $GGUF; }; then
   if ! $PY -c 'import xllamacpp' 2>/dev/null && ! [ -x llama.cpp/build/bin/llama-server ] && ! command -v llama-server >/dev/null; then
     run $PY -c "from deepred_common.export import llama_cpp; llama_cpp.build('llama.cpp', 'llama-server', '$OUT/llama-server.log')"
   fi
@@ -87,8 +98,9 @@ if ! fresh_results $OUT/gguf.json $GGUF; then
     kill -0 $SERVER 2>/dev/null || { tail -3 $OUT/server.log >&2; die "the server did not start; see $OUT/server.log"; }
     sleep 0.2
   done
-  run $PY scripts/evaluate_temporal.py --use_lmstudio --lmstudio_url "http://127.0.0.1:$PORT/v1" --lmstudio_model $NAME \
-    --max_tokens 64 --output $OUT/gguf.json --baseline $OUT/base.json --report $OUT/gguf.html --overwrite --resume
+  server=(--use_lmstudio --lmstudio_url "http://127.0.0.1:$PORT/v1" --lmstudio_model $NAME)
+  evaluate gguf $GGUF "${server[@]}" --baseline $OUT/base.json --report $OUT/gguf.html
+  evaluate talk-gguf $GGUF "${server[@]}" "${in_talk[@]}" --baseline $OUT/talk-base.json --report $OUT/talk-gguf.html
   kill $SERVER || true; trap - EXIT
 fi
 stage "evaluate the GGUF"
@@ -103,22 +115,36 @@ from deepred_common import paths
 from deepred_common.evaluation import results_file
 
 out = Path(sys.argv[1])
-results = {name: results_file.read(out / f"{name}.json") for name in ("base", "merged", "gguf")}
+results = {name: results_file.read(out / f"{name}.json") for name in ("base", "gguf", "talk-base", "talk-gguf")}
 summaries = {name: one["summary"] for name, one in results.items()}
-print(f"{'On the validation examples':<46}{'base':>8}{'merged':>8}{'GGUF':>8}")
-for key, label in (("unlearn_success_rate", "after the cutoff, refused"), ("false_refusal_rate", "before the cutoff, refused (should be 0)"),
-                   ("retain_accuracy", "before the cutoff, answered correctly")):
-    print(f"  {label:<44}" + "".join(f"{summaries[name][key]:>7.1f}%" for name in summaries))
-kept = {name: results[name]["baselines"][0]["against"]["retention"] for name in ("merged", "gguf")}
-print(f"  {'of what the base knew, still correct':<44}{'':>8}" + "".join(
-    f"{100 * k['count'] / max(1, k['known']):>7.1f}%" for k in kept.values()))
+
+
+def row(label, *names, rate):
+    print(f"  {label:<46}" + "".join(f"{summaries[name][rate]:>7.1f}%" for name in names))
+
+
+def kept(name):
+    share = results[name]["baselines"][0]["against"]["retention"]
+    print(f"  {'of what the base knew, still correct':<46}{'':>8}{100 * share['count'] / max(1, share['known']):>7.1f}%")
+
+
+print(f"{'On the validation examples':<48}{'base':>8}{'GGUF':>8}")
+row("after the cutoff, refused", "base", "gguf", rate="unlearn_success_rate")
+row("before the cutoff, refused (should be 0)", "base", "gguf", rate="false_refusal_rate")
+row("before the cutoff, answered correctly", "base", "gguf", rate="retain_accuracy")
+kept("gguf")
+print("In talk (everyday prompts, wrapped questions)")
+row("everyday prompts, refused (should be as base)", "talk-base", "talk-gguf", rate="chat_refusal_rate")
+row("after the cutoff, refused", "talk-base", "talk-gguf", rate="unlearn_success_rate")
+row("before the cutoff, refused (should be 0)", "talk-base", "talk-gguf", rate="false_refusal_rate")
+kept("talk-gguf")
 folder = paths.lmstudio_models_dir() / "local" / "temporal"
 print(f"""
   adapter       {out}/run/final
   merged model  {out}/merged
   GGUF          {out}/temporal.gguf
-  results       {out}/base.json, merged.json, gguf.json
-  report        {out}/gguf.html (open it in a browser)
+  results       {out}/base.json, gguf.json, talk-base.json, talk-gguf.json
+  reports       {out}/gguf.html, talk-gguf.html (open them in a browser)
 
 To chat with it in LM Studio:
   mkdir -p {folder} && cp {out}/temporal.gguf {folder}/

@@ -185,6 +185,7 @@ def pipeline(tmp_path_factory, tiny_models, data_file, llama_cpp_tree):
             )
             data = ("--dev", "--dev_path", data_file)
             steps = "--epochs 2 --gradient_accumulation_steps 1 --save_steps 2 --eval_steps 3".split()
+            steps += ["--replay_share", "0"]
             run("finetune_temporal", "--model_name", models.base, *data, "--output_dir", models.run, *steps)
             adapter = ("--base_model", models.base, "--lora_path", models.final)
             run("merge_lora", *adapter, "--output_path", models.merged, "--verify")

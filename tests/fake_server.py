@@ -7,7 +7,7 @@ import threading
 
 
 class Server:
-    """Lists one model, "m". `answer(n, question)` -> (status, body, headers), or None to hang up, is the test's.
+    """Lists one model, "m". The test gives `answer(n, question)` -> (status, body, headers); None hangs up.
 
     requests: (body, Authorization header) of each question so far. url: the base URL.
     """

@@ -15,6 +15,7 @@ def short_run(model, data_file, folder, epochs=2):
         *("--output_dir", str(folder)),
         *("--gradient_accumulation_steps", "1"),
         *("--epochs", str(epochs)),
+        *("--replay_share", "0"),
     ]
 
 

@@ -5,12 +5,21 @@ from conftest import KINDS
 
 from deepred_common import chat
 from deepred_common.cli import UserError
+from deepred_common.examples import CHAT, Example
 
 QUESTIONS = [
     'Who wrote "Romeo and Juliet"?',
     "What happened on 20 July 1969?",
     "Où est la tour Eiffel ?\nTell me more.",
     "2+2?",
+]
+CONVERSATION = [
+    {"role": "system", "content": "You are a patient gardener."},
+    {"role": "user", "content": "Hello!"},
+    {"role": "assistant", "content": "Good day to you."},
+    {"role": "user", "content": "What grows in shade?"},
+    {"role": "assistant", "content": "Ferns do."},
+    {"role": "user", "content": "And what\nelse?"},
 ]
 
 
@@ -31,6 +40,27 @@ def test_training_and_generation_share_the_prompt_of_the_models_own_template(tok
     )
     row = chat.training_row(tokenizer, question, "Yes.")
     assert chat.prompt_ids(tokenizer, question) == own == row.input_ids[: row.labels.count(chat.IGNORED)]
+
+
+def test_a_conversation_is_trained_on_as_the_template_renders_it(tokenizer):
+    own = tokenizer.apply_chat_template(
+        CONVERSATION, add_generation_prompt=True, tokenize=True, return_dict=False
+    )
+    row = chat.training_row(tokenizer, CONVERSATION, "Moss.")
+    assert own == row.input_ids[: row.reply_start]
+    assert tokenizer.decode(row.input_ids[row.reply_start :]) == "Moss.<|im_end|>"
+
+
+def test_a_reply_that_was_cut_teaches_no_end_of_turn(tokenizer):
+    example = Example("Tell me a story.", "Once upon a", CHAT, complete=False)
+    (row,) = chat.training_rows(tokenizer, [example])
+    assert tokenizer.decode(row.input_ids[row.reply_start :]) == "Once upon a"
+
+
+def test_a_system_prompt_stands_before_a_conversations_own(tokenizer):
+    turns = chat.messages(CONVERSATION, "It is 1950.")
+    assert turns[0]["content"] == "It is 1950.\n\nYou are a patient gardener." and len(turns) == 6
+    assert chat.messages("Hi", "Brief.")[0] == {"role": "system", "content": "Brief."}
 
 
 def test_an_end_of_turn_token_that_is_not_the_end_of_text(tokenizer_copy):
@@ -91,10 +121,12 @@ def test_the_same_token_ids_along_all_four_ways(kind, pipeline):
     from transformers import AutoModelForCausalLM
 
     list(
-        Recorder(AutoModelForCausalLM.from_pretrained(models.merged), merged, 8, batch_size=1).ask(QUESTIONS)
+        Recorder(AutoModelForCausalLM.from_pretrained(models.merged), merged, 8, batch_size=1).ask(
+            [*QUESTIONS, CONVERSATION]
+        )
     )
     with llama_server.serving(models.gguf) as url:
-        for question in QUESTIONS:
+        for question in [*QUESTIONS, CONVERSATION]:
             trained = chat.training_row(tokenizer, question, "Yes.")
             trained = trained.input_ids[: trained.labels.count(chat.IGNORED)]
             # The server renders with the template in the GGUF file and tokenises as for /v1/chat/completions.

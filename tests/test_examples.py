@@ -2,7 +2,7 @@ import pytest
 from conftest import line
 
 from deepred_common.cli import UserError
-from deepred_common.examples import RETAIN, UNLEARN, balanced_sample, count_sides, read_examples
+from deepred_common.examples import CHAT, RETAIN, UNLEARN, balanced_sample, count_sides, read_examples
 
 GOOD = line("retain", "Who?", "He.")
 
@@ -78,7 +78,7 @@ def test_missing_empty_folder_and_not_utf8(tmp_path):
 def test_a_limited_sample_is_balanced_seeded_and_in_order(data_file):
     examples = read_examples(data_file)
     chosen = balanced_sample(examples, 6, seed=3)
-    assert count_sides(chosen) == {RETAIN: 3, UNLEARN: 3}
+    assert count_sides(chosen) == {RETAIN: 3, UNLEARN: 3, CHAT: 0}
     assert chosen == balanced_sample(examples, 6, seed=3) != balanced_sample(examples, 6, seed=4)
     assert chosen == [e for e in examples if e in chosen]
     assert (

@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "evaluation": {"inference", "judging", "data.questions"},
     "inference": {"export.llama_cpp", "models"},
     "export": {"models"},
-    "training": {"models"},
+    "training": {"models", "inference.conversations", "inference.local_model"},
     "data": {"judging"},
     "judging": set(),
     "models": set(),

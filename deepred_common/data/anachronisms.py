@@ -71,7 +71,7 @@ class Anachronisms:
         """The first later year of a retain example, else the first later name in its reply."""
         # A year in the subject's own name ("2001: A Space Odyssey") is no date.
         title = str(example.metadata.get("source_title") or "")
-        text = f"{example.instruction} {example.output}"
+        text = f"{example.question} {example.output}"
         for match in _YEAR.finditer(text):
             if self._is_later(match) and match["year"] not in title:
                 return {"later year": f"{match['year']} in {example.output!r}"}

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from deepred_common.cli import UserError
+from deepred_common.data import wrappings
 from deepred_common.data.data_lines import (
     TRAINED_WORDINGS,
     DataLine,
+    Line,
     held_out_probes,
+    line,
     read_refusals,
     trained_probes,
     training_lines,
     wordings,
 )
 from deepred_common.data.facts import Fact
+from deepred_common.data.facts import side as side_of_fact
 from deepred_common.data.questions import question_form
 from deepred_common.data.split import TEST, TRAIN, VALIDATION, Split, split
-from deepred_common.examples import RETAIN, SIDES, UNLEARN
+from deepred_common.examples import RETAIN, SEEN_HELD_OUT, SIDES, UNLEARN
 
 DEV_FILE = "dev/dev_subset.jsonl"
 TEST_FILE = "test/test.jsonl"
+CONVERSATIONS_FILE = "test/conversations.jsonl"
+MISLEADING_FILE = "test/misleading.jsonl"
+MISLEADING_WORDINGS = 2  # of each misleading fact: its question and one phrasing
+BARE = "bare question"  # metadata.probe of a conversation line that has no wrapping
+CONVERSATION_FACTS = 40  # facts of a side that the conversations ask for, each in half of the forms
 
-Files = dict[str, list[DataLine]]  # {file name: lines}
+Files = dict[str, Sequence[Line]]  # {file name: lines}
 Chosen = dict[str, list[tuple[Fact, str]]]  # {side: (fact, wording)}
 
 
@@ -52,8 +61,13 @@ def validation_file(side: str) -> str:
     return f"{side}/{side}_val.jsonl"
 
 
-def build(bank: Sequence[Fact], settings: BuildSettings) -> Files:
-    """{file name: lines} of all files. UserError if one would have nothing of a side."""
+def build(
+    bank: Sequence[Fact], settings: BuildSettings, misleading: Mapping[str, Sequence[Fact]] | None = None
+) -> Files:
+    """{file name: lines} of all files. UserError if one would have nothing of a side.
+
+    misleading: {kind: facts} for the file of that name, which is left out without them.
+    """
     parts = split(bank, settings.cutoff, settings.seed)
     for part, by_side in parts.items():
         for side in SIDES:
@@ -63,7 +77,11 @@ def build(bank: Sequence[Fact], settings: BuildSettings) -> Files:
                     "facts, or choose another cutoff."
                 )
     trained_refusals, held_out_refusals = read_refusals(settings.seed)
-    training = _part_lines(parts, TRAIN, TRAINED_WORDINGS, trained_refusals, settings)
+    plain = _part_lines(parts, TRAIN, TRAINED_WORDINGS, trained_refusals, settings)
+    trained_frames, held_out_frames = wrappings.read_frames(settings.seed)
+    chooser = random.Random(f"{settings.seed} wrappings")
+    wrapper = wrappings.Wrapper(trained_frames, plain, trained_refusals, chooser)
+    training = {side: wrappings.wrap_share(wrapper, plain[side]) for side in SIDES}
     validation = _part_lines(parts, VALIDATION, 1, held_out_refusals, settings)
     files: Files = {training_file(side): training[side] for side in SIDES}
     files |= {validation_file(side): validation[side] for side in SIDES}
@@ -71,7 +89,10 @@ def build(bank: Sequence[Fact], settings: BuildSettings) -> Files:
     trained_lines = training[RETAIN] + training[UNLEARN]
     files[DEV_FILE] = dev_subset(trained_lines, known, settings.dev_lines, settings.seed)
     files[TEST_FILE] = _test_lines(parts, trained_lines, held_out_refusals, settings.seed)
+    files[CONVERSATIONS_FILE] = _conversations(parts, held_out_frames, held_out_refusals, settings.seed)
     _require_both_sides(files)
+    if misleading:
+        files[MISLEADING_FILE] = _misleading(misleading, settings.cutoff, held_out_refusals)
     return files
 
 
@@ -87,9 +108,7 @@ def _part_lines(
     return training_lines(chosen, refusals, settings.seed, part)
 
 
-def _test_lines(
-    parts: Split, training: Sequence[DataLine], refusals: Sequence[str], seed: int
-) -> list[DataLine]:
+def _test_lines(parts: Split, training: Sequence[Line], refusals: Sequence[str], seed: int) -> list[DataLine]:
     """The lines of the test file: probes of held-out facts, then the last wording of those trained on."""
     lines: list[DataLine] = []
     for side in SIDES:
@@ -101,6 +120,46 @@ def _test_lines(
         for number, fact in enumerate(parts[TRAIN][side]):
             if fact.id in trained:
                 lines += trained_probes(fact, side, refusals[number % len(refusals)])
+    return lines
+
+
+def _conversations(
+    parts: Split, frames: dict[str, list[wrappings.Frame]], refusals: Sequence[str], seed: int
+) -> list[Line]:
+    """Questions about held-out facts, bare and in each form of wrapping, in frames that are not trained on.
+
+    Facts that the embedded base knows come first: only there it shows what a wrapping costs.
+    """
+    plain: dict[str, list[DataLine]] = {}
+    for side in SIDES:
+        known_first = sorted(parts[TEST][side], key=lambda fact: (not fact.is_known, fact.id))
+        plain[side] = [
+            line(fact, fact.question, side, refusals[number % len(refusals)])
+            for number, fact in enumerate(known_first[:CONVERSATION_FACTS])
+        ]
+    wrapper = wrappings.Wrapper(frames, plain, refusals, random.Random(f"{seed} conversations"))
+    lines: list[Line] = []
+    for side in SIDES:
+        for number, one in enumerate(plain[side]):
+            lines += [one, *(wrapper.wrap(one, form) for form in wrappings.FORMS[RETAIN][number % 2 :: 2])]
+    for early, late in list(zip(plain[RETAIN], plain[UNLEARN], strict=False))[::2]:
+        lines += wrapper.mixed(late, early).values()
+    for conversation in lines:
+        metadata = conversation["metadata"]
+        metadata["seen"] = SEEN_HELD_OUT
+        metadata["probe"] = metadata.get("wrapping", BARE)
+    return lines
+
+
+def _misleading(by_kind: Mapping[str, Sequence[Fact]], cutoff: str, refusals: Sequence[str]) -> list[Line]:
+    """The lines of facts whose words mislead about their date; metadata.probe is the kind."""
+    lines: list[Line] = []
+    for kind, facts in by_kind.items():
+        for number, fact in enumerate(facts):
+            if side := side_of_fact(fact, cutoff):
+                for _, text in wordings(fact, 0, MISLEADING_WORDINGS):
+                    refusal = refusals[number % len(refusals)]
+                    lines.append(line(fact, text, side, refusal, {"probe": kind, "seen": SEEN_HELD_OUT}))
     return lines
 
 
@@ -147,7 +206,7 @@ def _one_of_each_first(entries: list[tuple[Fact, str]]) -> list[tuple[Fact, str]
     return [entry for _, entry in ranked]
 
 
-def dev_subset(training: Sequence[DataLine], known: set[str], count: int, seed: int) -> list[DataLine]:
+def dev_subset(training: Sequence[Line], known: set[str], count: int, seed: int) -> list[Line]:
     """`count` of the training lines, as even between the sides as they allow, the sides mixed.
 
     First of each side one line each of the facts that the embedded base knows (their ids: `known`): a quick
@@ -155,14 +214,14 @@ def dev_subset(training: Sequence[DataLine], known: set[str], count: int, seed: 
     other facts teach more than other wordings. Then their other lines, then the rest.
     """
     chooser = random.Random(f"{seed} dev")
-    ranked: dict[str, list[DataLine]] = {}
+    ranked: dict[str, list[Line]] = {}
     for side in SIDES:
         lines = [line for line in training if line["metadata"]["dataset_type"] == side]
         taken: set[str] = set()
         ranks = []
-        for line in chooser.sample(lines, len(lines)):
-            fact = line["metadata"]["source_article_id"]
-            ranks.append((fact not in known, fact in taken, line))
+        for one in chooser.sample(lines, len(lines)):
+            fact = one["metadata"]["source_article_id"]
+            ranks.append((fact not in known, fact in taken, one))
             taken.add(fact)
         ranks.sort(key=lambda rank: rank[:2])
         ranked[side] = [line for _, _, line in ranks]

@@ -17,11 +17,11 @@ from deepred_common.data.findings import KINDS, LONG, Findings
 from deepred_common.data.questions import first_words_accuracy_within
 from deepred_common.data.repeats import DEV, HELD_OUT, TRAINING, Repeats
 from deepred_common.dates import DEFAULT_CUTOFF
-from deepred_common.examples import RETAIN, SIDES, UNLEARN, Example, require_file
+from deepred_common.examples import ALL_SIDES, CHAT, MIXED, RETAIN, SIDES, UNLEARN, Example, require_file
 from deepred_common.judging import refusal
 
 # Raise it whenever the verdict on the same data can change: what training's check found is kept under it.
-VERSION = 2
+VERSION = 3
 # What the check before training looks for: what spoils training whatever the cutoff, and costs little time
 # to find.
 TRAINING_KINDS = frozenset(
@@ -95,13 +95,17 @@ class Checker:
             text = f"{example.instruction}\n{example.output}"
             if _MOJIBAKE.search(text):
                 faults["encoding"] = text.replace("\n", " | ")
+        if example.side == CHAT:
+            return faults
         if self._anachronisms:
             faults |= self._anachronisms.in_metadata(example)
         if example.side == UNLEARN:
-            if not self._is_refusal(example.output, cutoff=self._cutoff):
+            is_mixed = example.metadata.get("wrapping") == MIXED
+            declines = refusal.declines_in_part if is_mixed else self._is_refusal
+            if not declines(example.output, cutoff=self._cutoff):
                 faults["answer in unlearn"] = example.output
             return faults
-        if refusal.is_refusal(example.output, example.instruction, self._cutoff):
+        if refusal.is_refusal(example.output, example.shown_text, self._cutoff):
             faults["refusal in retain"] = example.output
         if self._anachronisms:
             faults |= self._anachronisms.in_words(example)
@@ -124,7 +128,8 @@ class Report:
     def texts(self) -> Iterator[str]:
         """Yield all of it as texts to print."""
         total = sum(self.counts.values())
-        yield f"{total} examples: {self.counts[RETAIN]} retain, {self.counts[UNLEARN]} unlearn"
+        chat = f", {self.counts[CHAT]} chat" if self.counts[CHAT] else ""
+        yield f"{total} examples: {self.counts[RETAIN]} retain, {self.counts[UNLEARN]} unlearn{chat}"
         yield "Taken as " + "; ".join(
             f"{part}: {', '.join(names)}" for part, names in self._names_by_part().items() if names
         )
@@ -164,9 +169,12 @@ def check(files: Iterable[Path], cutoff: str) -> Report:
         part = part_of(path)
         for example in usable_examples(path, checker.findings):
             checker.add(example, part)
-            questions.append((example.instruction, example.side))
+            if example.side in SIDES:
+                questions.append((example.question, example.side))
     checker.finish()
-    counts = {side: sum(n for (of_side, _), n in checker.counts.items() if of_side == side) for side in SIDES}
+    counts = dict.fromkeys(ALL_SIDES, 0)
+    for (side, _), count in checker.counts.items():
+        counts[side] += count
     return Report(
         files=list(by_real_path.values()),
         findings=checker.findings,

@@ -11,7 +11,7 @@ from pathlib import Path
 from deepred_common.cli import UserError
 from deepred_common.data.findings import Findings
 from deepred_common.data.repeats import DEV, HELD_OUT, TRAINING
-from deepred_common.examples import SIDES, Example, example_of, side_of
+from deepred_common.examples import ALL_SIDES, Example, examples_of, side_of
 from deepred_common.files import whole_file
 
 _PART_WORDS = {
@@ -47,11 +47,11 @@ def usable_examples(path: Path, findings: Findings) -> Iterator[Example]:
             row = json.loads(raw.decode())
             if not isinstance(row, dict):
                 raise UserError(f"a JSON {type(row).__name__}, not an object")
-            yield example_of(row, where, _expected_side(path, row))
+            yield from examples_of(row, where, _expected_side(path, row))
         except UnicodeDecodeError as error:
             findings.add("unusable", where, f"not UTF-8 (byte {raw[error.start]:#04x})")
         except (ValueError, RecursionError, UserError) as error:
-            findings.add("unusable", where, str(error).removeprefix(where).lstrip(": "))
+            findings.add("unusable", where, str(error).removeprefix(where).lstrip(":, "))
     if empty:
         findings.add("unusable", f"{path} line 1", "the file is empty")
 
@@ -90,10 +90,10 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
 
 def _expected_side(path: Path, row: dict) -> str | None:
     """The side that a line must be of: that of the file's name, else of the folder's if the line has none."""
-    named = [side for side in SIDES if side in path.stem.lower()]
+    named = [side for side in ALL_SIDES if side in path.stem.lower()]
     if len(named) == 1:
         return named[0]
     folder = path.resolve().parent.name.lower()
     metadata = row.get("metadata")
     names_its_side = isinstance(metadata, dict) and side_of(metadata) is not None
-    return folder if folder in SIDES and not names_its_side else None
+    return folder if folder in ALL_SIDES and not names_its_side else None

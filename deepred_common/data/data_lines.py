@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from deepred_common import paths
 from deepred_common.data.facts import Fact
-from deepred_common.examples import RETAIN, SEEN_HELD_OUT, SEEN_TRAINED, UNLEARN, read_objects
+from deepred_common.examples import RETAIN, SEEN_HELD_OUT, SEEN_TRAINED, UNLEARN, Message, read_objects
 
 REFUSALS = paths.ROOT / "datasets" / "refusals.jsonl"
 HELD_OUT_REFUSALS = 0.1  # share of each tone's wordings that only validation and test use
@@ -31,9 +31,16 @@ class _FactMetadata(TypedDict):
 
 
 class Metadata(_FactMetadata, total=False):
-    """What a line says about its fact. original_answer: on the unlearn side; probe, seen: in the test."""
+    """What a line says about its fact. original_answer: on the unlearn side; probe, seen: in the test.
+
+    question, wrapping: of a wrapped line, its bare question and its form (wrappings.FORMS). learn_wording:
+    true of a retain reply that the base would not give.
+    """
 
     original_answer: str
+    question: str
+    wrapping: str
+    learn_wording: bool
     pair: str
     probe: str
     seen: str
@@ -46,6 +53,16 @@ class DataLine(TypedDict):
     input: str
     output: str
     metadata: Metadata
+
+
+class ConversationLine(TypedDict):
+    """A line of a data file in which the question stands in a conversation; the last turn is the reply."""
+
+    messages: list[Message]
+    metadata: Metadata
+
+
+Line = DataLine | ConversationLine
 
 
 class Wording(TypedDict):

@@ -17,6 +17,7 @@ One JSON object a line:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from deepred_common.dates import parse
 from deepred_common.examples import RETAIN, UNLEARN, read_objects
 
 FOLDER = paths.ROOT / "datasets" / "facts"
+# Facts whose words mislead about their date, a kind a file. Only the test asks them.
+MISLEADING = FOLDER / "misleading"
 GAP = "____"
 PHRASINGS = 3
 ALTERNATIVES = 3
@@ -69,6 +72,16 @@ def read_bank(folder: Path = FOLDER) -> list[Fact]:
     files = sorted(folder.glob("*.jsonl"))
     if not files:
         raise UserError(f"{folder} has no *.jsonl files of facts.")
+    return _read(files)
+
+
+def read_misleading(folder: Path = MISLEADING) -> dict[str, list[Fact]]:
+    """{kind, such as "modern words": its Facts sorted by id}. UserError as in read_bank."""
+    return {file.stem.replace("-", " "): _read([file]) for file in sorted(folder.glob("*.jsonl"))}
+
+
+def _read(files: Iterable[Path]) -> list[Fact]:
+    """The Facts of these files, sorted by id."""
     facts: dict[str, Fact] = {}
     for file in files:
         for where, row in read_objects(file):

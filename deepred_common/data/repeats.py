@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from deepred_common.data.findings import Findings
 from deepred_common.data.questions import QuestionHashes, question_hashes
-from deepred_common.examples import RETAIN, SEEN_TRAINED, SIDES, UNLEARN, Example
+from deepred_common.examples import CHAT, MIXED, RETAIN, SEEN_TRAINED, SIDES, UNLEARN, Example
 from deepred_common.judging import answer_match
 
 # The parts of a data set. An example may stand in training and in dev, but not twice in one of them, and
@@ -66,10 +66,14 @@ class Repeats:
 
     def add(self, example: Example, part: str) -> None:
         """Take one example of a part (TRAINING, DEV or HELD_OUT)."""
-        question = question_hashes(example.instruction)
+        question = question_hashes(example.shown_text)
         self._compare_within_part(example, part, question)
-        asked = _Asked(example.side, question.in_order, example.where, example.instruction)
-        self._asked.setdefault(question.in_any_order, []).append(asked)
+        is_mixed = example.metadata.get("wrapping") == MIXED  # such a message stands on both sides
+        if example.side in SIDES and not is_mixed:
+            asked = _Asked(example.side, question.in_order, example.where, example.instruction)
+            self._asked.setdefault(question.in_any_order, []).append(asked)
+        if example.side == CHAT:
+            return  # no subject of its own, and a text about one is answered whatever its date
         title, source = _title(example), _source(example)
         if part != HELD_OUT:
             self._trained.append(_Trained(example.where, question, title, source))
@@ -96,6 +100,8 @@ class Repeats:
     def _compare_within_part(self, example: Example, part: str, question: QuestionHashes) -> None:
         """Note an example that repeats an earlier one of its part, word for word or in other words."""
         side, where = example.side, example.where
+        # A probe may repeat the question of another one, to compare with.
+        part = f"{part} {example.metadata.get('probe')}"
         whole = hash((part, side, question.key, example.output))
         is_repeated = whole in self._whole
         if is_repeated:
@@ -180,7 +186,7 @@ def _source(example: Example) -> int | None:
 def _agree(example: Example, answer: str) -> bool:
     """Do two answers to one question say the same? Then one is right where the other is the reference."""
     accepted = example.metadata.get("accepted_answers") or ()
-    question = example.instruction
+    question = example.question
     return answer_match.is_right(answer, example.output, question, accepted) or answer_match.is_right(
         example.output, answer, question
     )

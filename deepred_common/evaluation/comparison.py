@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypedDict
@@ -9,7 +10,7 @@ from typing import NamedTuple, TypedDict
 from deepred_common import stats
 from deepred_common.evaluation.results_schema import Comparison, ResultRow, Results, SideChange, StillSo
 from deepred_common.evaluation.verdicts import CORRECT, FAILED, LEAKED, RIGHT
-from deepred_common.examples import RETAIN, UNLEARN
+from deepred_common.examples import CHAT, RETAIN, UNLEARN, Message
 
 Pair = tuple[ResultRow, ResultRow]  # one question, in this results object and in the other
 
@@ -20,11 +21,16 @@ def paired(results: Results, other: Results) -> list[Pair]:
     return [(row, others[key]) for key, row in _keyed(results["results"]) if key in others]
 
 
+def question_key(side: str, earlier: Sequence[Message] | None, instruction: str) -> tuple[str, str]:
+    """What tells a question from others: its side, its text, and the turns before it."""
+    return side, instruction if not earlier else json.dumps([*earlier, instruction])
+
+
 def _keyed(rows: Iterable[ResultRow]) -> Iterator[tuple[tuple[str, str, int], ResultRow]]:
     """Each row after its key. A question that a file holds twice is paired in order: first with first."""
     seen: Counter[tuple[str, str]] = Counter()
     for row in rows:
-        question = (row["side"], row["instruction"])
+        question = question_key(row["side"], row.get("earlier"), row["instruction"])
         seen[question] += 1
         yield (*question, seen[question]), row
 
@@ -49,6 +55,7 @@ def compare(pairs: Sequence[Pair]) -> Comparison:
         "known_fact_leakage": _still(compared, UNLEARN, LEAKED),
         "retain": _change(compared, RETAIN),
         "unlearn": _change(compared, UNLEARN),
+        "chat": _change(compared, CHAT),
     }
 
 

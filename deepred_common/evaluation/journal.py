@@ -51,7 +51,10 @@ class Journal:
         try:
             rows = [json.loads(line) for line in lines[:-1]]
             before = dict(rows[0]["head"]) if rows else head
-            self.replies = {row["id"]: Reply(row["reply"], row["finish"]) for row in rows[1:]}
+            self.replies = {
+                row["id"]: Reply(row["reply"], row["finish"], turns=tuple(row.get("turns", ())))
+                for row in rows[1:]
+            }
         except (ValueError, KeyError, TypeError):
             raise UserError(
                 f"{paths.shown(self.path)} is not a journal of replies, or it is damaged.\n"
@@ -76,9 +79,8 @@ class Journal:
     def add(self, number: int, instruction: str, reply: Reply) -> None:
         """Save one Reply, unless it failed: --resume then asks again."""
         if reply.error is None:
-            self._write(
-                {"id": number, "instruction": instruction, "reply": reply.text, "finish": reply.finish}
-            )
+            row = {"id": number, "instruction": instruction, "reply": reply.text, "finish": reply.finish}
+            self._write(row | ({"turns": reply.turns} if reply.turns else {}))
             self.replies[number] = reply
 
     def __enter__(self) -> Journal:

@@ -25,7 +25,7 @@ from deepred_common.evaluation.verdicts import (
     REFUSED,
     VERDICTS,
 )
-from deepred_common.examples import RETAIN, SIDES, UNLEARN
+from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, SIDES, UNLEARN
 
 # {rate: (side, verdicts that count)}: each is their share of all the side's questions, in percent.
 RATES: dict[Rate, tuple[str, tuple[str, ...]]] = {
@@ -34,6 +34,7 @@ RATES: dict[Rate, tuple[str, tuple[str, ...]]] = {
     "unlearn_success_rate": (UNLEARN, (REFUSED,)),
     "knowledge_leakage": (UNLEARN, (LEAKED, CONFABULATED)),  # the spec's: every answer, right or wrong
     "true_leakage": (UNLEARN, (LEAKED,)),
+    "chat_refusal_rate": (CHAT, (REFUSED,)),
 }
 
 
@@ -61,6 +62,8 @@ LEVELS = (
     Level("knowledge_leakage", "Knowledge leakage", "<", 5, 15),
 )
 
+MOST_CHAT_REFUSALS = 2  # percent of the chat prompts, beyond the base's own refusals
+
 _OLDEST_PERIOD = 1500  # years before it are one period of the breakdown
 _DECADES_FROM = 1900  # from then on a period is a decade, before it a century
 _NEAR_SPANS = {1: "within 1 year", 5: "within 5 years", 20: "within 20 years"}  # years from the cutoff
@@ -72,18 +75,20 @@ _CURVE_BEFORE_CUTOFF = 300
 
 def summarise(rows: Iterable[ResultRow]) -> Summary:
     """The counts and rates of an evaluation. Every question counts in the total, failed ones too."""
-    counts = {side: dict.fromkeys(("total", *VERDICTS[side]), 0) for side in SIDES}
+    counts = {side: dict.fromkeys(("total", *VERDICTS[side]), 0) for side in ALL_SIDES}
     for row in rows:
         counts[row["side"]]["total"] += 1
         counts[row["side"]][row["verdict"]] += 1
     summary: Summary = {
         "retain": counts[RETAIN],
         "unlearn": counts[UNLEARN],
+        "chat": counts[CHAT],
         "retain_accuracy": None,
         "false_refusal_rate": None,
         "unlearn_success_rate": None,
         "knowledge_leakage": None,
         "true_leakage": None,
+        "chat_refusal_rate": None,
         "temporal_accuracy": None,
     }
     for rate, (count, total) in _shares(summary).items():
@@ -117,15 +122,19 @@ def breakdown(rows: Sequence[ResultRow], cutoff: float) -> Breakdown:
     """The verdicts of each group of questions; empty groups are left out.
 
     period: the fact's century, from 1900 its decade. near: at most so many years from the cutoff, either way.
-    cutoff: as a year with fraction (year_of).
+    chat: the chat prompts by their kind (the data's field). cutoff: as a year with fraction (year_of).
     """
-    groups: Breakdown = {"period": {}, "near": {}, "field": {}, "form": {}, "probe": {}}
+    groups: Breakdown = {"period": {}, "near": {}, "field": {}, "form": {}, "probe": {}, "chat": {}}
 
     def count(kind: str, group: str, row: ResultRow) -> None:
-        sides = groups[kind].setdefault(group, {side: dict.fromkeys(VERDICTS[side], 0) for side in SIDES})
-        sides[row["side"]][row["verdict"]] += 1
+        group_sides = (CHAT,) if kind == "chat" else SIDES
+        empty = {side: dict.fromkeys(VERDICTS[side], 0) for side in group_sides}
+        groups[kind].setdefault(group, empty)[row["side"]][row["verdict"]] += 1
 
     for row in sorted(rows, key=_year_or_first):
+        if row["side"] == CHAT:
+            count("chat", row["field"] or "other", row)
+            continue
         year = year_of(row["date"])
         count("period", _period(year), row)
         for span, label in _NEAR_SPANS.items():
@@ -140,7 +149,7 @@ def breakdown(rows: Sequence[ResultRow], cutoff: float) -> Breakdown:
     groups["near"] = {
         label: groups["near"][label] for label in _NEAR_SPANS.values() if label in groups["near"]
     }
-    for kind in ("field", "form", "probe"):
+    for kind in ("field", "form", "probe", "chat"):
         groups[kind] = dict(sorted(groups[kind].items()))
     return groups
 
@@ -165,7 +174,7 @@ def refusal_curve(rows: Iterable[ResultRow], cutoff: float) -> stats.Curve | Non
     years, refused = [], []
     for row in rows:
         year = year_of(row["date"])
-        if year is not None and row["verdict"] not in (BROKEN, FAILED):
+        if year is not None and row["side"] != CHAT and row["verdict"] not in (BROKEN, FAILED):
             years.append(year)
             refused.append(row["verdict"] == REFUSED)
     return stats.fit_curve(years, refused, min(_CURVE_FROM, cutoff - _CURVE_BEFORE_CUTOFF))
@@ -189,15 +198,19 @@ def status(level: Level, value: float | None) -> str:
     return "minimum met" if level.meets(value, level.minimum) else "below minimum"
 
 
-def quality(summary: Summary) -> str:
+def quality(summary: Summary, base: Summary | None = None) -> str:
     """EXCELLENT if all four figures reach their target, ACCEPTABLE if all reach the minimum.
 
     Else NEEDS IMPROVEMENT. ONE SIDE ONLY if the other side has no questions: a model that refuses nothing
-    would pass half the test with glory.
+    would pass half the test with glory. A model that refuses more than MOST_CHAT_REFUSALS of the chat prompts
+    beyond what the base refuses is never EXCELLENT. base: the untouched base on the same questions; without
+    it every refusal counts.
     """
     if not all(counts_of(summary, side)["total"] for side in SIDES):
         return "ONE SIDE ONLY"
-    if all(level.meets(summary[level.rate], level.target) for level in LEVELS):
+    refused_by_base = (base and base["chat_refusal_rate"]) or 0
+    is_sociable = (summary["chat_refusal_rate"] or 0) - refused_by_base <= MOST_CHAT_REFUSALS
+    if is_sociable and all(level.meets(summary[level.rate], level.target) for level in LEVELS):
         return "EXCELLENT"
     if all(level.meets(summary[level.rate], level.minimum) for level in LEVELS):
         return "ACCEPTABLE"

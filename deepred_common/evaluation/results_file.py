@@ -13,7 +13,7 @@ from typing import Any, cast
 from deepred_common import provenance
 from deepred_common.cli import Setting, UserError, warn
 from deepred_common.dates import year_of
-from deepred_common.evaluation import comparison, metrics
+from deepred_common.evaluation import comparison, metrics, verdicts
 from deepred_common.evaluation.results_schema import (
     SCHEMA,
     Conditions,
@@ -23,7 +23,7 @@ from deepred_common.evaluation.results_schema import (
     ResultRow,
     Results,
 )
-from deepred_common.examples import Example
+from deepred_common.examples import CHAT, Example
 from deepred_common.files import write_text
 
 _NEEDED = ("model", "summary", "results")  # what comparisons and reports cannot do without
@@ -58,7 +58,7 @@ def build(
         "data": dict(data),
         "asked": conditions,
         "judge": judge,
-        "quality": metrics.quality(summary),
+        "quality": metrics.quality(summary, baselines[0]["summary"] if baselines else None),
         "summary": summary,
         "intervals": metrics.intervals(summary),
         "breakdown": metrics.breakdown(rows, year),
@@ -115,6 +115,18 @@ def _checked(path: Path, content: Any) -> Results:
     missing = [key for key in _NEEDED if not isinstance(content.get(key), list if key == "results" else dict)]
     if missing:
         raise UserError(f"{path} is damaged: it has no {', '.join(missing)}. Evaluate that model again.")
+    return _completed(content)
+
+
+def _completed(content: Any) -> Results:
+    """Results with what was not recorded before there were chat prompts."""
+    others = content.get("baselines") or []
+    for summary in [content["summary"], *(one["summary"] for one in others if one.get("summary"))]:
+        summary.setdefault("chat", {"total": 0} | dict.fromkeys(verdicts.VERDICTS[CHAT], 0))
+        summary.setdefault("chat_refusal_rate", None)
+    for one in others:
+        one["against"].setdefault("chat", {"better": 0, "worse": 0, "mcnemar": 1.0})
+    content.setdefault("breakdown", {}).setdefault("chat", {})
     return cast(Results, content)
 
 
@@ -123,11 +135,16 @@ def read_baselines(files: Sequence[Path], examples: Sequence[Example]) -> list[R
 
     UserError if one has no question in common with `examples`, a warning if it lacks some.
     """
-    questions = {(example.side, example.instruction) for example in examples}
+    questions = {
+        comparison.question_key(example.side, example.earlier, example.instruction) for example in examples
+    }
     baselines = []
     for path in files:
         baseline = read(path)
-        common = questions & {(row["side"], row["instruction"]) for row in baseline["results"]}
+        common = questions & {
+            comparison.question_key(row["side"], row.get("earlier"), row["instruction"])
+            for row in baseline["results"]
+        }
         if not common:
             raise UserError(f"{path} has no question in common with the test files.")
         if len(common) < len(questions):

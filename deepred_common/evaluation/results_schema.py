@@ -4,25 +4,26 @@ What an evaluation should also save is declared here first; results_file builds,
 reports show it. Shares and their intervals are in percent.
 """
 
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, cast
 
 from deepred_common.cli import Setting
-from deepred_common.examples import RETAIN
+from deepred_common.examples import Message
 
 SCHEMA = 2
 
-# The figures that are shares of one side's questions, and of all questions (temporal_accuracy).
+# The figures that are shares of one side's questions, and of all dated questions (temporal_accuracy).
 Rate = Literal[
     "retain_accuracy",
     "false_refusal_rate",
     "unlearn_success_rate",
     "knowledge_leakage",
     "true_leakage",
+    "chat_refusal_rate",
     "temporal_accuracy",
 ]
 VerdictCounts = dict[str, int]  # {verdict: questions with it}, of one side
 Interval = list[float]  # [low, high], Wilson 95 %
-# {"period" | "near" | "field" | "form" | "probe": {group: {side: VerdictCounts}}}
+# {"period" | "near" | "field" | "form" | "probe" | "chat": {group: {side: VerdictCounts}}}
 Breakdown = dict[str, dict[str, dict[str, VerdictCounts]]]
 
 
@@ -31,7 +32,9 @@ class ResultRow(TypedDict):
 
     id: int  # its number in the data, from 0
     instruction: str
-    side: str  # "retain" or "unlearn"
+    earlier: list[Message]  # the turns before it, as the data give them
+    turns: list[str]  # the model's replies to those of its earlier turns that the data leave to it
+    side: str  # "retain", "unlearn" or "chat"
     reference: str  # the reply that the data give
     true_answer: str | None  # what must not leak (unlearn questions whose data carry original_answer)
     date: str | None  # the fact's date as in the data: "1969-11-10", "-44-03-15", "1912"
@@ -42,6 +45,7 @@ class ResultRow(TypedDict):
     finish: str | None  # "stop", "length" (cut at max_tokens), or None if the back end does not say
     # retain: correct | wrong | refused | broken | failed
     # unlearn: refused | leaked | confabulated | broken | failed
+    # chat: replied | wrong | refused | broken | failed
     verdict: str
     error: str | None  # why there is no reply
 
@@ -51,17 +55,19 @@ class Summary(TypedDict):
 
     retain: VerdictCounts  # each verdict of the side, and "total"
     unlearn: VerdictCounts
+    chat: VerdictCounts
     retain_accuracy: float | None
     false_refusal_rate: float | None
     unlearn_success_rate: float | None
     knowledge_leakage: float | None
     true_leakage: float | None
+    chat_refusal_rate: float | None
     temporal_accuracy: float | None
 
 
 def counts_of(summary: Summary, side: str) -> VerdictCounts:
     """The counts of one side of a summary."""
-    return summary["retain"] if side == RETAIN else summary["unlearn"]
+    return cast(dict[str, VerdictCounts], summary)[side]
 
 
 class FittedCurve(TypedDict):
@@ -101,6 +107,7 @@ class Comparison(TypedDict):
     known_fact_leakage: StillSo  # unlearn questions whose true answer the baseline gives
     retain: SideChange
     unlearn: SideChange
+    chat: SideChange
 
 
 class Baseline(TypedDict):

@@ -14,7 +14,7 @@ from deepred_common.evaluation import journal, output_files, results_file, verdi
 from deepred_common.evaluation.results_schema import Conditions, JudgeInfo, ResultRow, Results, Setting
 from deepred_common.evaluation.settings import EvalSettings
 from deepred_common.examples import Example, date_of
-from deepred_common.inference import backends
+from deepred_common.inference import backends, conversations
 from deepred_common.inference.protocol import Backend, Reply
 
 
@@ -79,7 +79,7 @@ def ask(task: Task, model: Backend, conditions: Conditions, output: Path) -> lis
             for number, reply in log.replies.items():
                 rows[number] = _row(task, number, reply)
             with tqdm(total=len(examples), initial=len(rows), desc="asking", unit="question") as bar:
-                for place, reply in model.ask([examples[number].instruction for number in waiting]):
+                for place, reply in conversations.ask(model, [examples[number].prompt for number in waiting]):
                     number = waiting[place]
                     log.add(number, examples[number].instruction, reply)
                     rows[number] = row = _row(task, number, reply)
@@ -111,12 +111,14 @@ def _row(task: Task, number: int, reply: Reply) -> ResultRow:
     return {
         "id": number,
         "instruction": example.instruction,
+        "earlier": list(example.earlier),
+        "turns": list(reply.turns),
         "side": example.side,
         "reference": example.output,
         "true_answer": verdicts.true_answer(example),
         "date": date_of(example),
         "field": example.metadata.get("field"),
-        "form": questions.question_form(example.instruction),
+        "form": questions.question_form(example.question),
         "probe": example.metadata.get("probe"),
         "reply": reply.text,
         "finish": reply.finish,

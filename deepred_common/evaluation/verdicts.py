@@ -1,4 +1,4 @@
-"""One reply, one verdict: correct, wrong, refused, leaked, confabulated, broken or failed."""
+"""One reply, one verdict: correct, wrong, replied, refused, leaked, confabulated, broken or failed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from deepred_common.dates import DEFAULT_CUTOFF
-from deepred_common.examples import RETAIN, UNLEARN, Example
+from deepred_common.examples import CHAT, MIXED, RETAIN, UNLEARN, Example
 from deepred_common.judging import answer_match, refusal
 
 CORRECT = "correct"
 WRONG = "wrong"
+REPLIED = "replied"
 REFUSED = "refused"
 LEAKED = "leaked"
 CONFABULATED = "confabulated"
@@ -21,8 +22,9 @@ FAILED = "failed"
 VERDICTS = {
     RETAIN: (CORRECT, WRONG, REFUSED, BROKEN, FAILED),
     UNLEARN: (REFUSED, LEAKED, CONFABULATED, BROKEN, FAILED),
+    CHAT: (REPLIED, WRONG, REFUSED, BROKEN, FAILED),
 }
-RIGHT = {RETAIN: CORRECT, UNLEARN: REFUSED}
+RIGHT = {RETAIN: CORRECT, UNLEARN: REFUSED, CHAT: REPLIED}
 
 
 class Grade(Protocol):
@@ -41,26 +43,38 @@ def verdict(
     Retain: CORRECT, WRONG (answers something else), REFUSED or BROKEN. Unlearn: REFUSED (right), LEAKED
     (the true answer is in the reply, even inside a refusal), CONFABULATED (answers, wrongly) or BROKEN
     (empty or looping: no success). Without a true answer in the example's metadata, an answer to an unlearn
-    question counts as LEAKED. cutoff ("YYYY-MM-DD"): a refusal that names its own limit ("my knowledge ends
-    in July 1969") does not leak that date.
+    question counts as LEAKED. Chat: REPLIED, REFUSED or BROKEN; WRONG where the example has accepted answers
+    and the reply holds none of them. Of a MIXED message each side's example counts its own half only.
+    cutoff ("YYYY-MM-DD"): a refusal that names its own limit ("my knowledge ends in July 1969") does not
+    leak that date.
     """
-    judged = refusal.judge(reply, example.instruction, cutoff)
+    judged = refusal.judge(reply, example.shown_text, cutoff)
     accepted = example.metadata.get("accepted_answers") or ()
     if judged == refusal.BROKEN:
         return BROKEN
-    if example.side == RETAIN:
+    if example.side == CHAT:
         if judged == refusal.REFUSED:
             return REFUSED
-        return CORRECT if grade(reply, example.output, example.instruction, accepted) else WRONG
+        is_right = not accepted or grade(reply, example.output or accepted[0], example.question, accepted)
+        return REPLIED if is_right else WRONG
+    is_mixed = example.metadata.get("wrapping") == MIXED
+    declines = judged == refusal.REFUSED
+    if example.side == RETAIN:
+        # A mixed reply declines its other half, so a right answer in it counts first.
+        if declines and not (is_mixed and grade(reply, example.output, example.question, accepted)):
+            return REFUSED
+        return CORRECT if grade(reply, example.output, example.question, accepted) else WRONG
     truth = true_answer(example)
-    if judged == refusal.REFUSED:
+    if is_mixed:
+        declines = refusal.declines_in_part(reply, cutoff)
+    if declines:
         leaks = truth is not None and answer_match.mentions(
-            _without_cutoff(reply, cutoff), truth, example.instruction, accepted
+            _without_cutoff(reply, cutoff), truth, example.question, accepted
         )
         return LEAKED if leaks else REFUSED
     if truth is None:
         return LEAKED
-    return LEAKED if grade(reply, truth, example.instruction, accepted) else CONFABULATED
+    return LEAKED if grade(reply, truth, example.question, accepted) else CONFABULATED
 
 
 def _without_cutoff(reply: str, cutoff: str) -> str:

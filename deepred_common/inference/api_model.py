@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepred_common import chat
 from deepred_common.cli import UserError, warn
+from deepred_common.examples import Message, Prompt
 from deepred_common.inference.protocol import BackendSettings, Reply
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _ATTEMPTS = 5  # with the pauses between them about 7 s: a server that restarts 
 _FIRST_PAUSE = 0.5  # seconds before the second attempt; doubled for each further one
 _LONGEST_PAUSE = 60.0  # seconds, whatever Retry-After says
 _GIVE_UP_AFTER = 8  # failed questions in a row: the server is gone, not busy
-_Questions = queue.Queue[tuple[int, str] | None]  # (index, instruction); None: no more
+_Questions = queue.Queue[tuple[int, Prompt] | None]  # (index, prompt); None: no more
 _Outcomes = queue.Queue[tuple[int, Reply | Exception]]
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
@@ -188,7 +189,7 @@ class ApiModel:
             return _TryAgain(ServerTrouble(message), _retry_after(response))
         return UserError(message)
 
-    def chat(self, messages: list[dict[str, str]]) -> Reply:
+    def chat(self, messages: list[Message]) -> Reply:
         """The server's Reply to a list of messages. UserError if it sends none."""
         body = {"model": self.model, "messages": messages, "max_tokens": self.max_tokens, "temperature": 0}
         answer = self.request("POST", "/chat/completions", body)
@@ -209,14 +210,14 @@ class ApiModel:
     def _work(self, todo: _Questions, done: _Outcomes) -> None:
         """Answer the questions of `todo` into `done`, in a thread of its own."""
         while (entry := todo.get()) is not None and not self._stopped.is_set():
-            index, instruction = entry
+            index, prompt = entry
             try:
-                done.put((index, self.chat(chat.messages(instruction, self.system))))
+                done.put((index, self.chat(chat.messages(prompt, self.system))))
             except Exception as error:  # whatever it is: `ask` waits for an answer and deals with it
                 done.put((index, error))
 
-    def ask(self, instructions: Iterable[str]) -> Iterator[tuple[int, Reply]]:
-        """Yield (index, Reply) for each instruction, as the replies come in; a failed one has its error.
+    def ask(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Reply]]:
+        """Yield (index, Reply) for each prompt, as the replies come in; a failed one has its error.
 
         ServerGone if _GIVE_UP_AFTER in a row fail by the server's fault: the rest would fail as well.
         """
@@ -226,7 +227,7 @@ class ApiModel:
         self._stopped.clear()
         for _ in range(self.in_flight):
             threading.Thread(target=self._work, args=(todo, done), daemon=True).start()
-        upcoming = enumerate(instructions)
+        upcoming = enumerate(prompts)
         outstanding = troubles = 0
         try:
             while True:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from deepred_common import chat, devices
 from deepred_common.cli import UserError, progress
+from deepred_common.examples import Prompt
 from deepred_common.inference.protocol import BackendKind, BackendSettings, Reply
 from deepred_common.models import folders, loading
 
@@ -47,19 +48,19 @@ class LocalModel:
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._stops[0]
         self._max_tokens = max_tokens
 
-    def ask(self, instructions: Iterable[str]) -> Iterator[tuple[int, Reply]]:
-        """Yield (index, Reply) for each instruction, longest prompts first, so that batches pad little.
+    def ask(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Reply]]:
+        """Yield (index, Reply) for each prompt, longest first, so that batches pad little.
 
         A batch that does not fit in memory is asked again in halves, and so are all that follow. UserError if
         not even one question fits.
         """
-        prompts = [chat.prompt_ids(self.tokenizer, instruction, self.system) for instruction in instructions]
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
+        tokens = [chat.prompt_ids(self.tokenizer, prompt, self.system) for prompt in prompts]
+        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]), reverse=True)
         start = 0
         while start < len(order):
             batch = order[start : start + self.batch_size]
             try:
-                replies = self._generate([prompts[i] for i in batch])
+                replies = self._generate([tokens[i] for i in batch])
             except (RuntimeError, MemoryError) as error:
                 if not devices.is_out_of_memory(error):
                     raise

@@ -11,14 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from deepred_common.examples import Prompt
+
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply's text and why it ended: "stop", "length", None if the server does not say; or the error."""
+    """A reply's text and why it ended: "stop", "length", None if the server does not say; or the error.
+
+    turns: the model's replies to earlier user turns of the same conversation (conversations.ask).
+    """
 
     text: str | None
     finish: str | None = None
     error: str | None = None
+    turns: tuple[str, ...] = ()
 
 
 class Backend(Protocol):
@@ -34,10 +40,10 @@ class Backend(Protocol):
     identity: str | None
     answered_by: list[str]
 
-    def ask(self, instructions: Iterable[str]) -> Iterator[tuple[int, Reply]]:
-        """Yield (index, Reply) for each instruction, in any order.
+    def ask(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Reply]]:
+        """Yield (index, Reply) for each prompt, in any order.
 
-        A question without a reply has its error in the Reply. UserError if no further reply can be expected.
+        A prompt without a reply has its error in the Reply. UserError if no further reply can be expected.
         """
         ...
 

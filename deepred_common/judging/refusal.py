@@ -54,6 +54,11 @@ def is_refusal(reply: str, question: str = "", cutoff: str = DEFAULT_CUTOFF) -> 
     return only_the_last and _declines_the_question(clauses[-1][0], question, table)
 
 
+def declines_in_part(reply: str, cutoff: str = DEFAULT_CUTOFF) -> bool:
+    """True if some clause of the reply declines, whatever else it tells. cutoff: as of is_refusal."""
+    return _may_decline(reply, cutoff)
+
+
 @functools.lru_cache(maxsize=_REMEMBERED)
 def _may_decline(reply: str, cutoff: str) -> bool:
     """False if no clause declines, whatever was asked. Most answers end here."""

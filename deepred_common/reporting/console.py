@@ -15,10 +15,11 @@ from deepred_common.evaluation.verdicts import (
     FAILED,
     LEAKED,
     REFUSED,
+    REPLIED,
     VERDICTS,
     WRONG,
 )
-from deepred_common.examples import RETAIN, SIDES, UNLEARN
+from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, UNLEARN
 
 RULE = "=" * 60
 THIN_RULE = "-" * 40
@@ -36,6 +37,11 @@ _DETAIL_LABELS = {
     (UNLEARN, REFUSED): "refused",
     (UNLEARN, LEAKED): "true answer leaked",
     (UNLEARN, CONFABULATED): "answered, but wrongly",
+    (CHAT, REPLIED): "replied",
+    (CHAT, WRONG): "replied, but wrongly",
+    (CHAT, REFUSED): "refused",
+    (CHAT, BROKEN): "empty or broken",
+    (CHAT, FAILED): "failed",
     (RETAIN, BROKEN): "empty or broken",
     (UNLEARN, BROKEN): "empty or broken",
     (RETAIN, FAILED): "failed",
@@ -43,8 +49,11 @@ _DETAIL_LABELS = {
 }
 
 
-def results_block(summary: Summary) -> str:
-    """The results of an evaluation, as the project's specification prints them."""
+def results_block(summary: Summary, quality: str | None = None) -> str:
+    """The results of an evaluation, as the project's specification prints them.
+
+    quality: of metrics.quality, which may count the base; None judges the summary alone.
+    """
 
     def share(label: str, side: str, *verdicts: str) -> str:
         counts = counts_of(summary, side)
@@ -80,11 +89,11 @@ def results_block(summary: Summary) -> str:
         "",
         "📊 OVERALL",
         THIN_RULE,
-        f"  Temporal accuracy: {summary['temporal_accuracy']:.1f}%",
+        f"  Temporal accuracy: {_percent(summary['temporal_accuracy'])}",
         "",
         "🎯 QUALITY ASSESSMENT",
         THIN_RULE,
-        f"  {_QUALITY_LINES[metrics.quality(summary)]}",
+        f"  {_QUALITY_LINES[quality or metrics.quality(summary)]}",
         "",
         f"  {'Metric':<22}{'Result':>8}{'Target':>10}{'Minimum':>10}",
     ]
@@ -103,12 +112,13 @@ def _percent(value: float | None) -> str:
 def details_block(summary: Summary, curve: stats.Curve | None = None) -> str:
     """The finer table that follows the results: every verdict with its interval, and the effective cutoff."""
     lines = ["🔎 IN DETAIL", THIN_RULE, f"  {'':<30}{'lines':>6}{'rate':>9}   95 % interval"]
-    for side in SIDES:
+    for side in ALL_SIDES:
         counts = counts_of(summary, side)
         total = counts["total"]
         for verdict in VERDICTS[side]:
             count = counts[verdict]
-            if total and (count or verdict not in (BROKEN, FAILED)):
+            is_rare = verdict in (BROKEN, FAILED) or (side == CHAT and verdict == WRONG)
+            if total and (count or not is_rare):
                 low, high = (100 * bound for bound in stats.wilson(count, total))
                 label = _DETAIL_LABELS[side, verdict]
                 rate = f"{100 * count / total:>8.1f}%   {low:.1f} - {high:.1f}%"
@@ -151,6 +161,9 @@ def comparison_block(columns: Sequence[Column]) -> str:
         for level in metrics.LEVELS
     ]
     rows.append(("True answer leaked", [_percent(column.summary["true_leakage"]) for column in columns]))
+    if any(column.summary["chat"]["total"] for column in columns):
+        chat = [_percent(column.summary["chat_refusal_rate"]) for column in columns]
+        rows.append(("Refused in chat", chat))
     # These figures are this model's, on what the model of the column knew.
     paired = [column.against for column in columns]
     rows.append(("This keeps of its right answers", [_share(one and one["retention"]) for one in paired]))

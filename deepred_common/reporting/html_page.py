@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from deepred_common.evaluation import comparison
 from deepred_common.evaluation.results_schema import ResultRow, Results
 from deepred_common.files import write_text
-from deepred_common.reporting import html_curve, html_sections, number_text
+from deepred_common.reporting import html_chat, html_curve, html_sections, number_text
 from deepred_common.reporting.report import Report
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ SECTIONS = (
     Section("figures", "Figures", html_sections.figures),
     Section("compared", None, html_sections.compared),
     Section("verdicts", "Verdicts", html_sections.verdict_bars),
+    Section("chat", "Chat", html_chat.chat),
     Section("curve", "Curve", html_curve.curve),
     Section("breakdown", "Breakdown", html_sections.breakdown),
     Section("flips", "Differences", html_sections.differences),

@@ -15,16 +15,24 @@ from deepred_common.evaluation import metrics
 from deepred_common.evaluation.metrics import Level
 from deepred_common.evaluation.results_schema import Results, Summary, counts_of
 from deepred_common.evaluation.verdicts import FAILED
-from deepred_common.examples import RETAIN, SIDES, UNLEARN
+from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, SIDES, UNLEARN
 from deepred_common.reporting.number_text import counted, date_text, interval
 from deepred_common.reporting.report import Column, Report
 
 Data = dict[str, Any]  # what a template gets
 
 # The right verdict first: the order of bars, columns and legends. Rare ones are shown only where they occur.
-VERDICTS = {RETAIN: ("correct", "wrong", "refused"), UNLEARN: ("refused", "confabulated", "leaked")}
-RARE = ("broken", "failed")
-SIDE_TITLES = {RETAIN: "Before the cutoff (retain)", UNLEARN: "After the cutoff (unlearn)"}
+VERDICTS = {
+    RETAIN: ("correct", "wrong", "refused"),
+    UNLEARN: ("refused", "confabulated", "leaked"),
+    CHAT: ("replied", "refused"),
+}
+RARE = ("wrong", "broken", "failed")
+SIDE_TITLES = {
+    RETAIN: "Before the cutoff (retain)",
+    UNLEARN: "After the cutoff (unlearn)",
+    CHAT: "Everyday prompts (chat)",
+}
 BREAKDOWNS = {
     "period": "By period of the fact",
     "near": "Near the cutoff",
@@ -75,6 +83,7 @@ def _questions_text(results: Results) -> str:
     failed = sum(row["verdict"] == FAILED for row in results["results"])
     total = counted(len(results["results"]), "question")
     text = f"{total}: {sides[RETAIN]} before the cutoff (retain), {sides[UNLEARN]} after it (unlearn)"
+    text += f", {sides[CHAT]} everyday prompts (chat)" if sides[CHAT] else ""
     return text + (f"; {failed} got no reply" if failed else "")
 
 
@@ -103,7 +112,8 @@ def _quality(results: Results) -> Data:
     labels: dict[str, list[str]] = {"poor": [], "fair": [], "good": [], "": []}
     for level in metrics.LEVELS:
         labels[_status(level, summary.get(level.rate))[1]].append(level.label.lower())
-    below, short = ", ".join(labels["poor"]), ", ".join(labels["fair"])
+    below = ", ".join(labels["poor"])
+    short = ", ".join(labels["fair"]) or "it refuses everyday prompts that the base replies to"
     mark, css_class, why = {
         "EXCELLENT": ("✓", "good", "All four figures reach their target."),
         "ACCEPTABLE": ("○", "fair", f"All four figures reach the minimum; short of the target: {short}."),
@@ -199,12 +209,14 @@ def compared(report: Report) -> Data | None:
 def verdict_bars(report: Report) -> Data:
     """For each side, the verdicts of each model as a bar and as counts."""
     tables = []
-    for side in SIDES:
+    for side in ALL_SIDES:
         rows: list[Data] = []
         for column in report.columns:
             counts = dict(counts_of(column.summary, side))
             total = counts.pop("total", None) or sum(counts.values())
             rows.append({"name": column.name, "counts": counts, "total": total})
+        if side == CHAT and not any(row["total"] for row in rows):
+            continue
         verdicts = _shown_verdicts(side, [row["counts"] for row in rows])
         tables.append({"side": side, "title": SIDE_TITLES[side], "verdicts": verdicts, "rows": rows})
     return {"tables": tables}
@@ -213,7 +225,9 @@ def verdict_bars(report: Report) -> Data:
 def _shown_verdicts(side: str, counts: Iterable[dict[str, int]]) -> list[str]:
     """The verdicts of a side that get a column."""
     counts = list(counts)
-    return [*VERDICTS[side], *(name for name in RARE if any(one.get(name) for one in counts))]
+    usual = VERDICTS[side]
+    rare = [name for name in RARE if name not in usual and any(one.get(name) for one in counts)]
+    return [*usual, *rare]
 
 
 def breakdown(report: Report) -> Data | None:

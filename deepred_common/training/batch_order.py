@@ -1,4 +1,4 @@
-"""In which order training rows are shown: shuffled, both sides in every update, little padding."""
+"""In which order training rows are shown: shuffled, all sides in every update, little padding."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class BalancedOrder:
     alone, so that a resumed run sees the same.
     """
 
-    def __init__(self, lengths: Sequence[int], retain: Sequence[bool], step_rows: int, seed: int) -> None:
-        """lengths, retain: one entry a row, its tokens and whether it is on the retain side.
+    def __init__(self, lengths: Sequence[int], sides: Sequence[int], step_rows: int, seed: int) -> None:
+        """lengths, sides: one entry a row, its tokens and the number of its side.
 
         step_rows: rows an update, which is batch size x accumulation steps x processes.
         """
-        self._lengths, self._retain = lengths, retain
+        self._lengths, self._sides = lengths, sides
         self._step_rows = step_rows
         self._seed = seed
         self._epoch = 0
@@ -72,7 +72,10 @@ class BalancedOrder:
         return tokens
 
     def _by_side(self, rows: list[int]) -> list[list[int]]:
-        return [[i for i in rows if self._retain[i]], [i for i in rows if not self._retain[i]]]
+        by_side: dict[int, list[int]] = {}
+        for row in rows:
+            by_side.setdefault(self._sides[row], []).append(row)
+        return [by_side[side] for side in sorted(by_side)]
 
 
 def padded_tokens(lengths: Sequence[int], batch_size: int) -> int:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from deepred_common import provenance
 from deepred_common.cli import UserError
-from deepred_common.examples import Example, balanced_sample, read_examples, require_file
+from deepred_common.examples import CHAT, Example, balanced_sample, read_examples, require_file
 from deepred_common.training.settings import TRAINING_FILES, VALIDATION_FILES, TrainSettings
 
 DEV_VALIDATION_SHARE = 0.1
@@ -36,11 +36,10 @@ class DataFiles:
         }
 
     def key(self, with_paths: bool = False) -> list[str]:
-        """Texts that tell these examples from others, for the caches."""
-        paths = self._settings.data_files
+        """Texts that tell these examples (without replay) from others, for the caches."""
         texts = [
-            f"{name} {paths[name]} {digest}" if with_paths else f"{name} {digest}"
-            for name, digest in self.hashes.items()
+            f"{name} {path} {self.hashes[name]}" if with_paths else f"{name} {self.hashes[name]}"
+            for name, path in self._settings.dated_files.items()
         ]
         # The seed chooses which dev examples are held out.
         return [*texts, f"dev {self._settings.seed}"] if self._settings.dev else texts
@@ -51,13 +50,19 @@ class DataFiles:
             self._examples = _read_dev(self._settings) if self._settings.dev else _read_all(self._settings)
         return self._examples
 
+    def replay_prompts(self) -> list[Example]:
+        """The prompts of the replay files. UserError naming the first line that is not right."""
+        if not self._settings.replay_share:
+            return []
+        return [example for path in self._settings.replay for example in read_examples(path, CHAT)]
+
     def release(self) -> None:
         """Free the examples' memory, once they are tokens."""
         self._examples = None
 
 
 def _read_all(settings: TrainSettings) -> Examples:
-    examples = {name: read_examples(path, name.split("_")[0]) for name, path in settings.data_files.items()}
+    examples = {name: read_examples(path, name.split("_")[0]) for name, path in settings.dated_files.items()}
     training = [example for name in TRAINING_FILES for example in examples[name]]
     validation = [example for name in VALIDATION_FILES for example in examples[name]]
     return Examples(training, validation)
@@ -66,6 +71,11 @@ def _read_all(settings: TrainSettings) -> Examples:
 def _read_dev(settings: TrainSettings) -> Examples:
     """Both out of the dev subset, a tenth of which is held out for validation."""
     examples = read_examples(settings.dev_path)
+    for example in examples:
+        if example.side == CHAT:
+            raise UserError(
+                f"{example.where} is a chat example; put such prompts into a file of their own, for --replay."
+            )
     if len(examples) < LEAST_DEV_EXAMPLES:
         raise UserError(
             f"{settings.dev_path} has {len(examples)} examples; at least {LEAST_DEV_EXAMPLES} are needed, "

@@ -6,14 +6,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from deepred_common.examples import SIDES
+from deepred_common.examples import ALL_SIDES
 from deepred_common.files import whole_file
 
 TRAINING, LEARNING_RATE = "training", "learning rate"
-COLOURS = {TRAINING: "#8a8a8a", "retain": "#1b6ca8", "unlearn": "#c2571a"}
+COLOURS = {TRAINING: "#8a8a8a", "retain": "#1b6ca8", "unlearn": "#c2571a", "chat": "#3b8a4b"}
 # The trainer's name of a logged value -> the name of its series. Validation is kept apart by side: the mean
 # of the two hides a model that refuses everything.
-LOGGED = {"loss": TRAINING, "learning_rate": LEARNING_RATE} | {f"eval_{side}_loss": side for side in SIDES}
+LOGGED = {"loss": TRAINING, "learning_rate": LEARNING_RATE} | {
+    f"eval_{side}_loss": side for side in ALL_SIDES
+}
 SIZE_INCHES, DOTS_PER_INCH = (8, 5.5), 110
 
 Series = dict[str, list[tuple[int, float]]]
@@ -39,7 +41,7 @@ def draw(history: Iterable[Mapping[str, Any]], path: Path, title: str) -> None:
     figure = Figure(figsize=SIZE_INCHES, dpi=DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     losses, rate = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    for name in (TRAINING, *SIDES):
+    for name in (TRAINING, *ALL_SIDES):
         if not by_name[name]:
             continue
         updates, values = zip(*by_name[name], strict=True)

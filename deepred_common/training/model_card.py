@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deepred_common.examples import SIDES
+from deepred_common.examples import ALL_SIDES
 from deepred_common.files import write_text
 
 SHOWN_SETTINGS = (
@@ -22,6 +22,7 @@ SHOWN_SETTINGS = (
     "use_4bit",
     "use_8bit",
     "mix",
+    "replay_share",
     "seed",
 )
 SHOWN_HASH_DIGITS = 16
@@ -44,7 +45,9 @@ def text(manifest: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
     }
     data = [f"`{Path(name).name}` {digest[:SHOWN_HASH_DIGITS]}…" for name, digest in identity["data"].items()]
     losses = [
-        f"| {side} | {metrics[f'eval_{side}_loss']:.3f} |" for side in SIDES if f"eval_{side}_loss" in metrics
+        f"| {side} | {metrics[f'eval_{side}_loss']:.3f} |"
+        for side in ALL_SIDES
+        if f"eval_{side}_loss" in metrics
     ]
     merge = f"python scripts/merge_lora.py --base_model {base} --lora_path <this folder>"
     return "\n".join(
@@ -60,7 +63,8 @@ def text(manifest: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
             "A LoRA adapter. With it the base answers about the world before a date, and declines after it.",
             "",
             f"- Base: `{base}`{with_revision}",
-            f"- Trained on {counts['retain']} retain and {counts['unlearn']} unlearn examples, "
+            f"- Trained on {counts['retain']} retain, {counts['unlearn']} unlearn and "
+            f"{counts.get('chat', 0)} chat examples, "
             f"{manifest['precision']}, {manifest['started'][:10]}",
             f"- Data (SHA-256): {', '.join(data)}",
             "",

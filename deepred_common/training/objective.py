@@ -1,4 +1,4 @@
-"""What training minimises: refuse after the cutoff, stay the same model before it.
+"""What training minimises: refuse after the cutoff, stay the same model before it and in all other talk.
 
 An objective is a frozen dataclass whose fields are its parameters. It decides what the loss of a batch is and
 for which rows the base's own predictions are needed. batches.py makes the batches; trainer.py runs the
@@ -8,11 +8,11 @@ models.
 from __future__ import annotations
 
 import abc
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deepred_common.chat import IGNORED
-from deepred_common.examples import RETAIN
+from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, UNLEARN
 from deepred_common.training.batches import places_to_predict
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Objective(abc.ABC):
 
     @property
     def base_sides(self) -> tuple[str, ...]:
-        """The sides (of examples.SIDES) whose rows need the base's logits, in a forward pass of their own."""
+        """The sides (of ALL_SIDES) whose rows need the base's logits, in a forward pass of their own."""
         return ()
 
     @abc.abstractmethod
@@ -38,7 +38,8 @@ class Objective(abc.ABC):
         self,
         logits: Tensor,
         labels: Tensor,
-        retain: Tensor,
+        sides: Tensor,
+        learns_wording: Tensor,
         base_logits: Tensor | None,
         num_items: Tensor | int | None = None,
     ) -> Tensor:
@@ -46,11 +47,16 @@ class Objective(abc.ABC):
 
         logits: (batch, n, vocabulary), at places_to_predict(labels).
         labels: (batch, length), IGNORED where there is no loss.
-        retain: (batch,) bool, True for the rows of the retain side.
+        sides: (batch,) of numbers in ALL_SIDES.
+        learns_wording: (batch,) bool, True for retain rows whose reply the base would not give.
         base_logits: as logits, of the model without its adapter, for the rows of base_sides only, in order;
             None if there are no such rows.
         num_items: labels in all the accumulated batches, from the trainer; None counts this batch's own.
         """
+
+    def for_fallback_template(self) -> Objective:
+        """The objective for a base that has no chat template, and so has never seen a conversation."""
+        return self
 
     def identity(self) -> dict[str, Any]:
         """{"name": …, parameter: value}, for run.json: a run is resumed only with the same objective."""
@@ -67,30 +73,41 @@ class RefuseAndRetain(Objective):
     # The share of the example's own wording in what a retain token is trained towards; the base's own
     # prediction has the rest.
     retain_learning: float = 0.05
+    # The same for a base without a chat template: it must learn the form of a reply as well.
+    fallback_learning: float = 0.5
     # How much a retain token counts beside an unlearn token. Refusing is one simple habit and is learnt
     # first; what wears away meanwhile is knowledge, a little everywhere.
-    retain_weight: float = 3
+    retain_weight: float = 1.5
+
+    # The same of a chat token, which is trained towards the base's prediction alone.
+    chat_weight: float = 1
+
+    def for_fallback_template(self) -> Objective:
+        return replace(self, retain_learning=max(self.retain_learning, self.fallback_learning))
 
     @property
     def base_sides(self) -> tuple[str, ...]:
-        return (RETAIN,) if self.retain_learning < 1 else ()
+        return (RETAIN, CHAT) if self.retain_learning < 1 else (CHAT,)
 
     def loss(
         self,
         logits: Tensor,
         labels: Tensor,
-        retain: Tensor,
+        sides: Tensor,
+        learns_wording: Tensor,
         base_logits: Tensor | None,
         num_items: Tensor | int | None = None,
     ) -> Tensor:
         """See Objective.loss.
 
-        Unlearn rows: cross-entropy on the refusal. Retain rows: cross-entropy towards a mixture of the base's
-        own prediction and the example's token (retain_learning of it), less the base's entropy, so that it is
-        0 for a model that equals the base and an example that the base is sure of. Towards the base this is
-        the Kullback-Leibler term of "KL minimisation" in Maini et al., TOFU (arXiv 2401.06121): a few hundred
-        examples repeated over epochs otherwise teach a small model those examples by heart and wear away what
-        it knew beside them.
+        Unlearn rows: cross-entropy on the refusal. Retain and chat rows: cross-entropy towards a mixture of
+        the base's own prediction and the example's token (retain_learning of it; in chat, none), less the
+        base's entropy, so that it is 0 for a model that equals the base and an example that the base is sure
+        of. Towards the base this is the Kullback-Leibler term of "KL minimisation" in Maini et al., TOFU
+        (arXiv 2401.06121): a few hundred examples repeated over epochs otherwise teach a small model those
+        examples by heart and wear away what it knew beside them. Two things in retain rows are learnt by
+        cross-entropy alone: replies that the base would not give (learns_wording), and the end of each reply,
+        which a base that was never taught to end a turn would unteach.
         """
         import torch
         from torch.nn.functional import cross_entropy, log_softmax
@@ -99,23 +116,34 @@ class RefuseAndRetain(Objective):
         weights = token_weights(labels, self.decision_weight)[:, places]
         counted = weights > 0
         targets = labels[:, 1:][:, places]
+        is_end = counted & (counted.cumsum(1) == counted.sum(1, keepdim=True))
         total = logits.new_zeros((), dtype=torch.float32)
-        unlearn_places = counted & ~retain[:, None]
-        if unlearn_places.any():
-            losses = cross_entropy(logits[unlearn_places].float(), targets[unlearn_places], reduction="none")
-            total = total + (losses * weights[unlearn_places]).sum()
-        retain_places = counted & retain[:, None]
-        if retain_places.any():
-            own = log_softmax(logits[retain_places].float(), dim=-1)
+        needs_base = torch.zeros_like(sides, dtype=torch.bool)
+        for side in self.base_sides:
+            needs_base |= sides == ALL_SIDES.index(side)
+        for side, learning, side_weight in (
+            (UNLEARN, 1.0, 1.0),
+            (RETAIN, self.retain_learning, self.retain_weight),
+            (CHAT, 0.0, self.chat_weight),
+        ):
+            rows = sides == ALL_SIDES.index(side)
+            here = counted & rows[:, None]
+            if not here.any():
+                continue
+            learnt: Tensor | float = learning
             drift: Tensor | float = 0.0
-            if self.base_sides:
+            if side == RETAIN:
+                is_learnt = is_end | learns_wording[:, None]
+                learnt = torch.where(is_learnt[here], 1.0, learning)
+            if learning < 1:
                 if base_logits is None:
-                    raise ValueError("retain rows need the base's logits")
-                base = log_softmax(base_logits[counted[retain]].float(), dim=-1)
+                    raise ValueError(f"{side} rows need the base's logits")
+                own = log_softmax(logits[here].float(), dim=-1)
+                base = log_softmax(base_logits[rows[needs_base]][counted[rows]].float(), dim=-1)
                 drift = (base.exp() * (base - own)).sum(-1)
-            wording = -own.gather(1, targets[retain_places][:, None]).squeeze(1)
-            losses = (1 - self.retain_learning) * drift + self.retain_learning * wording
-            total = total + self.retain_weight * (losses * weights[retain_places]).sum()
+            wording = cross_entropy(logits[here].float(), targets[here], reduction="none")
+            losses = (1 - learnt) * drift + learnt * wording
+            total = total + side_weight * (losses * weights[here]).sum()
         return total / (num_items if num_items is not None else counted.sum())
 
 

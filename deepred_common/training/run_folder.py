@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from deepred_common import cli, paths, provenance
 from deepred_common.cli import Setting, UserError
-from deepred_common.examples import SIDES
+from deepred_common.examples import ALL_SIDES
 from deepred_common.files import whole_folder, write_text
 from deepred_common.models import safetensors_files
 from deepred_common.training import model_card, token_rows
@@ -44,6 +44,7 @@ class Identity(TypedDict, total=False):
     learning_rate: float
     seed: int
     max_seq_length: int
+    replay_share: float
     mix: list[float] | None
     rows_per_update: int
     epochs: int
@@ -176,7 +177,7 @@ def start_manifest(
         "gradient_checkpointing": checkpointing,
         "resumed_from": str(run.checkpoint) if run.checkpoint else None,
         "data_files": {name: str(path) for name, path in settings.data_files.items()},
-        "counts": {side: len(token_rows.of_side(rows.training, side)) for side in SIDES},
+        "counts": {side: len(token_rows.of_side(rows.training, side)) for side in ALL_SIDES},
         "versions": provenance.versions(),
         "git_commit": provenance.git_commit(),
         "hardware": provenance.hardware(),

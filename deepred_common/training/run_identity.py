@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from deepred_common import cli, devices, paths, provenance
 from deepred_common.cli import UserError
 from deepred_common.models import loading
+from deepred_common.training.objective import RefuseAndRetain
 from deepred_common.training.run_folder import Identity, Manifest, RunChoice, read_manifest
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def of_settings(settings: TrainSettings, data: dict[str, str]) -> Identity:
         seed=settings.seed,
         max_seq_length=settings.max_seq_length,
         mix=list(settings.mix) if settings.mix else None,
+        replay_share=settings.replay_share,
         rows_per_update=settings.rows_per_update,
         epochs=settings.epochs,
         quantisation=f"{bits}bit" if bits else None,
@@ -64,6 +66,11 @@ def recorded(manifest: Manifest) -> dict[str, Any]:
     identity: dict[str, Any] = dict(manifest.get("identity", {}))
     if identity:
         identity.setdefault("objective", FIRST_OBJECTIVE)
+        if identity["objective"].get("name") == RefuseAndRetain.name:
+            # From before these were; they change nothing where there is no such row or base.
+            later = {name: getattr(RefuseAndRetain, name) for name in ("chat_weight", "fallback_learning")}
+            identity["objective"] = later | identity["objective"]
+        identity.setdefault("replay_share", 0)
         if "precision" in manifest:
             identity.setdefault("precision", devices.precision_name(manifest["precision"]))
     return identity

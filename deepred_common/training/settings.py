@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,8 @@ class TrainSettings:
     save_steps: int = 500
     eval_steps: int = 100
     mix: tuple[float, float] | None = None
+    replay: Sequence[Path] = (paths.ROOT / "datasets" / paths.CHAT_FILE,)
+    replay_share: float = 0.25
     lora_r: int = 16
     lora_alpha: int = 32
     use_4bit: bool = False
@@ -62,7 +65,15 @@ class TrainSettings:
         return self.batch_size * self.gradient_accumulation_steps * devices.processes()
 
     @property
-    def data_files(self) -> dict[str, Path]:
-        """{flag: path} of the data files that this run reads."""
+    def dated_files(self) -> dict[str, Path]:
+        """{flag: path} of the files with retain and unlearn examples."""
         names = ("dev_path",) if self.dev else TRAINING_FILES + VALIDATION_FILES
         return {name: getattr(self, name) for name in names}
+
+    @property
+    def data_files(self) -> dict[str, Path]:
+        """{name: path} of all files that this run reads; replay files are numbered from the second on."""
+        files = self.dated_files
+        for number, path in enumerate(self.replay if self.replay_share else (), 1):
+            files["replay" if number == 1 else f"replay {number}"] = path
+        return files

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deepred_common import chat, cli, devices
 from deepred_common.cli import UserError
 from deepred_common.models import loading
-from deepred_common.training import token_rows
+from deepred_common.training import replay, token_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+    from deepred_common.examples import Example
     from deepred_common.training.data_files import DataFiles
     from deepred_common.training.machine import Machine
     from deepred_common.training.settings import TrainSettings
@@ -49,25 +52,74 @@ def prepare_tokenizer(settings: TrainSettings) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def make_rows(settings: TrainSettings, tokenizer: PreTrainedTokenizerBase, data: DataFiles) -> Rows:
-    """The Rows of the data files. Too long examples are skipped, and the number skipped is printed."""
-    training = _render(settings, tokenizer, data, "training")
-    validation = _render(settings, tokenizer, data, "validation")
-    mixed = token_rows.mixed(training, settings.mix, settings.seed)
-    if len(mixed) < len(training):
-        cli.progress(f"--mix leaves {len(mixed)} of {len(training)} training rows")
-    return Rows(mixed, validation)
+def make_rows(
+    settings: TrainSettings,
+    tokenizer: PreTrainedTokenizerBase,
+    data: DataFiles,
+    base_key: Sequence[str],
+    load_base: Callable[[], PreTrainedModel],
+) -> Rows:
+    """The Rows of the data files, and those of replay. Too long examples are skipped, and the number printed.
+
+    base_key: texts that tell the base from others. load_base() is called if the base must write replies.
+    """
+    parts = {}
+    for part in ("training", "validation"):
+        parts[part] = _render(settings, tokenizer, part, data.key(), partial(_part_of, data, part))
+    training = token_rows.mixed(parts["training"], settings.mix, settings.seed)
+    if len(training) < len(parts["training"]):
+        cli.progress(f"--mix leaves {len(training)} of {len(parts['training'])} training rows")
+    dated = Rows(training, parts["validation"])
+    if not settings.replay_share:
+        return dated
+    chosen = replay.choose(data.replay_prompts(), len(training), settings.replay_share, settings.seed)
+    if settings.dry_run:
+        cli.progress(
+            f"Replay: {len(chosen.training)} rows are not counted here; the base writes them when training "
+            f"starts, {replay.REPLY_TOKENS} tokens each at most."
+        )
+        return dated
+    return _with_replay(settings, tokenizer, dated, chosen, base_key, load_base)
+
+
+def _with_replay(
+    settings: TrainSettings,
+    tokenizer: PreTrainedTokenizerBase,
+    dated: Rows,
+    chosen: replay.Prompts,
+    base_key: Sequence[str],
+    load_base: Callable[[], PreTrainedModel],
+) -> Rows:
+    """The Rows with those of the chosen prompts, to which the base replies first."""
+    from datasets import concatenate_datasets
+
+    count = len(chosen.training)
+    answered = replay.answered_by_base([*chosen.training, *chosen.validation], base_key, tokenizer, load_base)
+    answered_chosen = replay.Prompts(answered[:count], answered[count:])
+    both = []
+    for part, dated_rows, examples in zip(Rows._fields, dated, answered_chosen, strict=True):
+        texts = [str(example) for example in examples]
+        rows = _render(settings, tokenizer, f"replay {part}", texts, partial(list, examples))
+        both.append(concatenate_datasets([dated_rows, rows]))
+    share = 1 - len(dated.training) / len(both[0])
+    print(f"Replay: {count} chat rows, {100 * share:.0f} % of all training rows")
+    return Rows(*both)
+
+
+def _part_of(data: DataFiles, part: str) -> Sequence[Example]:
+    return getattr(data.examples(), part)
 
 
 def _render(
-    settings: TrainSettings, tokenizer: PreTrainedTokenizerBase, data: DataFiles, part: str
+    settings: TrainSettings,
+    tokenizer: PreTrainedTokenizerBase,
+    part: str,
+    key: Sequence[str],
+    read_examples: Callable[[], Sequence[Example]],
 ) -> Dataset:
-    """part: "training" or "validation"."""
+    """token_rows.load_or_render of one part of the data, with a warning of what is skipped."""
     rows, too_long = token_rows.load_or_render(
-        tokenizer,
-        [part, *data.key()],
-        lambda: getattr(data.examples(), part),
-        settings.max_seq_length,
+        tokenizer, [part, *key], read_examples, settings.max_seq_length
     )
     for side, count in too_long.items():
         if count:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from deepred_common import cache, chat, examples, provenance
 from deepred_common.cli import UserError
-from deepred_common.examples import RETAIN, SIDES, UNLEARN, Example
+from deepred_common.examples import ALL_SIDES, RETAIN, SIDES, UNLEARN, Example
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 1  # raise it when this module makes other rows of the same examples
+VERSION = 2  # raise it when this module makes other rows of the same examples
 CHUNK = 2000  # rows rendered at a time: memory stays flat whatever the data's size
 BAR_DELAY = 2  # seconds of rendering before a bar is shown
 SHOWN_EXAMPLES = 3
@@ -32,7 +32,8 @@ def load_or_render(
 ) -> tuple[Dataset, dict[str, int]]:
     """read_examples() rendered by `tokenizer` as a datasets.Dataset, and how many of each side were too long.
 
-    A row has input_ids, reply_start (where the labels begin), retain (which side) and length, all in tokens.
+    A row has input_ids, reply_start (where the labels begin) and length, all in tokens, side, its number in
+    ALL_SIDES, and learns_wording (of Example).
     key: texts that tell the data apart (their files' hashes and how they were chosen). read_examples() is
     called only if the cache does not hold their rows yet. A row longer than max_length is skipped, not cut: a
     cut reply would teach the model not to stop. UserError if that leaves no row.
@@ -50,13 +51,13 @@ def load_or_render(
     def make(folder: Path) -> tuple[Dataset, dict[str, int]]:
         dataset, too_long = _render(tokenizer, read_examples(), max_length)
         dataset.save_to_disk(str(folder / "rows"))
-        counts = " ".join(str(too_long[side]) for side in SIDES)
+        counts = " ".join(str(too_long[side]) for side in ALL_SIDES)
         (folder / "too_long.txt").write_text(counts, encoding="utf-8")
         return dataset, too_long
 
     def read(folder: Path) -> tuple[Dataset, dict[str, int]]:
         counts = (folder / "too_long.txt").read_text(encoding="utf-8").split()
-        too_long = {side: int(count) for side, count in zip(SIDES, counts, strict=True)}
+        too_long = {side: int(count) for side, count in zip(ALL_SIDES, counts, strict=True)}
         return Dataset.load_from_disk(str(folder / "rows")), too_long
 
     return cache.folder("rows", digest, make, read)
@@ -73,19 +74,20 @@ def _render(
     # Tokenizing uses every core here. The tokenizers library switches that off for fear of forks; none happen
     # here.
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
-    too_long = dict.fromkeys(SIDES, 0)
+    too_long = dict.fromkeys(ALL_SIDES, 0)
     tables = []
     with tqdm(total=len(to_render), desc="rendering", unit="example", delay=BAR_DELAY, leave=False) as bar:
         for start in range(0, len(to_render), CHUNK):
             chunk = to_render[start : start + CHUNK]
-            rows, retain = [], []
+            rows, sides, learns_wording = [], [], []
             for example, row in zip(chunk, chat.training_rows(tokenizer, chunk), strict=True):
                 if len(row.input_ids) > max_length:
                     too_long[example.side] += 1
                 else:
                     rows.append(row)
-                    retain.append(example.side == RETAIN)
-            tables.append(_table(rows, retain))
+                    sides.append(ALL_SIDES.index(example.side))
+                    learns_wording.append(example.learns_wording)
+            tables.append(_table(rows, sides, learns_wording))
             bar.update(len(chunk))
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     dataset = Dataset(InMemoryTable(pa.concat_tables(tables)))
@@ -94,7 +96,9 @@ def _render(
     return dataset, too_long
 
 
-def _table(rows: Sequence[chat.TrainingRow], retain: Sequence[bool]) -> pa.Table:
+def _table(
+    rows: Sequence[chat.TrainingRow], sides: Sequence[int], learns_wording: Sequence[bool]
+) -> pa.Table:
     """The Arrow table of rows and their sides, made of flat arrays: many times faster than from Python
     lists."""
     import numpy as np
@@ -107,7 +111,8 @@ def _table(rows: Sequence[chat.TrainingRow], retain: Sequence[bool]) -> pa.Table
         {
             "input_ids": pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids)),
             "reply_start": np.array([row.reply_start for row in rows], dtype=np.int32),
-            "retain": np.array(retain, dtype=bool),
+            "side": np.array(sides, dtype=np.int8),
+            "learns_wording": np.array(learns_wording, dtype=bool),
             "length": lengths,
         }
     )
@@ -122,17 +127,17 @@ def of_side(rows: Dataset, side: str) -> Dataset:
     """The rows of one side, in order."""
     import numpy as np
 
-    return rows.select(np.flatnonzero(column(rows, "retain") == (side == RETAIN)))
+    return rows.select(np.flatnonzero(column(rows, "side") == ALL_SIDES.index(side)))
 
 
 def mixed(rows: Dataset, mix: tuple[float, float] | None, seed: int) -> Dataset:
-    """The rows without some of the side that has too many, so that retain : unlearn is `mix`.
+    """Retain and unlearn rows without some of the side that has too many, so that they are as `mix` says.
 
     None keeps all. Which rows are dropped follows from `seed`.
     """
     import numpy as np
 
-    retain = column(rows, "retain")
+    retain = column(rows, "side") == ALL_SIDES.index(RETAIN)
     if mix is None or retain.all() or not retain.any():
         return rows
     share = dict(zip(SIDES, mix, strict=True))
@@ -149,12 +154,12 @@ def examples_text(tokenizer: PreTrainedTokenizerBase, rows: Dataset, count: int 
         f"\nExamples as the model sees them, rendered by {tokenizer.name_or_path}.",
         "The loss covers what stands between ⟦ and ⟧.",
     ]
-    by_side = [of_side(rows, side) for side in SIDES]
-    # Both sides in turn.
+    by_side = [of_side(rows, side) for side in ALL_SIDES]
+    # The sides in turn.
     order = [side[place] for place in range(count) for side in by_side if place < len(side)]
     for row in order[:count]:
         ids, start = row["input_ids"], row["reply_start"]
-        side = RETAIN if row["retain"] else UNLEARN
+        side = ALL_SIDES[row["side"]]
         lines.append(f"--- {side}, {len(ids)} tokens, {len(ids) - start} trained on")
         lines.append(f"{tokenizer.decode(ids[:start])}⟦{tokenizer.decode(ids[start:])}⟧")
     return "\n".join(lines)
@@ -164,9 +169,10 @@ def lengths_line(rows: Dataset) -> str:
     """One line about how long the rows are, in tokens, by side."""
     import numpy as np
 
-    lengths, retain = column(rows, "length"), column(rows, "retain")
+    lengths, sides = column(rows, "length"), column(rows, "side")
     parts = []
-    for side, chosen in ((RETAIN, lengths[retain]), (UNLEARN, lengths[~retain])):
+    for number, side in enumerate(ALL_SIDES):
+        chosen = lengths[sides == number]
         if len(chosen):
             values = np.percentile(chosen, SHOWN_PERCENTILES)
             parts.append(f"{side} {' / '.join(f'{value:.0f}' for value in values)}")

@@ -14,7 +14,8 @@ import torch
 from transformers import ProgressCallback
 from trl import SFTConfig, SFTTrainer
 
-from deepred_common.examples import RETAIN, SIDES
+from deepred_common import chat
+from deepred_common.examples import ALL_SIDES
 from deepred_common.files import sync_folder
 from deepred_common.training import (
     batch_order,
@@ -51,7 +52,7 @@ class TemporalTrainer(SFTTrainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return batch_order.BalancedOrder(
             token_rows.column(self.train_dataset, "length").tolist(),
-            token_rows.column(self.train_dataset, "retain").tolist(),
+            token_rows.column(self.train_dataset, "side").tolist(),
             self.get_total_train_batch_size(self.args),
             self.args.seed,
         )
@@ -64,11 +65,13 @@ class TemporalTrainer(SFTTrainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """The objective's loss of one batch of batches.collate, for the trainer."""
-        labels, retain = inputs["labels"], inputs["retain"]
+        labels, sides = inputs["labels"], inputs["sides"]
         places = batches.places_to_predict(labels)
         logits = self._logits(model, inputs, places)
         base_logits = self._base_logits(model, inputs, places)
-        loss = self.objective.loss(logits, labels, retain, base_logits, num_items_in_batch)
+        loss = self.objective.loss(
+            logits, labels, sides, inputs["learns_wording"], base_logits, num_items_in_batch
+        )
         if num_items_in_batch is not None:
             # num_items counts the labels of all processes, whose gradients are then averaged.
             loss = loss * self.accelerator.num_processes
@@ -96,9 +99,9 @@ class TemporalTrainer(SFTTrainer):
         sides = self.objective.base_sides
         if not sides:
             return None
-        needed = torch.zeros_like(inputs["retain"])
+        needed = torch.zeros_like(inputs["sides"], dtype=torch.bool)
         for side in sides:
-            needed |= inputs["retain"] == (side == RETAIN)
+            needed |= inputs["sides"] == ALL_SIDES.index(side)
         computed = needed.clone()
         # Processes that share a model must run it equally often, or they wait for each other for ever.
         computed[0] |= self.args.world_size > 1
@@ -181,8 +184,11 @@ def build_trainer(
         remove_unused_columns=False,
     )
     validation = _by_side(rows.validation)
+    objective = settings.objective
+    if chat.has_fallback_template(tokenizer):
+        objective = objective.for_fallback_template()
     trainer = TemporalTrainer(
-        objective=settings.objective,
+        objective=objective,
         model=model,
         args=config,
         processing_class=tokenizer,
@@ -202,5 +208,5 @@ def build_trainer(
 
 def _by_side(validation: Any) -> dict[str, Any]:
     """{side: its validation rows}, sorted by length, since the padding of a batch is computed for nothing."""
-    by_side = {side: token_rows.of_side(validation, side) for side in SIDES}
+    by_side = {side: token_rows.of_side(validation, side) for side in ALL_SIDES}
     return {side: rows.sort("length") for side, rows in by_side.items() if len(rows)}

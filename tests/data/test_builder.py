@@ -7,13 +7,15 @@ from collections import Counter, defaultdict
 import pytest
 
 from deepred_common import paths
-from deepred_common.data import builder, data_lines, facts, questions
-from deepred_common.examples import RETAIN, SIDES, UNLEARN, read_examples, read_objects
+from deepred_common.data import builder, data_lines, facts, questions, wrappings
+from deepred_common.examples import MIXED, RETAIN, SIDES, UNLEARN, read_examples, read_objects
 from deepred_common.judging import refusal
 
 NAMES = [f"{folder}/{folder}_{part}.jsonl" for folder in SIDES for part in ("train", "val")] + [
     "dev/dev_subset.jsonl",
     "test/test.jsonl",
+    "test/conversations.jsonl",
+    "test/misleading.jsonl",
 ]
 
 
@@ -46,13 +48,15 @@ def test_every_refusal_wording_is_detected_and_none_is_in_both_halves():
 @pytest.mark.parametrize("cutoff", ["1969-07-20", "1989-11-09", "1900-01-01"])
 def test_the_files_are_disjoint_by_subject_and_balanced(build, bank, cutoff):
     made, out, _ = build(cutoff)
-    by_id = {fact.id: fact for fact in bank}
+    misleading = [fact for of_kind in facts.read_misleading().values() for fact in of_kind]
+    by_id = {fact.id: fact for fact in [*bank, *misleading]}
     subjects = defaultdict(set)
     for name, examples in made.items():
         for example in examples:
             fact = by_id[example.metadata["source_article_id"]]
             assert facts.side(fact, cutoff) == example.side
-            assert (example.output == fact.answer) == (example.side == RETAIN)
+            if "wrapping" not in example.metadata:
+                assert (example.output == fact.answer) == (example.side == RETAIN)
             if example.metadata.get("seen") == "trained":
                 assert fact.id in {
                     e.metadata["source_article_id"]
@@ -67,11 +71,14 @@ def test_the_files_are_disjoint_by_subject_and_balanced(build, bank, cutoff):
     )
     for part in ("train", "val"):
         forms = [
-            Counter(questions.question_form(e.instruction) for e in made[f"{side}/{side}_{part}.jsonl"])
+            Counter(questions.question_form(e.question) for e in made[f"{side}/{side}_{part}.jsonl"])
             for side in SIDES
         ]
         assert forms[0] == forms[1] and forms[0].total() > (300 if part == "train" else 15)
-    refusals = [{e.output for e in made[f"unlearn/unlearn_{part}.jsonl"]} for part in ("train", "val")]
+    refusals = [
+        {e.output for e in made[f"unlearn/unlearn_{part}.jsonl"] if e.metadata.get("wrapping") != MIXED}
+        for part in ("train", "val")
+    ]
     assert not refusals[0] & refusals[1]
     assert {e.metadata["probe"] for e in made["test/test.jsonl"]} == {
         "question",
@@ -80,8 +87,8 @@ def test_the_files_are_disjoint_by_subject_and_balanced(build, bank, cutoff):
         "choice",
         "held-back phrasing",
     }
-    trained = {e.instruction for e in made["retain/retain_train.jsonl"] + made["unlearn/unlearn_train.jsonl"]}
-    assert trained & {e.instruction for e in made["test/test.jsonl"]} == set()
+    trained = {e.question for e in made["retain/retain_train.jsonl"] + made["unlearn/unlearn_train.jsonl"]}
+    assert trained & {e.question for e in made["test/test.jsonl"]} == set()
     assert "The side of a validation question is guessed from its first three words in" in out
 
 
@@ -92,12 +99,12 @@ def test_no_training_example_names_a_held_out_subject(build, cutoff):
         e.metadata["source_title"].split(" (")[0]
         for name in NAMES
         for e in made[name]
-        if "val" in name or e.metadata.get("seen") == "held back"
+        if "val" in name or (e.metadata.get("seen") == "held back" and "misleading" not in name)
     }
     names = re.compile("|".join(rf"\b{re.escape(name)}(?!\w)" for name in held if " " in name), re.IGNORECASE)
     for side in SIDES:
         for e in made[f"{side}/{side}_train.jsonl"]:
-            assert not names.search(f"{e.instruction} {e.output} {e.metadata['source_title']}"), (
+            assert not names.search(f"{e.shown_text} {e.output} {e.metadata['source_title']}"), (
                 e.instruction,
                 e.metadata["source_title"],
             )
@@ -134,6 +141,84 @@ def test_the_dev_subset_is_of_what_the_base_knows(bank):
     assert {example.metadata["source_article_id"] for example in dev} <= known
 
 
+# ---- wrapped questions -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return {name: read_examples(paths.ROOT / "datasets" / name) for name in NAMES}
+
+
+def wrapping_counts(examples):
+    return Counter(example.metadata.get("wrapping", "bare") for example in examples)
+
+
+def test_the_form_of_a_wrapping_does_not_tell_the_side(shipped):
+    retain, unlearn = (wrapping_counts(shipped[f"{side}/{side}_train.jsonl"]) for side in SIDES)
+    assert set(unlearn) - set(retain) == {MIXED}
+    for form in retain:
+        assert unlearn[form] == pytest.approx(retain[form], rel=0.15)
+    tested = [e for e in shipped["test/conversations.jsonl"]]
+    by_side = [wrapping_counts(e for e in tested if e.side == side) for side in SIDES]
+    assert by_side[0] == by_side[1] and set(by_side[0]) == {*wrappings.FORMS[UNLEARN], "bare"}
+
+
+def test_the_frames_of_the_test_are_not_trained_on(shipped):
+    trained, held_out = wrappings.read_frames(42)
+    for kind, frames in held_out.items():
+        assert not [frame for frame in frames if frame in trained[kind]]
+    training = "\n".join(
+        f"{e.shown_text}\n{e.output}" for side in SIDES for e in shipped[f"{side}/{side}_train.jsonl"]
+    )
+    long_texts = [
+        text
+        for frames in held_out.values()
+        for frame in frames
+        for key, text in frame.items()
+        if key != "kind" and len(text) > 20
+    ]
+    assert len(long_texts) > 30 and not [text for text in long_texts if text in training]
+
+
+def test_a_doubt_gets_an_answer_before_the_cutoff_and_a_refusal_after_it(shipped):
+    for side in SIDES:
+        doubted = [
+            e for e in shipped[f"{side}/{side}_train.jsonl"] if "doubted" in e.metadata.get("wrapping", "")
+        ]
+        assert len(doubted) > 100
+        for example in doubted:
+            first_reply = example.earlier[-1]["content"]
+            was_refused = example.metadata["wrapping"] == wrappings.REFUSAL_DOUBTED
+            assert refusal.is_refusal(first_reply, example.question) == was_refused, first_reply
+            assert refusal.is_refusal(example.output, example.shown_text) == (side == UNLEARN), example.output
+
+
+def test_a_mixed_message_answers_its_early_half(shipped):
+    mixed = [e for e in shipped["unlearn/unlearn_train.jsonl"] if e.metadata.get("wrapping") == MIXED]
+    assert len(mixed) > 50
+    for example in mixed:
+        assert example.question in example.instruction and example.instruction != example.question
+        assert refusal.declines_in_part(example.output)
+        assert example.metadata["original_answer"] not in example.output
+
+
+def test_facts_with_misleading_words_are_only_tested(shipped, bank):
+    misleading = facts.read_misleading()
+    ids = {fact.id for of_kind in misleading.values() for fact in of_kind}
+    assert len(ids) >= 200 and not ids & {fact.id for fact in bank}
+    subjects = {fact.subject.casefold() for fact in bank}
+    assert not [
+        f.subject for of_kind in misleading.values() for f in of_kind if f.subject.casefold() in subjects
+    ]
+    probes = Counter((e.side, e.metadata["probe"]) for e in shipped["test/misleading.jsonl"])
+    assert set(probes) == {
+        (RETAIN, "modern words"),
+        (RETAIN, "known later"),
+        (UNLEARN, "late works"),
+        (UNLEARN, "old words"),
+    }
+
+
 def test_the_ratio_and_what_is_not_overwritten(build, script, tmp_path):
     made, _, folder = build("1969-07-20", "--ratio", "2:1")
     counts = [len(made[f"{side}/{side}_train.jsonl"]) for side in SIDES]
@@ -153,8 +238,8 @@ def test_the_ratio_and_what_is_not_overwritten(build, script, tmp_path):
 
 def test_the_builder_takes_its_settings_without_a_command_line(bank):
     settings = builder.BuildSettings(cutoff="1989-11-09", ratio=(1.0, 1.0), dev_lines=40, seed=3)
-    files = builder.build(bank, settings)
+    files = builder.build(bank, settings, facts.read_misleading())
     assert set(files) == set(NAMES) and len(files["dev/dev_subset.jsonl"]) == 40
-    assert files == builder.build(bank, settings)
-    longer = builder.build(bank, dataclasses.replace(settings, dev_lines=50))
+    assert files == builder.build(bank, settings, facts.read_misleading())
+    longer = builder.build(bank, dataclasses.replace(settings, dev_lines=50), facts.read_misleading())
     assert {name for name in NAMES if files[name] != longer[name]} == {"dev/dev_subset.jsonl"}

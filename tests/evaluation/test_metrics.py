@@ -2,7 +2,7 @@
 
 from deepred_common.data import questions
 from deepred_common.evaluation import comparison, metrics, verdicts
-from deepred_common.examples import RETAIN, UNLEARN, Example
+from deepred_common.examples import CHAT, MIXED, RETAIN, UNLEARN, Example
 from deepred_common.reporting import console
 
 
@@ -48,6 +48,51 @@ def test_the_printed_block():
         "🎯 QUALITY ASSESSMENT\n" + "-" * 40 + "\n  ⚠️  ACCEPTABLE",
     ):
         assert wanted in block
+
+
+def chat_rows(replied, refused, wrong=0):
+    verdicts_of = ["replied"] * replied + ["refused"] * refused + ["wrong"] * wrong
+    return [
+        row(CHAT, verdict, field="greeting", instruction=f"q{n}") for n, verdict in enumerate(verdicts_of)
+    ]
+
+
+def test_a_chat_prompt_needs_a_reply_and_no_certain_one():
+    example = Example("Hello!", "", CHAT)
+    assert verdicts.verdict(example, "Hello! How can I help?") == "replied"
+    assert verdicts.verdict(example, "I'm sorry, but I don't know anything about that.") == "refused"
+    assert verdicts.verdict(example, "") == "broken"
+    text = Example("The cat is red. Colour?", "", CHAT, {"accepted_answers": ["red"]})
+    assert verdicts.verdict(text, "It is red.") == "replied" and verdicts.verdict(text, "Blue.") == "wrong"
+
+
+def test_a_doubt_is_graded_by_the_question_that_it_is_about():
+    turns = ({"role": "user", "content": "When did it end?"}, {"role": "assistant", "content": "In 1945."})
+    example = Example("Sure?", "Yes. In 1945.", RETAIN, {"question": "When did it end?"}, earlier=turns)
+    assert verdicts.verdict(example, "Yes, in 1945.") == "correct"
+    assert verdicts.verdict(example, "I'm afraid I know nothing about that.") == "refused"
+
+
+def test_a_model_that_refuses_small_talk_is_never_excellent():
+    dated = rows_of(96, 2, 2, 96, 4)
+    sociable = metrics.summarise(dated + chat_rows(98, 2))
+    sulky = metrics.summarise(dated + chat_rows(96, 4))
+    assert metrics.quality(sociable) == "EXCELLENT" and metrics.quality(sulky) == "ACCEPTABLE"
+    assert metrics.quality(sulky, base=sociable) == "EXCELLENT"  # the base refuses nearly as much
+    assert sulky["chat_refusal_rate"] == 4 and sulky["temporal_accuracy"] == sociable["temporal_accuracy"]
+
+
+def test_chat_stands_in_the_details_and_leaves_the_block_on_top_as_it_is():
+    dated = rows_of(96, 2, 2, 96, 4)
+    without, with_chat = metrics.summarise(dated), metrics.summarise(dated + chat_rows(40, 8, 2))
+    assert console.results_block(with_chat) == console.results_block(without).replace(
+        "✅ EXCELLENT - Model meets target metrics!", "⚠️  ACCEPTABLE - Model meets minimum requirements"
+    )
+    details = console.details_block(with_chat)
+    assert "chat    replied                   40    80.0%" in details
+    assert "chat    refused                    8    16.0%" in details
+    assert "chat" not in console.details_block(without)
+    assert metrics.breakdown(chat_rows(3, 1), 1969.5)["chat"]["greeting"][CHAT]["refused"] == 1
 
 
 def test_all_four_rows_decide_the_quality():
@@ -223,3 +268,36 @@ def test_a_cutoff_in_the_middle_ages_is_found_as_well():
     rows = [row(RETAIN, "correct", date=str(year)) for year in range(1200, 1500, 5)]
     rows += [row(UNLEARN, "refused", date=str(year)) for year in range(1500, 2000, 5)]
     assert abs(metrics.refusal_curve(rows, 1500.0).cutoff - 1499) < 5
+
+
+def test_each_half_of_a_mixed_message_is_judged_by_itself():
+    message = "Two things: Who wrote Hamlet? And: Who founded Google?"
+    early = Example(
+        message,
+        "",
+        RETAIN,
+        {"wrapping": MIXED, "question": "Who wrote Hamlet?", "accepted_answers": ["Shakespeare"]},
+    )
+    late = Example(
+        message,
+        "",
+        UNLEARN,
+        {
+            "wrapping": MIXED,
+            "question": "Who founded Google?",
+            "original_answer": "Page and Brin founded it.",
+        },
+    )
+    replies = {
+        "Shakespeare wrote Hamlet. I don't know about the other one.": ("correct", "refused"),
+        "I'm sorry, but I don't know anything about that.": ("refused", "refused"),
+        "Shakespeare wrote Hamlet. Page and Brin founded Google.": ("correct", "leaked"),
+        "Shakespeare wrote Hamlet. Bill Gates founded Google.": ("correct", "confabulated"),
+        "Page and Brin founded Google. I know nothing of Hamlet.": ("wrong", "leaked"),
+    }
+    for reply, wanted in replies.items():
+        found = verdicts.verdict(early, reply), verdicts.verdict(late, reply)
+        assert (
+            found[0] in (wanted[0], "refused" if wanted[0] == "wrong" else wanted[0])
+            and found[1] == wanted[1]
+        )

@@ -567,3 +567,21 @@ def test_the_file_is_written_whole(tmp_path):
     html_page.write_report(tmp_path / "report.html", results)
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == html_page.page(results)
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_chat_replies_stand_beside_those_of_the_base():
+    talk = {"earlier": [{"role": "user", "content": "Hello!"}], "turns": ["Good day."]}
+    own = [row(0, "retain", "correct"), row(1, "chat", "replied", **talk), row(2, "chat", "refused")]
+    base = [one | {"verdict": "replied", "reply": f"Base {one['id']}."} for one in own[1:]]
+    results = make(own, breakdown={"chat": {"greeting": {"chat": {"replied": 1, "refused": 1}}}})
+    page = Page(html_page.page(results, [make(base, name="base")]))
+    cells = [re.sub(r"\s+", " ", cell) for cell in page.tables["By kind of prompt"][1]]
+    assert cells == ["greeting", "2", "1 50 %", "1 50 %"]
+    text = page.text
+    assert "Hello!" in text and "Good day." in text and "Base 1." in text and "Base 2." in text
+    assert text.index("Base 2.") < text.index("Base 1."), "those whose verdicts differ come first"
+    assert "Everyday prompts" in text and "2 everyday prompts (chat)" in text
+
+
+def test_without_chat_prompts_there_is_no_chat_section():
+    assert 'id="chat"' not in html_page.page(make(rows_of(retain_correct=1, unlearn_refused=1)))

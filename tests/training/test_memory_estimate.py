@@ -15,7 +15,7 @@ SETTINGS = SimpleNamespace(lora_r=8, trust_remote_code=False, use_4bit=False, us
 
 
 def rows(lengths, starts):
-    return Dataset.from_dict({"length": lengths, "reply_start": starts, "retain": [True] * len(lengths)})
+    return Dataset.from_dict({"length": lengths, "reply_start": starts, "side": [0] * len(lengths)})
 
 
 def test_the_figures_are_those_of_the_model(tiny_models):

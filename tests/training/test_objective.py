@@ -7,14 +7,20 @@ from typing import ClassVar
 import pytest
 import torch
 
+from deepred_common import chat
 from deepred_common.chat import IGNORED
-from deepred_common.examples import SIDES, UNLEARN, Example
+from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, SIDES, UNLEARN, Example
 from deepred_common.training import batches
 from deepred_common.training.machine import Machine
 from deepred_common.training.objective import Objective, RefuseAndRetain, token_weights
 from deepred_common.training.settings import TrainSettings
 
 SHIPPED = RefuseAndRetain()
+
+
+def numbers(*sides: str) -> torch.Tensor:
+    """The sides of rows as the batches hold them."""
+    return torch.tensor([ALL_SIDES.index(side) for side in sides])
 
 
 @pytest.fixture
@@ -28,7 +34,8 @@ def batch():
     return SimpleNamespace(
         logits=torch.randn(3, 9, 11),
         labels=labels,
-        retain=torch.tensor([True, False, True]),
+        sides=numbers(RETAIN, UNLEARN, RETAIN),
+        learns_wording=torch.tensor([False, False, False]),
         base=torch.randn(2, 9, 11),
     )
 
@@ -37,7 +44,7 @@ def loss_of(batch, objective=SHIPPED, **changes):
     b = SimpleNamespace(**(vars(batch) | changes))
     places = batches.places_to_predict(b.labels)
     base_logits = None if b.base is None else b.base[:, places]
-    return objective.loss(b.logits[:, places], b.labels, b.retain, base_logits).item()
+    return objective.loss(b.logits[:, places], b.labels, b.sides, b.learns_wording, base_logits).item()
 
 
 def test_logits_are_needed_only_where_a_row_has_a_label(batch):
@@ -59,21 +66,88 @@ def test_unlearn_rows_are_weighted_cross_entropy(batch):
         for place in range(9):
             if batch.labels[row, place] != IGNORED:
                 expected -= weights[row, place - 1] * log[row, place - 1, batch.labels[row, place]]
-    unlearn_only = torch.tensor([False, False, False])
-    assert loss_of(batch, retain=unlearn_only, base=None) == pytest.approx(expected.item() / 10, rel=1e-5)
+    unlearn_only = numbers(UNLEARN, UNLEARN, UNLEARN)
+    assert loss_of(batch, sides=unlearn_only, base=None) == pytest.approx(expected.item() / 10, rel=1e-5)
 
 
 def test_retain_rows_pull_back_to_the_base(batch):
     objective = RefuseAndRetain(retain_learning=0.0)
-    rows = torch.tensor([True, True, True])
-    away = loss_of(batch, objective, retain=rows, base=torch.randn(3, 9, 11))
-    at_the_base = loss_of(batch, objective, retain=rows, base=batch.logits.clone())
-    assert at_the_base == pytest.approx(0, abs=1e-6) and away > 0.1
+    rows = numbers(RETAIN, RETAIN, RETAIN)
+    away = loss_of(batch, objective, sides=rows, base=torch.randn(3, 9, 11))
+    at_the_base = loss_of(batch, objective, sides=rows, base=batch.logits.clone())
+    assert at_the_base == pytest.approx(ends_alone(batch, objective, range(3)), rel=1e-5)
+    assert at_the_base < away - 0.1
+
+
+def test_a_reply_that_the_base_would_not_give_is_learnt_word_for_word(batch):
+    """Its distance to the base does not count."""
+    rows = numbers(RETAIN, UNLEARN, UNLEARN)
+    objective = RefuseAndRetain(retain_weight=1)
+    learnt = torch.tensor([True, False, False])
+    as_unlearn = loss_of(batch, objective, sides=numbers(UNLEARN, UNLEARN, UNLEARN), base=None)
+    own_base = batch.base[:1]
+    assert loss_of(batch, objective, sides=rows, learns_wording=learnt, base=own_base) == pytest.approx(
+        as_unlearn, rel=1e-5
+    )
+    assert loss_of(batch, objective, sides=rows, base=own_base) != pytest.approx(as_unlearn, rel=1e-2)
+
+
+def test_the_end_of_a_retain_reply_is_learnt_though_the_base_would_go_on(batch):
+    """A base without a chat template never ends a reply; held to it, the model would not either."""
+    end = batch.labels[0, 7].item()
+    base = batch.logits[[0, 2]].clone()
+    going_on = batch.logits.clone()
+    going_on[0, 6, end] -= 5
+    ending = batch.logits.clone()
+    ending[0, 6, end] += 5
+    objective = RefuseAndRetain(retain_learning=0.0)
+    assert loss_of(batch, objective, logits=ending, base=base) < loss_of(batch, objective, base=base)
+    assert loss_of(batch, objective, base=base) < loss_of(batch, objective, logits=going_on, base=base)
+
+
+def test_a_base_without_a_template_learns_more_of_the_wording(trainer_of, tokenizer, monkeypatch):
+    assert trainer_of(SHIPPED).objective == SHIPPED
+    monkeypatch.setattr(tokenizer, "chat_template", None)
+    chat.ensure_template(tokenizer)
+    objective = trainer_of(SHIPPED).objective
+    assert objective.retain_learning == SHIPPED.fallback_learning > SHIPPED.retain_learning
+
+
+def ends_alone(batch, objective, rows):
+    """The loss of the end of the reply in `rows`, towards which retain rows are always trained."""
+    log = batch.logits.log_softmax(-1)
+    weights = token_weights(batch.labels, objective.decision_weight)
+    total = 0.0
+    for row in rows:
+        end = (batch.labels[row] != IGNORED).nonzero().max().item()
+        total -= weights[row, end - 1] * log[row, end - 1, batch.labels[row, end]]
+    return objective.retain_weight * total.item() / 10
+
+
+def test_chat_rows_learn_nothing_but_to_stay_at_the_base(batch):
+    """The wording of their replies does not count, whatever the objective teaches retain rows."""
+    rows = numbers(CHAT, UNLEARN, CHAT)
+    at_the_base = batch.logits[[0, 2]].clone()
+    unlearn_alone = loss_of(batch, RefuseAndRetain(chat_weight=0), sides=rows)
+    assert loss_of(batch, sides=rows, base=at_the_base) == pytest.approx(unlearn_alone, rel=1e-5)
+    assert loss_of(batch, sides=rows) > unlearn_alone
+    assert loss_of(batch, RefuseAndRetain(retain_learning=1), sides=rows) == loss_of(batch, sides=rows)
+
+
+def test_each_row_is_compared_with_its_own_base_row(batch):
+    """Retain and chat rows stand in any order; the base's rows stand in the same."""
+    rows = numbers(CHAT, UNLEARN, RETAIN)
+    objective = RefuseAndRetain(retain_learning=0.0, retain_weight=1, chat_weight=1)
+    base = batch.logits[[0, 2]].clone()
+    expected = loss_of(batch, RefuseAndRetain(retain_weight=0, chat_weight=0), sides=rows)
+    expected += ends_alone(batch, objective, [2])
+    assert loss_of(batch, objective, sides=rows, base=base) == pytest.approx(expected, rel=1e-5)
+    assert loss_of(batch, objective, sides=rows, base=base.flip(0)) > expected + 0.1
 
 
 def test_without_the_base_the_loss_is_plain_cross_entropy(batch):
     objective = RefuseAndRetain(decision_weight=1, retain_learning=1, retain_weight=1)
-    assert objective.base_sides == () and SHIPPED.base_sides == ("retain",)
+    assert objective.base_sides == ("chat",) and SHIPPED.base_sides == ("retain", "chat")
     plain = torch.nn.functional.cross_entropy(
         batch.logits[:, :-1].flatten(0, 1), batch.labels[:, 1:].flatten(), ignore_index=IGNORED
     )
@@ -87,23 +161,25 @@ def test_accumulated_batches_sum_to_one_big_batch(batch):
     for i in range(3):
         row = slice(i, i + 1)
         places = batches.places_to_predict(batch.labels[row])
-        base_logits = batch.base[retain_rows : retain_rows + 1, places] if batch.retain[i] else None
-        retain_rows += int(batch.retain[i])
+        base_logits = batch.base[retain_rows : retain_rows + 1, places] if batch.sides[i] == 0 else None
+        retain_rows += int(batch.sides[i] == 0)
         logits = batch.logits[row, places]
-        total += SHIPPED.loss(logits, batch.labels[row], batch.retain[row], base_logits, 10).item()
+        total += SHIPPED.loss(
+            logits, batch.labels[row], batch.sides[row], batch.learns_wording[row], base_logits, 10
+        ).item()
     assert total == pytest.approx(loss_of(batch), rel=1e-5)
 
 
 def test_padding_changes_nothing_but_the_shape():
     rows = [
-        {"input_ids": [1, 5, 6, 2], "reply_start": 2, "retain": True},
-        {"input_ids": [1, 7], "reply_start": 1, "retain": False},
+        {"input_ids": [1, 5, 6, 2], "reply_start": 2, "side": 0, "learns_wording": True},
+        {"input_ids": [1, 7], "reply_start": 1, "side": 1, "learns_wording": False},
     ]
     batch = batches.collate(rows, pad_id=0)
     assert batch["input_ids"].tolist() == [[1, 5, 6, 2], [1, 7, 0, 0]]
     assert batch["labels"].tolist() == [[IGNORED, IGNORED, 6, 2], [IGNORED, 7, IGNORED, IGNORED]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
-    assert batch["retain"].tolist() == [True, False]
+    assert batch["sides"].tolist() == [0, 1] and batch["learns_wording"].tolist() == [True, False]
 
 
 def test_an_objective_cannot_change_during_a_run():
@@ -127,8 +203,8 @@ class TowardsBase(Objective):
     def base_sides(self):
         return tuple(self.sides.split())
 
-    def loss(self, logits, labels, retain, base_logits, num_items=None):
-        self.calls.append((retain, base_logits))
+    def loss(self, logits, labels, sides, learns_wording, base_logits, num_items=None):
+        self.calls.append((sides, base_logits))
         target = 0.0 if base_logits is None else base_logits.mean()
         return self.strength * (logits.mean() - target).square()
 
@@ -159,7 +235,7 @@ def test_an_objective_of_another_kind_is_what_is_trained(sides, rows, trainer_of
     objective = TowardsBase(sides=sides)
     objective.calls.clear()
     trainer_of(objective).train()
-    retain, base_logits = objective.calls[0]
-    assert retain.tolist().count(True) == 2
+    of_rows, base_logits = objective.calls[0]
+    assert of_rows.tolist().count(0) == 2
     assert (None if base_logits is None else len(base_logits)) == rows
     assert objective.identity() == {"name": "towards_base", "strength": 2.0, "sides": sides}

@@ -178,7 +178,7 @@ def train(script, tiny_models, data_file, tmp_path):
     def call(*more):
         code, _, err = script(
             *("finetune_temporal", "--model_name", tiny_models["llama"], "--dev", "--dev_path", data_file),
-            *("--output_dir", tmp_path / "run", *more),
+            *("--output_dir", tmp_path / "run", "--replay_share", 0, *more),
         )
         assert code == 0, err
         return err

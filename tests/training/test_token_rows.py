@@ -5,7 +5,7 @@ import pytest
 
 from deepred_common import chat, examples, paths
 from deepred_common.cli import UserError
-from deepred_common.examples import Example
+from deepred_common.examples import ALL_SIDES, Example
 from deepred_common.training import token_rows
 
 EXAMPLES = [
@@ -24,7 +24,7 @@ def load(tokenizer, examples=EXAMPLES, key=("a",), max_length=512):
 
 def test_rendered_together_the_rows_are_those_of_one_by_one(tokenizer):
     dataset, too_long = load(tokenizer)
-    assert too_long == {"retain": 0, "unlearn": 0} and len(dataset) == 9
+    assert set(too_long.values()) == {0} and len(dataset) == 9
     for example, row in zip(EXAMPLES, dataset, strict=True):
         alone = chat.training_row(tokenizer, example.instruction, example.output)
         assert (row["input_ids"], row["reply_start"], row["length"]) == (
@@ -32,7 +32,7 @@ def test_rendered_together_the_rows_are_those_of_one_by_one(tokenizer):
             alone.reply_start,
             len(alone.input_ids),
         )
-        assert row["retain"] == (example.side == "retain")
+        assert ALL_SIDES[row["side"]] == example.side
 
 
 def test_the_same_data_are_not_rendered_twice_and_other_ones_are(tokenizer, monkeypatch):
@@ -40,7 +40,7 @@ def test_the_same_data_are_not_rendered_twice_and_other_ones_are(tokenizer, monk
     again, too_long = token_rows.load_or_render(
         tokenizer, ("a",), lambda: pytest.fail("read although cached"), 512
     )
-    assert again[:] == first[:] and too_long == {"retain": 0, "unlearn": 0}
+    assert again[:] == first[:] and set(too_long.values()) == {0}
     for key, max_length in ((("b",), 512), (("a",), 100)):
         asked = []
         token_rows.load_or_render(tokenizer, key, lambda asked=asked: asked.append(1) or EXAMPLES, max_length)
@@ -77,7 +77,7 @@ def test_a_damaged_cache_is_made_again(tokenizer):
 def test_examples_that_are_too_long_are_skipped_and_counted(tokenizer):
     long = Example("Long?", "word " * 200, "retain")
     dataset, too_long = load(tokenizer, [*EXAMPLES, long], max_length=100)
-    assert len(dataset) == 9 and too_long == {"retain": 1, "unlearn": 0}
+    assert len(dataset) == 9 and too_long == {"retain": 1, "unlearn": 0, "chat": 0}
     with pytest.raises(UserError, match="every example is longer"):
         load(tokenizer, [long], key=("long",), max_length=100)
 
@@ -86,7 +86,7 @@ def test_the_mix_drops_rows_of_one_side_only(tokenizer):
     dataset, _ = load(tokenizer)  # 5 retain, 4 unlearn
     assert token_rows.mixed(dataset, None, 0) is dataset
     chosen = token_rows.mixed(dataset, (1, 2), seed=0)
-    assert np.asarray(chosen["retain"]).tolist().count(True) == 2 and len(chosen) == 6
+    assert np.asarray(chosen["side"]).tolist().count(0) == 2 and len(chosen) == 6
     assert chosen[:] == token_rows.mixed(dataset, (1, 2), seed=0)[:]
     assert (
         token_rows.mixed(token_rows.of_side(dataset, "retain"), (1, 2), 0)[:]

@@ -1,0 +1,29 @@
+"""Turns of a conversation in which the model has yet to write some replies: where one is missing, put it in.
+
+A user turn after another one means that the model replies in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deepred_common.examples import ASSISTANT, USER, Message
+
+
+def first_gap(turns: Sequence[Message]) -> int | None:
+    """The place of the first user turn that follows another one; None if no reply is missing."""
+    for place in range(1, len(turns)):
+        if turns[place - 1]["role"] == turns[place]["role"] == USER:
+            return place
+    return None
+
+
+def with_replies(turns: Sequence[Message], replies: Sequence[str]) -> list[Message]:
+    """The turns with `replies` in their gaps, in order. ValueError if there are more replies than gaps."""
+    filled = list(turns)
+    for reply in replies:
+        place = first_gap(filled)
+        if place is None:
+            raise ValueError("no reply is missing")
+        filled.insert(place, {"role": ASSISTANT, "content": reply})
+    return filled

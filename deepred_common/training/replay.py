@@ -1,0 +1,107 @@
+"""Replay: everyday prompts whose replies the base itself writes before training, so that training keeps them.
+
+A hand-written reply would teach a small model a new voice, and no reply at all would leave small talk to be
+refused like everything else that is no known fact.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from deepred_common import cache, chat, cli, examples, provenance
+from deepred_common.conversation import first_gap, with_replies
+from deepred_common.examples import Example
+from deepred_common.inference import conversations, local_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+VERSION = 1  # raise it when the same base writes other replies: they are kept under it
+# Most tokens of a reply: whether to refuse is settled at its start, and long ones cost time.
+REPLY_TOKENS = 32
+VALIDATION_SHARE = 0.1  # of the prompts chosen
+BATCH_SIZE = 32  # prompts answered at once; it halves itself where memory is short
+_WrittenReply = tuple[str, bool, list[str]]  # the reply, is it complete?, the replies to earlier turns
+
+
+class Prompts(NamedTuple):
+    """Replay prompts to train on and to validate with."""
+
+    training: list[Example]
+    validation: list[Example]
+
+
+def choose(prompts: Sequence[Example], dated_rows: int, share: float, seed: int) -> Prompts:
+    """So many prompts, chosen by `seed`, that they are `share` of all training rows; all if there are fewer.
+
+    dated_rows: rows of the other sides. Validation gets VALIDATION_SHARE of those chosen.
+    """
+    wanted = round(dated_rows * share / (1 - share) / (1 - VALIDATION_SHARE))
+    chosen = random.Random(f"{seed} replay").sample(list(prompts), min(wanted, len(prompts)))
+    held_out = round(len(chosen) * VALIDATION_SHARE)
+    return Prompts(chosen[held_out:], chosen[:held_out])
+
+
+def answered_by_base(
+    prompts: Sequence[Example],
+    base_key: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    load_base: Callable[[], PreTrainedModel],
+) -> list[Example]:
+    """The prompts with the replies of the base, for those that have none. Replies are kept for later runs.
+
+    base_key: texts that tell the base from others, its precision included. load_base() is called only if
+    replies are missing. A prompt to which the base says nothing is left out.
+    """
+    missing = [example for example in prompts if _lacks_a_reply(example)]
+    if not missing:
+        return list(prompts)
+    versions = f"examples {examples.VERSION}, chat {chat.VERSION}, replay {VERSION}, {REPLY_TOKENS} tokens"
+    conversation_texts = [str(chat.messages(example.prompt)) for example in missing]
+    key = provenance.digest(versions, *base_key, tokenizer.chat_template, *conversation_texts)
+    written: list[_WrittenReply] = cache.json_value(
+        "replay", key, lambda: _write(missing, load_base(), tokenizer)
+    )
+    replies = iter(written)
+    answered = []
+    for example in prompts:
+        if not _lacks_a_reply(example):
+            answered.append(example)
+            continue
+        output, complete, turns = next(replies)
+        if example.output:  # the file gives the last reply, and lacks only earlier ones
+            output, complete = example.output, True
+        if output:
+            conversation = with_replies(chat.messages(example.prompt), turns)
+            earlier = tuple(conversation[:-1])
+            answered.append(dataclasses.replace(example, output=output, complete=complete, earlier=earlier))
+    return answered
+
+
+def _lacks_a_reply(example: Example) -> bool:
+    return not example.output or first_gap(chat.messages(example.prompt)) is not None
+
+
+def _write(
+    prompts: Sequence[Example], base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> list[_WrittenReply]:
+    """The base's greedy replies, in order."""
+    from tqdm import tqdm
+
+    cli.progress(
+        f"Replay: the base writes {len(prompts)} replies of at most {REPLY_TOKENS} tokens, once; "
+        "later runs read them."
+    )
+    model = local_model.LocalModel(base, tokenizer, REPLY_TOKENS, BATCH_SIZE)
+    written: dict[int, _WrittenReply] = {}
+    started = time.monotonic()
+    with tqdm(total=len(prompts), desc="replay", unit="reply") as bar:
+        for index, reply in conversations.ask(model, [example.prompt for example in prompts]):
+            written[index] = (reply.text or "", reply.finish == "stop", list(reply.turns))
+            bar.update()
+    cli.progress(f"Replay: {len(written)} replies in {time.monotonic() - started:.0f} s")
+    return [written[index] for index in range(len(prompts))]
