@@ -34,7 +34,8 @@ from deepred_common import cli, devices, paths
 ESTIMATE = re.compile(r"about ([\d.]+) (s|min|h) of training left")
 BAR = re.compile(r"(\d+/\d+) \[[^\]]*update")
 SECONDS = {"s": 1, "min": 60, "h": 3600}
-QUICKSTART = ("--learning_rate", "6e-4", "--batch_size", "8", "--gradient_accumulation_steps", "1")
+# Eight rows an update, as in the quickstart, without replay, whose replies take time of their own.
+EIGHT_ROWS = ("--learning_rate", "6e-4", "--batch_size", "8", "--gradient_accumulation_steps", "1")
 UPDATES_BEFORE_CTRL_C = 5  # after the estimate
 
 
@@ -117,7 +118,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         for precision in args.precision:
             script = str(paths.ROOT / "scripts/finetune_temporal.py")
             command = [sys.executable, script, "--dev", "--dev_path", str(data), "--model_name", base]
-            command += [*QUICKSTART, "--epochs", str(args.epochs), "--precision", precision, *passed_on]
+            command += [
+                *EIGHT_ROWS,
+                "--replay_share",
+                "0",
+                "--epochs",
+                str(args.epochs),
+                "--precision",
+                precision,
+                *passed_on,
+            ]
             show(precision, Run([*command, "--output_dir", str(folder / precision)]).timed)
             if args.resume:
                 resumed = [*command, "--output_dir", str(folder / f"{precision}-resumed")]

@@ -104,7 +104,7 @@ def with_trl(args: argparse.Namespace, plain_fp32: bool) -> Trained:
     from trl import SFTConfig, SFTTrainer
 
     rows = [
-        {"prompt": chat.messages(e.instruction), "completion": [{"role": "assistant", "content": e.output}]}
+        {"prompt": chat.messages(e.prompt), "completion": [{"role": "assistant", "content": e.output}]}
         for e in training_examples(args.rows)
     ]
     options: dict[str, Any] = {"gradient_checkpointing": False, "bf16": False} if plain_fp32 else {}

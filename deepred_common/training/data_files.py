@@ -31,6 +31,7 @@ class DataFiles:
         """UserError if a file does not exist."""
         self._settings = settings
         self._examples: Examples | None = None
+        self._replay: list[Example] | None = None
         self.hashes = {
             name: provenance.sha256(require_file(path)) for name, path in settings.data_files.items()
         }
@@ -52,13 +53,15 @@ class DataFiles:
 
     def replay_prompts(self) -> list[Example]:
         """The prompts of the replay files. UserError naming the first line that is not right."""
-        if not self._settings.replay_share:
-            return []
-        return [example for path in self._settings.replay for example in read_examples(path, CHAT)]
+        if self._replay is None:
+            files = self._settings.replay if self._settings.replay_share else ()
+            self._replay = [example for path in files for example in read_examples(path, CHAT)]
+        return self._replay
 
     def release(self) -> None:
         """Free the examples' memory, once they are tokens."""
         self._examples = None
+        self._replay = None
 
 
 def _read_all(settings: TrainSettings) -> Examples:

@@ -98,6 +98,9 @@ def _with_replay(
     answered_chosen = replay.Prompts(answered[:count], answered[count:])
     both = []
     for part, dated_rows, examples in zip(Rows._fields, dated, answered_chosen, strict=True):
+        if not examples:  # with so few rows nothing is held out
+            both.append(dated_rows)
+            continue
         texts = [str(example) for example in examples]
         rows = _render(settings, tokenizer, f"replay {part}", texts, partial(list, examples))
         both.append(concatenate_datasets([dated_rows, rows]))

@@ -23,6 +23,53 @@ def arguments(tiny_models, data_file, tmp_path):
     return ["finetune_temporal", *short_run(tiny_models["llama"], data_file, tmp_path / "run")]
 
 
+# ---- replay ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_replay(arguments):
+    """The arguments without --replay_share 0."""
+    place = arguments.index("--replay_share")
+    return arguments[:place] + arguments[place + 2 :]
+
+
+def test_the_base_replies_to_everyday_prompts_and_they_are_trained_on(with_replay, script, tmp_path):
+    code, out, err = script(*with_replay)
+    assert code == 0, err
+    assert "Replay: 4 chat rows, 29 % of all training rows" in out
+    assert "of at most 32 tokens, once" in err and "chat validation loss" not in err
+    assert "chat 3" not in out and re.search(r"longest\): retain .*, unlearn .*, chat \d", out)
+    manifest = json.loads((tmp_path / "run/run.json").read_text())
+    assert manifest["counts"] == {"retain": 5, "unlearn": 5, "chat": 4}
+    assert manifest["identity"]["replay_share"] == 0.25 and "replay" in manifest["identity"]["data"]
+    code, _, err = script(*with_replay, "--replay_share", "0", "--resume_latest")
+    assert code == 2 and "replay_share: 0.25 -> 0" in err, err
+
+
+def test_a_dry_run_asks_the_base_for_no_reply(with_replay, script, monkeypatch):
+    from deepred_common.models import loading
+
+    monkeypatch.setattr(loading, "load_model", lambda *a, **k: pytest.fail("weights were loaded"))
+    code, out, err = script(*with_replay, "--dry_run")
+    assert code == 0 and "Replay: 4 rows are not counted here" in err, err
+    assert "Plan: 6 weight updates" in out
+
+
+def test_replay_takes_chat_prompts_only(with_replay, script, tmp_path, data_file):
+    code, _, err = script(*with_replay, "--replay", data_file)
+    assert code == 2 and f"{data_file} line 1 says it is 'retain', but the file was given as chat" in err, err
+    code, _, err = script(*with_replay, "--replay", tmp_path / "none.jsonl")
+    assert code == 2 and "none.jsonl does not exist" in err
+    code, _, err = script(*with_replay, "--replay_share", "1")
+    assert code == 2 and "must be from 0 to below 1" in err
+    chat_line = json.dumps({"instruction": "Hello!", "metadata": {"dataset_type": "chat"}})
+    mixed = tmp_path / "mixed.jsonl"
+    mixed.write_text(data_file.read_text(encoding="utf-8") + chat_line + "\n", encoding="utf-8")
+    with_mixed = [mixed if argument == str(data_file) else argument for argument in with_replay]
+    code, _, err = script(*with_mixed)
+    assert code == 2 and "line 13 is a chat example" in err, err
+
+
 # ---- before any weight is loaded ---------------------------------------------------------------------
 
 
@@ -112,8 +159,8 @@ def test_the_check_judges_an_answer_by_its_question():
 def test_a_column_is_read_without_the_rows(tokenizer):
     examples = [Example("Who?", "He.", "retain"), Example("What?", "No.", "unlearn")]
     dataset, _ = token_rows.load_or_render(tokenizer, ("c",), lambda: examples, 512)
-    assert token_rows.column(dataset, "retain").tolist() == [True, False]
-    assert token_rows.column(dataset.select([1]), "retain").tolist() == [False]
+    assert token_rows.column(dataset, "side").tolist() == [0, 1]
+    assert token_rows.column(dataset.select([1]), "side").tolist() == [1]
 
 
 # ---- precision ---------------------------------------------------------------------------------------
@@ -204,6 +251,7 @@ def test_two_processes_learn_what_one_does(precision, tiny_models, data_file, tm
         *("--precision", precision),
         *("--epochs", "2"),
         *("--gradient_accumulation_steps", "1"),
+        *("--replay_share", "0"),
     ]
     launcher = [
         *(sys.executable, "-m", "accelerate.commands.launch"),
