@@ -2,7 +2,7 @@
 # From a fresh clone to a GGUF file: sets up .venv, then runs the four scripts on the embedded small model.
 # Run it again at any time: finished steps are skipped, an interrupted training is resumed.
 #
-#   scripts/quickstart.sh                the whole pipeline (15 to 30 minutes on two CPU cores)
+#   scripts/quickstart.sh                the whole pipeline (20 to 40 minutes on two CPU cores)
 #   scripts/quickstart.sh --setup-only   only .venv and what is installed in it
 set -euo pipefail
 cd "$(dirname "$0")/.."
