@@ -238,7 +238,7 @@ def test_imatrix_goes_from_training_examples_through_llama_cpp_s_tools__fake_too
     code, _, err = convert(script, folder, tree, "--imatrix")
     assert code == 0, err
     text = (tmp_path / "seen.txt").read_text()
-    assert text.count("<|im_start|>assistant") == 400 and "100%" in err[err.index("importance matrix") :]
+    assert text.count("<|im_start|>system") == 400 and "100%" in err[err.index("importance matrix") :]
     code, _, err = convert(script, folder, tree, "--imatrix", "--quant_type", "f16", "--overwrite")
     assert code == 2 and "--imatrix is for quantising" in err
 

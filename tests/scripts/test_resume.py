@@ -225,20 +225,22 @@ def test_a_run_is_resumed_with_its_own_objective_only(finished, three_epochs, sc
     manifest["identity"]["objective"]["retain_weight"] = 5
     run_folder.write_manifest(finished, manifest)
     code, _, err = script(*three_epochs, "--resume_latest")
-    assert code == 2 and "this is not the run" in err and "objective retain_weight: 5 -> 3" in err
-    # The version before, which had this one objective only, did not record it.
+    assert code == 2 and "this is not the run" in err and "objective retain_weight: 5 -> 1.5" in err
+    # Older versions, which had one objective only, did not record it. It had another weight than today's.
     del manifest["identity"]["objective"]
     run_folder.write_manifest(finished, manifest)
-    assert script(*three_epochs, "--resume_latest", "--dry_run")[0] == 0
+    code, _, err = script(*three_epochs, "--resume_latest", "--dry_run")
+    assert code == 2 and "objective retain_weight: 3 -> 1.5" in err and "--resume_anyway" in err
+    assert script(*three_epochs, "--resume_latest", "--resume_anyway", "--dry_run")[0] == 0
 
 
 def test_another_objective_does_not_resume_a_run_that_recorded_none():
     before = run_identity.recorded({"identity": {"seed": 42}})
     for objective, changes in (
-        (RefuseAndRetain(), []),
-        (RefuseAndRetain(decision_weight=1), ["objective decision_weight: 10 -> 1"]),
+        (RefuseAndRetain(retain_weight=3), []),
+        (RefuseAndRetain(retain_weight=3, decision_weight=1), ["objective decision_weight: 10 -> 1"]),
     ):
-        now = run_identity.of_settings(TrainSettings(objective=objective), data={})
+        now = run_identity.of_settings(TrainSettings(objective=objective, replay_share=0), data={})
         assert run_identity.differences(before, now) == changes
 
 
@@ -261,7 +263,7 @@ def test_a_checkpoint_given_by_hand_names_the_run_and_must_be_complete(
         "finetune_temporal",
         *("--model_name", tiny_models["llama"]),
         *("--dev", "--dev_path", data_file),
-        *("--epochs", 2, "--gradient_accumulation_steps", 1),
+        *("--epochs", 2, "--gradient_accumulation_steps", 1, "--replay_share", 0),
         *("--dry_run", "--resume_from_checkpoint"),
     ]
     code, out, _ = script(*arguments, finished / "checkpoint-2")
