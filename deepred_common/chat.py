@@ -93,8 +93,8 @@ def ensure_template(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 def has_fallback_template(tokenizer: PreTrainedTokenizerBase) -> bool:
     """True if the tokenizer's chat template is the one that ensure_template gives."""
-    with_bos = str(tokenizer.chat_template).removeprefix("{{ bos_token }}")
-    return with_bos == FALLBACK_TEMPLATE.removeprefix("{{ bos_token }}")
+    without_bos = str(tokenizer.chat_template).removeprefix("{{ bos_token }}")
+    return without_bos == FALLBACK_TEMPLATE.removeprefix("{{ bos_token }}")
 
 
 # The lines of a template with a date: Llama 3.1 to 3.3 write both of these into every system prompt.

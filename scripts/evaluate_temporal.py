@@ -50,7 +50,11 @@ def build_parser() -> cli.Parser:
         metavar="FILE",
         help="JSON Lines to test on, one file or more (default: the retain and unlearn validation files)",
     )
-    add("--limit", type=cli.positive_int, help="ask at most this many, evenly of all sides, chosen by --seed")
+    add(
+        "--limit",
+        type=cli.positive_int,
+        help="ask at most this many, spread evenly over the sides, chosen by --seed",
+    )
     add("--seed", type=int, default=0, help="for the choice that --limit makes (default: %(default)s)")
     add("--max_tokens", type=cli.positive_int, default=256, help="longest reply (default: %(default)s)")
     add("--system_prompt", metavar="TEXT", help="put a system prompt before every question")

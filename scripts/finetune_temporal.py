@@ -220,7 +220,7 @@ def train(
 
     base_key = [str(of_base), str(identity["quantisation"])]
     with machine.processes.main_process_first():  # it fills the caches that the others read
-        rows = setup.make_rows(settings, tokenizer, data, base_key, load_base)
+        rows = setup.make_rows(settings, tokenizer, data, base_key, load_base, machine.device)
     data.release()  # the texts are tokens now
 
     plan = make_plan(settings, run, config, rows, machine)

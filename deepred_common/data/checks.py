@@ -92,7 +92,7 @@ class Checker:
         """{kind: detail} of what is wrong with an example by itself."""
         faults = {}
         if "encoding" in self.findings.wanted:
-            text = f"{example.instruction}\n{example.output}"
+            text = f"{example.shown_text}\n{example.output}"
             if _MOJIBAKE.search(text):
                 faults["encoding"] = text.replace("\n", " | ")
         if example.side == CHAT:

@@ -11,7 +11,7 @@ from pathlib import Path
 from deepred_common.cli import UserError
 from deepred_common.data.findings import Findings
 from deepred_common.data.repeats import DEV, HELD_OUT, TRAINING
-from deepred_common.examples import ALL_SIDES, Example, examples_of, side_of
+from deepred_common.examples import ALL_SIDES, CHAT, SIDES, Example, examples_of, side_of
 from deepred_common.files import whole_file
 
 _PART_WORDS = {
@@ -89,11 +89,18 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _expected_side(path: Path, row: dict) -> str | None:
-    """The side that a line must be of: that of the file's name, else of the folder's if the line has none."""
-    named = [side for side in ALL_SIDES if side in path.stem.lower()]
+    """The side that a line must be of: that of the file's name, else of the folder's if the line has none.
+
+    "chat" in a file's name is weaker, since other files of questions may be called so.
+    """
+    stem = path.stem.lower()
+    named = [side for side in SIDES if side in stem]
     if len(named) == 1:
         return named[0]
-    folder = path.resolve().parent.name.lower()
     metadata = row.get("metadata")
-    names_its_side = isinstance(metadata, dict) and side_of(metadata) is not None
-    return folder if folder in ALL_SIDES and not names_its_side else None
+    if isinstance(metadata, dict) and side_of(metadata) is not None:
+        return None
+    folder = path.resolve().parent.name.lower()
+    if not named and CHAT in stem:
+        return CHAT
+    return folder if folder in ALL_SIDES else None

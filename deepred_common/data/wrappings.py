@@ -41,21 +41,9 @@ WRAPPED_SHARE = 0.4  # of the training lines of each side
 POLITE, ROLE, LOWER_CASE, SMALL_TALK = "polite", "role", "lower case", "small talk"
 TWO, AFTER_ANOTHER = "two questions", "after another question"
 ANSWER_DOUBTED, REFUSAL_DOUBTED = "answer doubted", "refusal doubted"
+_ON_BOTH_SIDES = (POLITE, ROLE, LOWER_CASE, SMALL_TALK, TWO, AFTER_ANOTHER, ANSWER_DOUBTED, REFUSAL_DOUBTED)
 # MIXED stands on the unlearn side alone, beside TWO on both: two questions in one message tell nothing.
-FORMS = {
-    RETAIN: (POLITE, ROLE, LOWER_CASE, SMALL_TALK, TWO, AFTER_ANOTHER, ANSWER_DOUBTED, REFUSAL_DOUBTED),
-    UNLEARN: (
-        POLITE,
-        ROLE,
-        LOWER_CASE,
-        SMALL_TALK,
-        TWO,
-        AFTER_ANOTHER,
-        ANSWER_DOUBTED,
-        REFUSAL_DOUBTED,
-        MIXED,
-    ),
-}
+FORMS = {RETAIN: _ON_BOTH_SIDES, UNLEARN: (*_ON_BOTH_SIDES, MIXED)}
 
 Frame = dict[str, str]
 

@@ -113,7 +113,7 @@ def _quality(results: Results) -> Data:
     for level in metrics.LEVELS:
         labels[_status(level, summary.get(level.rate))[1]].append(level.label.lower())
     below = ", ".join(labels["poor"])
-    short = ", ".join(labels["fair"]) or "it refuses everyday prompts that the base replies to"
+    short = ", ".join(labels["fair"]) or "everyday prompts, of which it refuses more than its base"
     mark, css_class, why = {
         "EXCELLENT": ("✓", "good", "All four figures reach their target."),
         "ACCEPTABLE": ("○", "fair", f"All four figures reach the minimum; short of the target: {short}."),

@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from deepred_common import cache, chat, cli, examples, provenance
+from deepred_common import cache, chat, cli, devices, examples, provenance
 from deepred_common.conversation import first_gap, with_replies
 from deepred_common.examples import Example
 from deepred_common.inference import conversations, local_model
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 VERSION = 1  # raise it when the same base writes other replies: they are kept under it
@@ -47,39 +48,48 @@ def choose(prompts: Sequence[Example], dated_rows: int, share: float, seed: int)
 
 
 def answered_by_base(
-    prompts: Sequence[Example],
+    prompts: Prompts,
     base_key: Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
     load_base: Callable[[], PreTrainedModel],
-) -> list[Example]:
+    device: torch.device,
+) -> Prompts:
     """The prompts with the replies of the base, for those that have none. Replies are kept for later runs.
 
     base_key: texts that tell the base from others, its precision included. load_base() is called only if
-    replies are missing. A prompt to which the base says nothing is left out.
+    replies are missing; device is where it then writes them. A prompt to which the base says nothing is left
+    out.
     """
-    missing = [example for example in prompts if _lacks_a_reply(example)]
+    missing = [example for part in prompts for example in part if _lacks_a_reply(example)]
     if not missing:
-        return list(prompts)
+        return prompts
     versions = f"examples {examples.VERSION}, chat {chat.VERSION}, replay {VERSION}, {REPLY_TOKENS} tokens"
     conversation_texts = [str(chat.messages(example.prompt)) for example in missing]
     key = provenance.digest(versions, *base_key, tokenizer.chat_template, *conversation_texts)
     written: list[_WrittenReply] = cache.json_value(
-        "replay", key, lambda: _write(missing, load_base(), tokenizer)
+        "replay", key, lambda: _write(missing, load_base(), tokenizer, device)
     )
     replies = iter(written)
-    answered = []
-    for example in prompts:
-        if not _lacks_a_reply(example):
-            answered.append(example)
-            continue
-        output, complete, turns = next(replies)
-        if example.output:  # the file gives the last reply, and lacks only earlier ones
-            output, complete = example.output, True
-        if output:
-            conversation = with_replies(chat.messages(example.prompt), turns)
-            earlier = tuple(conversation[:-1])
-            answered.append(dataclasses.replace(example, output=output, complete=complete, earlier=earlier))
-    return answered
+    parts = []
+    for part in prompts:
+        answered = []
+        for example in part:
+            if _lacks_a_reply(example):
+                example = _with_reply(example, next(replies))
+            if example.output:
+                answered.append(example)
+        parts.append(answered)
+    return Prompts(*parts)
+
+
+def _with_reply(example: Example, written: _WrittenReply) -> Example:
+    """The example with what the base wrote; a last reply that the file gives stays."""
+    output, complete, turns = written
+    if example.output:
+        output, complete = example.output, True
+    conversation = with_replies(chat.messages(example.prompt), turns)
+    earlier = tuple(conversation[:-1])
+    return dataclasses.replace(example, output=output, complete=complete, earlier=earlier)
 
 
 def _lacks_a_reply(example: Example) -> bool:
@@ -87,15 +97,23 @@ def _lacks_a_reply(example: Example) -> bool:
 
 
 def _write(
-    prompts: Sequence[Example], base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    prompts: Sequence[Example],
+    base: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    device: torch.device,
 ) -> list[_WrittenReply]:
     """The base's greedy replies, in order."""
     from tqdm import tqdm
 
     cli.progress(
-        f"Replay: the base writes {len(prompts)} replies of at most {REPLY_TOKENS} tokens, once; "
-        "later runs read them."
+        f"Replay: the base writes {len(prompts)} replies of at most {REPLY_TOKENS} tokens, once for "
+        "this base and these prompts."
     )
+    # The trainer moves the base to the GPU later, and by its own rules where several share it. A quantised
+    # base lies there already.
+    home = base.device
+    if home.type != device.type:
+        base.to(device)
     model = local_model.LocalModel(base, tokenizer, REPLY_TOKENS, BATCH_SIZE)
     written: dict[int, _WrittenReply] = {}
     started = time.monotonic()
@@ -103,5 +121,8 @@ def _write(
         for index, reply in conversations.ask(model, [example.prompt for example in prompts]):
             written[index] = (reply.text or "", reply.finish == "stop", list(reply.turns))
             bar.update()
+    if home.type != device.type:
+        base.to(home)
+        devices.free_memory()
     cli.progress(f"Replay: {len(written)} replies in {time.monotonic() - started:.0f} s")
     return [written[index] for index in range(len(prompts))]

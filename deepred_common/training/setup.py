@@ -12,6 +12,7 @@ from deepred_common.models import loading
 from deepred_common.training import replay, token_rows
 
 if TYPE_CHECKING:
+    import torch
     from datasets import Dataset
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -58,10 +59,12 @@ def make_rows(
     data: DataFiles,
     base_key: Sequence[str],
     load_base: Callable[[], PreTrainedModel],
+    device: torch.device,
 ) -> Rows:
     """The Rows of the data files, and those of replay. Too long examples are skipped, and the number printed.
 
-    base_key: texts that tell the base from others. load_base() is called if the base must write replies.
+    base_key: texts that tell the base from others. load_base() is called if the base must write replies,
+    which it does on `device`.
     """
     parts = {}
     for part in ("training", "validation"):
@@ -79,33 +82,26 @@ def make_rows(
             f"starts, {replay.REPLY_TOKENS} tokens each at most."
         )
         return dated
-    return _with_replay(settings, tokenizer, dated, chosen, base_key, load_base)
+    answered = replay.answered_by_base(chosen, base_key, tokenizer, load_base, device)
+    return _with_replay(settings, tokenizer, dated, answered)
 
 
 def _with_replay(
-    settings: TrainSettings,
-    tokenizer: PreTrainedTokenizerBase,
-    dated: Rows,
-    chosen: replay.Prompts,
-    base_key: Sequence[str],
-    load_base: Callable[[], PreTrainedModel],
+    settings: TrainSettings, tokenizer: PreTrainedTokenizerBase, dated: Rows, answered: replay.Prompts
 ) -> Rows:
-    """The Rows with those of the chosen prompts, to which the base replies first."""
+    """The Rows with those of the answered prompts."""
     from datasets import concatenate_datasets
 
-    count = len(chosen.training)
-    answered = replay.answered_by_base([*chosen.training, *chosen.validation], base_key, tokenizer, load_base)
-    answered_chosen = replay.Prompts(answered[:count], answered[count:])
     both = []
-    for part, dated_rows, examples in zip(Rows._fields, dated, answered_chosen, strict=True):
+    for part, dated_rows, examples in zip(Rows._fields, dated, answered, strict=True):
         if not examples:  # with so few rows nothing is held out
             both.append(dated_rows)
             continue
         texts = [str(example) for example in examples]
         rows = _render(settings, tokenizer, f"replay {part}", texts, partial(list, examples))
         both.append(concatenate_datasets([dated_rows, rows]))
-    share = 1 - len(dated.training) / len(both[0])
-    print(f"Replay: {count} chat rows, {100 * share:.0f} % of all training rows")
+    count = len(both[0]) - len(dated.training)
+    print(f"Replay: {count} chat rows, {100 * count / len(both[0]):.0f} % of all training rows")
     return Rows(*both)
 
 

@@ -41,26 +41,40 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "OUTPUT", tmp_path)
 
 
+def answer(prompts, base_name, tokenizer, load_base):
+    return replay.answered_by_base(prompts, [base_name], tokenizer, load_base, torch.device("cpu"))
+
+
 def test_the_base_writes_what_is_missing_once(own_cache, base, tokenizer):
     given = Example("Hi.", "Hello there.", CHAT)
-    prompts = [PROMPTS[0], given, TALK]
-    answered = replay.answered_by_base(prompts, ["base"], tokenizer, lambda: base)
-    assert answered[1] == given
-    assert answered[0].output and answered[0].earlier == ()
-    assert [turn["role"] for turn in answered[2].earlier] == ["user", "assistant"]
-    assert answered[2].instruction == "And now?" and first_gap(answered[2].prompt) is None
+    prompts = replay.Prompts([PROMPTS[0], given], [TALK])
+    answered = answer(prompts, "base", tokenizer, lambda: base)
+    (first, second), (talk,) = answered
+    assert second == given
+    assert first.output and first.earlier == ()
+    assert [turn["role"] for turn in talk.earlier] == ["user", "assistant"]
+    assert talk.instruction == "And now?" and first_gap(talk.prompt) is None
 
     def no_base():
         pytest.fail("the replies were kept")
 
-    assert replay.answered_by_base(prompts, ["base"], tokenizer, no_base) == answered
+    assert answer(prompts, "base", tokenizer, no_base) == answered
     with pytest.raises(pytest.fail.Exception):
-        replay.answered_by_base(prompts, ["another base"], tokenizer, no_base)
+        answer(prompts, "another base", tokenizer, no_base)
+
+
+def test_a_prompt_without_a_reply_moves_none_from_validation_to_training(own_cache, tokenizer, monkeypatch):
+    written = [("", True, []), ("Hello.", True, []), ("Hi.", True, [])]
+    monkeypatch.setattr(replay, "_write", lambda *a: written)
+    prompts = replay.Prompts(PROMPTS[:2], PROMPTS[2:3])
+    answered = answer(prompts, "base", tokenizer, lambda: None)
+    assert [[one.output for one in part] for part in answered] == [["Hello."], ["Hi."]]
+    assert answered.validation[0].instruction == PROMPTS[2].instruction
 
 
 def test_a_reply_that_runs_into_the_limit_teaches_no_end(own_cache, base, tokenizer):
     """A model with random weights never ends its reply."""
-    (answered,) = replay.answered_by_base(PROMPTS[:1], ["base"], tokenizer, lambda: base)
+    ((answered,), _) = answer(replay.Prompts(PROMPTS[:1], []), "base", tokenizer, lambda: base)
     assert not answered.complete
     (row,) = training_rows(tokenizer, [answered])
     assert tokenizer.eos_token_id not in row.input_ids[row.reply_start :]
