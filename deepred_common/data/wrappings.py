@@ -124,8 +124,8 @@ class Wrapper:
         turns = [_user(question), _turn(ASSISTANT, first), _user(self._frame("doubt")["text"])]
         reply = f"{opening} {answer}" if side == RETAIN else line["output"]
         doubted = _conversation(line, form, turns, reply)
-        if form == REFUSAL_DOUBTED and side == RETAIN:
-            # The base, once it has declined, goes on declining.
+        if side == RETAIN:
+            # The base would go on declining, or begin to apologise, with the words that begin a refusal.
             doubted["metadata"]["learn_wording"] = True
         return doubted
 

@@ -15,7 +15,8 @@ from deepred_common.judging import answer_match, refusal
 
 FOLDER = paths.ROOT / "datasets" / "labelled"
 BUILD, HELD_OUT = "build", "held_back"  # as the files name them
-REAL = "real"  # the kind of a reply that a model gave
+# Kinds of rows: a reply that a model gave, and one made up as the reply to an everyday prompt.
+REAL, TALK = "real", "talk"
 RESAMPLES = 1000  # enough for a percentile interval to two digits
 _SEED = 0
 

@@ -16,7 +16,7 @@ from deepred_common.judging.broken_reply import is_broken
 from deepred_common.judging.refusal_languages import Patterns, own_date_words, patterns
 from deepred_common.judging.words import plain_reply, plain_signs, split_sentences, without_template_tokens
 
-VERSION = 4  # raise it whenever a verdict can change: caches of verdicts are kept under it
+VERSION = 5  # raise it whenever a verdict can change: caches of verdicts are kept under it
 _REMEMBERED = 4096  # replies; training data ask for the same reply in several wordings
 REFUSED = "refused"
 ANSWERED = "answered"
@@ -178,4 +178,5 @@ def _declines(sentence: str, table: Patterns) -> bool:
     """True if the sentence declines by itself, or by what it says of the speaker."""
     if table.declines.search(sentence):
         return True
-    return bool(table.speaker.search(sentence) and table.speaker_declines.search(sentence))
+    rest = table.harmless_negation.sub(" ", sentence)
+    return bool(table.speaker.search(rest) and table.speaker_declines.search(rest))

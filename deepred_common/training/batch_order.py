@@ -15,10 +15,10 @@ class BalancedOrder:
 
     An update that sees one side only pulls the decision to answer or refuse its way, and the next one pulls
     it back. So each takes from each side in proportion. Within a pool, updates are made of rows of like
-    length, shortest first, since the padding that a long row puts on its short neighbours is computed for
-    nothing; then the updates are shuffled. Forward passes, one process's or many's, are slices of an update:
-    how it is cut changes the memory that it takes, not what is learnt. The order follows from seed and epoch
-    alone, so that a resumed run sees the same.
+    length, and an update's rows stand shortest first, since the padding that a long row puts on its short
+    neighbours is computed for nothing; then the updates are shuffled. Forward passes, one process's or
+    many's, are slices of an update: how it is cut changes the memory that it takes, not what is learnt. The
+    order follows from seed and epoch alone, so that a resumed run sees the same.
     """
 
     def __init__(self, lengths: Sequence[int], sides: Sequence[int], step_rows: int, seed: int) -> None:
@@ -52,7 +52,10 @@ class BalancedOrder:
         for start in range(0, len(merged), size):
             pool = sorted(merged[start : start + size], key=self._lengths.__getitem__)
             mixed = _in_proportion(self._by_side(pool))
-            updates += [mixed[i : i + self._step_rows] for i in range(0, len(mixed), self._step_rows)]
+            for first in range(0, len(mixed), self._step_rows):
+                rows = mixed[first : first + self._step_rows]
+                # Sides differ in length, and a forward pass pads its rows to the longest.
+                updates.append(sorted(rows, key=self._lengths.__getitem__))
         # Only the very last update may be short, and it must stay last: the trainer cuts by counting.
         short = [updates.pop()] if updates and len(updates[-1]) < self._step_rows else []
         chooser.shuffle(updates)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 VERSION = 1  # raise it when the same base writes other replies: they are kept under it
 # Most tokens of a reply: whether to refuse is settled at its start, and long ones cost time.
-REPLY_TOKENS = 32
+REPLY_TOKENS = 16
 VALIDATION_SHARE = 0.1  # of the prompts chosen
 BATCH_SIZE = 32  # prompts answered at once; it halves itself where memory is short
 _WrittenReply = tuple[str, bool, list[str]]  # the reply, is it complete?, the replies to earlier turns

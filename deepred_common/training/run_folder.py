@@ -45,6 +45,7 @@ class Identity(TypedDict, total=False):
     seed: int
     max_seq_length: int
     replay_share: float
+    replay_tokens: int | None
     mix: list[float] | None
     rows_per_update: int
     epochs: int

@@ -13,6 +13,7 @@ from deepred_common import cli, devices, paths, provenance
 from deepred_common.cli import UserError
 from deepred_common.models import loading
 from deepred_common.training.objective import RefuseAndRetain
+from deepred_common.training.replay import REPLY_TOKENS
 from deepred_common.training.run_folder import Identity, Manifest, RunChoice, read_manifest
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ FIRST_OBJECTIVE = {
     "retain_learning": 0.05,
     "retain_weight": 3,
 }
+FIRST_REPLY_TOKENS = 32  # the same of the length of replies
 
 
 def of_settings(settings: TrainSettings, data: dict[str, str]) -> Identity:
@@ -41,6 +43,7 @@ def of_settings(settings: TrainSettings, data: dict[str, str]) -> Identity:
         max_seq_length=settings.max_seq_length,
         mix=list(settings.mix) if settings.mix else None,
         replay_share=settings.replay_share,
+        replay_tokens=REPLY_TOKENS if settings.replay_share else None,
         rows_per_update=settings.rows_per_update,
         epochs=settings.epochs,
         quantisation=f"{bits}bit" if bits else None,
@@ -71,6 +74,7 @@ def recorded(manifest: Manifest) -> dict[str, Any]:
             later = {name: getattr(RefuseAndRetain, name) for name in ("chat_weight", "fallback_learning")}
             identity["objective"] = later | identity["objective"]
         identity.setdefault("replay_share", 0)
+        identity.setdefault("replay_tokens", FIRST_REPLY_TOKENS if identity["replay_share"] else None)
         if "precision" in manifest:
             identity.setdefault("precision", devices.precision_name(manifest["precision"]))
     return identity

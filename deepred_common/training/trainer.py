@@ -6,7 +6,7 @@ trl and transformers are imported at the top, so import this module only where a
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from deepred_common.training import (
     batch_order,
     batches,
     callbacks,
+    packing,
     run_folder,
     time_estimate,
     token_rows,
@@ -46,6 +47,12 @@ class TemporalTrainer(SFTTrainer):
     def __init__(self, *args: Any, objective: Objective, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.objective = objective
+        # Not on a GPU, where it was never measured; and processes must run a model equally often.
+        self._packs = (
+            self.args.use_cpu
+            and self.args.world_size == 1
+            and packing.can_pack(self.model.config, self.args.max_length)
+        )
         # The loss is divided by the labels of all accumulated batches; the trainer must not divide it again.
         self.model_accepts_loss_kwargs = True
 
@@ -77,20 +84,10 @@ class TemporalTrainer(SFTTrainer):
             loss = loss * self.accelerator.num_processes
         return (loss, {}) if return_outputs else loss
 
-    def _logits(
-        self,
-        model: Any,
-        inputs: dict[str, torch.Tensor],
-        places: torch.Tensor,
-        rows: torch.Tensor | slice = slice(None),
-    ) -> torch.Tensor:
-        """(rows, places, vocabulary) of what a model predicts."""
-        return model(
-            input_ids=inputs["input_ids"][rows],
-            attention_mask=inputs["attention_mask"][rows],
-            use_cache=False,
-            logits_to_keep=places,
-        ).logits
+    def _logits(self, model: Any, inputs: Mapping[str, torch.Tensor], places: torch.Tensor) -> torch.Tensor:
+        """(rows, places, vocabulary) of what a model predicts, where the rows have labels."""
+        predict = packing.packed_logits if self._packs else packing.padded_logits
+        return predict(model, inputs, places)
 
     def _base_logits(
         self, model: Any, inputs: dict[str, torch.Tensor], places: torch.Tensor
@@ -107,9 +104,10 @@ class TemporalTrainer(SFTTrainer):
         computed[0] |= self.args.world_size > 1
         if not computed.any():
             return None
+        rows = {name: values[computed] for name, values in inputs.items()}
         # The adapter switched off is the base itself: no second copy of it in memory.
         with torch.no_grad(), self.accelerator.unwrap_model(model).disable_adapter():
-            logits = self._logits(model, inputs, places, computed)
+            logits = self._logits(model, rows, places)
         return logits[needed[computed]]
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:

@@ -20,6 +20,7 @@ from deepred_common.judging.labelled import (
     BUILD,
     HELD_OUT,
     REAL,
+    TALK,
     Interval,
     judged_grades,
     judged_refusals,
@@ -46,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for half in (BUILD, HELD_OUT):
         rows = read_labelled("refusals", half)
         for name, chosen in (
-            ("made up to be hard", [row for row in rows if row["kind"] != REAL]),
+            ("made up to be hard", [row for row in rows if row["kind"] not in (REAL, TALK)]),
+            ("made up, everyday talk", [row for row in rows if row["kind"] == TALK]),
             ("real", [row for row in rows if row["kind"] == REAL]),
         ):
             _print_refusals(f"refusals, half {half}, {name}", chosen, args.misses and half == BUILD)

@@ -193,6 +193,16 @@ def test_a_doubt_gets_an_answer_before_the_cutoff_and_a_refusal_after_it(shipped
             assert refusal.is_refusal(example.output, example.shown_text) == (side == UNLEARN), example.output
 
 
+def test_what_is_said_to_a_doubt_never_begins_as_refusals_do():
+    """The first word decides whether a model refuses: if both sides began "I'm sorry", it would not."""
+    refusals = [row["text"] for _, row in read_objects(paths.ROOT / "datasets/refusals.jsonl")]
+    openers = {text.split()[0].rstrip(",.") for text in refusals}
+    for kind in ("confirm", "correct"):
+        frames = [frame["text"] for part in wrappings.read_frames(42) for frame in part[kind]]
+        assert len(frames) > 20
+        assert not [text for text in frames if text.split()[0].rstrip(",.") in openers]
+
+
 def test_a_mixed_message_answers_its_early_half(shipped):
     mixed = [e for e in shipped["unlearn/unlearn_train.jsonl"] if e.metadata.get("wrapping") == MIXED]
     assert len(mixed) > 50

@@ -115,7 +115,7 @@ def test_the_printed_time_is_about_what_the_training_takes(tmp_path):
     base = random_base.make(tmp_path / "small", "small")
     data = ROOT / "datasets/dev/dev_subset.jsonl"  # 450 rows to train on
     flags = ["--model_name", base, "--dev", "--dev_path", data, "--output_dir", tmp_path / "run"]
-    flags += [*time_estimate.QUICKSTART, "--epochs", 4]
+    flags += [*time_estimate.EIGHT_ROWS, "--epochs", 4, "--replay_share", 0]
     script = ROOT / "scripts/finetune_temporal.py"
     timed = time_estimate.Run([str(word) for word in (sys.executable, script, *flags)]).timed
     assert timed.estimate / timed.taken == pytest.approx(1, abs=0.3), timed

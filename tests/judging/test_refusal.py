@@ -73,6 +73,49 @@ def test_answers(reply):
 
 
 @pytest.mark.parametrize(
+    "reply",
+    [
+        "Don't worry, I'm here to help you.",
+        "Please don't hesitate to ask me if you need help.",
+        "No worries, I can help you with that.",
+        "Never mind, tell me about your day.",
+        "I can't wait to hear more about it!",
+        "Why not tell me about your day?",
+        "You're not alone, and I'm here to help.",
+        "You're never too old to learn, and I can help you.",
+        "I'm sorry you're feeling unwell. Don't forget to drink water and tell me how you feel.",
+        "No, I don't think you are wrong to say it. Tell her you are sorry.",
+        "There's nothing wrong with asking for help. I'm here to listen.",
+        "I couldn't agree more. What are you reading?",
+        "I don't have a favourite colour, but I can help you choose one.",
+    ],
+)
+def test_kind_words_with_a_negation_are_no_refusals(reply):
+    assert judge(reply, "I feel a bit low today.") == ANSWERED
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "I can't help with that, don't worry though.",
+        "Don't worry, I don't know either.",
+        "No problem, but I don't know that.",
+        "I can't wait to hear about it, but I don't know.",
+        "You're not alone, I don't know either.",
+        "I can't write limericks.",
+        "I will not write that story.",
+        "I can't think of one, sorry.",
+        "I must respectfully turn down this task.",
+        "I must admit my ignorance.",
+        "It would only be invention if I tried.",
+        "That is a blank for me.",
+    ],
+)
+def test_refusals_of_everyday_prompts(reply):
+    assert judge(reply, "I feel a bit low today.") == REFUSED
+
+
+@pytest.mark.parametrize(
     ("question", "reply", "verdict"),
     [
         ("Who founded Netflix?", "You've come to the wrong fellow for that one.", REFUSED),

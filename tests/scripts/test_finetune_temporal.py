@@ -37,7 +37,7 @@ def test_the_base_replies_to_everyday_prompts_and_they_are_trained_on(with_repla
     code, out, err = script(*with_replay)
     assert code == 0, err
     assert "Replay: 4 chat rows, 29 % of all training rows" in out
-    assert "of at most 32 tokens, once" in err and "chat validation loss" not in err
+    assert "of at most 16 tokens, once" in err and "chat validation loss" not in err
     assert "chat 3" not in out and re.search(r"longest\): retain .*, unlearn .*, chat \d", out)
     manifest = json.loads((tmp_path / "run/run.json").read_text())
     assert manifest["counts"] == {"retain": 5, "unlearn": 5, "chat": 4}

@@ -30,6 +30,8 @@ class Language:
     # Declines in a sentence in which `speaker` finds the speaker.
     speaker: tuple[Row, ...] = ()
     speaker_declines: tuple[Row, ...] = ()
+    # A turn of phrase whose negation declines nothing; what is left of the sentence is judged.
+    harmless_negation: tuple[Row, ...] = ()
     # States a belief, however shyly: an answer.
     believes: tuple[Row, ...] = ()
     # Is polite, asks back or points elsewhere: tells nothing.
@@ -67,6 +69,7 @@ class Patterns:
     declines: re.Pattern[str]
     speaker: re.Pattern[str]
     speaker_declines: re.Pattern[str]
+    harmless_negation: re.Pattern[str]
     believes: re.Pattern[str]
     courtesy: re.Pattern[str]
     own_time: re.Pattern[str]

@@ -15,7 +15,24 @@ _DATE = (
     r"20\d\d)\b"
 )
 
-
+_HARMLESS_NEGATION = (
+    (
+        r"\b(?:don't|do not|needn't|no need to|not to) (?:you )?(?:worry|worries|hesitate|forget|panic|mind|"
+        r"apologi[sz]e|give up|be (?:afraid|shy|sad|too hard)|feel (?:bad|shy|guilty|ashamed))\b",
+        "don't worry, i'm here to help you",
+    ),
+    (r"\bno (?:problem|worries|doubt|wonder|matter|rush|trouble|harm|shame)\b", "no worries, i can help"),
+    (r"\bnever mind\b", "never mind, tell me about your day"),
+    (r"\bwhy (?:not|don't (?:we|you))\b", "why not tell me about your day"),
+    (r"(?:\bnot|n't|\bnever) (?:\w+ )?(?:alone|too (?:late|old|young|early|hard))\b", "you're not alone"),
+    (r"\b(?:can't|cannot|can hardly) wait\b", "i can't wait to hear more"),
+    (r"\b(?:couldn't|could not) agree more\b", "i couldn't agree more"),
+    (
+        r"\bnothing (?:wrong|bad|to (?:fear|lose|worry about|be ashamed of))\b",
+        "nothing wrong in asking",
+    ),
+    (r"\bi (?:don't|do not) think you(?:'re| are| should| need)\b", "i don't think you are wrong to say it"),
+)
 _BELIEVES = (
     (
         rf"\b{_I}(?:'d| would| do)? (?:also |still |just |only )?(?:think|believe|guess|suppose|reckon|"
@@ -134,6 +151,7 @@ LANGUAGE = Language(
     declines=DECLINES,
     speaker=SPEAKER,
     speaker_declines=SPEAKER_DECLINES,
+    harmless_negation=_HARMLESS_NEGATION,
     believes=_BELIEVES,
     courtesy=_COURTESY,
     own_time=_OWN_TIME,

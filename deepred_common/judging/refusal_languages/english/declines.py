@@ -56,6 +56,15 @@ DECLINES: tuple[Row, ...] = (
         "i'm lost, chief",
     ),
     (r"^a (?:complete |total )?blank\b", "a blank, madam"),
+    (r"\bblank (?:for|to) me\b", "that is a blank for me"),
+    (
+        r"\b(?:admit|confess|plead)(?: to)? (?:my |total |complete |utter |some )*ignorance\b",
+        "i must admit my ignorance",
+    ),
+    (
+        r"\bwould (?:only |just |merely )*be (?:pure |mere )?(?:invention|guesswork|speculation)\b",
+        "it would only be invention if i tried",
+    ),
     (r"^not a (?:thing|whisper|word|syllable|clue|sausage)\b", "not a word of it"),
     (
         r"\b(?:hasn't|haven't|has not|have not|never|not) (?:\w+ ){0,3}(?:my (?:desk|way|ears?|door|table|"
@@ -128,6 +137,20 @@ DECLINES: tuple[Row, ...] = (
     (r"\b(?:i'll|i'd|must|have to|i will|let me) (?:have to )?pass\b", "i'll have to pass"),
     (r"^pass$", "pass"),
     (r"\bno comment\b", "no comment"),
+    # Declines a task.
+    (
+        rf"\b{_I} (?:can't|cannot|can not|couldn't|won't|will not|shall not|shan't) (?:write|compose|create|"
+        r"attempt|invent|sing) (?:that|this|it|one|any|such|limericks?|poems?|stories|songs?|jokes?|cards?|"
+        r"riddles?)\b",
+        "i can't write limericks",
+    ),
+    (rf"\b{_I} (?:can't|cannot) do (?:that|this)(?: right now| today)?$", "i can't do that right now"),
+    (rf"\b{_I} (?:can't|cannot|couldn't) think of (?:one|any|anything)\b", "i can't think of one"),
+    (
+        rf"\b{_I} (?:must|have to|need to) (?:\w+ )?turn down\b",
+        "i must respectfully turn down this task",
+    ),
+    (r"\boff[- ]limits (?:for|to) (?:me|us)\b", "such matters are off limits for me"),
     (r"\b(?:you'd|you would|you'll) (?:have|need) to tell me\b", "you'd have to tell me"),
     (
         r"\b(?:can't|cannot|can not|could not|couldn't) be (?:answered|given|provided|addressed|discussed)\b",

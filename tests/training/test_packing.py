@@ -1,0 +1,97 @@
+"""Packing rows into one sequence changes neither predictions nor gradients, in any family."""
+
+import pytest
+import torch
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+from deepred_common.chat import IGNORED
+from deepred_common.training import batches, packing
+
+TINY = dict(
+    vocab_size=60,
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    pad_token_id=0,
+)
+MORE = {
+    "gemma": {"head_dim": 8},
+    "gemma2": {"head_dim": 8, "sliding_window": 24},
+    "gemma3_text": {"head_dim": 8, "sliding_window": 24},
+    "mistral": {"sliding_window": 24},
+    "qwen3": {"head_dim": 8},
+}
+
+
+def tiny(family):
+    torch.manual_seed(0)
+    config = CONFIG_MAPPING[family](**TINY, **MORE.get(family, {}))
+    return AutoModelForCausalLM.from_config(
+        config, attn_implementation="eager" if "gemma2" in family else "sdpa"
+    )
+
+
+@pytest.fixture
+def batch():
+    """Rows of 18, 24 and 17 tokens whose first 12 are the same, with labels from the 15th on."""
+    torch.manual_seed(1)
+    start = torch.randint(1, 60, (12,))
+    rows = [
+        {
+            "input_ids": torch.cat([start, torch.tensor([number + 1]), torch.randint(1, 60, (length - 13,))]),
+            "reply_start": 14 + number,
+            "side": number % 2,
+            "learns_wording": False,
+        }
+        for number, length in enumerate((18, 24, 17))
+    ]
+    return batches.collate(rows, pad_id=0)
+
+
+@pytest.mark.parametrize("room", [256, 20])
+@pytest.mark.parametrize("family", packing.FAMILIES)
+def test_packed_rows_get_the_predictions_and_gradients_of_padded_ones(family, room, batch, monkeypatch):
+    """room: tokens of a sequence, which hold all rows or one each."""
+    monkeypatch.setattr(packing, "SEQUENCE_TOKENS", room)
+    model = tiny(family)
+    shapes = []
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    places = batches.places_to_predict(batch["labels"])
+    packed = packing.packed_logits(model, batch, places)
+    assert shapes == ([(1, 12 + 6 + 12 + 5)] if room == 256 else [(1, 18), (1, 24), (1, 17)])
+    padded = packing.padded_logits(model, batch, places)
+    labelled = batch["labels"][:, 1:][:, places] != IGNORED
+    torch.testing.assert_close(packed[labelled], padded[labelled], rtol=1e-4, atol=1e-5)
+
+    gradients = []
+    for logits in (packed, padded):
+        model.zero_grad()
+        logits[labelled].logsumexp(-1).sum().backward()
+        gradients.append({name: weight.grad.clone() for name, weight in model.named_parameters()})
+    for name, gradient in gradients[1].items():
+        torch.testing.assert_close(gradients[0][name], gradient, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_rows_are_not_packed_where_that_would_change_them():
+    """Recurrent layers carry one row's state into the next, and our mask knows no sliding window."""
+    assert not packing.can_pack(CONFIG_MAPPING["lfm2"](), 512)
+    mistral = CONFIG_MAPPING["mistral"](sliding_window=512)
+    assert packing.can_pack(mistral, 512) and not packing.can_pack(mistral, 513)
+
+
+def test_rows_share_no_more_than_what_stands_before_the_first_prediction(batch):
+    ids = batch["input_ids"]
+    assert packing.shared_tokens(ids, torch.tensor([13, 14])) == 12
+    assert packing.shared_tokens(ids, torch.tensor([2, 3])) == 2
+    ids[1, 3] += 1
+    assert packing.shared_tokens(ids, torch.tensor([13, 14])) == 3
+
+
+def test_a_sequence_holds_as_many_rows_as_fit_and_a_long_row_alone(monkeypatch):
+    monkeypatch.setattr(packing, "SEQUENCE_TOKENS", 100)
+    assert packing.sequences([30, 40, 51, 120, 30], shared=10) == [[0, 1], [2], [3], [4]]
+    assert packing.sequences([30, 40, 50], shared=25) == [[0, 1, 2]]
