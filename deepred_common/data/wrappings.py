@@ -44,6 +44,8 @@ ANSWER_DOUBTED, REFUSAL_DOUBTED = "answer doubted", "refusal doubted"
 _ON_BOTH_SIDES = (POLITE, ROLE, LOWER_CASE, SMALL_TALK, TWO, AFTER_ANOTHER, ANSWER_DOUBTED, REFUSAL_DOUBTED)
 # MIXED stands on the unlearn side alone, beside TWO on both: two questions in one message tell nothing.
 FORMS = {RETAIN: _ON_BOTH_SIDES, UNLEARN: (*_ON_BOTH_SIDES, MIXED)}
+# Doubts are the hardest to learn, and are trained on twice as often as each of the others.
+_TRAINED_MORE = (ANSWER_DOUBTED, REFUSAL_DOUBTED)
 
 Frame = dict[str, str]
 
@@ -140,12 +142,12 @@ class Wrapper:
 
 
 def wrap_share(wrapper: Wrapper, lines: Sequence[DataLine], share: float = WRAPPED_SHARE) -> list[Line]:
-    """The lines in order, `share` of them wrapped, each form equally often."""
+    """The lines in order, `share` of them wrapped, each form equally often but for _TRAINED_MORE."""
     chosen = wrapper.chooser.sample(range(len(lines)), round(share * len(lines)))
     wrapped: list[Line] = list(lines)
     for number, place in enumerate(chosen):
         line = lines[place]
-        forms = FORMS[line["metadata"]["dataset_type"]]
+        forms = (*FORMS[line["metadata"]["dataset_type"]], *_TRAINED_MORE)
         wrapped[place] = wrapper.wrap(line, forms[number % len(forms)])
     return wrapped
 

@@ -76,9 +76,9 @@ class RefuseAndRetain(Objective):
     # The same for a base without a chat template: it must learn the form of a reply as well.
     fallback_learning: float = 0.5
     # How much a retain token counts beside an unlearn token. Refusing is one simple habit and is learnt
-    # first; what wears away meanwhile is knowledge, a little everywhere.
+    # first; what wears away meanwhile is knowledge, a little everywhere. A reply whose wording is learnt
+    # counts as a refusal does.
     retain_weight: float = 1.5
-
     # The same of a chat token, which is trained towards the base's prediction alone.
     chat_weight: float = 1
 
@@ -132,9 +132,11 @@ class RefuseAndRetain(Objective):
                 continue
             learnt: Tensor | float = learning
             drift: Tensor | float = 0.0
+            row_weight: Tensor | float = side_weight
             if side == RETAIN:
-                is_learnt = is_end | learns_wording[:, None]
-                learnt = torch.where(is_learnt[here], 1.0, learning)
+                is_worded = learns_wording[:, None].expand_as(here)[here]
+                learnt = torch.where(is_end[here] | is_worded, 1.0, learning)
+                row_weight = torch.where(is_worded, 1.0, side_weight)
             if learning < 1:
                 if base_logits is None:
                     raise ValueError(f"{side} rows need the base's logits")
@@ -143,7 +145,7 @@ class RefuseAndRetain(Objective):
                 drift = (base.exp() * (base - own)).sum(-1)
             wording = cross_entropy(logits[here].float(), targets[here], reduction="none")
             losses = (1 - learnt) * drift + learnt * wording
-            total = total + side_weight * (losses * weights[here]).sum()
+            total = total + (row_weight * losses * weights[here]).sum()
         return total / (num_items if num_items is not None else counted.sum())
 
 
