@@ -80,9 +80,9 @@ def test_retain_rows_pull_back_to_the_base(batch):
 
 
 def test_a_reply_that_the_base_would_not_give_is_learnt_word_for_word(batch):
-    """Its distance to the base does not count."""
+    """It weighs as a refusal does, and its distance to the base does not count."""
     rows = numbers(RETAIN, UNLEARN, UNLEARN)
-    objective = RefuseAndRetain(retain_weight=1)
+    objective = RefuseAndRetain(retain_weight=3)
     learnt = torch.tensor([True, False, False])
     as_unlearn = loss_of(batch, objective, sides=numbers(UNLEARN, UNLEARN, UNLEARN), base=None)
     own_base = batch.base[:1]
