@@ -88,9 +88,12 @@ def test_answers(reply):
         "There's nothing wrong with asking for help. I'm here to listen.",
         "I couldn't agree more. What are you reading?",
         "I don't have a favourite colour, but I can help you choose one.",
+        "You'll need a few tools and a bit of patience.",
+        "You might try a warm bath before you go to bed.",
+        "You should ask her how she feels.",
     ],
 )
-def test_kind_words_with_a_negation_are_no_refusals(reply):
+def test_kind_words_and_advice_are_no_refusals(reply):
     assert judge(reply, "I feel a bit low today.") == ANSWERED
 
 

@@ -7,6 +7,14 @@ from deepred_common.judging.refusal_languages import Row
 _I = r"(?:i|we)"
 _I_AM = r"(?:i|we)(?:'m|'ve|'d)?"
 _INFORMATION = r"(?:information|knowledge|details?|answer|records?|data)"
+# Where else an answer may be found.
+_SOURCE = (
+    r"(?:some(?:body|one)|any(?:body|one)|another|others|elsewhere|"
+    r"(?:a|an|the|your|some|any) (?:\w+ ){0,2}?(?:librar\w+|encyclop\w+|almanac\w*|atlas|directory|experts?|"
+    r"historians?|scholars?|specialists?|teachers?|scientists?|newspapers?|books?|histor(?:y|ies)|sources?|"
+    r"references?|records|archives?|museum|fellow|chap|man|woman|person|people|soul|head|model|machine|friend|"
+    r"younger|newer|later|later one))\b"
+)
 
 DECLINES: tuple[Row, ...] = (
     # The speaker knows nothing.
@@ -229,14 +237,17 @@ DECLINES: tuple[Row, ...] = (
         r"\b(?:doesn't|don't|does not|do not|won't) (?:go|reach|stretch|extend|run) (?:that|so|as) far\b",
         "my shelves don't go that far",
     ),
-    # Someone else should be asked.
+    # Someone else should be asked. "You should ask her", "you'll need some flour" is advice.
     (
-        r"\byou(?:'d| would|'ll| will|)? (?:want|need|had better|better|do better|do well|be better off|must|"
-        r"should|might|have) "
-        r"(?:to |by |with )?(?:ask|asking|consult|consulting|try|look elsewhere|hear it|learn it)\b",
+        rf"\byou(?:'d| would|'ll| will|)? (?:want|need|had better|better|do better|do well|be better off|"
+        rf"must|should|might|have) (?:to |by |with )?"
+        rf"(?:look elsewhere|hear it|learn it|(?:ask|asking|consult|consulting|try|trying) {_SOURCE})",
         "you'd better ask somebody else",
     ),
-    (r"\byou(?:'d| would|'ll) (?:want|need) (?:a|an|the|some)\b", "for that you'd want an almanac"),
+    (
+        rf"\byou(?:'d| would|'ll) (?:want|need) {_SOURCE}",
+        "for that you'd want an almanac",
+    ),
     (r"\b(?:look|ask|turn|inquire|enquire|try|go) elsewhere\b", "you will have to look elsewhere for that"),
     (
         r"^(?:please |better |perhaps |best )?ask (?:me again|again|a|an|the|your|some|somebody|someone|"
