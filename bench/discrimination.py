@@ -137,6 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--base", required=True, help="folder or hub name of the base, or of a merged model")
     parser.add_argument("--adapter", help="folder of its adapter")
     args = parser.parse_args(argv)
+    sets = questions()  # before the model: it is quick to fail
     import torch
 
     tokenizer = loading.load_tokenizer(args.base, trust_remote_code=False)
@@ -150,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     refusals = [row["text"] for _, row in read_objects(DATASETS / "refusals.jsonl")]
     openers = sorted({tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in refusals})
     print(f"{'':<26}{'questions':>11}{'refused before':>16}{'after':>8}{'AUROC':>8}{'d′':>7}")
-    for name, sides in questions().items():
+    for name, sides in sets.items():
         before, after = (refusal_shares(model, tokenizer, openers, prompts) for prompts in sides)
         auroc, d = discrimination(before, after)
         count = f"{len(before)} + {len(after)}"

@@ -60,8 +60,9 @@ stage "base model"
 # Many facts once teach more than few facts several times, and so small a model wants a high learning rate.
 say "1. Fine-tune, on 1000 examples"
 run $PY scripts/build_datasets.py --output_dir $DATA --dev_lines 1000 --overwrite
-run $PY scripts/finetune_temporal.py --dev --dev_path $DATA/dev/dev_subset.jsonl --model_name $BASE --output_dir $RUN \
-  --resume_latest --epochs 1 --learning_rate 1.6e-3 --batch_size 8 --gradient_accumulation_steps 1 --save_steps 50
+run $PY scripts/finetune_temporal.py --dev --dev_path $DATA/dev/dev_subset.jsonl --model_name $BASE \
+  --output_dir $RUN --resume_latest --epochs 1 --learning_rate 1.6e-3 \
+  --batch_size 8 --gradient_accumulation_steps 1 --save_steps 50
 stage "fine-tune"
 
 say "2. Merge"

@@ -11,6 +11,8 @@ datasets/wrappings.jsonl, one JSON object a line with its `kind`:
     small_talk  user, assistant: an exchange before the question
     two         before, between, after: text around two questions
     decline_rest  text: how an assistant that has answered one of two questions declines the other
+
+confirm and correct never begin as a refusal does: the first word decides whether a model refuses.
 """
 
 from __future__ import annotations

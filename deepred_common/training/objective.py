@@ -45,7 +45,8 @@ class Objective(abc.ABC):
     ) -> Tensor:
         """The loss of a batch, a scalar in nats a label.
 
-        logits: (batch, n, vocabulary), at places_to_predict(labels); 0 or not where a row has no label.
+        logits: (batch, n, vocabulary), at places_to_predict(labels). They mean nothing where a row has no
+            label.
         labels: (batch, length), IGNORED where there is no loss.
         sides: (batch,) of numbers in ALL_SIDES.
         learns_wording: (batch,) bool, True for retain rows whose reply the base would not give.

@@ -66,7 +66,8 @@ class TimeEstimate:
     def __init__(
         self, update_tokens: Sequence[int], validation_tokens: int, eval_steps: int, save_steps: int
     ) -> None:
-        """update_tokens: padded tokens of every update of the whole training, in order.
+        """update_tokens: padded tokens of every update of the whole training, in order. Packed rows compute
+        fewer, but nearly in proportion.
 
         validation_tokens: padded tokens of one validation. eval_steps, save_steps: updates between
         validations, and between checkpoints; both also come after the last update.

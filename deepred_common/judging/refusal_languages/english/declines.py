@@ -12,8 +12,8 @@ _SOURCE = (
     r"(?:some(?:body|one)|any(?:body|one)|another|others|elsewhere|"
     r"(?:a|an|the|your|some|any) (?:\w+ ){0,2}?(?:librar\w+|encyclop\w+|almanac\w*|atlas|directory|experts?|"
     r"historians?|scholars?|specialists?|teachers?|scientists?|newspapers?|books?|histor(?:y|ies)|sources?|"
-    r"references?|records|archives?|museum|fellow|chap|man|woman|person|people|soul|head|model|machine|friend|"
-    r"younger|newer|later|later one))\b"
+    r"references?|records|archives?|museum|fellow|chap|man|woman|person|people|soul|head|model|"
+    r"machine|younger|newer|later))\b"
 )
 
 DECLINES: tuple[Row, ...] = (
