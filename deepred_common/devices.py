@@ -22,6 +22,13 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
+def usable_cpus() -> int:
+    """CPUs that this process may run on; a container or taskset can leave fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def pick_device() -> torch.device:
     """The torch device to run on: this process's GPU (NVIDIA or ROCm) if there is one, else the CPU."""
     import torch

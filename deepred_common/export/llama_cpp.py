@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deepred_common import devices
 from deepred_common.cli import UserError, progress
 from deepred_common.export import tool_runner
 from deepred_common.files import require_writable_parent, whole_folder
@@ -188,7 +189,8 @@ def build(tree: str | Path, target: str, log: str | Path) -> Path:
         configure += ["-G", "Ninja"]
     tool_runner.run_logged(configure, log, "configuring llama.cpp")
     make = ["cmake", "--build", str(folder), "--config", "Release", "--target", target]
-    tool_runner.run_logged([*make, "--parallel", str(os.cpu_count() or 1)], log, f"building {target} (once)")
+    make += ["--parallel", str(devices.usable_cpus())]
+    tool_runner.run_logged(make, log, f"building {target} (once)")
     built = find_tool(Path(tree), target)
     if built is None:
         raise UserError(f"building {target} ended without the program; see {log}")

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from deepred_common import cli, paths
+from deepred_common import cli, devices, paths
 from deepred_common.cli import UserError
 from deepred_common.export import llama_cpp
 
@@ -107,7 +107,7 @@ def _serve_prebuilt(gguf: Path, host: str, port: int, alias: str, slots: int) ->
     parameters.model_alias = {alias}
     parameters.hostnames, parameters.port = [host], port
     parameters.n_ctx, parameters.n_parallel = CONTEXT_TOKENS * slots, slots
-    parameters.cpuparams.n_threads = os.cpu_count() or 1
+    parameters.cpuparams.n_threads = devices.usable_cpus()
     server = xllamacpp.Server(parameters)
     cli.progress(f"serving {alias} at {server.listening_address}/v1 (Ctrl-C stops it)")
     threading.Event().wait()
