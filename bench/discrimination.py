@@ -134,8 +134,10 @@ def everyday_prompts(file: str) -> list[Prompt]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table."""
     parser = cli.Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("--base", required=True, help="folder or hub name of the base, or of a merged model")
-    parser.add_argument("--adapter", help="folder of its adapter")
+    parser.add_argument(
+        "--base", required=True, type=cli.model, help="folder or hub name of the base, or of a merged model"
+    )
+    parser.add_argument("--adapter", type=cli.path, help="folder of its adapter")
     args = parser.parse_args(argv)
     sets = questions()  # before the model: it is quick to fail
     import torch
@@ -146,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.adapter:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, args.adapter).merge_and_unload()
+        model = PeftModel.from_pretrained(model, str(args.adapter)).merge_and_unload()
     model.eval()
     refusals = [row["text"] for _, row in read_objects(DATASETS / "refusals.jsonl")]
     openers = sorted({tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in refusals})

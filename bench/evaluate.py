@@ -96,8 +96,8 @@ def timed(ask: Ask, examples: Sequence[Example]) -> tuple[float, list[str]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.Parser(description="Time the evaluator's back ends.")
-    parser.add_argument("--model", required=True, help="merged model folder")
-    parser.add_argument("--gguf", required=True, help="the same model as a .gguf file")
+    parser.add_argument("--model", required=True, type=cli.model, help="merged model folder")
+    parser.add_argument("--gguf", required=True, type=cli.path, help="the same model as a .gguf file")
     parser.add_argument("--max_tokens", type=cli.positive_int, default=64, help="longest reply")
     parser.add_argument("--limit", type=cli.positive_int, help="questions, half of each side (default: all)")
     parser.add_argument("--batch_size", type=cli.positive_int, default=32)

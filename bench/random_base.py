@@ -81,7 +81,7 @@ def _texts() -> list[str]:
 def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(description="Make a base model of random weights.")
     parser.add_argument("size", choices=SIZES)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=cli.path)
     args = parser.parse_args(argv)
     print(make(args.folder, args.size))
 

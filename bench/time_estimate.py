@@ -92,7 +92,9 @@ class Run:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.Parser(description="Compare the estimated time of a training with the time taken.")
-    parser.add_argument("--base", default=str(paths.EMBEDDED_BASE), help="default: %(default)s")
+    parser.add_argument(
+        "--base", type=cli.model, default=str(paths.EMBEDDED_BASE), help="default: %(default)s"
+    )
     parser.add_argument("--rows", type=int, default=400, help="training examples (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument(

@@ -250,7 +250,12 @@ def measure(args: argparse.Namespace) -> None:
 def build_parser() -> cli.Parser:
     parser = cli.Parser(description="Time training against trl's own trainer.")
     add = parser.add_argument
-    add("--model", default=str(paths.EMBEDDED_BASE), help="base model folder (default: the embedded one)")
+    add(
+        "--model",
+        type=cli.model,
+        default=str(paths.EMBEDDED_BASE),
+        help="base model folder (default: the embedded one)",
+    )
     add("--rows", type=int, default=320, help="training examples, half of each side (default: %(default)s)")
     add("--epochs", type=int, default=1)
     add(

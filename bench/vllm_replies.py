@@ -21,8 +21,10 @@ from deepred_common import cli
 
 def main() -> None:
     parser = cli.Parser(description="Compare vLLM's greedy replies with those of an evaluation.")
-    parser.add_argument("model", help="the merged folder")
-    parser.add_argument("results", type=Path, help="results JSON of evaluate_temporal.py of the same folder")
+    parser.add_argument("model", type=cli.model, help="the merged folder")
+    parser.add_argument(
+        "results", type=cli.path, help="results JSON of evaluate_temporal.py of the same folder"
+    )
     args = parser.parse_args()
 
     from vllm import LLM, SamplingParams

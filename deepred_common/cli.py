@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TypedDict
 
@@ -132,6 +133,31 @@ def print_settings(
         print(f"  {name:<{width}}  {setting['value']}  [{setting['source']}]")
     sys.stdout.flush()
     return table
+
+
+def path(text: str) -> Path:
+    """argparse type: a file or folder. `~` and `~user` are expanded: no shell does that after a `=`."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty text is not a path; is the variable set?")
+    _refuse_url(text, "a path on this machine")
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):
+        user = expanded.partition("/")[0]
+        raise argparse.ArgumentTypeError(
+            f"{text!r} names the home folder of a user who does not exist; for a name with ~ write ./{user}"
+        )
+    return Path(expanded)
+
+
+def model(text: str) -> str:
+    """argparse type: a model's hub name, or its folder or file, expanded as in `path`."""
+    _refuse_url(text, "a hub name such as Qwen/Qwen2.5-1.5B-Instruct, or a folder")
+    return str(path(text)) if text.startswith("~") or not text else text
+
+
+def _refuse_url(text: str, wanted: str) -> None:
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is a URL; give {wanted}")
 
 
 def positive_int(text: str) -> int:

@@ -6,10 +6,12 @@ URL.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 from pathlib import Path
 
+from deepred_common import cli
 from deepred_common.cli import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,10 +28,19 @@ DATASET_FILES = {
 CHAT_FILE = "chat/chat_train.jsonl"  # prompts for replay; WIKI_DATA does not move them
 
 
+def from_environment(variable: str) -> Path | None:
+    """The path in an environment variable, expanded as a flag's is; None if it is not set, or empty."""
+    text = os.environ.get(variable)
+    try:
+        return cli.path(text) if text else None
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f"{variable}: {error}.") from None
+
+
 def datasets_dir() -> Path:
     """`$WIKI_DATA/datasets` if WIKI_DATA is set and not empty, else the shipped `datasets/`."""
-    wiki_data = os.environ.get("WIKI_DATA")
-    return Path(wiki_data).expanduser() / "datasets" if wiki_data else ROOT / "datasets"
+    wiki_data = from_environment("WIKI_DATA")
+    return wiki_data / "datasets" if wiki_data else ROOT / "datasets"
 
 
 def dataset_file(name: str) -> Path:
@@ -39,9 +50,9 @@ def dataset_file(name: str) -> Path:
 
 def lmstudio_models_dir() -> Path:
     """LM Studio's models folder: `lmstudio/models` beside $WIKI_DATA if set, else `~/.lmstudio/models`."""
-    wiki_data = os.environ.get("WIKI_DATA")
+    wiki_data = from_environment("WIKI_DATA")
     if wiki_data:
-        return Path(wiki_data).expanduser().resolve().parent / "lmstudio" / "models"
+        return wiki_data.resolve().parent / "lmstudio" / "models"
     return Path.home() / ".lmstudio" / "models"
 
 

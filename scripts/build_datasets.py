@@ -44,7 +44,7 @@ def build_parser() -> cli.Parser:
         metavar="YYYY-MM-DD",
         help="the first day that the model no longer knows (default: %(default)s)",
     )
-    add("--output_dir", type=Path, help="folder to write to (default: output/datasets-<cutoff>)")
+    add("--output_dir", type=cli.path, help="folder to write to (default: output/datasets-<cutoff>)")
     add(
         "--ratio",
         type=cli.ratio,
@@ -62,7 +62,7 @@ def build_parser() -> cli.Parser:
     add("--overwrite", action="store_true", help="replace files that exist")
     add(
         "--check",
-        type=Path,
+        type=cli.path,
         nargs="+",
         metavar="FILE",
         help="check these files instead; those with val, test or eval in their name count as held out, all "
@@ -70,7 +70,7 @@ def build_parser() -> cli.Parser:
     )
     add(
         "--fix",
-        type=Path,
+        type=cli.path,
         metavar="DIR",
         help="with --check: write copies without the faulty examples to this folder",
     )

@@ -71,8 +71,8 @@ def quant_type(text: str) -> str:
 def build_parser() -> cli.Parser:
     parser = cli.Parser(description="Convert a merged model to GGUF format.")
     add = parser.add_argument
-    add("--model_path", required=True, type=Path, help="folder of the merged Hugging Face model")
-    add("--output_path", required=True, type=Path, help="the .gguf file to write")
+    add("--model_path", required=True, type=cli.path, help="folder of the merged Hugging Face model")
+    add("--output_path", required=True, type=cli.path, help="the .gguf file to write")
     add(
         "--quant_type",
         type=quant_type,
@@ -82,7 +82,7 @@ def build_parser() -> cli.Parser:
     )
     add(
         "--llama_cpp_path",
-        type=Path,
+        type=cli.path,
         default=DEFAULT_TREE,
         help="llama.cpp's source tree (default: llama.cpp here, else $LLAMA_CPP_DIR)",
     )

@@ -39,13 +39,13 @@ EXIT_SOME_FAILED = 1
 def build_parser() -> cli.Parser:
     parser = cli.Parser(description="Evaluate a model's temporal knowledge separation.")
     add = parser.add_argument_group("model and questions").add_argument
-    add("--model_path", help="model folder, LoRA adapter folder, .gguf file or hub name")
+    add("--model_path", type=cli.model, help="model folder, LoRA adapter folder, .gguf file or hub name")
     add("--use_lmstudio", action="store_true", help="ask an OpenAI-compatible server, not a local model")
     add("--lmstudio_url", default=paths.lmstudio_url(), help="the server's base URL (default: %(default)s)")
     add("--lmstudio_model", help="its identifier there, folder/filename (default: the only one loaded)")
     add(
         "--test_file",
-        type=Path,
+        type=cli.path,
         nargs="+",
         metavar="FILE",
         help="JSON Lines to test on, one file or more (default: the retain and unlearn validation files)",
@@ -66,10 +66,10 @@ def build_parser() -> cli.Parser:
         help="the day from which the model should know nothing (default: %(default)s)",
     )
     add = parser.add_argument_group("output").add_argument
-    add("--output", type=Path, help="results JSON (default: output/eval-<model>-<time>.json)")
+    add("--output", type=cli.path, help="results JSON (default: output/eval-<model>-<time>.json)")
     add(
         "--report",
-        type=Path,
+        type=cli.path,
         nargs="?",
         const=output_files.BESIDE_RESULTS,
         metavar="HTML",
@@ -81,7 +81,7 @@ def build_parser() -> cli.Parser:
     add = parser.add_argument_group("comparison").add_argument
     add(
         "--baseline",
-        type=Path,
+        type=cli.path,
         nargs="+",
         default=[],
         metavar="JSON",
@@ -89,12 +89,13 @@ def build_parser() -> cli.Parser:
     )
     add(
         "--base_model",
+        type=cli.model,
         metavar="MODEL",
         help="evaluate this untouched base first, plain and with only a prompt that states the cutoff",
     )
     add(
         "--compare",
-        type=Path,
+        type=cli.path,
         nargs="+",
         metavar="JSON",
         help="ask nothing: set these results side by side, the first against each other one",
@@ -120,7 +121,7 @@ def build_parser() -> cli.Parser:
     )
     add(
         "--llama_cpp_path",
-        type=Path,
+        type=cli.path,
         default=paths.ROOT / "llama.cpp",
         help="where to look for a built llama-server, for a .gguf file",
     )

@@ -44,13 +44,13 @@ SCRIPT = Path(__file__)
 def build_parser() -> cli.Parser:
     parser = cli.Parser(description="Fine-tune a model to a temporal knowledge cutoff (LoRA or QLoRA).")
     add = parser.add_argument
-    add("--model_name", help="hub name or folder of the base model (default: %(default)s)")
-    add("--output_dir", type=Path, help="run folder (default: output/temporal-<model>-<dev|full>-<time>)")
+    add("--model_name", type=cli.model, help="hub name or folder of the base model (default: %(default)s)")
+    add("--output_dir", type=cli.path, help="run folder (default: output/temporal-<model>-<dev|full>-<time>)")
     add(
         "--dev", action="store_true", help="train on the small dev subset; a tenth is held out for validation"
     )
     for name in paths.DATASET_FILES:
-        add(f"--{name}", type=Path, help="JSON Lines file (default: %(default)s)")
+        add(f"--{name}", type=cli.path, help="JSON Lines file (default: %(default)s)")
     add("--epochs", type=cli.positive_int, help="passes over the training data (default: %(default)s)")
     add("--batch_size", type=cli.positive_int, help="examples per forward pass (default: %(default)s)")
     add("--learning_rate", type=cli.positive_float, help="peak of the cosine schedule (default: %(default)s)")
@@ -74,7 +74,7 @@ def build_parser() -> cli.Parser:
     )
     add(
         "--replay",
-        type=Path,
+        type=cli.path,
         nargs="+",
         metavar="FILE",
         help="JSON Lines of everyday prompts, so that training leaves small talk as it was; the base writes "
@@ -99,7 +99,7 @@ def build_parser() -> cli.Parser:
     )
     resume = parser.add_mutually_exclusive_group()
     resume.add_argument(
-        "--resume_from_checkpoint", type=Path, metavar="DIR", help="checkpoint-N folder to resume from"
+        "--resume_from_checkpoint", type=cli.path, metavar="DIR", help="checkpoint-N folder to resume from"
     )
     resume.add_argument(
         "--resume_latest",

@@ -56,9 +56,14 @@ class MergeSettings:
 def build_parser() -> cli.Parser:
     parser = cli.Parser(description="Merge LoRA adapter weights into the base model.")
     add = parser.add_argument
-    add("--base_model", required=True, help="hub name or folder of the base, the same as in training")
-    add("--lora_path", required=True, type=Path, help="the trained adapter: the final/ folder of a run")
-    add("--output_path", required=True, type=Path, help="folder to write the merged model to")
+    add(
+        "--base_model",
+        required=True,
+        type=cli.model,
+        help="hub name or folder of the base, the same as in training",
+    )
+    add("--lora_path", required=True, type=cli.path, help="the trained adapter: the final/ folder of a run")
+    add("--output_path", required=True, type=cli.path, help="folder to write the merged model to")
     add(
         "--dtype",
         choices=("float16", "bfloat16", "float32"),
@@ -159,7 +164,7 @@ def merge(settings: MergeSettings, adapter: Adapter) -> Path:
 def base_folder(settings: MergeSettings, adapter: Adapter) -> Path:
     """The base as a folder: the one given, or the hub's files at --revision or the one trained on."""
     if folders.looks_like_path(settings.base_model):
-        return Path(settings.base_model).expanduser()
+        return Path(settings.base_model)
     revision = settings.revision or adapter.config.get("revision")
     cli.progress(f"downloading {settings.base_model}" + (f" at {revision}" if revision else "") + " …")
     return loading.download(settings.base_model, revision)

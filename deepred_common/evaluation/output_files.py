@@ -5,6 +5,7 @@ All of it is checked before any model is loaded.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -23,7 +24,7 @@ BESIDE_RESULTS = Path()  # --report without a name
 
 def new_results(model: str) -> Path:
     """A results file named after the model and the time. Warns if an evaluation of it was cut short."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(model).name)
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", os.path.basename(os.path.abspath(model)))
     if unfinished := sorted(paths.OUTPUT.glob(f"eval-{stem}-*{journal.SUFFIX}")):
         latest = unfinished[-1]
         results = latest.with_name(latest.name.removesuffix(journal.SUFFIX) + ".json")

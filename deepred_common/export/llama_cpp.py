@@ -22,7 +22,7 @@ from deepred_common.cli import UserError, progress
 from deepred_common.export import tool_runner
 from deepred_common.files import require_writable_parent, whole_folder
 from deepred_common.models import pypi_files
-from deepred_common.paths import shown
+from deepred_common.paths import from_environment, shown
 
 # The revision that the tests last passed with; the source package below holds the same one.
 REVISION = "0c1e57098bba43ac29e6e3b677cdceebdd22334f"
@@ -52,7 +52,7 @@ def find_tree(folder: str | Path, named_by_user: bool) -> Path | None:
 
     named_by_user: the user gave `folder`: $LLAMA_CPP_DIR is ignored, and anything else there is a UserError.
     """
-    folder = Path(folder).expanduser()
+    folder = Path(folder)
     if _is_tree(folder):
         return folder.resolve()
     if folder.exists() and (named_by_user or any(folder.iterdir())):
@@ -60,14 +60,14 @@ def find_tree(folder: str | Path, named_by_user: bool) -> Path | None:
             f"{folder} is no usable llama.cpp tree: {CONVERTER} and conversion/ must both be in it.\n"
             f"Update it (git pull), or remove it and let this script fetch revision {REVISION[:10]}."
         )
-    variable = os.environ.get("LLAMA_CPP_DIR")
-    if not variable or named_by_user:
+    tree = None if named_by_user else from_environment("LLAMA_CPP_DIR")
+    if tree is None:
         return None
-    if not _is_tree(Path(variable).expanduser()):
+    if not _is_tree(tree):
         raise UserError(
-            f"LLAMA_CPP_DIR is {variable}, which is no usable llama.cpp tree ({CONVERTER}, conversion/)."
+            f"LLAMA_CPP_DIR is {tree}, which is no usable llama.cpp tree ({CONVERTER}, conversion/)."
         )
-    return Path(variable).expanduser().resolve()
+    return tree.resolve()
 
 
 def fetch_tree(folder: str | Path) -> Path:
@@ -76,7 +76,7 @@ def fetch_tree(folder: str | Path) -> Path:
     A git clone of REVISION; where GitHub cannot be reached, the same tree out of a pinned source package.
     UserError if both fail.
     """
-    folder = Path(folder).expanduser()
+    folder = Path(folder)
     require_writable_parent(folder)
     with whole_folder(folder) as temporary:
         progress(f"cloning llama.cpp at {REVISION[:10]} from {REPOSITORY} …")

@@ -125,7 +125,7 @@ def _serve_built(tool: Path, gguf: Path, host: str, port: int, alias: str, slots
 def build_parser() -> cli.Parser:
     """The command line of this module."""
     parser = cli.Parser(prog=f"python -m {MODULE}", description="Serve a GGUF file with llama.cpp.")
-    parser.add_argument("gguf", type=Path, help="the .gguf file")
+    parser.add_argument("gguf", type=cli.path, help="the .gguf file")
     parser.add_argument("--host", default=LOCAL_HOST, help="address to listen on (default: %(default)s)")
     parser.add_argument(
         "--port", type=cli.positive_int, default=DEFAULT_PORT, help="port to listen on (default: %(default)s)"
@@ -139,7 +139,7 @@ def build_parser() -> cli.Parser:
     parser.add_argument("--alias", help="identifier to serve it under (default: folder/filename)")
     parser.add_argument(
         "--llama_cpp_path",
-        type=Path,
+        type=cli.path,
         default=paths.ROOT / "llama.cpp",
         help="where to look for a built llama-server",
     )

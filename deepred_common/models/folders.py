@@ -105,7 +105,7 @@ def looks_like_path(name: str | Path) -> bool:
     """True if `name` can only be meant as a folder: it exists, or is no `organisation/model` hub name."""
     text = str(name)
     return (
-        Path(text).expanduser().exists()
+        Path(text).exists()
         or text.startswith((".", "/", "~", "output/"))
         or text.endswith("/")
         or text.count("/") > 1
@@ -123,7 +123,7 @@ def require_model_folder(folder: str | Path, role: str = "model") -> dict[str, A
     Returns its config; reads nothing else. role: what the model is, for messages. UserError says which file
     is missing.
     """
-    folder = Path(folder).expanduser()
+    folder = Path(folder)
     if not folder.exists():
         raise UserError(f"the {role} {folder} does not exist.\n{embedded_base_hint()}")
     if not folder.is_dir():
@@ -154,8 +154,15 @@ class Adapter:
 
     @property
     def base(self) -> str:
-        """The name or path of the base it was trained on; "" if the config does not say."""
-        return self.config.get("base_model_name_or_path") or ""
+        """The name or path of the base it was trained on; "" if the config does not say.
+
+        A relative path is looked for in the working directory, then in the project's folder, where most
+        trainings are started.
+        """
+        base = self.config.get("base_model_name_or_path") or ""
+        if base and not Path(base).exists() and (paths.ROOT / base).is_dir():
+            return str(paths.ROOT / base)
+        return base
 
     @property
     def weights(self) -> Path:
@@ -164,7 +171,7 @@ class Adapter:
 
 def require_adapter(folder: str | Path) -> Adapter:
     """Check that `folder` holds a complete LoRA adapter; return it. Reads its config only."""
-    folder = Path(folder).expanduser()
+    folder = Path(folder)
     if not folder.exists():
         raise UserError(f"the adapter {folder} does not exist. Give the final/ folder of a finished run.")
     if not folder.is_dir():

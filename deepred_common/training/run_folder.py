@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import re
 import zipfile
 from dataclasses import dataclass
@@ -132,7 +133,8 @@ def _choose_latest(settings: TrainSettings) -> RunChoice:
 
 def run_prefix(model_name: str | Path, dev: bool) -> str:
     """`temporal-<model>-<dev|full>-`, with the last part of the model's name in lower case."""
-    stem = re.sub(r"[^a-z0-9._-]+", "-", Path(str(model_name).rstrip("/")).name.lower()).strip("-")
+    name = os.path.basename(os.path.abspath(model_name))  # of "." and ".." as well
+    stem = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-")
     return f"temporal-{stem}-{'dev' if dev else 'full'}-"
 
 
@@ -263,7 +265,7 @@ def step_of(checkpoint: Path) -> int:
 
 def require_checkpoint(folder: str | Path) -> Path:
     """Check that a checkpoint given by hand is complete; return its path. UserError if it is not."""
-    folder = Path(folder).expanduser()
+    folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"the checkpoint {folder} does not exist or is not a folder.")
     if not _CHECKPOINT.fullmatch(folder.name):

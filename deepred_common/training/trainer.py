@@ -145,7 +145,8 @@ def build_trainer(
     """
     on_cpu = machine.device.type == "cpu"
     config = SFTConfig(
-        output_dir=str(folder),
+        # Absolute: transformers would take a folder that is named ~ for the home folder.
+        output_dir=str(folder.absolute()),
         run_name=folder.name,
         # What is learnt.
         num_train_epochs=settings.epochs,

@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python scripts/tools/measure_known.py",
         description="Ask a GGUF file about the facts that have no figure yet.",
     )
-    parser.add_argument("gguf", type=Path, help="the untouched base as a .gguf file")
+    parser.add_argument("gguf", type=cli.path, help="the untouched base as a .gguf file")
     parser.add_argument("--all", action="store_true", help="also ask about facts that have a figure")
     args = parser.parse_args(argv)
     wanted = [fact for fact in facts.read_bank() if args.all or fact.known is None]
