@@ -15,6 +15,7 @@ finetune_temporal.py that this script does not know are passed on to it.
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -67,7 +68,7 @@ class Run:
                 self.timed.taken = time.perf_counter() - self._estimated_at
         reader.join()
         if self._process.wait() not in (cli.EXIT_OK, cli.EXIT_INTERRUPTED):
-            sys.exit(f"{' '.join(command)} failed:\n" + "".join(errors))
+            sys.exit(f"{shlex.join(command)} failed:\n" + "".join(errors))
 
     def _read_errors(self, errors: list[str]) -> None:
         # Text mode makes a newline of the carriage return that ends each state of the bar.

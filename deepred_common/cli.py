@@ -9,6 +9,7 @@ import argparse
 import datetime
 import errno
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -152,7 +153,8 @@ def path(text: str) -> Path:
 def model(text: str) -> str:
     """argparse type: a model's hub name, or its folder or file, expanded as in `path`."""
     _refuse_url(text, "a hub name such as Qwen/Qwen2.5-1.5B-Instruct, or a folder")
-    return str(path(text)) if text.startswith("~") or not text else text
+    is_path = not text or text.startswith("~") or os.path.exists(text)
+    return str(path(text)) if is_path else text  # without a last slash: results name their model
 
 
 def _refuse_url(text: str, wanted: str) -> None:
@@ -241,9 +243,11 @@ def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] 
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in ("deepred_common", "__main__"):
             raise
+        root = shlex.quote(str(Path(__file__).resolve().parent.parent))
         print(
             f"error: the Python package {error.name!r} is not installed in {sys.executable}.\n"
-            "Run scripts/quickstart.sh --setup-only, or: pip install -r requirements.txt -c constraints.txt",
+            f"Run {root}/scripts/quickstart.sh --setup-only, or: "
+            f"pip install -r {root}/requirements.txt -c {root}/constraints.txt",
             file=sys.stderr,
         )
         return EXIT_USER_ERROR

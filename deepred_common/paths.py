@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 from pathlib import Path
 
 from deepred_common import cli
@@ -71,3 +72,25 @@ def shown(path: str | Path) -> str:
     with contextlib.suppress(ValueError):
         return str(path.resolve().relative_to(Path.cwd()))
     return str(path)
+
+
+# ---- commands that are printed: each can be pasted -------------------------------------------------
+
+
+def quoted(path: str | Path) -> str:
+    """`shown(path)`, of a path or a hub name, as one word of a command."""
+    text = shown(path)
+    if text.startswith(("-", "~")):  # it would be read as a flag, or as the home folder
+        text = f"./{text}"
+    return shlex.quote(text)
+
+
+def script(name: str) -> str:
+    """The words that start a script of scripts/ from the working directory: `python scripts/<name>.py`."""
+    return f"python {quoted(ROOT / 'scripts' / f'{name}.py')}"
+
+
+def module(name: str) -> str:
+    """The command that runs a module of this project, which python finds from the project's folder only."""
+    command = f"python -m {name}"
+    return command if Path.cwd() == ROOT else f"(cd {quoted(ROOT)} && {command})"

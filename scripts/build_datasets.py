@@ -165,16 +165,16 @@ def _questions(lines: Sequence[Line]) -> list[tuple[str, str]]:
 def print_next(folder: Path, cutoff: str) -> None:
     """The commands that train and evaluate on the files written."""
     flags = " \\\n".join(
-        f"      --{name} {paths.shown(folder / file)}"
+        f"      --{name} {paths.quoted(folder / file)}"
         for name, file in paths.DATASET_FILES.items()
         if name != "dev_path"
     )
-    validation = " ".join(paths.shown(folder / builder.validation_file(side)) for side in SIDES)
+    validation = " ".join(paths.quoted(folder / builder.validation_file(side)) for side in SIDES)
     print(
-        f"\nNext:\n  python scripts/finetune_temporal.py \\\n{flags}\n"
-        f"  python scripts/evaluate_temporal.py --cutoff {cutoff} --model_path … \\\n"
+        f"\nNext:\n  {paths.script('finetune_temporal')} \\\n{flags}\n"
+        f"  {paths.script('evaluate_temporal')} --cutoff {cutoff} --model_path output/merged \\\n"
         f"      --test_file {validation}\n"
-        f"and, as the harder measure, the same with --test_file {paths.shown(folder / builder.TEST_FILE)}"
+        f"and, as the harder measure, the same with --test_file {paths.quoted(folder / builder.TEST_FILE)}"
     )
 
 

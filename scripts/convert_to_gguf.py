@@ -130,9 +130,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         verify(settings, tree)
     print(lmstudio.hand_over(settings.output_path, settings.copy_to_lmstudio))
     print(
-        "\nNext:\n  python scripts/evaluate_temporal.py --use_lmstudio "
-        f'--lmstudio_model "{lmstudio.identifier(settings.output_path)}" '
-        "--test_file datasets/dev/dev_subset.jsonl"
+        f"\nNext:\n  {paths.script('evaluate_temporal')} --use_lmstudio "
+        f"--lmstudio_model {lmstudio.quoted(lmstudio.identifier(settings.output_path))} "
+        f"--test_file {paths.quoted(paths.dataset_file('dev_path'))}"
     )
     return cli.EXIT_OK
 
@@ -286,7 +286,7 @@ def write_modelfile(settings: ConvertSettings) -> None:
     gguf = settings.output_path
     path = gguf.with_name(gguf.name + ".Modelfile")
     write_text(path, ollama.modelfile(gguf, loading.load_tokenizer(settings.model_path)))
-    print(f"Modelfile: {paths.shown(path)}  (ollama create {gguf.stem} -f {paths.shown(path)})")
+    print(f"Modelfile: {paths.shown(path)}  (ollama create {ollama.name(gguf)} -f {paths.quoted(path)})")
 
 
 if __name__ == "__main__":

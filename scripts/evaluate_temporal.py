@@ -194,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cli.warn(
             f"{len(failed)} of {len(rows)} questions got no reply, the first: {failed[0]['error']}\n"
             "They count as failed above. To ask them again: the same command with "
-            f"--output {paths.shown(output)} --resume"
+            f"--output {paths.quoted(output)} --resume"
         )
         return EXIT_SOME_FAILED
     return cli.EXIT_OK

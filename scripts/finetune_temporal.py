@@ -205,7 +205,7 @@ def train(
     identity: of the settings and data. table: the printed settings, for run.json.
     """
     loading.quiet_libraries()
-    machine = prepare_machine(settings, paths.shown(SCRIPT))
+    machine = prepare_machine(settings, SCRIPT)
 
     tokenizer = setup.prepare_tokenizer(settings)
     config = setup.load_config(settings)
@@ -316,11 +316,11 @@ def print_result(metrics: dict[str, float]) -> None:
 
 
 def print_next(model_name: str, folder: Path) -> None:
-    adapter = paths.shown(folder / run_folder.FINAL)
+    adapter = folder / run_folder.FINAL
     print(
-        f"Adapter: {adapter}\n\nNext:\n"
-        f"  python scripts/merge_lora.py --base_model {model_name} \\\n"
-        f"      --lora_path {adapter} --output_path output/merged --verify"
+        f"Adapter: {paths.shown(adapter)}\n\nNext:\n"
+        f"  {paths.script('merge_lora')} --base_model {paths.quoted(model_name)} \\\n"
+        f"      --lora_path {paths.quoted(adapter)} --output_path output/merged --verify"
     )
 
 

@@ -97,8 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if settings.verify:
         verify(settings, adapter, base)
     print(
-        f"\nNext:\n  python scripts/convert_to_gguf.py --model_path {shown} "
-        f"--output_path {shown.rstrip('/')}.gguf"
+        f"\nNext:\n  {paths.script('convert_to_gguf')} --model_path {paths.quoted(merged)} "
+        f"--output_path {paths.quoted(f'{merged}.gguf')}"
     )
     return cli.EXIT_OK
 

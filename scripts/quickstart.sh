@@ -15,7 +15,7 @@ case $# in
 esac
 
 # Print a command as the user could type it, then run it.
-run() { printf '\n$ %s\n' "${*//$VENV\/bin\//}"; "$@"; }
+run() { printf '\n$'; printf ' %q' "${@/#$VENV\/bin\//}"; printf '\n'; "$@"; }
 
 STAGES=()
 stage_started=$SECONDS
@@ -142,7 +142,7 @@ row("everyday prompts, refused (should be as base)", "talk-base", "talk-gguf", r
 row("after the cutoff, refused", "talk-base", "talk-gguf", rate="unlearn_success_rate")
 row("before the cutoff, refused (should be 0)", "talk-base", "talk-gguf", rate="false_refusal_rate")
 kept("talk-gguf")
-folder = paths.lmstudio_models_dir() / "local" / "temporal"
+folder = paths.quoted(paths.lmstudio_models_dir() / "local" / "temporal")
 print(f"""
   adapter       {out}/run/final
   merged model  {out}/merged

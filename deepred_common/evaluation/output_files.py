@@ -30,7 +30,7 @@ def new_results(model: str) -> Path:
         results = latest.with_name(latest.name.removesuffix(journal.SUFFIX) + ".json")
         warn(
             f"{paths.shown(latest)} holds the replies of an evaluation that was cut short.\n"
-            f"This is a new one. To resume that one, add --output {paths.shown(results)} --resume"
+            f"This is a new one. To resume that one, add --output {paths.quoted(results)} --resume"
         )
     return paths.OUTPUT / f"eval-{stem}-{datetime.now():%Y%m%d_%H%M%S}.json"
 

@@ -90,16 +90,16 @@ def ask(task: Task, model: Backend, conditions: Conditions, output: Path) -> lis
                         )
                     bar.update()
         except KeyboardInterrupt:
-            raise cli.Interrupted(_kept(log, output)) from None
+            raise cli.Interrupted(_kept(log, settings.output)) from None
         except UserError as error:
-            raise UserError(f"{error}\n{_kept(log, output)}") from error
+            raise UserError(f"{error}\n{_kept(log, settings.output)}") from error
     return [rows[number] for number in range(len(examples))]
 
 
 def _kept(log: journal.Journal, output: Path) -> str:
     """What was saved of an evaluation that ends early, and how to resume it."""
     replies = "1 reply is" if len(log.replies) == 1 else f"{len(log.replies)} replies are"
-    return f"{replies} saved. Resume with the same command and --output {paths.shown(output)} --resume"
+    return f"{replies} saved. Resume with the same command and --output {paths.quoted(output)} --resume"
 
 
 def _row(task: Task, number: int, reply: Reply) -> ResultRow:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -26,12 +28,17 @@ def identifier(gguf: str | Path) -> str:
     return f"{FOLDER}/{Path(gguf).stem}"
 
 
+def quoted(name: str) -> str:
+    """A model's name as one word of a command: in double quotes, as in LM Studio's own pages, if these do."""
+    return shlex.quote(name) if re.search(r'["$`\\!]', name) else f'"{name}"'
+
+
 def tool() -> str:
     """LM Studio's command-line tool as a user would type it: `lms`, or its path if it is not on PATH."""
     if not shutil.which("lms"):
         for place in TOOL_PLACES:
             if Path(place).expanduser().exists():
-                return str(Path(place).expanduser())
+                return shlex.quote(str(Path(place).expanduser()))
     return "lms"
 
 
@@ -68,14 +75,15 @@ def hand_over(gguf: Path, wants_copy: bool) -> str:
     That is the copy's path, or the commands, with real paths, that copy the file (no sudo is run here),
     and the command that loads it.
     """
-    load = f'  {tool()} load "{identifier(gguf)}"'
+    load = f"  {tool()} load {quoted(identifier(gguf))}"
     if wants_copy and writable(gguf):
         return f"\nCopied to {copy(gguf)}. To load it:\n{load}{_listed_line(identifier(gguf))}"
-    folder, shown = target(gguf).parent, paths.shown(gguf)
-    text = f"\nTo try it in LM Studio:\n  mkdir -p {folder}\n  cp {shown} {folder}/\n{load}"
+    folder, file = target(gguf).parent, paths.quoted(gguf)
+    into = shlex.quote(f"{folder}/")
+    text = f"\nTo try it in LM Studio:\n  mkdir -p {into}\n  cp {file} {into}\n{load}"
     root = ROOT_MODELS / PUBLISHER / FOLDER
     if folder != root:
-        text += f"\nWhere LM Studio runs as root:\n  sudo mkdir -p {root}\n  sudo cp {shown} {root}/"
+        text += f"\nWhere LM Studio runs as root:\n  sudo mkdir -p {root}\n  sudo cp {file} {root}/"
     return text
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,11 +69,16 @@ def _opening_with_system(tokenizer: PreTrainedTokenizerBase, opening: str, befor
     return f"{{{{ if .System }}}}{before}{{{{ .System }}}}{after}{{{{ else }}}}{opening}{{{{ end }}}}"
 
 
+def name(gguf: Path) -> str:
+    """A name for the file in Ollama, which takes ASCII letters, digits and `_.-` only."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", gguf.stem).strip("-.") or "temporal"
+
+
 def modelfile(gguf: Path, tokenizer: PreTrainedTokenizerBase) -> str:
     """The text of a Modelfile beside `gguf`: greedy, stopping where the model's turn ends."""
     stops = [tokenizer.decode([number]) for number in chat.stop_ids(tokenizer)]
     lines = [
-        f"# ollama create {gguf.stem} -f {gguf.name}.Modelfile",
+        f"# ollama create {name(gguf)} -f {shlex.quote(f'{gguf.name}.Modelfile')}",
         f"FROM ./{gguf.name}",
         f'TEMPLATE """{template(tokenizer)}"""',
         "PARAMETER temperature 0",

@@ -97,8 +97,8 @@ def require_rows_for_tokens(folder: str | Path, weights: Mapping[str, Entry]) ->
 def embedded_base_hint() -> str:
     """What to do when no hub can be reached."""
     exists = (paths.EMBEDDED_BASE / "config.json").exists()
-    how = "" if exists else " (make it: python -m deepred_common.models.embedded_base)"
-    return f"Without a hub, use the embedded base: {paths.shown(paths.EMBEDDED_BASE)}{how}"
+    how = "" if exists else f" (make it: {paths.module('deepred_common.models.embedded_base')})"
+    return f"Without a hub, use the embedded base: {paths.quoted(paths.EMBEDDED_BASE)}{how}"
 
 
 def looks_like_path(name: str | Path) -> bool:
@@ -132,7 +132,8 @@ def require_model_folder(folder: str | Path, role: str = "model") -> dict[str, A
         if is_adapter(folder):
             raise UserError(
                 f"{folder} is a LoRA adapter, not a whole model. Merge it first:\n"
-                f"  python scripts/merge_lora.py --base_model BASE --lora_path {folder} --output_path MERGED"
+                f"  {paths.script('merge_lora')} --base_model BASE --lora_path {paths.quoted(folder)} "
+                "--output_path MERGED"
             )
         raise UserError(f"{folder} is not a model folder: it has no config.json.")
     config = read_json(folder / "config.json")

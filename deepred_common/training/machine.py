@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepred_common import cli, devices
+from deepred_common import cli, devices, paths
 from deepred_common.cli import UserError
 
 if TYPE_CHECKING:
@@ -44,18 +47,21 @@ def require_packages(settings: TrainSettings) -> None:
         )
 
 
-def prepare_machine(settings: TrainSettings, script: str) -> Machine:
+def prepare_machine(settings: TrainSettings, script: Path) -> Machine:
     """The Machine to train on, printed, with warnings of what is known to go wrong on it.
 
-    script: how this run was started, for messages. UserError if training cannot run here.
+    script: what this process runs, for messages. UserError if training cannot run here.
     """
     import torch
 
     _require_working_bitsandbytes()
-    if torch.cuda.device_count() > 1 and "WORLD_SIZE" not in os.environ:
+    count = torch.cuda.device_count()
+    if count > 1 and "WORLD_SIZE" not in os.environ:
+        command = " ".join([paths.quoted(script), *map(shlex.quote, sys.argv[1:])])
+        config = paths.quoted(paths.ROOT / "configs/accelerate/ddp.yaml")
         raise UserError(
-            f"{torch.cuda.device_count()} GPUs are visible. To use one: CUDA_VISIBLE_DEVICES=0 before the "
-            f"command.\nTo use all: accelerate launch {script} … (configs/accelerate/)"
+            f"{count} GPUs are visible. To use one:\n  CUDA_VISIBLE_DEVICES=0 python {command}\n"
+            f"To use all:\n  accelerate launch --config_file {config} --num_processes {count} {command}"
         )
     device, (dtype, reason) = devices.pick_device(), devices.pick_dtype(settings.precision)
     cli.progress(f"device {device}, {str(dtype).removeprefix('torch.')} ({reason})")

@@ -4,6 +4,7 @@ it."""
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def text(manifest: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
         for side in ALL_SIDES
         if f"eval_{side}_loss" in metrics
     ]
-    merge = f"python scripts/merge_lora.py --base_model {base} --lora_path <this folder>"
+    merge = f"python scripts/merge_lora.py --base_model {shlex.quote(base)} --lora_path ADAPTER_FOLDER"
     return "\n".join(
         [
             "---",

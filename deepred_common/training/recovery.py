@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -51,10 +52,27 @@ def resume_command(script: Path, folder: Path, **changes: object) -> str:
             words.append(word)
     for name, value in changes.items():
         words += [f"--{name}", str(value)]
-    start = ["accelerate", "launch", "<its options>"] if "WORLD_SIZE" in os.environ else ["python"]
     return " ".join(
-        [*start, paths.shown(script), *words, "--output_dir", paths.shown(folder), "--resume_latest"]
+        [
+            *_launcher(),
+            paths.quoted(script),
+            *map(shlex.quote, words),
+            *("--output_dir", paths.quoted(folder), "--resume_latest"),
+        ]
     )
+
+
+def _launcher() -> list[str]:
+    """The words before the script's name: "python", or what started the processes of this run."""
+    if "WORLD_SIZE" not in os.environ:
+        return ["python"]
+    import psutil
+
+    launcher = psutil.Process().parent()
+    words = launcher.cmdline() if launcher else []
+    if sys.argv[0] in words:  # accelerate's or torchrun's own command, with its options
+        return [shlex.quote(word) for word in words[: words.index(sys.argv[0])]]
+    return ["accelerate", "launch", "--num_processes", os.environ["WORLD_SIZE"]]
 
 
 def explain(
