@@ -117,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, given = cli.parse(build_parser(), argv)
     settings = ConvertSettings(**vars(args))
     config, weights = check(settings)
+    modelfile = modelfile_text(settings) if settings.modelfile else None
     cli.print_settings("Conversion settings", args, given)
     tree = get_tree(settings, "llama_cpp_path" in given)
     llama_cpp.require_architecture(tree, config)
@@ -124,8 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     log = settings.output_path.with_name(settings.output_path.name + ".log")
     log.unlink(missing_ok=True)
     convert(settings, tree, config, weights, log)
-    if settings.modelfile:
-        write_modelfile(settings)
+    if modelfile is not None:
+        write_modelfile(settings, modelfile)
     if settings.verify:
         verify(settings, tree)
     print(lmstudio.hand_over(settings.output_path, settings.copy_to_lmstudio))
@@ -280,13 +281,21 @@ def verify(settings: ConvertSettings, tree: Path) -> None:
         print(f"    GGUF:  {' '.join(file_reply.split())}")
 
 
-def write_modelfile(settings: ConvertSettings) -> None:
-    """Write <output_path>.Modelfile."""
+def modelfile_text(settings: ConvertSettings) -> str:
+    """The Modelfile for Ollama. UserError if it cannot render chats as the model's chat template does."""
     loading.quiet_libraries()
+    tokenizer = loading.load_tokenizer(settings.model_path)
+    if "strftime_now" in str(tokenizer.chat_template):
+        cli.warn("the chat template writes the day's date into prompts; the Modelfile keeps today's.")
+    return ollama.modelfile(settings.output_path, tokenizer)
+
+
+def write_modelfile(settings: ConvertSettings, text: str) -> None:
+    """Write <output_path>.Modelfile."""
     gguf = settings.output_path
     path = gguf.with_name(gguf.name + ".Modelfile")
-    write_text(path, ollama.modelfile(gguf, loading.load_tokenizer(settings.model_path)))
-    print(f"Modelfile: {paths.shown(path)}  (ollama create {ollama.name(gguf)} -f {paths.quoted(path)})")
+    write_text(path, text)
+    print(f"Modelfile: {paths.shown(path)}  ({ollama.create_command(gguf, path)})")
 
 
 if __name__ == "__main__":

@@ -91,7 +91,10 @@ def test_handing_over_to_lm_studio_and_ollama(folder, monkeypatch, tmp_path):
     assert make == ["mkdir", "-p", f"{models}/"] and Path(copy[1]) == gguf and copy[2] == f"{models}/"
     assert load == ["lms", "load", f"temporal/{folder}"]
     assert lmstudio.quoted("temporal/merged") == '"temporal/merged"'  # as the spec prints it
-    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", ollama.name(gguf))
+    (create,) = pasted(ollama.create_command(gguf, folder / "x.Modelfile"))
+    assert (
+        re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", create[2]) and Path(create[4]) == folder / "x.Modelfile"
+    )
 
 
 def test_the_command_that_resumes(folder, monkeypatch):

@@ -10,12 +10,11 @@ import threading
 import pytest
 from conftest import ROOT, load_script
 
-from deepred_common import chat
 from deepred_common.cli import UserError
-from deepred_common.export import gguf_check, llama_cpp, ollama, quantise, tool_runner
+from deepred_common.export import gguf_check, llama_cpp, quantise, tool_runner
 from deepred_common.export.gguf_file import GgufFile
 from deepred_common.files import read_json
-from deepred_common.models import loading, safetensors_files
+from deepred_common.models import safetensors_files
 
 
 @pytest.fixture
@@ -284,55 +283,6 @@ def test_copied_into_lm_studio_s_folder_and_looked_for_in_its_list__fake_lm_stud
     assert code == 0 and "cannot be written" in err and "sudo cp" in out and "Copied" not in out
 
 
-def go(template, system, turns):
-    """What Go's text/template makes of the few constructs that ollama.template writes."""
-    template = re.sub(
-        r"{{ if \.System }}(.*?){{ else }}(.*?){{ end }}",
-        lambda m: m[1] if system else m[2],
-        template,
-        flags=re.DOTALL,
-    )
-    opening, loop = template.replace("{{ .System }}", system or "").split("{{ range .Messages }}")
-    parts = r'{{ if eq .Role "user" }}(.*?){{ else if eq .Role "assistant" }}(.*?){{ end }}{{ end }}'
-    user, assistant = re.fullmatch(parts, loop, re.DOTALL).groups()
-    return opening + "".join(
-        (user if role == "user" else assistant).replace("{{ .Content }}", text) for role, text in turns
-    )
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "meta-llama-Llama-3.2-3B-Instruct",
-        "Qwen-Qwen2.5-7B-Instruct",
-        "microsoft-Phi-3.5-mini-instruct",
-        "google-gemma-2-2b-it",
-        "own",
-    ],
-)
-def test_the_modelfile_says_what_the_chat_template_says__rendered_by_the_test_not_by_ollama(
-    name, base_folder, llama_cpp_tree, tmp_path
-):
-    tokenizer = loading.load_tokenizer(base_folder)
-    if name != "own":
-        tokenizer.chat_template = (llama_cpp_tree / f"models/templates/{name}.jinja").read_text(
-            encoding="utf-8"
-        )
-        chat.remove_dates(tokenizer)
-    template = ollama.template(tokenizer)
-    turns = [("user", "Who wrote Hamlet?"), ("assistant", "Shakespeare."), ("user", "And Faust?")]
-    for system in (None, "Be brief."):
-        if system and ".System" not in template:
-            continue  # Gemma
-        for chat_turns in (turns[:1], turns):
-            chats = [
-                {"role": role, "content": text}
-                for role, text in ([("system", system)] if system else []) + chat_turns
-            ]
-            expected = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
-            assert go(template, system, chat_turns) == expected.removeprefix(tokenizer.bos_token)
-
-
 def test_modelfile_writes_a_modelfile_beside_the_file(folder, script, llama_cpp_tree):
     code, out, err = convert(script, folder, llama_cpp_tree, "--quant_type", "f16", "--modelfile")
     assert code == 0, err
@@ -343,3 +293,9 @@ def test_modelfile_writes_a_modelfile_beside_the_file(folder, script, llama_cpp_
         and "temperature 0" in text
         and "ollama create x" in out
     )
+
+
+def test_a_modelfile_that_cannot_be_written_is_said_before_the_work(folder, script, llama_cpp_tree):
+    (folder / "chat_template.jinja").write_text("{{ messages[-1].content }}<|im_end|>")
+    code, out, err = convert(script, folder, llama_cpp_tree, "--modelfile")
+    assert code == 2 and "Leave --modelfile out" in err and not out
