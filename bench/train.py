@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepred_common import chat, cli, devices, paths
 from deepred_common.examples import SIDES, Example, balanced_sample, read_examples
+from deepred_common.files import json_text
 from deepred_common.models import loading
 from deepred_common.training import memory_estimate
 from deepred_common.training.objective import RefuseAndRetain
@@ -244,7 +245,7 @@ def measure(args: argparse.Namespace) -> None:
         "time_ratio": trained.time_ratio,
         "losses": validation_losses(trained.model, tokenizer),
     }
-    print(json.dumps(figures))
+    print(json_text(figures))
 
 
 def build_parser() -> cli.Parser:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from deepred_common import cli, paths
-from deepred_common.files import whole_folder
+from deepred_common.files import json_text, whole_folder
 
 Value = TypeVar("Value")
 
@@ -60,7 +60,7 @@ def json_value(kind: str, key: str, make: Callable[[], Any]) -> Any:
 
     def write(into: Path) -> Any:
         value = make()
-        (into / "value.json").write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+        (into / "value.json").write_text(json_text(value), encoding="utf-8")
         return value
 
     def read(path: Path) -> Any:

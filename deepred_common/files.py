@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,22 @@ def read_json(path: str | Path) -> Any:
         raise UserError(
             f"{path} cannot be read as JSON ({error}). The file may be damaged; make it again."
         ) from None
+
+
+def json_text(value: Any, **options: Any) -> str:
+    """`value` as JSON. A number that is not finite becomes null: most readers refuse a file with `NaN`.
+
+    What JSON cannot hold is written as its text. options: of json.dumps.
+    """
+    return json.dumps(_finite(value), **{"ensure_ascii": False, "default": str} | options, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def require_writable_parent(path: str | Path) -> None:

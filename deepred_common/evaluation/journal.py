@@ -13,6 +13,7 @@ from typing import Any
 
 from deepred_common import paths
 from deepred_common.cli import UserError, warn
+from deepred_common.files import json_text
 from deepred_common.inference.protocol import Reply
 
 SUFFIX = ".replies.jsonl"
@@ -73,7 +74,7 @@ class Journal:
             )
 
     def _write(self, row: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        self._file.write(json_text(row) + "\n")
         self._file.flush()
 
     def add(self, number: int, instruction: str, reply: Reply) -> None:

@@ -18,6 +18,7 @@ from deepred_common import cli, paths
 from deepred_common.cli import UserError
 from deepred_common.evaluation.results_schema import JudgeInfo
 from deepred_common.evaluation.verdicts import Grade
+from deepred_common.files import json_text
 from deepred_common.inference import api_model
 from deepred_common.inference.api_model import ApiModel
 from deepred_common.judging import answer_match, labelled
@@ -63,7 +64,7 @@ class Judge:
             self._judgements[key] = self._ask(prompt)
             row = {"key": key, "right": self._judgements[key], "question": question, "reply": reply}
             with self._cache.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.write(json_text(row) + "\n")
         return self._judgements[key]
 
     def _ask(self, prompt: str) -> bool:

@@ -24,7 +24,7 @@ from deepred_common.evaluation.results_schema import (
     Results,
 )
 from deepred_common.examples import CHAT, Example
-from deepred_common.files import write_text
+from deepred_common.files import json_text, write_text
 
 _NEEDED = ("model", "summary", "results")  # what comparisons and reports cannot do without
 
@@ -79,7 +79,7 @@ def build(
 
 def write(path: Path, results: Results) -> None:
     """Write a results object, whole or not at all."""
-    write_text(path, json.dumps(results, indent=1, ensure_ascii=False, default=str) + "\n")
+    write_text(path, json_text(results, indent=1) + "\n")
 
 
 def read(path: Path) -> Results:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepred_common.evaluation import comparison
 from deepred_common.evaluation.results_schema import ResultRow, Results
-from deepred_common.files import write_text
+from deepred_common.files import json_text, write_text
 from deepred_common.reporting import html_chat, html_curve, html_sections, number_text
 from deepred_common.reporting.report import Report
 
@@ -132,7 +131,7 @@ def _data(report: Report) -> str:
         "rows": rows,
         "others": others,
     }
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=str).replace("<", "\\u003c")
+    return json_text(data, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _row_values(row: ResultRow, number: int) -> list[Any]:
