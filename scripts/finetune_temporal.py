@@ -250,13 +250,15 @@ def train(
     stopper = StopAndSave()
     watchers = [stopper, LossCurves(folder / "training_curves.png", folder.name)]
     trainer = build_trainer(settings, folder, model, tokenizer, rows, machine, plan.checkpointing, watchers)
-    training_metrics = run_updates(settings, plan.run, trainer)
+    with recovery.explained(SCRIPT, settings, folder, trainer):
+        training_metrics = run_updates(plan.run, trainer)
     if stopper.requested:
         raise cli.Interrupted(
             f"update {trainer.state.global_step} is saved. Resume with:\n"
             f"  {recovery.resume_command(SCRIPT, folder)}"
         )
-    evaluation = trainer.evaluate()
+    with recovery.explained(SCRIPT, settings, folder, trainer):
+        evaluation = trainer.evaluate()
     manifest["finished"] = provenance.now()
     run_folder.save_result(folder, trainer, manifest, training_metrics, evaluation)
     return Result(folder, training_metrics | evaluation)
@@ -287,16 +289,9 @@ def make_plan(
     return Plan(dataclasses.replace(run, folder=folder), checkpointing)
 
 
-def run_updates(settings: TrainSettings, run: RunChoice, trainer: TemporalTrainer) -> dict[str, float]:
-    """Train to the end or until stopped; the metrics. UserError with what to do if the training fails."""
-    try:
-        checkpoint = str(run.checkpoint) if run.checkpoint else None
-        return trainer.train(resume_from_checkpoint=checkpoint).metrics
-    except Exception as error:
-        explained = recovery.explain(SCRIPT, settings, run.folder, trainer, error)
-        if explained is None:
-            raise
-        raise explained from error
+def run_updates(run: RunChoice, trainer: TemporalTrainer) -> dict[str, float]:
+    """Train to the end or until stopped; the metrics."""
+    return trainer.train(resume_from_checkpoint=str(run.checkpoint) if run.checkpoint else None).metrics
 
 
 # ---- what the user sees at the end ---------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 from deepred_common import paths
 from deepred_common.cli import UserError
 from deepred_common.files import read_json
+from deepred_common.models import safetensors_files
 from deepred_common.models.safetensors_files import Entry
 
 CHAT_TEMPLATE = "chat_template.jinja"
@@ -171,7 +172,7 @@ class Adapter:
 
 
 def require_adapter(folder: str | Path) -> Adapter:
-    """Check that `folder` holds a complete LoRA adapter; return it. Reads its config only."""
+    """Check that `folder` holds a complete LoRA adapter whose weights are finite; return it."""
     folder = Path(folder)
     if not folder.exists():
         raise UserError(f"the adapter {folder} does not exist. Give the final/ folder of a finished run.")
@@ -189,6 +190,11 @@ def require_adapter(folder: str | Path) -> Adapter:
     if config.get("peft_type") != "LORA":
         kind = config.get("peft_type")
         raise UserError(f"{folder} is a {kind} adapter; only LoRA adapters are supported.")
+    if tensor := safetensors_files.non_finite(folder / ADAPTER_WEIGHTS):
+        raise UserError(
+            f"the adapter {folder} holds NaN or infinity (in {tensor}): its training had diverged.\n"
+            "Train again with a lower --learning_rate."
+        )
     return Adapter(folder, config)
 
 

@@ -36,6 +36,13 @@ TORCH_NAMES = {
     "U8": "uint8",
     "BOOL": "bool",
 }
+# {type: (numpy's type of its bits, the bits of its exponent)}: all of these are set in NaN and infinity.
+EXPONENTS = {
+    "F16": ("<u2", 0x7C00),
+    "BF16": ("<u2", 0x7F80),
+    "F32": ("<u4", 0x7F800000),
+    "F64": ("<u8", 0x7FF0000000000000),
+}
 SAFETENSORS_NAMES = {name: short for short, name in TORCH_NAMES.items()}
 
 
@@ -105,6 +112,19 @@ def file_fault(path: str | Path) -> str | None:
     Reads the header only, and compares what it says with the file's size.
     """
     return _parse_header(Path(path))[1]
+
+
+def non_finite(path: str | Path) -> str | None:
+    """The name of a tensor in a safetensors file that holds NaN or infinity, or None. Reads all of it."""
+    import numpy as np
+
+    for name, entry in _parse_header(Path(path))[0].items():
+        if entry.dtype in EXPONENTS:
+            kind, exponent = EXPONENTS[entry.dtype]
+            bits = np.fromfile(path, kind, entry.size // int(kind[-1]), offset=entry.start)
+            if ((bits & exponent) == exponent).any():
+                return name
+    return None
 
 
 def read_header(path: str | Path) -> dict[str, Entry]:

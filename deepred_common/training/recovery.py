@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shlex
 import sys
 import traceback
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,12 @@ if TYPE_CHECKING:
 
 SHORT_LENGTH = 256  # tokens: most question-answer examples fit
 FREQUENT_SAVES = 100  # updates between checkpoints on a GPU that fails
+SLOWER = 10  # times lower: the learning rate that is advised after a divergence
 ERROR_LENGTH = 100  # characters shown of a driver's message
+
+
+class Diverged(Exception):
+    """A loss, or what the model computes, is not a finite number any more; the message says which."""
 
 
 def less_memory(settings: TrainSettings) -> list[str]:
@@ -35,31 +42,26 @@ def less_memory(settings: TrainSettings) -> list[str]:
 def resume_command(script: Path, folder: Path, **changes: object) -> str:
     """The exact command that resumes the run in `folder`: this process's own, with other values for some
     flags."""
-    replaced = {f"--{name}" for name in changes} | {
-        "--output_dir",
-        "--resume_from_checkpoint",
-        "--resume_latest",
-    }
+    return f"{_command(script, folder, changes)} --resume_latest"
+
+
+def _command(script: Path, folder: Path | None, changes: Mapping[str, object]) -> str:
+    """This process's own command, starting anew in `folder` (None: one that is named by the time)."""
+    replaced = {f"--{name}" for name in changes} | {"--output_dir", "--resume_from_checkpoint"}
     words = []
     skip_value = False
     for word in sys.argv[1:]:
         flag, equals, _ = word.partition("=")
         if flag in replaced:
-            skip_value = not equals and flag != "--resume_latest"
+            skip_value = not equals
         elif skip_value:
             skip_value = False
-        else:
+        elif word != "--resume_latest":
             words.append(word)
     for name, value in changes.items():
         words += [f"--{name}", str(value)]
-    return " ".join(
-        [
-            *_launcher(),
-            paths.quoted(script),
-            *map(shlex.quote, words),
-            *("--output_dir", paths.quoted(folder), "--resume_latest"),
-        ]
-    )
+    output = ["--output_dir", paths.quoted(folder)] if folder else []
+    return " ".join([*_launcher(), paths.quoted(script), *map(shlex.quote, words), *output])
 
 
 def _launcher() -> list[str]:
@@ -73,6 +75,18 @@ def _launcher() -> list[str]:
     if sys.argv[0] in words:  # accelerate's or torchrun's own command, with its options
         return [shlex.quote(word) for word in words[: words.index(sys.argv[0])]]
     return ["accelerate", "launch", "--num_processes", os.environ["WORLD_SIZE"]]
+
+
+@contextlib.contextmanager
+def explained(script: Path, settings: TrainSettings, folder: Path, trainer: Any) -> Iterator[None]:
+    """Turn what fails inside into the UserError of `explain`."""
+    try:
+        yield
+    except Exception as error:
+        explanation = explain(script, settings, folder, trainer, error)
+        if explanation is None:
+            raise
+        raise explanation from error
 
 
 def explain(
@@ -93,6 +107,8 @@ def explain(
     else:
         saved = "no checkpoint was saved yet"
     command = resume_command(script, folder)
+    if isinstance(error, Diverged):
+        return _diverged(script, settings, folder, trainer, f"{error} after update {update}", newest)
     if devices.is_lost(error):
         quantised = settings.use_4bit or settings.use_8bit
         without = "; a new run without --use_4bit and --use_8bit" if quantised else ""
@@ -108,6 +124,28 @@ def explain(
     traceback.print_exception(error)
     return UserError(
         f"the training stopped after update {update} (the error is above); {saved}. Resume with:\n  {command}"
+    )
+
+
+def _diverged(
+    script: Path, settings: TrainSettings, folder: Path, trainer: Any, what: str, newest: Path | None
+) -> UserError:
+    if trainer.state.global_step == 0:
+        return UserError(
+            f"the {what} is not a finite number: nothing was learnt yet, so it is the base that gives none.\n"
+            "Try --precision fp32, or another base."
+        )
+    rate = min(settings.learning_rate / SLOWER, type(settings).learning_rate)
+    # The folder of this run stays as it is.
+    other = folder.with_name(f"{folder.name}-lr{rate:g}") if settings.output_dir else None
+    fp16 = " fp16 overflows easily: --precision bf16 or fp32 may be enough." if trainer.args.fp16 else ""
+    anew = _command(script, other, {"learning_rate": f"{rate:g}"})
+    text = f"the training diverged: the {what} is not a finite number.{fp16} Start anew, slower:\n  {anew}\n"
+    if newest is None:
+        return UserError(f"{text}No checkpoint was saved before.")
+    return UserError(
+        f"{text}The last good state is kept in {paths.shown(newest)}. If the learning rate is not to blame:\n"
+        f"  {resume_command(script, folder)}"
     )
 
 

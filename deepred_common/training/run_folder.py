@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 from deepred_common import cli, paths, provenance
 from deepred_common.cli import Setting, UserError
 from deepred_common.examples import ALL_SIDES
-from deepred_common.files import whole_folder, write_text
+from deepred_common.files import json_text, whole_folder, write_text
 from deepred_common.models import safetensors_files
 from deepred_common.training import model_card, token_rows
 
@@ -155,7 +155,7 @@ def newest_unfinished(model_name: str | Path, dev: bool) -> Path | None:
 
 def write_manifest(folder: str | Path, manifest: Manifest) -> None:
     """Write run.json into `folder`, whole or not at all."""
-    write_text(Path(folder) / MANIFEST, json.dumps(manifest, indent=2, default=str) + "\n")
+    write_text(Path(folder) / MANIFEST, json_text(manifest, indent=2, ensure_ascii=True) + "\n")
 
 
 def start_manifest(
@@ -215,7 +215,7 @@ def save_result(
         trainer.processing_class.save_pretrained(str(final))
         model_card.write(final, manifest, evaluation)
     for name, metrics in (("train", training_metrics), ("eval", evaluation)):
-        write_text(folder / f"{name}_results.json", json.dumps(metrics, indent=2) + "\n")
+        write_text(folder / f"{name}_results.json", json_text(metrics, indent=2) + "\n")
     write_manifest(folder, manifest)
 
 
@@ -247,14 +247,23 @@ def checkpoint_fault(folder: str | Path) -> str | None:
     return f"{_WEIGHTS} {fault}" if fault else None
 
 
+def _unusable(folder: Path) -> str | None:
+    """Why a checkpoint must not be resumed from, to follow its name; None if it may."""
+    if fault := checkpoint_fault(folder):
+        return f"is not complete ({fault})"
+    if safetensors_files.non_finite(folder / _WEIGHTS):
+        return "was saved after the training had diverged (its weights are NaN or infinite)"
+    return None
+
+
 def latest_checkpoint(folder: str | Path) -> Path | None:
-    """A run's complete checkpoint with the most updates, or None; incomplete ones are named on stderr."""
+    """A run's usable checkpoint with the most updates, or None; other ones are named on stderr."""
     checkpoints = [path for path in Path(folder).glob("checkpoint-*") if _CHECKPOINT.fullmatch(path.name)]
     for checkpoint in sorted(checkpoints, key=step_of, reverse=True):
-        fault = checkpoint_fault(checkpoint)
+        fault = _unusable(checkpoint)
         if fault is None:
             return checkpoint
-        cli.warn(f"{paths.shown(checkpoint)} is not complete ({fault}); it is skipped.")
+        cli.warn(f"{paths.shown(checkpoint)} {fault}; it is skipped.")
     return None
 
 
@@ -272,10 +281,9 @@ def require_checkpoint(folder: str | Path) -> Path:
         inside = latest_checkpoint(folder)
         hint = f" Did you mean {inside}?" if inside else ""
         raise UserError(f"{folder} is not a checkpoint-N folder.{hint}")
-    fault = checkpoint_fault(folder)
+    fault = _unusable(folder)
     if fault:
         raise UserError(
-            f"the checkpoint {folder} is not complete: {fault}.\n"
-            "Use --resume_latest for the newest one that is."
+            f"the checkpoint {folder} {fault}.\nUse --resume_latest for the newest one that can be used."
         )
     return folder

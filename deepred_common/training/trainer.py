@@ -6,6 +6,7 @@ trl and transformers are imported at the top, so import this module only where a
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from deepred_common.training import (
     batches,
     callbacks,
     packing,
+    recovery,
     run_folder,
     time_estimate,
     token_rows,
@@ -40,9 +42,13 @@ LOGGING_STEPS = 5  # updates between two points of the loss curve
 
 
 class TemporalTrainer(SFTTrainer):
-    """trl's SFTTrainer, which minimises `objective`."""
+    """trl's SFTTrainer, which minimises `objective`.
+
+    recovery.Diverged at the first loss that is not a finite number, before the update that it would cause.
+    """
 
     objective: Objective
+    _last_batch: dict[str, torch.Tensor] | None = None
 
     def __init__(self, *args: Any, objective: Objective, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -110,8 +116,44 @@ class TemporalTrainer(SFTTrainer):
             logits = self._logits(model, rows, places)
         return logits[needed[computed]]
 
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        super()._save_checkpoint(*args, **kwargs)
+    def training_step(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+        loss = super().training_step(model, inputs, *args, **kwargs)
+        self._require_finite(loss, "training loss")
+        self._last_batch = inputs
+        return loss
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        output = super().evaluation_loop(*args, **kwargs)
+        for name, value in output.metrics.items():
+            if name.endswith("_loss") and not math.isfinite(value):  # the same in all processes
+                raise recovery.Diverged("validation loss")
+        return output
+
+    def _require_finite(self, values: torch.Tensor, what: str) -> None:
+        finite = torch.isfinite(values).all()
+        if self.args.world_size > 1:
+            # All processes stop at the same place, or those that go on wait for the others for ever.
+            finite = self.accelerator.gather(finite.int().reshape(1)).min()
+        if not finite:
+            raise recovery.Diverged(what)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if not math.isfinite(logs.get("grad_norm", 0.0)):
+            # In fp16 a gradient may overflow: that update is skipped, and its norm is no number for a file.
+            del logs["grad_norm"]
+        super().log(logs, start_time)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self._last_batch is not None:
+            # The last update may have spoilt the weights; a run must not be resumed from those.
+            inputs = self._prepare_inputs(self._last_batch)
+            with torch.no_grad(), self.compute_loss_context_manager():
+                logits = self._logits(model, inputs, batches.places_to_predict(inputs["labels"]))
+            self._require_finite(logits, "model's output")
+        self._write_checkpoint(model, trial)
+
+    def _write_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
         # Otherwise a power cut minutes later could still destroy it: the system writes files when it likes.
         if self.is_world_process_zero():
             sync_folder(run_folder.checkpoint_path(str(self.args.output_dir), self.state.global_step))
@@ -124,7 +166,7 @@ class TemporalTrainer(SFTTrainer):
         if not folder.exists() or run_folder.checkpoint_fault(folder):
             if self.optimizer is not None:
                 self.optimizer.zero_grad()  # of the update that failed
-            self._save_checkpoint(self.model, trial=None)
+            self._write_checkpoint(self.model, trial=None)
         return folder
 
 
@@ -176,6 +218,7 @@ def build_trainer(
         save_steps=settings.save_steps,
         logging_steps=LOGGING_STEPS,
         logging_first_step=True,
+        logging_nan_inf_filter=False,  # it would hide a loss that is not a number
         disable_tqdm=False,
         report_to=[name for name in ("wandb", "tensorboard") if getattr(settings, name)] or "none",
         # Our rows are tokens already.
