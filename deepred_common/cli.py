@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import errno
+import io
 import os
 import shlex
 import signal
@@ -16,6 +17,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TypedDict
+
+from deepred_common.foreign_text import ESCAPED, printable
 
 EXIT_OK = 0
 EXIT_USER_ERROR = 2
@@ -82,7 +85,7 @@ def warn(message: str) -> None:
 def progress(message: str) -> None:
     """Print one progress line to stderr, so that stdout holds results only."""
     if is_main_process():
-        print(message, file=sys.stderr, flush=True)
+        print(printable(message), file=sys.stderr, flush=True)
 
 
 def listed(faults: Sequence[str]) -> str:
@@ -222,6 +225,10 @@ def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] 
     """Run a script's `main(argv)`; turn what it raises into the exit code and the lines that a user sees."""
     # A supervisor's SIGTERM should save what is finished exactly as Ctrl-C does.
     signal.signal(signal.SIGTERM, _raise_interrupt)
+    # A terminal or pipe that is not UTF-8 gets a quotation mark as "\u2019", and the program goes on.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ESCAPED)
     if not is_main_process():
         # It stays open for the rest of this process's life.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115

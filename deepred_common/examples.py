@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deepred_common.cli import UserError
+from deepred_common.cli import UserError, warn
+from deepred_common.foreign_text import whole_characters
 
 VERSION = (
     2  # raise it when the same line is read as another example: what is made of examples is kept under it
@@ -192,11 +192,6 @@ def _text(row: dict[str, Any], key: str, where: str) -> str:
         if key in row:
             is_wrong = f"is {json.dumps(text, ensure_ascii=False)[:_QUOTED_VALUE]}"
         raise UserError(f"{where}: {key!r} {is_wrong}; it must be a text that is not empty.")
-    if re.search("[\ud800-\udfff]", text):
-        raise UserError(
-            f"{where}: {key!r} has half of a character (a lone surrogate, such as \\ud83d), which no "
-            "tokenizer takes."
-        )
     return text.strip()
 
 
@@ -235,15 +230,25 @@ def read_objects(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield ("<path> line <number>", object) for each line of a JSON Lines file; blank lines are skipped.
 
     Raises UserError with file, line number and what is wrong, on the first line that is not a JSON object.
+    Half of a character is read as U+FFFD, with a warning that names the first such line.
     """
     path = require_file(path)
+    is_whole = True
     try:
         # utf-8-sig: editors on Windows put a byte order mark first, which JSON does not allow.
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     where = f"{path} line {number}"
-                    yield where, _object(line, where)
+                    row = _object(line, where)
+                    whole_row = whole_characters(row)
+                    if whole_row != row and is_whole:
+                        is_whole = False
+                        warn(
+                            f"{where} has half of a character (such as \\ud83d alone). It is read as U+FFFD, "
+                            "here and in further lines."
+                        )
+                    yield where, whole_row
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path} is not UTF-8 text (byte {error.object[error.start]:#04x}); save it as UTF-8."

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deepred_common.cli import UserError
+from deepred_common.foreign_text import ESCAPED
 from deepred_common.paths import shown
 
 
@@ -131,6 +132,6 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write `text` (UTF-8) to `path`, whole or not at all."""
+    """Write `text` (UTF-8) to `path`, whole or not at all. What UTF-8 cannot hold is escaped."""
     with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors=ESCAPED)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from deepred_common import paths
+from deepred_common.foreign_text import ESCAPED
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "bitsandbytes")  # a result depends on these
 _BLOCK = 1 << 20  # bytes read at a time
@@ -87,5 +88,5 @@ def digest(*parts: object) -> str:
     whole = hashlib.sha256()
     for part in parts:
         # Each part is hashed by itself, so that ("ab", "c") and ("a", "bc") differ.
-        whole.update(hashlib.sha256(str(part).encode()).digest())
+        whole.update(hashlib.sha256(str(part).encode(errors=ESCAPED)).digest())
     return whole.hexdigest()[:_DIGEST_LENGTH]

@@ -29,6 +29,7 @@ from deepred_common.evaluation import comparison, llm_judge, metrics, output_fil
 from deepred_common.evaluation.results_schema import Results
 from deepred_common.evaluation.settings import EvalSettings
 from deepred_common.examples import SIDES, balanced_sample, count_sides, read_examples
+from deepred_common.foreign_text import printable, whole_characters
 from deepred_common.inference import backends
 from deepred_common.reporting import console, html_page
 from deepred_common.reporting.console import Column
@@ -57,7 +58,12 @@ def build_parser() -> cli.Parser:
     )
     add("--seed", type=int, default=0, help="for the choice that --limit makes (default: %(default)s)")
     add("--max_tokens", type=cli.positive_int, default=256, help="longest reply (default: %(default)s)")
-    add("--system_prompt", metavar="TEXT", help="put a system prompt before every question")
+    add(
+        "--system_prompt",
+        type=whole_characters,
+        metavar="TEXT",
+        help="put a system prompt before every question",
+    )
     add(
         "--cutoff",
         type=cli.day,
@@ -182,11 +188,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     baselines = bases + baselines
     results = runner.evaluate(task, args.model_path, args.system_prompt, output, baselines)
 
-    # ---- Output ----
+    # ---- Output: every file before anything is printed ----
+    if report:
+        html_page.write_report(report, results, baselines)
     print_results(results)
     print(f"\nResults: {paths.shown(output)}")
     if report:
-        html_page.write_report(report, results, baselines)
         print(f"Report: {paths.shown(report)} (open it in a browser)")
     rows = [row for evaluated in (results, *bases) for row in evaluated["results"]]
     failed = [row for row in rows if row["error"]]
@@ -273,24 +280,28 @@ def compare(args: argparse.Namespace) -> int:
     output_files.check_report(report, args.compare, may_exist=args.overwrite or args.resume)
     label = results_file.label(first)
     columns = [Column(label, first["summary"], None)]
+    lines = []
     for path, other in zip(args.compare[1:], others, strict=True):
         pairs = comparison.paired(first, other)
         if not pairs:
             raise UserError(f"{args.compare[0]} and {path} have no question in common.")
         columns.append(Column(results_file.label(other), other["summary"], comparison.compare(pairs)))
         flips = [(row, before) for row, before in pairs if row["verdict"] != before["verdict"]]
-        print(
+        lines.append(
             f"{label} ({args.compare[0]}) against {results_file.label(other)} ({path}): "
             f"{len(pairs)} questions in common, {len(flips)} verdicts differ"
         )
         for row, before in flips:
-            print(f"  {row['side']}: {before['verdict']} -> {row['verdict']}  {row['instruction']}")
+            changed = f"{row['side']}: {before['verdict']} -> {row['verdict']}"
+            lines.append(f"  {changed}  {row['instruction']}")
             if args.verbose:
-                print(f"      {before['reply']}\n   -> {row['reply']}")
-        print()
-    print(console.comparison_block(columns))
+                lines.append(f"      {before['reply']}\n   -> {row['reply']}")
+        lines.append("")
     if report:
         html_page.write_report(report, first, others)
+    print(printable("\n".join(lines)))
+    print(console.comparison_block(columns))
+    if report:
         print(f"\nReport: {paths.shown(report)}")
     return cli.EXIT_OK
 

@@ -13,6 +13,7 @@ from deepred_common.data.findings import Findings
 from deepred_common.data.repeats import DEV, HELD_OUT, TRAINING
 from deepred_common.examples import ALL_SIDES, CHAT, SIDES, Example, examples_of, side_of
 from deepred_common.files import whole_file
+from deepred_common.foreign_text import whole_characters
 
 _PART_WORDS = {
     TRAINING: r"train|training",
@@ -44,7 +45,7 @@ def usable_examples(path: Path, findings: Findings) -> Iterator[Example]:
             continue
         empty = False
         try:
-            row = json.loads(raw.decode())
+            row = whole_characters(json.loads(raw.decode()))
             if not isinstance(row, dict):
                 raise UserError(f"a JSON {type(row).__name__}, not an object")
             yield from examples_of(row, where, _expected_side(path, row))

@@ -14,6 +14,7 @@ from typing import Any
 from deepred_common import paths
 from deepred_common.cli import UserError, warn
 from deepred_common.files import json_text
+from deepred_common.foreign_text import ESCAPED, whole_characters
 from deepred_common.inference.protocol import Reply
 
 SUFFIX = ".replies.jsonl"
@@ -38,7 +39,7 @@ class Journal:
         self.replies: dict[int, Reply] = {}
         if self.path.exists():
             self._read(head)
-        self._file = self.path.open("a", encoding="utf-8")
+        self._file = self.path.open("a", encoding="utf-8", errors=ESCAPED)
         if not self._file.tell():
             self._write({"head": head})
 
@@ -50,7 +51,7 @@ class Journal:
             with self.path.open("rb+") as file:
                 file.truncate(len(content) - len(lines[-1]))
         try:
-            rows = [json.loads(line) for line in lines[:-1]]
+            rows = [whole_characters(json.loads(line)) for line in lines[:-1]]
             before = dict(rows[0]["head"]) if rows else head
             self.replies = {
                 row["id"]: Reply(row["reply"], row["finish"], turns=tuple(row.get("turns", ())))

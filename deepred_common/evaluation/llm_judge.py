@@ -19,6 +19,7 @@ from deepred_common.cli import UserError
 from deepred_common.evaluation.results_schema import JudgeInfo
 from deepred_common.evaluation.verdicts import Grade
 from deepred_common.files import json_text
+from deepred_common.foreign_text import ESCAPED
 from deepred_common.inference import api_model
 from deepred_common.inference.api_model import ApiModel
 from deepred_common.judging import answer_match, labelled
@@ -45,7 +46,7 @@ class Judge:
         self._cache = cache
         self._judgements: dict[str, bool] = {}
         if cache.exists():
-            for line in cache.read_text(encoding="utf-8").splitlines():
+            for line in cache.read_text(encoding="utf-8").split("\n"):
                 try:
                     row = json.loads(line)
                 except ValueError:
@@ -63,7 +64,7 @@ class Judge:
         if key not in self._judgements:
             self._judgements[key] = self._ask(prompt)
             row = {"key": key, "right": self._judgements[key], "question": question, "reply": reply}
-            with self._cache.open("a", encoding="utf-8") as file:
+            with self._cache.open("a", encoding="utf-8", errors=ESCAPED) as file:
                 file.write(json_text(row) + "\n")
         return self._judgements[key]
 

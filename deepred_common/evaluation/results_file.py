@@ -25,6 +25,7 @@ from deepred_common.evaluation.results_schema import (
 )
 from deepred_common.examples import CHAT, Example
 from deepred_common.files import json_text, write_text
+from deepred_common.foreign_text import whole_characters
 
 _NEEDED = ("model", "summary", "results")  # what comparisons and reports cannot do without
 
@@ -88,7 +89,7 @@ def read(path: Path) -> Results:
     if path.is_dir():
         raise UserError(f"{path} is a folder; a results JSON of evaluate_temporal.py is needed.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = whole_characters(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
     except (json.JSONDecodeError, UnicodeDecodeError):

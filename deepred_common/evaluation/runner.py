@@ -14,6 +14,7 @@ from deepred_common.evaluation import journal, output_files, results_file, verdi
 from deepred_common.evaluation.results_schema import Conditions, JudgeInfo, ResultRow, Results, Setting
 from deepred_common.evaluation.settings import EvalSettings
 from deepred_common.examples import Example, date_of
+from deepred_common.foreign_text import printable
 from deepred_common.inference import backends, conversations
 from deepred_common.inference.protocol import Backend, Reply
 
@@ -85,9 +86,8 @@ def ask(task: Task, model: Backend, conditions: Conditions, output: Path) -> lis
                     rows[number] = row = _row(task, number, reply)
                     if settings.verbose:
                         verdict, text = row["verdict"], reply.error or reply.text
-                        bar.write(
-                            f"[{row['side']}: {verdict}] {row['instruction']}\n    {text}", file=sys.stdout
-                        )
+                        shown = f"[{row['side']}: {verdict}] {row['instruction']}\n    {text}"
+                        bar.write(printable(shown), file=sys.stdout)
                     bar.update()
         except KeyboardInterrupt:
             raise cli.Interrupted(_kept(log, settings.output)) from None

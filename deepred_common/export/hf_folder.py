@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepred_common.files import read_json
+from deepred_common.foreign_text import ESCAPED
 from deepred_common.models.folders import CHAT_TEMPLATE
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8", errors=ESCAPED)
 
 
 def write_config(base: Path, out: Path, dtype: str, tied: bool | None = None) -> None:

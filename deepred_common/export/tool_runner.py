@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deepred_common.cli import UserError
+from deepred_common.foreign_text import ESCAPED
 
 KEPT_LINES = 200  # of the output, to find the reason of a failure in
 LONGEST_REASON = 300  # characters
@@ -71,7 +72,7 @@ def run_logged(
     lines: deque[str] = deque(maxlen=KEPT_LINES)
     percentage = _Percentage()
     with (
-        open(log, "a", encoding="utf-8") as file,
+        open(log, "a", encoding="utf-8", errors=ESCAPED) as file,
         tqdm(total=100, desc=title, bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}") as bar,
     ):
         file.write(f"$ {' '.join(command)}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import random
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from deepred_common import chat
 from deepred_common.cli import UserError, warn
 from deepred_common.examples import Message, Prompt
+from deepred_common.foreign_text import whole_characters
 from deepred_common.inference.protocol import BackendSettings, Reply
 
 if TYPE_CHECKING:
@@ -163,7 +165,8 @@ class ApiModel:
         if not response.ok:
             raise self._status_error(response, path)
         try:
-            return response.json()
+            # JSON is UTF-8, whatever the header says. Some servers cut a reply inside a character.
+            return whole_characters(json.loads(response.content.decode("utf-8-sig", errors="replace")))
         except ValueError:
             raise UserError(
                 f"the server at {self.url} answers, but not with JSON: {response.text[:80]!r}\n"

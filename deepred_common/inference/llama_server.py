@@ -66,7 +66,7 @@ def serving(
     command += ["--port", str(port), "--alias", alias or identifier(gguf), "--slots", str(slots)]
     if tree:
         command += ["--llama_cpp_path", str(Path(tree).resolve())]
-    with tempfile.TemporaryFile("w+") as log:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=paths.ROOT)
         try:
             if not _answers(process, port, timeout):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from deepred_common.evaluation import comparison
 from deepred_common.evaluation.results_schema import ResultRow, Results
 from deepred_common.files import json_text, write_text
+from deepred_common.foreign_text import whole_characters
 from deepred_common.reporting import html_chat, html_curve, html_sections, number_text
 from deepred_common.reporting.report import Report
 
@@ -87,8 +87,7 @@ def page(results: Results, others: Sequence[Results] = ()) -> str:
             data=Markup(_data(report)),
         )
     )
-    # A reply that was cut inside a character can hold half a surrogate pair, which has no UTF-8.
-    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+    return str(whole_characters(text))
 
 
 def _environment() -> Environment:

@@ -199,7 +199,7 @@ def test_other_questions_wordings_of_one_fact_and_a_year_in_a_title_are_no_findi
 
 def test_lines_that_cannot_be_used_are_named_without_a_traceback(checked):
     lines = [
-        '{"instruction": "Who is it?", "output": "\\ud83d", "metadata": {"dataset_type": "unlearn"}}',
+        line("unlearn", "Who is it?", REFUSED).replace("Who", "\\ud83d"),  # half of an emoji
         '{"instruction": "Who?", "output": "It is he.", "metadata": {"temporal_class": ["pre_cutoff"]}}',
         '{"instruction": "Who?", "output": ' + "9" * 5000 + "}",
         "[" * 100000,
@@ -208,8 +208,8 @@ def test_lines_that_cannot_be_used_are_named_without_a_traceback(checked):
     both = [line("unlearn", "Who is Ben?", REFUSED)]
     code, by_kind, _ = checked({"mixed.jsonl": lines, "retain_unlearn.jsonl": both, "retain_more.jsonl": b""})
     assert code == 1 and by_kind == {
-        "unusable": {*(f"mixed.jsonl line {n}" for n in (1, 2, 3, 4)), "retain_more.jsonl line 1"},
-        "encoding": {"mixed.jsonl line 5"},
+        "unusable": {*(f"mixed.jsonl line {n}" for n in (2, 3, 4)), "retain_more.jsonl line 1"},
+        "encoding": {"mixed.jsonl line 1", "mixed.jsonl line 5"},
     }
 
 
