@@ -63,6 +63,13 @@ def lmstudio_url() -> str:
     port = os.environ.get("LMSTUDIO_PORT") or "1234"
     if not port.isdigit():
         raise UserError(f"LMSTUDIO_PORT is {port!r}; it must be a port number such as 1234.")
+    if "/" in host or host.count(":") == 1:
+        raise UserError(
+            f"LMSTUDIO_HOST is {host!r}; it must be a host alone, such as 192.168.1.20. "
+            "The port belongs into LMSTUDIO_PORT, a whole URL into --lmstudio_url."
+        )
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"  # IPv6
     return f"http://{host}:{port}/v1"
 
 

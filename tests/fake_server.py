@@ -5,21 +5,25 @@ import http.server
 import json
 import threading
 
+NOT_FOUND = (404, "404 page not found", {})
+
 
 class Server:
-    """Lists one model, "m". The test gives `answer(n, question)` -> (status, body, headers); None hangs up.
+    """Lists one model, "m", at /v1/models. The test gives `answer(n, question)` -> (status, body, headers);
+    None hangs up. It may replace `list(path)`, which answers every GET request.
 
     requests: (body, Authorization header) of each question so far. url: the base URL.
     """
 
     def __init__(self):
         self.requests = []
+        self.list = lambda path: (200, {"data": [{"id": "m"}]}, {}) if path == "/v1/models" else NOT_FOUND
         self.answer = lambda n, question: reply_with("I don't know.")
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                self._send(200, {"data": [{"id": "m"}]}, {})
+                self._send(*outer.list(self.path))
 
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))

@@ -23,6 +23,12 @@ def test_host_and_port_make_the_api_url(monkeypatch):
     monkeypatch.setenv("LMSTUDIO_HOST", "192.168.1.20")
     monkeypatch.setenv("LMSTUDIO_PORT", "4321")
     assert paths.lmstudio_url() == "http://192.168.1.20:4321/v1"
+    monkeypatch.setenv("LMSTUDIO_HOST", "fe80::1")
+    assert paths.lmstudio_url() == "http://[fe80::1]:4321/v1"
+    for host in ("http://192.168.1.20", "192.168.1.20:1234", "192.168.1.20/v1"):
+        monkeypatch.setenv("LMSTUDIO_HOST", host)
+        with pytest.raises(UserError, match="must be a host alone"):
+            paths.lmstudio_url()
     monkeypatch.setenv("LMSTUDIO_PORT", "no")
     with pytest.raises(UserError, match="LMSTUDIO_PORT"):
         paths.lmstudio_url()

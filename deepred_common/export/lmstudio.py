@@ -8,7 +8,7 @@ import shlex
 import shutil
 from pathlib import Path
 
-from deepred_common import paths
+from deepred_common import paths, server_session
 from deepred_common.files import whole_file
 
 PUBLISHER, FOLDER = "local", "temporal"
@@ -64,7 +64,8 @@ def listed_models(url: str) -> list[str] | None:
     import requests
 
     try:
-        return [entry["id"] for entry in requests.get(f"{url}/models", timeout=TIMEOUT).json()["data"]]
+        listed = server_session.new(url).get(f"{url}/models", timeout=TIMEOUT).json()
+        return [entry["id"] for entry in listed["data"]]
     except (requests.RequestException, ValueError, KeyError, TypeError):
         return None
 

@@ -5,6 +5,7 @@ import threading
 import pytest
 from fake_server import running
 
+from deepred_common import server_session
 from deepred_common.cli import UserError
 from deepred_common.inference.api_model import ApiModel
 
@@ -53,3 +54,68 @@ def test_spaces_around_a_key_do_not_matter(server, monkeypatch):
 def test_no_server_is_found_at_once(monkeypatch):
     with pytest.raises(UserError, match="no server answers at http:"):
         ApiModel("http://127.0.0.1:9/v1", None, 8)
+
+
+# ---- the address -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/v1/", "/v1/models", "/v1/chat/completions", "/v1/completions"])
+def test_a_url_that_is_not_quite_the_base_url_is_used_all_the_same(server, ending, capsys):
+    root = server.url.removesuffix("/v1")
+    (reply,) = dict(ApiModel(root + ending, None, 8).ask(["Who?"])).values()
+    assert reply.text == "I don't know."
+    assert ("that one is asked" in capsys.readouterr().err) == (ending in ("", "/"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [(404, "404 page not found", {}), (200, {"error": "Unexpected endpoint."}, {}), (200, "<p>", {})],
+)
+def test_what_is_no_api_gets_a_hint_at_v1(server, answer):
+    server.list = lambda path: answer
+    with pytest.raises(UserError, match="usually ends in /v1"):
+        ApiModel(server.url.removesuffix("/v1"), None, 8)
+
+
+@pytest.fixture
+def proxied(monkeypatch):
+    """proxied(variable, url): with this proxy set, and no other."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return monkeypatch.setenv
+
+
+DEAD = "http://me:secret@127.0.0.1:9"
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_before_a_server_of_the_network_is_named_with_the_way_around(proxied, variable):
+    proxied(variable, DEAD)
+    with pytest.raises(UserError) as raised:
+        ApiModel("http://192.168.7.7:1234/v1", None, 8)
+    message = str(raised.value)
+    assert f"the proxy http://127.0.0.1:9 (set by {variable})" in message and "secret" not in message
+    assert "export NO_PROXY=192.168.7.7" in message and "lms server start" not in message
+
+
+def test_a_proxy_that_refuses_is_named_too_and_other_exceptions_are_kept(server, proxied):
+    proxied("HTTP_PROXY", server.url.removesuffix("/v1"))
+    proxied("no_proxy", "intern.example")
+    server.list = lambda path: (403, "Access denied", {})
+    with pytest.raises(UserError, match=r"(?s)the proxy .*export no_proxy=intern.example,192\.168\.7\.7"):
+        ApiModel("http://192.168.7.7:1234/v1", None, 8)
+
+
+def test_a_proxy_that_cannot_be_used_is_not_called_a_bad_url(proxied):
+    proxied("ALL_PROXY", "socks5://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"the proxy socks5://127\.0\.0\.1:9"):
+        ApiModel("http://192.168.7.7:1234/v1", None, 8)
+
+
+def test_no_proxy_stands_before_this_machine_or_an_exception(server, proxied):
+    proxied("HTTP_PROXY", DEAD)
+    for host in ("127.0.0.1", "localhost", "0.0.0.0"):
+        assert ApiModel(server.url.replace("127.0.0.1", host), None, 8).model == "m"
+    proxied("NO_PROXY", "192.168.7.7")
+    assert server_session.proxy_before("http://192.168.7.7:1234/v1") is None

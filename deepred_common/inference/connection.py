@@ -1,0 +1,199 @@
+"""A connection with an OpenAI-compatible server: requests and their retries, and what each failure means."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import re
+import threading
+from typing import TYPE_CHECKING, Any
+
+from deepred_common import server_session
+from deepred_common.cli import UserError, progress
+from deepred_common.foreign_text import whole_characters
+
+if TYPE_CHECKING:
+    import requests
+
+_CONNECT_TIMEOUT = 10  # seconds until a server that does not even accept the connection counts as absent
+_ATTEMPTS = 5  # with the pauses between them about 7 s: a server that restarts or is busy is back by then
+_FIRST_PAUSE = 0.5  # seconds before the second attempt; doubled for each further one
+_LONGEST_PAUSE = 60.0  # seconds, whatever Retry-After says
+_ENDPOINT = re.compile(r"(?:/(?:chat/)?completions|/models)?/*\Z")  # what is pasted after a base URL
+
+
+class ServerTrouble(UserError):
+    """The server's own fault, which may pass: busy, broken, slow."""
+
+
+class ServerGone(ServerTrouble):
+    """No server answers at the address, or it no longer does."""
+
+
+class NotTheApi(UserError):
+    """Something answers at the address, but not as an OpenAI-compatible API would."""
+
+
+class _TryAgain(Exception):
+    """An attempt failed in a way that may pass.
+
+    trouble: the error to raise after the last attempt. pause: seconds that the server asks to wait, or None.
+    """
+
+    def __init__(self, trouble: ServerTrouble, pause: float | None = None) -> None:
+        super().__init__(str(trouble))
+        self.trouble, self.pause = trouble, pause
+
+
+class Connection:
+    """Requests to the server at `url`.
+
+    flag: how the command line's own flags for it begin, for messages. The key in the environment variable
+    `key_variable`, if it is set, is sent along and never printed. timeout: seconds to wait for an answer.
+    in_flight: requests at a time. stopped: set to end the pauses between attempts.
+    """
+
+    def __init__(self, url: str, flag: str, key_variable: str, timeout: float, in_flight: int) -> None:
+        self.url = _ENDPOINT.sub("", url.strip(), count=1)
+        self.timeout = timeout
+        self.stopped = threading.Event()
+        self._flag, self._key_variable = flag, key_variable
+        self._proxy = server_session.proxy_before(self.url)
+        self._session = self._new_session(in_flight)
+
+    def _new_session(self, in_flight: int) -> requests.Session:
+        import requests
+
+        session = server_session.new(self.url)
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=in_flight))
+        if key := os.environ.get(self._key_variable, "").strip():
+            if not (key.isascii() and key.isprintable()):
+                raise UserError(
+                    f"the key in {self._key_variable} contains line breaks or letters that no key has. "
+                    "Set it again."
+                )
+            session.headers["Authorization"] = f"Bearer {key}"
+        return session
+
+    def models(self) -> list[str]:
+        """The identifiers that the server lists. Where the URL only lacks /v1 at its end, that is added."""
+        try:
+            return self._models_here()
+        except NotTheApi as error:
+            given = self.url
+            if not given.endswith("/v1"):
+                self.url = f"{given}/v1"
+                with contextlib.suppress(UserError):
+                    names = self._models_here()
+                    progress(f"{given} is not the API, but {self.url} is; that one is asked.")
+                    return names
+            raise UserError(
+                f"{error}\nIs {self._flag}_url {given} right? It usually ends in /v1.{self._proxy_line()}"
+            ) from None
+
+    def _models_here(self) -> list[str]:
+        listed = self.request("GET", "/models")
+        try:
+            return [str(entry["id"]) for entry in listed["data"]]
+        except (TypeError, KeyError):
+            raise NotTheApi(
+                f"the server at {self.url} answers, but not as an OpenAI-compatible API: {str(listed)[:120]}"
+            ) from None
+
+    def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The JSON that the server answers.
+
+        After a dropped connection, 429 and 5xx it is asked again, later each time. UserError if it still
+        fails after the last attempt; ServerGone if no server answers.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return self._request_once(method, path, body)
+            except _TryAgain as failure:
+                if attempt == _ATTEMPTS:
+                    raise failure.trouble from None
+                pause = failure.pause
+            if pause is None:
+                # With jitter, so that the requests in flight do not all come back at once.
+                pause = _FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
+            if self.stopped.wait(pause):
+                raise UserError("stopped")
+        raise AssertionError("the last attempt always returns or raises")
+
+    def _request_once(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        """The JSON of one request. _TryAgain if the same request may succeed later, else UserError."""
+        import requests
+
+        errors = requests.exceptions
+        try:
+            response = self._session.request(
+                method, self.url + path, json=body, timeout=(_CONNECT_TIMEOUT, self.timeout)
+            )
+        except (errors.InvalidURL, errors.MissingSchema, errors.InvalidSchema) as error:
+            # requests blames the URL for a proxy that it cannot use, too.
+            if isinstance(error, errors.InvalidProxyURL) or "SOCKS" in str(error):
+                raise self._gone(error) from None
+            raise UserError(f"{self.url} is not a URL; it looks like http://localhost:1234/v1") from None
+        except errors.ReadTimeout:
+            # A server that is this slow does not get faster by being asked again and again.
+            raise ServerTrouble(f"no reply within {self.timeout} s (--timeout)") from None
+        except errors.RequestException as error:
+            # A dropped connection may pass; a port on which nothing listens, an unknown host, or a proxy that
+            # does not let us through, does not.
+            reasons = ("refused", "resolve")
+            if isinstance(error, errors.ProxyError) or any(reason in str(error) for reason in reasons):
+                raise self._gone(error) from None
+            raise _TryAgain(self._gone(error)) from None
+        if not response.ok:
+            raise self._status_error(response, path)
+        try:
+            # JSON is UTF-8, whatever the header says. Some servers cut a reply inside a character.
+            return whole_characters(json.loads(response.content.decode("utf-8-sig", errors="replace")))
+        except ValueError:
+            raise NotTheApi(
+                f"the server at {self.url} answers, but not with JSON: {response.text[:80]!r}"
+            ) from None
+
+    def _gone(self, error: Exception) -> ServerGone:
+        """That no server answers, and what to do: with a proxy in between, look there first."""
+        what = f"no server answers at {self.url} ({type(error).__name__})."
+        if self._proxy:
+            return ServerGone(what + self._proxy_line())
+        if self._flag == "--lmstudio":
+            start = "Start LM Studio's server (lms server start), or set LMSTUDIO_HOST and LMSTUDIO_PORT or"
+            return ServerGone(f"{what}\n{start} {self._flag}_url.")
+        return ServerGone(f"{what} Check {self._flag}_url.")
+
+    def _proxy_line(self) -> str:
+        """A line that names the proxy between, and the way around it; "" without one."""
+        if self._proxy is None:
+            return ""
+        return (
+            f"\nThe request went to the proxy {self._proxy.url} (set by {self._proxy.source}). "
+            "If the server is on your own network, go around it:\n"
+            f"  {server_session.way_around_proxies(self.url)}"
+        )
+
+    def _status_error(self, response: requests.Response, path: str) -> Exception:
+        """What to raise for a response with an error status."""
+        status = response.status_code
+        if status in (401, 403):
+            return UserError(
+                f"the server at {self.url} requires a key (status {status}). Set {self._key_variable} to it."
+                + self._proxy_line()
+            )
+        message = (
+            f"the server at {self.url} refused {path} with status {status}: {response.text[:200].strip()}"
+        )
+        if status == 429 or status >= 500:
+            return _TryAgain(ServerTrouble(message + self._proxy_line()), _retry_after(response))
+        return NotTheApi(message)
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """Seconds that a 429 or 503 asks to wait, at most _LONGEST_PAUSE; None if it does not say."""
+    text = response.headers.get("Retry-After", "")
+    return min(float(text), _LONGEST_PAUSE) if text.replace(".", "", 1).isdigit() else None
