@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import shlex
 from pathlib import Path
@@ -50,11 +51,31 @@ def dataset_file(name: str) -> Path:
 
 
 def lmstudio_models_dir() -> Path:
-    """LM Studio's models folder: `lmstudio/models` beside $WIKI_DATA if set, else `~/.lmstudio/models`."""
+    """LM Studio's models folder: `lmstudio/models` beside $WIKI_DATA if set, else the one in its settings.
+
+    Without settings it is `models` in lmstudio_home().
+    """
     wiki_data = from_environment("WIKI_DATA")
     if wiki_data:
         return wiki_data.resolve().parent / "lmstudio" / "models"
-    return Path.home() / ".lmstudio" / "models"
+    home = lmstudio_home()
+    try:
+        chosen = json.loads((home / "settings.json").read_text(encoding="utf-8-sig"))["downloadsFolder"]
+        folder = Path(chosen).expanduser()
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+        return home / "models"  # it was never moved, or the settings are of another version
+    return folder if folder.is_absolute() else home / "models"
+
+
+def lmstudio_home() -> Path:
+    """LM Studio's own folder: the one that its pointer file names, else `~/.lmstudio`."""
+    user = Path.home()
+    with contextlib.suppress(OSError, ValueError):
+        home = Path((user / ".lmstudio-home-pointer").read_text(encoding="utf-8-sig").strip())
+        if home.is_absolute() and home.is_dir():
+            return home
+    newer, older = user / ".lmstudio", user / ".cache" / "lm-studio"
+    return older if older.is_dir() and not newer.is_dir() else newer
 
 
 def lmstudio_url() -> str:

@@ -13,9 +13,37 @@ def test_wiki_data_moves_the_datasets_and_lm_studios_models(monkeypatch, tmp_pat
     assert paths.lmstudio_models_dir() == tmp_path / "data/lmstudio/models"
 
 
-def test_without_wiki_data_the_shipped_files_and_the_users_home():
+def test_without_wiki_data_the_shipped_files_and_the_users_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
     assert paths.dataset_file("dev_path") == paths.ROOT / "datasets/dev/dev_subset.jsonl"
     assert paths.lmstudio_models_dir() == Path.home() / ".lmstudio/models"
+
+
+def test_lm_studios_models_folder_is_where_its_settings_say(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    home = tmp_path / "apps" / "lmstudio"
+    home.mkdir(parents=True)
+    pointer, settings = tmp_path / ".lmstudio-home-pointer", home / "settings.json"
+    pointer.write_text(f"{home}\n")
+    assert paths.lmstudio_models_dir() == home / "models"
+    for written, folder in (
+        ('{"downloadsFolder": "/mnt/big disk/models"}', Path("/mnt/big disk/models")),
+        ('\ufeff{"downloadsFolder": "~/models"}', tmp_path / "models"),
+        ('{"downloadsFolder": "C:\\\\models"}', home / "models"),
+        ('{"downloadsFolder": null}', home / "models"),
+        ("[]", home / "models"),
+        ('{"downloads', home / "models"),
+    ):
+        settings.write_text(written, encoding="utf-8")
+        assert paths.lmstudio_models_dir() == folder, written
+    pointer.write_text(str(tmp_path / "gone"))
+    assert paths.lmstudio_models_dir() == tmp_path / ".lmstudio/models"
+    (tmp_path / ".cache/lm-studio").mkdir(parents=True)
+    assert paths.lmstudio_models_dir() == tmp_path / ".cache/lm-studio/models"
+    # WIKI_DATA counts first, as the specification says.
+    settings.write_text('{"downloadsFolder": "/mnt/models"}')
+    monkeypatch.setenv("WIKI_DATA", str(tmp_path / "wikipedia"))
+    assert paths.lmstudio_models_dir() == tmp_path / "lmstudio/models"
 
 
 def test_host_and_port_make_the_api_url(monkeypatch):

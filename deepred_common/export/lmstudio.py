@@ -12,7 +12,7 @@ from deepred_common import paths, server_session
 from deepred_common.files import whole_file
 
 PUBLISHER, FOLDER = "local", "temporal"
-TOOL_PLACES = ("~/.lmstudio/bin/lms", "/opt/lm-studio/bin/lms")
+SYSTEM_TOOL = Path("/opt/lm-studio/bin/lms")
 ROOT_MODELS = Path("/root/.lmstudio/models")  # where LM Studio runs as root, as the spec's server does
 TIMEOUT = 3  # seconds
 SHOWN_MODELS = 5  # of the server's list
@@ -36,9 +36,9 @@ def quoted(name: str) -> str:
 def tool() -> str:
     """LM Studio's command-line tool as a user would type it: `lms`, or its path if it is not on PATH."""
     if not shutil.which("lms"):
-        for place in TOOL_PLACES:
-            if Path(place).expanduser().exists():
-                return shlex.quote(str(Path(place).expanduser()))
+        for place in (paths.lmstudio_home() / "bin" / "lms", SYSTEM_TOOL):
+            if place.exists():
+                return shlex.quote(str(place))
     return "lms"
 
 
