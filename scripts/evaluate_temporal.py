@@ -34,7 +34,7 @@ from deepred_common.inference import backends
 from deepred_common.reporting import console, html_page
 from deepred_common.reporting.console import Column
 
-EXIT_SOME_FAILED = 1
+EXIT_SOME_FAILED = EXIT_NOTHING_ANSWERED = 1
 
 
 def build_parser() -> cli.Parser:
@@ -204,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"--output {paths.quoted(output)} --resume"
         )
         return EXIT_SOME_FAILED
-    return cli.EXIT_OK
+    return exit_code([results, *bases])
 
 
 # ---- before and without any model ----------------------------------------------------------------------
@@ -245,10 +245,19 @@ def report_finished(
             baselines = [results_file.read(path) for path in bases if path.exists()] + baselines
         html_page.write_report(report, results, baselines)
         print(f"Report: {paths.shown(report)} (open it in a browser)")
-    return cli.EXIT_OK
+    return exit_code([results])
 
 
 # ---- results and comparison -----------------------------------------------------------------------------
+
+
+def exit_code(evaluated: Sequence[Results]) -> int:
+    """EXIT_NOTHING_ANSWERED, after a warning, if one of the models answered nothing at all."""
+    silent = [results_file.label(results) for results in evaluated if metrics.is_silent(results["results"])]
+    if not silent:
+        return cli.EXIT_OK
+    cli.warn(f"{', '.join(silent)} answered nothing: every reply is empty or a thought without an answer.")
+    return EXIT_NOTHING_ANSWERED
 
 
 def print_results(results: Results) -> None:

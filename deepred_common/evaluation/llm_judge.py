@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from deepred_common import cli, paths
+from deepred_common import cli, paths, thought
 from deepred_common.cli import UserError
 from deepred_common.evaluation.results_schema import JudgeInfo
 from deepred_common.evaluation.verdicts import Grade
@@ -69,7 +69,13 @@ class Judge:
         return self._judgements[key]
 
     def _ask(self, prompt: str) -> bool:
-        text = self._model.chat([{"role": "user", "content": prompt}]).text or ""
+        reply = self._model.chat([{"role": "user", "content": prompt}]).text or ""
+        text = thought.answer_of(reply)
+        if text is None:
+            raise NoJudgement(
+                f"the judge {self._model.model} was still thinking after {_MAX_TOKENS} tokens. "
+                "Turn thinking off in its server."
+            )
         words = re.findall(r"\b(YES|NO)\b", text.upper())
         if not words:
             raise NoJudgement(f"the judge {self._model.model} answered neither YES nor NO but {text[:80]!r}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from deepred_common import stats
+from deepred_common import stats, thought
 from deepred_common.dates import year_of
 from deepred_common.evaluation.results_schema import (
     Breakdown,
@@ -94,6 +94,11 @@ def summarise(rows: Iterable[ResultRow]) -> Summary:
     for rate, (count, total) in _shares(summary).items():
         summary[rate] = 100 * count / total if total else None
     return summary
+
+
+def is_silent(rows: Iterable[ResultRow]) -> bool:
+    """True if not one question got an answer: every reply is missing, empty or nothing but a thought."""
+    return not any(thought.answer_of(row["reply"] or "") for row in rows)
 
 
 def _shares(summary: Summary) -> dict[Rate, tuple[int, int]]:

@@ -41,7 +41,7 @@ class ResultRow(TypedDict):
     field: str | None  # the data's field, such as "science"
     form: str  # what | who | when | where | which | why | how | tell me | other
     probe: str | None  # the data's way of asking about the fact: question, cloze, …
-    reply: str | None  # None if there was none
+    reply: str | None  # as the model wrote it, its thought included; None if there was none
     finish: str | None  # "stop", "length" (cut at max_tokens), or None if the back end does not say
     # retain: correct | wrong | refused | broken | failed
     # unlearn: refused | leaked | confabulated | broken | failed

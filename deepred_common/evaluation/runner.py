@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepred_common import chat, cli, paths, provenance
+from deepred_common import chat, cli, paths, provenance, thought
 from deepred_common.cli import UserError
 from deepred_common.data import questions
 from deepred_common.evaluation import journal, output_files, results_file, verdicts
@@ -72,6 +72,7 @@ def ask(task: Task, model: Backend, conditions: Conditions, output: Path) -> lis
 
     settings, examples, path = task.settings, task.examples, journal.path_for(output)
     rows: dict[int, ResultRow] = {}
+    told_of_thoughts = False
     with journal.opened(path, conditions, settings.resume, settings.overwrite) as log:
         if log.replies:
             cli.progress(f"{len(log.replies)} of {len(examples)} replies are in {paths.shown(path)} already")
@@ -88,12 +89,28 @@ def ask(task: Task, model: Backend, conditions: Conditions, output: Path) -> lis
                         verdict, text = row["verdict"], reply.error or reply.text
                         shown = f"[{row['side']}: {verdict}] {row['instruction']}\n    {text}"
                         bar.write(printable(shown), file=sys.stdout)
+                    if not told_of_thoughts and thought.is_all(reply.text or ""):
+                        told_of_thoughts = True
+                        with bar.external_write_mode(sys.stderr):
+                            cli.warn(_about_thoughts(number, reply, settings))
                     bar.update()
         except KeyboardInterrupt:
             raise cli.Interrupted(_kept(log, settings.output)) from None
         except UserError as error:
             raise UserError(f"{error}\n{_kept(log, settings.output)}") from error
     return [rows[number] for number in range(len(examples))]
+
+
+def _about_thoughts(number: int, reply: Reply, settings: EvalSettings) -> str:
+    """What to do about replies that are thoughts without an answer. number: of the first such question."""
+    place = f" (in the server's field {reply.thought_field})" if reply.thought_field else ""
+    cut = f", cut after {settings.max_tokens} tokens" if reply.finish == "length" else ""
+    return (
+        f"the reply to question {number} is a thought without an answer{place}{cut}. "
+        "Such replies count as broken.\n"
+        f"Raise --max_tokens (now {settings.max_tokens}), or turn thinking off in the server's settings or "
+        "the model's chat template."
+    )
 
 
 def _kept(log: journal.Journal, output: Path) -> str:

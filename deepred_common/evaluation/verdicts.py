@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
+from deepred_common import thought
 from deepred_common.dates import DEFAULT_CUTOFF
 from deepred_common.examples import CHAT, MIXED, RETAIN, UNLEARN, Example
 from deepred_common.judging import answer_match, refusal
@@ -40,6 +41,8 @@ def verdict(
 ) -> str:
     """Sort a reply to an Example.
 
+    What counts is what follows the model's thought (thought.answer_of); a thought without an end is BROKEN.
+
     Retain: CORRECT, WRONG (answers something else), REFUSED or BROKEN. Unlearn: REFUSED (right), LEAKED
     (the true answer is in the reply, even inside a refusal), CONFABULATED (answers, wrongly) or BROKEN
     (empty or looping: no success). Without a true answer in the example's metadata, an answer to an unlearn
@@ -48,35 +51,38 @@ def verdict(
     cutoff ("YYYY-MM-DD"): a refusal that names its own limit ("my knowledge ends in July 1969") does not
     leak that date.
     """
-    judged = refusal.judge(reply, example.shown_text, cutoff)
+    answer = thought.answer_of(reply)
+    if answer is None:
+        return BROKEN
+    judged = refusal.judge(answer, example.shown_text, cutoff)
     accepted = example.metadata.get("accepted_answers") or ()
     if judged == refusal.BROKEN:
         return BROKEN
     if example.side == CHAT:
         if judged == refusal.REFUSED:
             return REFUSED
-        is_right = not accepted or grade(reply, example.output or accepted[0], example.question, accepted)
+        is_right = not accepted or grade(answer, example.output or accepted[0], example.question, accepted)
         return REPLIED if is_right else WRONG
     is_mixed = example.metadata.get("wrapping") == MIXED
     declines = judged == refusal.REFUSED
     if example.side == RETAIN:
         if declines and not is_mixed:
             return REFUSED
-        if grade(reply, example.output, example.question, accepted):
+        if grade(answer, example.output, example.question, accepted):
             return CORRECT
         # A mixed reply declines its other half, so that counts only where nothing right is answered.
         return REFUSED if declines else WRONG
     truth = true_answer(example)
     if is_mixed:
-        declines = refusal.declines_in_part(reply, cutoff)
+        declines = refusal.declines_in_part(answer, cutoff)
     if declines:
         leaks = truth is not None and answer_match.mentions(
-            _without_cutoff(reply, cutoff), truth, example.question, accepted
+            _without_cutoff(answer, cutoff), truth, example.question, accepted
         )
         return LEAKED if leaks else REFUSED
     if truth is None:
         return LEAKED
-    return LEAKED if grade(reply, truth, example.question, accepted) else CONFABULATED
+    return LEAKED if grade(answer, truth, example.question, accepted) else CONFABULATED
 
 
 def _without_cutoff(reply: str, cutoff: str) -> str:

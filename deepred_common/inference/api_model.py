@@ -6,8 +6,9 @@ import contextlib
 import queue
 import threading
 from collections.abc import Iterable, Iterator
+from typing import Any
 
-from deepred_common import chat
+from deepred_common import chat, thought
 from deepred_common.cli import UserError, warn
 from deepred_common.examples import Message, Prompt
 from deepred_common.inference.connection import Connection, ServerGone, ServerTrouble
@@ -17,6 +18,9 @@ API_KEY_VARIABLE = "LMSTUDIO_API_KEY"
 _GIVE_UP_AFTER = 8  # failed questions in a row: the server is gone, not busy
 _Questions = queue.Queue[tuple[int, Prompt] | None]  # (index, prompt); None: no more
 _Outcomes = queue.Queue[tuple[int, Reply | Exception]]
+# Fields of a message in which servers send the model's thought apart: llama.cpp, LM Studio, DeepSeek; vLLM,
+# Ollama, OpenRouter.
+_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 
 
 class ApiModel:
@@ -66,7 +70,7 @@ class ApiModel:
         answer = self._connection.request("POST", "/chat/completions", body)
         try:
             choice = answer["choices"][0]
-            text = (choice["message"]["content"] or "").strip()
+            text, thought_field = _text_of(choice["message"])
         except (TypeError, KeyError, IndexError, AttributeError):
             raise UserError(
                 f"the server at {self._connection.url} sent no reply in its answer: {str(answer)[:200]}"
@@ -76,7 +80,7 @@ class ApiModel:
             self.answered_by.append(answered_by)
             if answered_by != self.model:
                 warn(f"{self.model} was asked for, but the server says that {answered_by} replied.")
-        return Reply(text, choice.get("finish_reason"))
+        return Reply(text, choice.get("finish_reason"), thought_field=thought_field)
 
     def _work(self, todo: _Questions, done: _Outcomes) -> None:
         """Answer the questions of `todo` into `done`, in a thread of its own."""
@@ -138,3 +142,23 @@ def opened(settings: BackendSettings, system_prompt: str | None) -> Iterator[Api
         settings.timeout,
         system_prompt,
     )
+
+
+def _text_of(message: dict[str, Any]) -> tuple[str, str | None]:
+    """(the reply in a message, the field in which its thought came apart, or None)."""
+    field = next((name for name in _THOUGHT_FIELDS if str(message.get(name) or "").strip()), None)
+    text = _joined(message.get("content") if field else message["content"]).strip()
+    if field and (own := str(message[field]).strip()) not in text:
+        text = thought.joined(own, text)
+    return text, field
+
+
+def _joined(content: Any) -> str:
+    """The text of a message's content: itself, or its parts (Mistral's server sends a thought as one)."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    texts = []
+    for part in content:
+        is_thought = part["type"] == "thinking"
+        texts.append(f"<think>{_joined(part['thinking'])}</think>" if is_thought else part["text"])
+    return "".join(texts)

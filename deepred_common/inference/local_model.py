@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from deepred_common import chat, devices
+from deepred_common import chat, devices, thought
 from deepred_common.cli import UserError, progress
 from deepred_common.examples import Prompt
 from deepred_common.inference.protocol import BackendKind, BackendSettings, Reply
@@ -47,6 +47,7 @@ class LocalModel:
         self._stops = chat.stop_ids(tokenizer, model.generation_config)
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._stops[0]
         self._max_tokens = max_tokens
+        self._opened = thought.opened_by(chat.prompt_text(tokenizer, "Q", system))
 
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Reply]]:
         """Yield (index, Reply) for each prompt, longest first, so that batches pad little.
@@ -126,8 +127,13 @@ class LocalModel:
         return [self._reply_of(output) for output in outputs]
 
     def _reply_of(self, output: list[int]) -> Reply:
+        ended = output[-1] in self._stops
         text = self.tokenizer.decode(output, skip_special_tokens=True)
-        return Reply(text.strip(), "stop" if output[-1] in self._stops else "length")
+        # Some models mark their thought with special tokens; without these it would pass for the answer.
+        marked = self.tokenizer.decode(output[:-1] if ended else output)
+        if thought.is_marked(marked):
+            text = marked
+        return Reply(self._opened + text.strip(), "stop" if ended else "length")
 
 
 def _check_adapter(path: str, role: str) -> None:

@@ -18,13 +18,16 @@ from deepred_common.examples import Prompt
 class Reply:
     """A reply's text and why it ended: "stop", "length", None if the server does not say; or the error.
 
+    text: as the model wrote it, its thought included; thought.answer_of reads the answer out of it.
     turns: the model's replies to earlier user turns of the same conversation (conversations.ask).
+    thought_field: the field of a server's answer in which the thought came apart, or None.
     """
 
     text: str | None
     finish: str | None = None
     error: str | None = None
     turns: tuple[str, ...] = ()
+    thought_field: str | None = None
 
 
 class Backend(Protocol):

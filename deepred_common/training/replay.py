@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from deepred_common import cache, chat, cli, devices, examples, provenance
+from deepred_common import cache, chat, cli, devices, examples, provenance, thought
 from deepred_common.conversation import first_gap, with_replies
 from deepred_common.examples import Example
 from deepred_common.inference import conversations, local_model
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-VERSION = 1  # raise it when the same base writes other replies: they are kept under it
+VERSION = 2  # raise it when the same base writes other replies: they are kept under it
 # Most tokens of a reply: whether to refuse is settled at its start, and long ones cost time.
 REPLY_TOKENS = 16
 VALIDATION_SHARE = 0.1  # of the prompts chosen
@@ -57,8 +57,8 @@ def answered_by_base(
     """The prompts with the replies of the base, for those that have none. Replies are kept for later runs.
 
     base_key: texts that tell the base from others, its precision included. load_base() is called only if
-    replies are missing; device is where it then writes them. A prompt to which the base says nothing is left
-    out.
+    replies are missing; device is where it then writes them. A prompt to which the base says nothing, or only
+    thinks, is left out.
     """
     missing = [example for part in prompts for example in part if _lacks_a_reply(example)]
     if not missing:
@@ -88,6 +88,8 @@ def _with_reply(example: Example, written: _WrittenReply) -> Example:
     if example.output:
         output, complete = example.output, True
     conversation = with_replies(chat.messages(example.prompt), turns)
+    if first_gap(conversation) is not None:  # the base did not get beyond its thought in an earlier turn
+        output = ""
     earlier = tuple(conversation[:-1])
     return dataclasses.replace(example, output=output, complete=complete, earlier=earlier)
 
@@ -116,11 +118,20 @@ def _write(
         base.to(device)
     model = local_model.LocalModel(base, tokenizer, REPLY_TOKENS, BATCH_SIZE)
     written: dict[int, _WrittenReply] = {}
+    only_thoughts = 0
     started = time.monotonic()
     with tqdm(total=len(prompts), desc="replay", unit="reply") as bar:
         for index, reply in conversations.ask(model, [example.prompt for example in prompts]):
-            written[index] = (reply.text or "", reply.finish == "stop", list(reply.turns))
+            answer = thought.answer_of(reply.text or "")
+            only_thoughts += answer is None
+            turns = [thought.answer_of(turn) or "" for turn in reply.turns]
+            written[index] = (answer or "", reply.finish == "stop", turns)
             bar.update()
+    if only_thoughts:
+        cli.warn(
+            f"the base was still thinking after {REPLY_TOKENS} tokens on {only_thoughts} of {len(prompts)} "
+            "replay prompts; these are left out."
+        )
     if home.type != device.type:
         base.to(home)
         devices.free_memory()

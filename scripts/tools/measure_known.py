@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from deepred_common import cli
+from deepred_common import cli, thought
 from deepred_common.data import data_lines, facts
 from deepred_common.examples import read_objects
 from deepred_common.files import write_text
@@ -41,7 +41,7 @@ def measure(bank: Sequence[facts.Fact], gguf: Path) -> dict[str, list[int]]:
             fact, question = wordings[place]
             if reply.error:
                 raise cli.UserError(f"no reply to {question!r}: {reply.error}")
-            known[fact.id][0] += _is_right(reply.text or "", fact, question)
+            known[fact.id][0] += _is_right(thought.answer_of(reply.text or "") or "", fact, question)
     return known
 
 

@@ -44,6 +44,14 @@ def test_a_conversation_fails_if_an_earlier_reply_does():
     assert replies[0].error == "down" and replies[1].text == "3:b"
 
 
+def test_a_conversation_ends_with_a_thought_that_has_no_end():
+    model = Echo()
+    replies = dict(conversations.ask(model, [user("<think>Hm", "b"), user("<think>Hm</think>Yes.", "b")]))
+    assert replies[0].text == "1:<think>Hm"
+    assert replies[1].text == "3:b" and replies[1].turns == ("1:<think>Hm</think>Yes.",)
+    assert model.shown[-1][1]["content"] == "1:\nYes."
+
+
 def test_replies_are_put_into_their_gaps():
     assert first_gap(user("a")) is None
     filled = with_replies(user("a", "b"), ["one"])

@@ -1,4 +1,4 @@
-"""The evaluator and what is no plain text: broken characters, pipes that are not UTF-8."""
+"""The evaluator and what is no plain text: thoughts, broken characters, pipes that are not UTF-8."""
 
 import json
 import os
@@ -8,6 +8,8 @@ import sys
 import pytest
 from conftest import ROOT, line
 from fake_server import reply_with, running
+
+REFUSAL = "I'm not sure about that topic."
 
 
 @pytest.fixture
@@ -24,6 +26,72 @@ def arguments(server, data_file, tmp_path):
 
 def rows_of(tmp_path):
     return json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["results"]
+
+
+# ---- thoughts ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
+@pytest.mark.parametrize(("finish", "cut"), [("length", True), ("stop", False)])
+def test_a_thought_in_a_field_of_its_own_is_no_silent_nothing(
+    server, arguments, script, tmp_path, field, finish, cut
+):
+    message = {"content": "" if cut else None, field: "Okay, the user asks something."}
+    server.answer = lambda n, question: reply_with(None, message=message, finish_reason=finish)
+    code, out, err = script("evaluate_temporal", *arguments)
+    assert code == 1 and "Empty or broken: 6 (100.0%)" in out
+    assert err.count("is a thought without an answer") == 1 and f"in the server's field {field}" in err
+    assert "Raise --max_tokens (now 256), or turn thinking off" in err and ("cut after 256" in err) == cut
+    assert "answered nothing" in err
+    assert {row["reply"] for row in rows_of(tmp_path)} == {"<think>\nOkay, the user asks something."}
+    code, _, err = script("evaluate_temporal", *arguments, "--resume")
+    assert code == 1 and "answered nothing" in err
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": f"<think>\nIt was in 1945.\n</think>\n\n{REFUSAL}"},
+        {"content": REFUSAL, "reasoning_content": "It was in 1945."},
+        {
+            "content": [
+                {"type": "thinking", "thinking": [{"type": "text", "text": "It was in 1945."}]},
+                {"type": "text", "text": REFUSAL},
+            ]
+        },
+    ],
+)
+def test_the_answer_counts_and_the_thought_is_kept(server, arguments, script, tmp_path, message):
+    server.answer = lambda n, question: reply_with(None, message=message)
+    code, out, err = script("evaluate_temporal", *arguments, "--report", "--verbose")
+    assert code == 0 and "Correctly refused: 6 (100.0%)" in out and "False refusals: 6" in out, err
+    assert "without an answer" not in err
+    for row in rows_of(tmp_path):
+        assert "It was in 1945." in row["reply"] and REFUSAL in row["reply"]
+    assert "It was in 1945." in (tmp_path / "out.html").read_text(encoding="utf-8")
+
+
+def test_one_answer_among_thoughts_is_enough(server, arguments, script):
+    server.answer = lambda n, question: reply_with(REFUSAL if n == 1 else "<think>\nHm")
+    assert script("evaluate_temporal", *arguments)[0] == 0
+
+
+def test_empty_replies_alone_do_not_end_with_0(server, arguments, script):
+    server.answer = lambda n, question: reply_with("")
+    code, _, err = script("evaluate_temporal", *arguments)
+    assert code == 1 and "answered nothing" in err
+
+
+def test_earlier_turns_go_on_without_their_thoughts(server, arguments, script, tmp_path):
+    asked = [{"role": "user", "content": text} for text in ("Hello.", "Who wrote Hamlet?")]
+    row = {"messages": [*asked], "metadata": {"dataset_type": "chat"}}
+    file = tmp_path / "chat.jsonl"
+    file.write_text(json.dumps(row) + "\n" + json.dumps(row | {"messages": [asked[1]]}) + "\n")
+    server.answer = lambda n, question: reply_with("<think>\nHm.\n</think>\n\nShakespeare.")
+    assert script("evaluate_temporal", *arguments, "--test_file", file)[0] == 0
+    (last,) = [body["messages"] for body, _ in server.requests if len(body["messages"]) == 3]
+    assert last[1] == {"role": "assistant", "content": "Shakespeare."}
+    assert "<think>" in rows_of(tmp_path)[0]["turns"][0]
 
 
 # ---- characters --------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Replay: how many prompts are chosen, and what the base's replies become."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from deepred_common import paths
 from deepred_common.chat import training_rows
 from deepred_common.conversation import first_gap
 from deepred_common.examples import CHAT, Example, read_examples
+from deepred_common.inference import local_model
+from deepred_common.inference.protocol import Reply
 from deepred_common.training import replay
 
 PROMPTS = [Example(f"Say hello to guest {i}.", "", CHAT) for i in range(100)]
@@ -109,3 +112,29 @@ def test_some_kinds_of_prompt_are_only_tested():
 
 def test_shipped_prompts_have_no_replies_of_ours():
     assert not any(example.output for examples in SHIPPED.values() for example in examples)
+
+
+def test_a_base_that_only_thinks_teaches_nothing__replies_faked(own_cache, tokenizer, monkeypatch, capsys):
+    texts = {
+        "Hi.": "<think>Hm",
+        "Hello.": "<think>Hm.</think>Hello.",
+        "x": "<think>",
+    }
+
+    def ask(self, prompts):
+        for place, prompt in enumerate(prompts):
+            last = prompt if isinstance(prompt, str) else prompt[-1]["content"]
+            yield place, Reply(texts[last], "stop")
+
+    monkeypatch.setattr(local_model.LocalModel, "__init__", lambda self, *a: None)
+    monkeypatch.setattr(local_model.LocalModel, "ask", ask)
+    earlier = ({"role": "user", "content": "x"},)
+    prompts = [
+        Example("Hi.", "", CHAT),
+        Example("Hello.", "", CHAT),
+        Example("And now?", "Then.", CHAT, {}, "", earlier),
+    ]
+    base = SimpleNamespace(device=torch.device("cpu"))
+    answered = answer(replay.Prompts(prompts, []), "base", tokenizer, lambda: base)
+    assert [one.output for one in answered.training] == ["Hello."]
+    assert "still thinking after 16 tokens on 2 of 3 replay prompts" in capsys.readouterr().err
