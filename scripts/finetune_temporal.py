@@ -155,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"How long that takes is printed once {TIMED_UPDATES} updates have been timed."
         )
         return cli.EXIT_OK
-    print_result(result.metrics)
+    print_result(result.metrics, is_resumed=run.checkpoint is not None)
     print_next(settings.model_name, result.folder)
     return cli.EXIT_OK
 
@@ -180,10 +180,13 @@ def check_data(settings: TrainSettings, data: DataFiles) -> None:
 
 
 class Result(NamedTuple):
-    """A finished training: its run folder, and the losses and times of training and validation."""
+    """A finished training: its run folder, and the losses and times of training and validation.
+
+    metrics: train_loss is of the whole run (None: not known), train_runtime since it was resumed.
+    """
 
     folder: Path
-    metrics: dict[str, float]
+    metrics: dict[str, Any]
 
 
 class Plan(NamedTuple):
@@ -289,25 +292,26 @@ def make_plan(
     return Plan(dataclasses.replace(run, folder=folder), checkpointing)
 
 
-def run_updates(run: RunChoice, trainer: TemporalTrainer) -> dict[str, float]:
+def run_updates(run: RunChoice, trainer: TemporalTrainer) -> dict[str, Any]:
     """Train to the end or until stopped; the metrics."""
-    return trainer.train(resume_from_checkpoint=str(run.checkpoint) if run.checkpoint else None).metrics
+    metrics = trainer.train(resume_from_checkpoint=str(run.checkpoint) if run.checkpoint else None).metrics
+    # The trainer's own figure is of this process's updates only: 0 for a run that needed none.
+    return metrics | {"train_loss": trainer.mean_loss()}
 
 
 # ---- what the user sees at the end ---------------------------------------------------------------
 
 
-def print_result(metrics: dict[str, float]) -> None:
-    losses = [
+def print_result(metrics: dict[str, Any], is_resumed: bool) -> None:
+    losses = [] if metrics["train_loss"] is None else [f"training loss {metrics['train_loss']:.3f}"]
+    losses += [
         f"{side} validation loss {metrics[f'eval_{side}_loss']:.3f}"
         for side in ALL_SIDES
         if f"eval_{side}_loss" in metrics
     ]
     minutes = metrics["train_runtime"] / 60
-    print(
-        f"\nTraining finished in {minutes:.1f} min: training loss {metrics['train_loss']:.3f}, "
-        + ", ".join(losses)
-    )
+    since = " since it was resumed" if is_resumed else ""
+    print(f"\nTraining finished in {minutes:.1f} min{since}: {', '.join(losses)}")
 
 
 def print_next(model_name: str, folder: Path) -> None:

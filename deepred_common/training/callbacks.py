@@ -162,6 +162,18 @@ class LossCurves(TrainerCallback):
     on_train_end = on_evaluate
 
 
+class LogBeforeSaving(TrainerCallback):
+    """Logs the training loss with every checkpoint, so that a resumed run knows the loss of all its updates.
+
+    Add it after callbacks that ask for a checkpoint.
+    """
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        control.should_log = control.should_log or control.should_save
+
+
 class StopAndSave(TrainerCallback):
     """The first Ctrl-C or SIGTERM saves a checkpoint after the update and stops; a second stops at once.
 

@@ -204,7 +204,7 @@ def save_result(
     folder: Path,
     trainer: Any,
     manifest: Manifest,
-    training_metrics: dict[str, float],
+    training_metrics: dict[str, Any],
     evaluation: dict[str, float],
 ) -> None:
     """Write final/, the two results files and `manifest`, in the process that saves; others do nothing."""

@@ -158,6 +158,15 @@ class TemporalTrainer(SFTTrainer):
         if self.is_world_process_zero():
             sync_folder(run_folder.checkpoint_path(str(self.args.output_dir), self.state.global_step))
 
+    def mean_loss(self) -> float | None:
+        """The training loss of all updates of the run, also of those before a resume; None if not known."""
+        total, last = 0.0, 0
+        for entry in self.state.log_history:
+            if "loss" in entry:  # the mean since the entry before
+                total += entry["loss"] * (entry["step"] - last)
+                last = entry["step"]
+        return total / last if last else None
+
     def save_now(self) -> Path | None:
         """Save a checkpoint of the last whole update, if there is none. Its path; None before any update."""
         if self.state.global_step == 0:
@@ -242,6 +251,7 @@ def build_trainer(
     order = trainer._get_train_sampler()
     warm_up = 0.0 if on_cpu else time_estimate.GPU_WARM_UP
     clock = callbacks.UpdateClock(time_estimate.of_training(settings, order, validation), warm_up)
+    trainer.add_callback(callbacks.LogBeforeSaving())
     trainer.add_callback(clock)
     trainer.remove_callback(ProgressCallback)  # it prints every log as a Python dict
     trainer.add_callback(callbacks.ProgressBar(clock))
