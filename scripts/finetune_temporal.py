@@ -26,7 +26,15 @@ from deepred_common.data import checks
 from deepred_common.examples import ALL_SIDES
 from deepred_common.files import require_writable_parent
 from deepred_common.models import folders, loading
-from deepred_common.training import memory_estimate, recovery, run_folder, run_identity, setup, token_rows
+from deepred_common.training import (
+    disk_estimate,
+    memory_estimate,
+    recovery,
+    run_folder,
+    run_identity,
+    setup,
+    token_rows,
+)
 from deepred_common.training.data_files import DataFiles
 from deepred_common.training.machine import Machine, prepare_machine, require_packages
 from deepred_common.training.run_folder import Identity, RunChoice
@@ -65,6 +73,12 @@ def build_parser() -> cli.Parser:
         help="forward passes per weight update (default: %(default)s)",
     )
     add("--save_steps", type=cli.positive_int, help="updates between checkpoints (default: %(default)s)")
+    add(
+        "--save_total_limit",
+        type=cli.positive_int,
+        metavar="N",
+        help="keep the newest N checkpoints only, and the one resumed from (default: all)",
+    )
     add("--eval_steps", type=cli.positive_int, help="updates between validations (default: %(default)s)")
     add(
         "--mix",
@@ -247,11 +261,13 @@ def train(
     # A GPU that hangs can take the process with it before anything is printed.
     cli.progress(f"If the run is interrupted, resume it with:\n  {recovery.resume_command(SCRIPT, folder)}")
 
-    from deepred_common.training.callbacks import LossCurves, StopAndSave
+    from deepred_common.training.callbacks import LossCurves, OldCheckpoints, StopAndSave
     from deepred_common.training.trainer import build_trainer
 
     stopper = StopAndSave()
     watchers = [stopper, LossCurves(folder / "training_curves.png", folder.name)]
+    if settings.save_total_limit:
+        watchers.append(OldCheckpoints(folder, settings.save_total_limit, plan.run.checkpoint))
     trainer = build_trainer(settings, folder, model, tokenizer, rows, machine, plan.checkpointing, watchers)
     with recovery.explained(SCRIPT, settings, folder, trainer):
         training_metrics = run_updates(plan.run, trainer)
@@ -270,7 +286,10 @@ def train(
 def make_plan(
     settings: TrainSettings, run: RunChoice, config: Any, rows: setup.Rows, machine: Machine
 ) -> Plan:
-    """Estimate the memory from the base's config, and print the plan. All processes get the same."""
+    """Estimate memory and disk space from the base's config, and print the plan; the same in all processes.
+
+    UserError if not even one checkpoint fits on the disk.
+    """
     from accelerate.utils import broadcast_object_list
 
     memory = memory_estimate.estimate(settings, config, rows.training, machine.device, machine.dtype)
@@ -282,6 +301,10 @@ def make_plan(
         f"{memory.text}",
         flush=True,
     )
+    disk = disk_estimate.estimate(settings, run, memory.shape, updates)
+    print(disk.text, flush=True)
+    if disk.advice:
+        cli.warn(disk.advice)
     if not memory.fits:
         cli.warn(f"that does not fit. In this order: {', '.join(recovery.less_memory(settings))}.")
     plan = Plan(run, memory.checkpointing)

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from deepred_common import cli
-from deepred_common.training import loss_plot
+from deepred_common.training import loss_plot, run_folder
 from deepred_common.training.time_estimate import TIMED_UPDATES, TimeEstimate, shown_time
 
 
@@ -172,6 +172,24 @@ class LogBeforeSaving(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         control.should_log = control.should_log or control.should_save
+
+
+class OldCheckpoints(TrainerCallback):
+    """Removes the oldest checkpoints of a run after each save, until `limit` are left.
+
+    transformers' own save_total_limit removes them before the new one is on the disk for certain, and also
+    the one that the run was resumed from.
+    """
+
+    def __init__(self, folder: Path, limit: int, resumed_from: Path | None) -> None:
+        self._folder, self._limit, self._resumed_from = folder, limit, resumed_from
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            newest = run_folder.checkpoint_path(self._folder, state.global_step)
+            run_folder.remove_old_checkpoints(self._folder, self._limit, (newest, self._resumed_from))
 
 
 class StopAndSave(TrainerCallback):

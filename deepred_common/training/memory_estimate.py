@@ -78,6 +78,7 @@ class MemoryEstimate:
     peak: int
     fits: bool
     text: str
+    shape: Shape
 
 
 def shape_of(config: PretrainedConfig, lora_r: int, trust_remote_code: bool = False) -> Shape:
@@ -192,4 +193,5 @@ def estimate(
             f"({usable / 1e9:.1f} GB available{already}), "
             f"gradient checkpointing {'on' if checkpointing else 'off'}"
         ),
+        shape=shape,
     )

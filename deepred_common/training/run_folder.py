@@ -6,7 +6,9 @@ import datetime
 import json
 import os
 import re
+import shutil
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
@@ -258,13 +260,28 @@ def _unusable(folder: Path) -> str | None:
 
 def latest_checkpoint(folder: str | Path) -> Path | None:
     """A run's usable checkpoint with the most updates, or None; other ones are named on stderr."""
-    checkpoints = [path for path in Path(folder).glob("checkpoint-*") if _CHECKPOINT.fullmatch(path.name)]
-    for checkpoint in sorted(checkpoints, key=step_of, reverse=True):
+    for checkpoint in sorted(checkpoints(folder), key=step_of, reverse=True):
         fault = _unusable(checkpoint)
         if fault is None:
             return checkpoint
         cli.warn(f"{paths.shown(checkpoint)} {fault}; it is skipped.")
     return None
+
+
+def checkpoints(folder: str | Path) -> list[Path]:
+    """The checkpoint folders of a run, whole or not, the oldest first."""
+    folders = [path for path in Path(folder).glob("checkpoint-*") if _CHECKPOINT.fullmatch(path.name)]
+    return sorted(folders, key=lambda path: (path.lstat().st_mtime, step_of(path)))
+
+
+def remove_old_checkpoints(folder: str | Path, limit: int, kept: Sequence[Path | None]) -> None:
+    """Remove the oldest checkpoints of a run until `limit` are left, but none of `kept`."""
+    stay = {path.resolve() for path in kept if path}
+    present = checkpoints(folder)
+    removable = [path for path in present if path.resolve() not in stay]
+    for path in removable[: max(0, len(present) - limit)]:
+        # A checkpoint that cannot be removed is no reason to stop a training.
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def step_of(checkpoint: Path) -> int:

@@ -32,6 +32,7 @@ class TrainSettings:
     max_seq_length: int = 512
     gradient_accumulation_steps: int = 4
     save_steps: int = 500
+    save_total_limit: int | None = None
     eval_steps: int = 100
     mix: tuple[float, float] | None = None
     replay: Sequence[Path] = (paths.ROOT / "datasets" / paths.CHAT_FILE,)

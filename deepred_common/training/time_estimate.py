@@ -107,12 +107,12 @@ class TimeEstimate:
         return (
             cost.seconds(self.update_tokens[update:])
             # Once more than the trainer does: finetune_temporal.py validates what it saves.
-            + validation * (_times_left(update, last, self._eval_steps) + 1)
-            + self._checkpoint_seconds * _times_left(update, last, self._save_steps)
+            + validation * (times_left(update, last, self._eval_steps) + 1)
+            + self._checkpoint_seconds * times_left(update, last, self._save_steps)
         )
 
 
-def _times_left(update: int, last: int, every: int) -> int:
+def times_left(update: int, last: int, every: int) -> int:
     """How often something still happens that comes after each `every` updates and after the last."""
     return last // every - update // every + (last % every > 0 and update < last)
 

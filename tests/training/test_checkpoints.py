@@ -1,13 +1,19 @@
-"""What a run that is resumed from a checkpoint ends with."""
+"""Which checkpoints of a run are kept, what they take on the disk, and the loss of a run that was resumed."""
 
 import json
+import os
 import re
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from short_runs import short_run
 
-from deepred_common.training import run_folder
+from deepred_common.cli import UserError
+from deepred_common.training import disk_estimate, memory_estimate, run_folder
+from deepred_common.training.run_folder import RunChoice
+from deepred_common.training.settings import TrainSettings
 
 
 @pytest.fixture
@@ -21,6 +27,22 @@ def train(script, tiny_models, data_file, tmp_path):
         return out
 
     return call
+
+
+def names(folder):
+    return {path.name for path in run_folder.checkpoints(folder)}
+
+
+def test_the_newest_checkpoints_and_the_one_resumed_from_are_kept(train, tmp_path, tiny_models):
+    run = tmp_path / "run"
+    out = train(2, "--save_steps", 1, "--save_total_limit", 2)
+    assert names(run) == {"checkpoint-5", "checkpoint-6"}
+    # The estimate is on the safe side, but of the right order.
+    shown = re.search(r"Checkpoints: 3 of about (\d+) MB, (\d+) MB with the adapter \(.* free\)", out)
+    size = sum(file.stat().st_size for file in (run / "checkpoint-6").iterdir()) / 1e6
+    assert shown and size <= int(shown[1]) <= 2 * size
+    train(3, "--save_steps", 1, "--save_total_limit", 1, "--resume_latest")
+    assert names(run) == {"checkpoint-6", "checkpoint-9"}
 
 
 def test_a_resumed_run_ends_with_the_training_loss_of_the_whole_run(train, tmp_path):
@@ -42,3 +64,60 @@ def test_a_resumed_run_ends_with_the_training_loss_of_the_whole_run(train, tmp_p
             shutil.rmtree(run / missing)
         again, loss, since = ends(train(2, "--save_steps", 4, "--resume_latest"))
         assert again == printed and loss == pytest.approx(whole) and since
+
+
+def test_the_oldest_are_removed_by_time_and_nothing_else(tmp_path):
+    for age, step in enumerate((300, 400, 900, 500)):  # 900 is of an earlier attempt
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "optimizer.pt").touch()
+        os.utime(folder, (age, age))
+    (tmp_path / "checkpoint-best").mkdir()
+    (tmp_path / "final").mkdir()
+    (tmp_path / "checkpoint-7").symlink_to(tmp_path / "gone")
+    kept = (tmp_path / "checkpoint-500", tmp_path / "checkpoint-300")
+    run_folder.remove_old_checkpoints(tmp_path, 3, kept)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("checkpoint-300", "checkpoint-500", "checkpoint-7", "checkpoint-best", "final")
+    }
+    run_folder.remove_old_checkpoints(tmp_path / "none", 3, kept)
+
+
+SHAPE = memory_estimate.Shape(1, 1, 10**6, 1, 1, 1, 1, 20_000)  # 12 + 3 MB a checkpoint, 7 MB at the end
+
+
+@pytest.mark.parametrize(
+    ("free", "limit", "checkpoint", "count", "advice"),
+    [
+        (10e9, None, None, 21, ""),
+        (300e6, None, None, 21, "Add --save_total_limit 18, a larger --save_steps, or free some space."),
+        (300e6, 3, None, 4, ""),
+        (60e6, 3, None, 4, "Add --save_total_limit 2, "),
+        (22e6, None, None, 21, "Add a larger --save_steps"),
+        (300e6, None, "checkpoint-10300", 1, ""),
+    ],
+)
+def test_a_disk_that_is_too_small_is_said_before_the_training(
+    free, limit, checkpoint, count, advice, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(disk_estimate, "free_space", lambda folder: int(free))
+    run = RunChoice(tmp_path / "not yet" / "run", checkpoint and Path(checkpoint))
+    estimate = disk_estimate.estimate(TrainSettings(save_total_limit=limit), run, SHAPE, updates=10_301)
+    assert estimate.text.startswith(f"Checkpoints: {count} of about 15 MB")
+    assert advice in estimate.advice and bool(advice) == bool(estimate.advice)
+
+
+def test_a_disk_that_holds_no_checkpoint_stops_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk_estimate, "free_space", lambda folder: 21_000_000)
+    run = RunChoice(tmp_path / "run")
+    with pytest.raises(UserError, match=r"not even one checkpoint of 15 MB fits on the disk of .*run"):
+        disk_estimate.estimate(TrainSettings(), run, SHAPE, updates=100)
+    # Nothing is left to train.
+    done = replace(run, checkpoint=tmp_path / "checkpoint-100")
+    assert "Checkpoints: 0 of" in disk_estimate.estimate(TrainSettings(), done, SHAPE, updates=100).text
+
+
+def test_free_space_is_that_of_the_nearest_folder(tmp_path):
+    assert disk_estimate.free_space(tmp_path / "a" / "b") == pytest.approx(
+        shutil.disk_usage(tmp_path).free, rel=0.1
+    )
