@@ -20,12 +20,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from deepred_common import cli, paths
 from deepred_common.data import checks
 from deepred_common.dates import DEFAULT_CUTOFF
-from deepred_common.examples import SIDES, read_examples, read_objects
+from deepred_common.examples import SIDES, read_examples
+from deepred_common.json_lines import read_objects
 
 
 def write_file(path: Path, side: str, count: int) -> None:
     """Write `count` examples of a side: the shipped ones over and over, each with its own number."""
-    rows = [row for _, row in read_objects(paths.ROOT / "datasets" / paths.DATASET_FILES[f"{side}_train"])]
+    shipped = paths.ROOT / "datasets" / paths.DATASET_FILES[f"{side}_train"]
+    rows = [row for _, row in read_objects(shipped) if "instruction" in row]  # the others are conversations
     with path.open("w", encoding="utf-8") as out:
         for number in range(count):
             row = rows[number % len(rows)]

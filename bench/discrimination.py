@@ -27,16 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from deepred_common import chat, cli, paths
 from deepred_common.conversation import first_gap
 from deepred_common.data import wrappings
-from deepred_common.examples import (
-    CHAT,
-    RETAIN,
-    SEEN_HELD_OUT,
-    SIDES,
-    Prompt,
-    examples_of,
-    read_examples,
-    read_objects,
-)
+from deepred_common.examples import CHAT, RETAIN, SEEN_HELD_OUT, SIDES, Prompt, examples_of, read_examples
+from deepred_common.json_lines import read_objects
 from deepred_common.models import loading
 
 if TYPE_CHECKING:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deepred_common.cli import UserError, warn
-from deepred_common.foreign_text import whole_characters
+from deepred_common import row_forms
+from deepred_common.cli import UserError
+from deepred_common.json_lines import read_objects
 
 VERSION = (
-    2  # raise it when the same line is read as another example: what is made of examples is kept under it
+    3  # raise it when the same line is read as another example: what is made of examples is kept under it
 )
 RETAIN = "retain"
 UNLEARN = "unlearn"
@@ -29,8 +30,8 @@ SEEN_HELD_OUT = "held back"
 # and declines the other.
 MIXED = "mixed questions"
 _SIDE_OF_TEMPORAL_CLASS = {"pre_cutoff": RETAIN, "post_cutoff": UNLEARN}
-_QUOTED = 60  # characters of a bad line that its error shows
-_QUOTED_VALUE = 40  # of a bad value in it
+_QUOTED = 40  # characters of a bad value that its error shows
+_NAMED_KEYS = 8  # of a line that lacks one
 
 
 Message = dict[str, str]  # {"role": SYSTEM, USER or ASSISTANT, "content": text}
@@ -93,10 +94,11 @@ def examples_of(row: dict[str, Any], where: str, expected_side: str | None) -> l
     expected_side: what the line must be; None if it says so itself. Raises UserError, beginning with
     `where`, for an object that is no example, or of another side.
     """
+    given, row = row, row_forms.in_our_keys(row)
     if "messages" in row:
         metadata, side = _metadata_and_side(row, where, expected_side)
         return _conversation(row, side, metadata, where)
-    instruction = _text(row, "instruction", where)
+    instruction = _text(row, "instruction", where, given)
     # The Alpaca convention of the upstream data: `input` continues the instruction; upstream always leaves
     # it empty.
     more = row.get("input")
@@ -105,7 +107,7 @@ def examples_of(row: dict[str, Any], where: str, expected_side: str | None) -> l
     output = _text(row, "output", where) if row.get("output") else ""
     metadata, side = _metadata_and_side(row, where, expected_side)
     if side != CHAT:
-        output = _text(row, "output", where)
+        output = _text(row, "output", where, given)
     return [Example(instruction, output, side, metadata, where)]
 
 
@@ -184,13 +186,18 @@ def _messages(messages: Any, side: str, where: str) -> list[dict[str, Any]]:
     return checked
 
 
-def _text(row: dict[str, Any], key: str, where: str) -> str:
-    """The text under a key, without spaces around it. UserError if it is missing, empty or not whole."""
+def _text(row: dict[str, Any], key: str, where: str, given: dict[str, Any] | None = None) -> str:
+    """The text under a key, without spaces around it. UserError if it is missing, empty or not whole.
+
+    given: the line's own object, whose keys the error names.
+    """
     text = row.get(key)
     if not isinstance(text, str) or not text.strip():
         is_wrong = "is missing"
+        if given:
+            is_wrong += f" (the line has {', '.join(map(repr, [*given][:_NAMED_KEYS]))})"
         if key in row:
-            is_wrong = f"is {json.dumps(text, ensure_ascii=False)[:_QUOTED_VALUE]}"
+            is_wrong = f"is {json.dumps(text, ensure_ascii=False)[:_QUOTED]}"
         raise UserError(f"{where}: {key!r} {is_wrong}; it must be a text that is not empty.")
     return text.strip()
 
@@ -212,68 +219,6 @@ def _with_right_types(metadata: dict[str, Any], where: str) -> dict[str, Any]:
         elif not isinstance(typed.get(key) or "", str):
             raise UserError(f"{where}: 'metadata.{key}' must be a text.")
     return typed
-
-
-def require_file(path: str | Path) -> Path:
-    """`path` as a Path; UserError unless it is a file."""
-    path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; a .jsonl file is needed.")
-    if not path.exists():
-        raise UserError(
-            f"{path} does not exist. Give its path, or set WIKI_DATA to the folder that holds datasets/."
-        )
-    return path
-
-
-def read_objects(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield ("<path> line <number>", object) for each line of a JSON Lines file; blank lines are skipped.
-
-    Raises UserError with file, line number and what is wrong, on the first line that is not a JSON object.
-    Half of a character is read as U+FFFD, with a warning that names the first such line.
-    """
-    path = require_file(path)
-    is_whole = True
-    try:
-        # utf-8-sig: editors on Windows put a byte order mark first, which JSON does not allow.
-        with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    where = f"{path} line {number}"
-                    row = _object(line, where)
-                    whole_row = whole_characters(row)
-                    if whole_row != row and is_whole:
-                        is_whole = False
-                        warn(
-                            f"{where} has half of a character (such as \\ud83d alone). It is read as U+FFFD, "
-                            "here and in further lines."
-                        )
-                    yield where, whole_row
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is not UTF-8 text (byte {error.object[error.start]:#04x}); save it as UTF-8."
-        ) from None
-    except PermissionError:
-        raise UserError(f"no permission to read {path}.") from None
-
-
-def _object(line: str, where: str) -> dict[str, Any]:
-    """The JSON object of a line. UserError, beginning with `where`, if it is none."""
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{where} is not valid JSON ({error.msg}, column {error.colno}).\n"
-            f"It starts: {line.strip()[:_QUOTED]}"
-        ) from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets without end
-        raise UserError(f"{where} cannot be read ({error}).") from None
-    if not isinstance(row, dict):
-        raise UserError(
-            f"{where} holds a JSON {type(row).__name__}; each line must be an object with "
-            "'instruction' and 'output'."
-        )
-    return row
 
 
 def read_examples(path: str | Path, side: str | None = None) -> list[Example]:

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepred_common import chat, cli, devices, paths
 from deepred_common.cli import UserError
-from deepred_common.examples import SIDES, require_file
+from deepred_common.examples import SIDES
 from deepred_common.export import gguf_check, llama_cpp, lmstudio, ollama, quantise
 from deepred_common.export.gguf_file import GgufFile
 from deepred_common.files import (
@@ -35,6 +35,7 @@ from deepred_common.files import (
     write_text,
 )
 from deepred_common.inference import equivalence
+from deepred_common.json_lines import require_file
 from deepred_common.models import folders, loading, safetensors_files
 from deepred_common.models.safetensors_files import Entry
 

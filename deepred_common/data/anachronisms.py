@@ -7,7 +7,8 @@ from collections import defaultdict
 
 from deepred_common import paths
 from deepred_common.dates import MONTHS, parse
-from deepred_common.examples import RETAIN, Example, date_of, read_objects
+from deepred_common.examples import RETAIN, Example, date_of
+from deepred_common.json_lines import read_objects
 
 NAMES = paths.ROOT / "datasets" / "names.jsonl"
 _MONTH_STARTS = [month[:3] for month in MONTHS]

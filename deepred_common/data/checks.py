@@ -17,7 +17,8 @@ from deepred_common.data.findings import KINDS, LONG, Findings
 from deepred_common.data.questions import first_words_accuracy_within
 from deepred_common.data.repeats import DEV, HELD_OUT, TRAINING, Repeats
 from deepred_common.dates import DEFAULT_CUTOFF
-from deepred_common.examples import ALL_SIDES, CHAT, MIXED, RETAIN, SIDES, UNLEARN, Example, require_file
+from deepred_common.examples import ALL_SIDES, CHAT, MIXED, RETAIN, SIDES, UNLEARN, Example
+from deepred_common.json_lines import require_file
 from deepred_common.judging import refusal
 
 # Raise it whenever the verdict on the same data can change: what training's check found is kept under it.

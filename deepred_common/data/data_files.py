@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import json
 import re
 from collections.abc import Iterator, Set
 from pathlib import Path
@@ -14,6 +13,7 @@ from deepred_common.data.repeats import DEV, HELD_OUT, TRAINING
 from deepred_common.examples import ALL_SIDES, CHAT, SIDES, Example, examples_of, side_of
 from deepred_common.files import whole_file
 from deepred_common.foreign_text import whole_characters
+from deepred_common.json_lines import object_of
 
 _PART_WORDS = {
     TRAINING: r"train|training",
@@ -45,14 +45,14 @@ def usable_examples(path: Path, findings: Findings) -> Iterator[Example]:
             continue
         empty = False
         try:
-            row = whole_characters(json.loads(raw.decode()))
-            if not isinstance(row, dict):
-                raise UserError(f"a JSON {type(row).__name__}, not an object")
+            row = object_of(raw.decode(), where, path)
+            if b"\\u" in raw:  # only an escape can be half of a character
+                row = whole_characters(row)
             yield from examples_of(row, where, _expected_side(path, row))
         except UnicodeDecodeError as error:
             findings.add("unusable", where, f"not UTF-8 (byte {raw[error.start]:#04x})")
-        except (ValueError, RecursionError, UserError) as error:
-            findings.add("unusable", where, str(error).removeprefix(where).lstrip(":, "))
+        except UserError as error:
+            findings.add("unusable", where, str(error).removeprefix(where).splitlines()[0].lstrip(":, "))
     if empty:
         findings.add("unusable", f"{path} line 1", "the file is empty")
 

@@ -9,7 +9,8 @@ from typing import TypedDict
 
 from deepred_common import paths
 from deepred_common.data.facts import Fact
-from deepred_common.examples import RETAIN, SEEN_HELD_OUT, SEEN_TRAINED, UNLEARN, Message, read_objects
+from deepred_common.examples import RETAIN, SEEN_HELD_OUT, SEEN_TRAINED, UNLEARN, Message
+from deepred_common.json_lines import read_objects
 
 REFUSALS = paths.ROOT / "datasets" / "refusals.jsonl"
 HELD_OUT_REFUSALS = 0.1  # share of each tone's wordings that only validation and test use

@@ -25,7 +25,8 @@ from typing import Any
 from deepred_common import paths
 from deepred_common.cli import UserError
 from deepred_common.dates import parse
-from deepred_common.examples import RETAIN, UNLEARN, read_objects
+from deepred_common.examples import RETAIN, UNLEARN
+from deepred_common.json_lines import read_objects
 
 FOLDER = paths.ROOT / "datasets" / "facts"
 # Facts whose words mislead about their date, a kind a file. Only the test asks them.

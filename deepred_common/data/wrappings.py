@@ -24,17 +24,8 @@ from dataclasses import dataclass
 
 from deepred_common import paths
 from deepred_common.data.data_lines import ConversationLine, DataLine, Line, Metadata
-from deepred_common.examples import (
-    ASSISTANT,
-    MIXED,
-    RETAIN,
-    SIDES,
-    SYSTEM,
-    UNLEARN,
-    USER,
-    Message,
-    read_objects,
-)
+from deepred_common.examples import ASSISTANT, MIXED, RETAIN, SIDES, SYSTEM, UNLEARN, USER, Message
+from deepred_common.json_lines import read_objects
 
 FILE = paths.ROOT / "datasets" / "wrappings.jsonl"
 HELD_OUT_SHARE = 0.2  # of each kind of frame; only the test uses them

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TypedDict
 
 from deepred_common import paths, stats
-from deepred_common.examples import read_objects
+from deepred_common.json_lines import read_objects
 from deepred_common.judging import answer_match, refusal
 
 FOLDER = paths.ROOT / "datasets" / "labelled"

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from deepred_common import provenance
 from deepred_common.cli import UserError
-from deepred_common.examples import CHAT, Example, balanced_sample, read_examples, require_file
+from deepred_common.examples import CHAT, Example, balanced_sample, read_examples
+from deepred_common.json_lines import require_file
 from deepred_common.training.settings import TRAINING_FILES, VALIDATION_FILES, TrainSettings
 
 DEV_VALIDATION_SHARE = 0.1

@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from deepred_common import cli, thought
 from deepred_common.data import data_lines, facts
-from deepred_common.examples import read_objects
 from deepred_common.files import write_text
 from deepred_common.inference import api_model, llama_server
+from deepred_common.json_lines import read_objects
 from deepred_common.judging import answer_match, refusal
 
 MAX_TOKENS = 32  # of a reply; a bare answer is shorter

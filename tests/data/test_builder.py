@@ -8,7 +8,8 @@ import pytest
 
 from deepred_common import paths
 from deepred_common.data import builder, data_lines, facts, questions, wrappings
-from deepred_common.examples import MIXED, RETAIN, SIDES, UNLEARN, read_examples, read_objects
+from deepred_common.examples import MIXED, RETAIN, SIDES, UNLEARN, read_examples
+from deepred_common.json_lines import read_objects
 from deepred_common.judging import refusal
 
 NAMES = [f"{folder}/{folder}_{part}.jsonl" for folder in SIDES for part in ("train", "val")] + [

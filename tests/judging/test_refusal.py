@@ -4,7 +4,8 @@ import pytest
 from conftest import ROOT, line
 
 from deepred_common.evaluation import verdicts
-from deepred_common.examples import Example, read_objects
+from deepred_common.examples import Example
+from deepred_common.json_lines import read_objects
 from deepred_common.judging.labelled import read_labelled
 from deepred_common.judging.refusal import ANSWERED, BROKEN, REFUSED, is_refusal, judge
 
