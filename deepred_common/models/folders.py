@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deepred_common import paths
-from deepred_common.cli import UserError
+from deepred_common.cli import UserError, progress
 from deepred_common.files import read_json
 from deepred_common.models import safetensors_files
 from deepred_common.models.safetensors_files import Entry
@@ -66,14 +67,37 @@ def _read_tokenizer_config(folder: str | Path) -> dict[str, Any]:
 
 
 def read_chat_template(folder: str | Path) -> str | None:
-    """A model folder's chat template: chat_template.jinja, else tokenizer_config.json's, else None."""
+    """A model folder's chat template: chat_template.jinja, else tokenizer_config.json's, else None.
+
+    UserError if it has several and none is named `default`.
+    """
     file = Path(folder) / CHAT_TEMPLATE
     if file.exists():
         return file.read_text(encoding="utf-8")
     template = _read_tokenizer_config(folder).get("chat_template")
     if isinstance(template, list):  # several, each with a name
-        return next((entry["template"] for entry in template if entry["name"] == "default"), None)
-    return template
+        template = {entry["name"]: entry["template"] for entry in template}
+    return default_template(template, folder) if isinstance(template, dict) else template
+
+
+def default_template(templates: Mapping[str, str], name: str | Path) -> str | None:
+    """The one named `default` of several chat templates; None if there are none, UserError if it is missing.
+
+    name: the model's, for the message and for the line that says so where there are several.
+    """
+    if templates and "default" not in templates:
+        raise UserError(
+            f"{name} has several chat templates ({', '.join(templates)}), and none is named `default`.\n"
+            f"Save the one to use as {CHAT_TEMPLATE} in the model's folder."
+        )
+    if len(templates) > 1:
+        _say_once(f"{name} has several chat templates ({', '.join(templates)}); `default` is used.")
+    return templates.get("default")
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    progress(line)
 
 
 def embedding_rows(weights: Mapping[str, Entry]) -> int | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepred_common import provenance
 from deepred_common.cli import UserError
-from deepred_common.models.folders import Adapter, embedded_base_hint, looks_like_path
+from deepred_common.models.folders import Adapter, default_template, embedded_base_hint, looks_like_path
 
 if TYPE_CHECKING:
     import torch
@@ -74,11 +74,17 @@ def download(name: str, revision: str | None = None) -> Path:
 
 
 def load_tokenizer(name: str | Path, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder or hub name, unchanged."""
+    """The tokenizer of a model folder or hub name, with one chat template at most.
+
+    Of several templates it keeps `default`, as llama.cpp does. UserError if none has that name.
+    """
     from transformers import AutoTokenizer
 
     with hub_errors(name):
-        return AutoTokenizer.from_pretrained(str(name), trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(str(name), trust_remote_code=trust_remote_code)
+    if isinstance(tokenizer.chat_template, dict):
+        tokenizer.chat_template = default_template(tokenizer.chat_template, name)
+    return tokenizer
 
 
 def load_model(name: str | Path, dtype: torch.dtype, trust_remote_code: bool = False, **options: Any) -> Any:

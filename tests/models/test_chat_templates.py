@@ -1,0 +1,31 @@
+"""A tokenizer with several chat templates, each with a name."""
+
+import pytest
+
+from deepred_common.cli import UserError
+from deepred_common.models import folders, loading
+
+TEMPLATE = "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"
+
+
+@pytest.fixture
+def tokenizer_copy(base_folder):
+    return loading.load_tokenizer(base_folder)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_of_several_templates_the_default_is_taken_and_said(legacy, tokenizer_copy, tmp_path, capsys):
+    tokenizer_copy.chat_template = {"tool_use": "tools", "default": TEMPLATE}
+    tokenizer_copy.save_pretrained(tmp_path, save_jinja_files=not legacy)
+    loaded = loading.load_tokenizer(tmp_path)
+    assert loaded.chat_template == TEMPLATE == folders.read_chat_template(tmp_path)
+    line = capsys.readouterr().err
+    assert "several chat templates" in line and "`default` is used" in line and line.count("\n") == 1
+
+
+def test_several_templates_without_a_default_are_named(tokenizer_copy, tmp_path):
+    tokenizer_copy.chat_template = {"rag": TEMPLATE, "tool_use": TEMPLATE}
+    tokenizer_copy.save_pretrained(tmp_path, save_jinja_files=False)
+    for read in (loading.load_tokenizer, folders.read_chat_template):
+        with pytest.raises(UserError, match=r"\(rag, tool_use\), and none is named `default`"):
+            read(tmp_path)
