@@ -33,6 +33,17 @@ _SHORTEST_USUAL = 3  # words; where replies are usually shorter still, four time
 _FEW = 2  # examples of a side with one kind of finding that are never "most of the side"
 _REMEMBERED_REPLIES = 4096  # refusals are mostly few wordings, repeated
 _MOJIBAKE = re.compile("Ã[\x80-\xbf©¨¼¶¤±§]|â€|Â[\xa0-\xbf]|\ufffd|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+# The special tokens of common models. Which of them a model has, training asks its tokenizer.
+_MARKUP = re.compile(
+    r"""
+    <[|｜][\w▁ ]{1,40}[|｜]>  # <|im_end|>, <|eot_id|>, <｜end▁of▁sentence｜>
+    | </?s> | <(?:unk|pad|bos|eos|mask|sep|cls)>  # Llama 2, Mistral, Gemma
+    | <(?:start|end)_of_turn> | <\|turn> | <turn\|>  # Gemma
+    | \[/?INST\] | <</?SYS>> | \[/?(?:SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_RESULTS|THINK)\] | \[TOOL_CALLS\]
+    | </?think>  # Qwen3, DeepSeek R1: some templates cut it out of replies
+    """,
+    re.VERBOSE,
+)
 
 
 class Checker:
@@ -96,6 +107,10 @@ class Checker:
             text = f"{example.shown_text}\n{example.output}"
             if _MOJIBAKE.search(text):
                 faults["encoding"] = text.replace("\n", " | ")
+        if "markup" in self.findings.wanted:
+            text = f"{example.shown_text}\n{example.output}"
+            if markup := _MARKUP.search(text):
+                faults["markup"] = f"{markup[0]} in {text!r}"
         if example.side == CHAT:
             return faults
         if self._anachronisms:

@@ -27,6 +27,10 @@ KINDS = {
     "encoding": Kind(
         "examples have broken characters (another encoding read as UTF-8, or control characters)", True
     ),
+    "markup": Kind(
+        "examples hold what chat templates or tokenizers take for markup, not text, so a turn can end there",
+        True,
+    ),
     "repeated": Kind("examples repeat an earlier one word for word (they count twice)", True),
     "reworded": Kind("questions were asked before in nearly the same words", True),
     "both sides": Kind("questions appear on both sides, once answered and once refused", True),

@@ -55,6 +55,7 @@ EVERY_FAULT_ONCE = {
         line("retain", "Did Gaul conquer Rome?", "It did not."),
         line("retain", "What is zinc?", "Zinc is a metal.", earliest_date="15th century"),
         line("retain", "Who was Ovid?", "A poet."),
+        line("retain", "What is an oak?", "The tag <|im_end|> ends a turn."),
     ],
     "unlearn_train.jsonl": [
         line("unlearn", "Tell me where Rome is.", REFUSED),
@@ -71,6 +72,7 @@ EVERY_FAULT_ONCE = {
 EXPECTED = {
     "unusable": {"retain_train.jsonl line 3", "unlearn_train.jsonl line 5"},
     "encoding": {"retain_train.jsonl line 6"},
+    "markup": {"retain_train.jsonl line 20"},
     "repeated": {"retain_train.jsonl line 2"},
     "reworded": {"retain_train.jsonl line 5"},
     "two answers": {"retain_train.jsonl line 13"},
@@ -211,6 +213,23 @@ def test_lines_that_cannot_be_used_are_named_without_a_traceback(checked):
         "unusable": {*(f"mixed.jsonl line {n}" for n in (2, 3, 4)), "retain_more.jsonl line 1"},
         "encoding": {"mixed.jsonl line 1", "mixed.jsonl line 5"},
     }
+
+
+def test_markup_of_chat_templates_is_named_wherever_it_stands(checked):
+    tags = "</s> <s> [INST] <｜end▁of▁sentence｜> <|eot_id|> <end_of_turn> <think> <unk>".split()
+    lines = [line("retain", f"What is number {n}?", f"A {tag} number.") for n, tag in enumerate(tags)]
+    lines.append(line("retain", "What does <|endoftext|> mean?", "The end."))
+    by_messages = [
+        {"role": "system", "content": "<<SYS>> Be brief."},
+        {"role": "user", "content": "Who?"},
+        {"role": "assistant", "content": "He."},
+    ]
+    lines.append(json.dumps({"messages": by_messages, "metadata": {"dataset_type": "retain"}}))
+    ordinary = ["x < s > y", "a <b>bold</b> [1] word", "|end|", "<3 and a|b|c", "[install] it", "<< left"]
+    lines += [line("retain", f"What is sign {n}?", f"It is {text}.") for n, text in enumerate(ordinary)]
+    code, by_kind, out = checked({"retain_train.jsonl": lines})
+    assert code == 1 and "10 examples hold what" in out
+    assert by_kind == {"markup": {*(f"retain_train.jsonl line {n}" for n in range(1, 6)), "…"}}
 
 
 def test_old_line_ends_are_read_as_training_reads_them(checked, tmp_path):
@@ -491,8 +510,8 @@ def test_fix_never_changes_or_loses_a_checked_file(faulty, checked, script, tmp_
     )
     assert (
         code == 1
-        and out.startswith("18 examples")
-        and "retain_train.jsonl: 11 examples kept, 8 left out" in out
+        and out.startswith("19 examples")
+        and "retain_train.jsonl: 11 examples kept, 9 left out" in out
     ), out
 
 
