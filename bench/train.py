@@ -199,6 +199,8 @@ def validation_losses(model: Any, tokenizer: PreTrainedTokenizerBase) -> dict[st
     for side in SIDES:
         total, count = 0.0, 0
         for row in chat.training_rows(tokenizer, read_examples(paths.dataset_file(f"{side}_val"), side)):
+            if isinstance(row, str):
+                raise ValueError(row)
             ids, labels = (
                 torch.tensor([values], device=model.device) for values in (row.input_ids, row.labels)
             )
@@ -237,7 +239,7 @@ def measure(args: argparse.Namespace) -> None:
     tokenizer = loading.load_tokenizer(args.model)
     rows = chat.training_rows(tokenizer, training_examples(args.rows))
     figures = {
-        "tokens": args.epochs * sum(len(row.input_ids) for row in rows),
+        "tokens": args.epochs * sum(len(row.input_ids) for row in rows if not isinstance(row, str)),
         "seconds": trained.ended - trained.began,
         "start": trained.began - STARTED,
         "peak": peak,

@@ -249,6 +249,8 @@ def compare(
             f"the GGUF file differs from the model in {settings.model_path}, and is not kept. "
             f"Is llama.cpp too old for it?\n{cli.listed(comparison.faults)}"
         )
+    for warning in comparison.warnings:
+        cli.warn(warning)
     print(
         f"GGUF: {paths.shown(settings.output_path)} "
         f"({file.size / 1e6:.0f} MB, {file.bits:.2f} bits per weight)\n"
@@ -265,10 +267,13 @@ def verify(settings: ConvertSettings, tree: Path) -> None:
     for prompt, served_ids in zip(equivalence.PROMPTS, ids, strict=True):
         own_ids = chat.prompt_ids(tokenizer, prompt)
         if own_ids != served_ids:
+            pairs = zip(own_ids, served_ids, strict=False)
+            same = next((place for place, (own, served) in enumerate(pairs) if own != served), 0)
+            shown = slice(same, same + SHOWN_IDS)
             raise UserError(
                 f"llama.cpp makes other tokens of {prompt!r} than the model was trained with: "
-                f"{served_ids[:SHOWN_IDS]} …, not {own_ids[:SHOWN_IDS]} …\nReplies will be worse. Is the "
-                "tokenizer the base's own, and llama.cpp new enough for it?"
+                f"{served_ids[shown]} … from token {same} on, not {own_ids[shown]} …\nReplies will be worse. "
+                "Is the tokenizer the base's own, and llama.cpp new enough for it?"
             )
     model = loading.load_model(settings.model_path, devices.pick_dtype()[0]).to(devices.pick_device())
     differing = equivalence.differing(equivalence.local_replies(model, tokenizer), replies)

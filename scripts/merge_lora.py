@@ -189,6 +189,7 @@ def check_base(
 def pick_tokenizer(settings: MergeSettings, base: Path, adapter: Adapter) -> PreTrainedTokenizerBase:
     """The tokenizer to save: the adapter's, or the base's if it has none; with a chat template."""
     tokenizer = loading.load_adapter_tokenizer(adapter, base, settings.trust_remote_code)
+    chat.remove_eos(tokenizer)
     if chat.ensure_template(tokenizer):
         cli.warn("neither base nor adapter has a chat template; a plain question-answer template is saved.")
     return tokenizer

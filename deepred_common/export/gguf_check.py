@@ -20,16 +20,22 @@ SAMPLED_TOKENS = 200  # vocabulary entries compared by text, spread evenly
 FLOAT_TOLERANCE = 1e-6
 # llama.cpp's default, where the file names no rotary base (its converter writes none for Gemma 2).
 DEFAULT_ROTARY_BASE = 10000.0
+# Where the file does not say whether texts begin with BOS, llama.cpp decides by the kind of vocabulary.
+BOS_BY_DEFAULT = {"tokenizer.ggml.model": ("llama",), "tokenizer.ggml.pre": ("llama-bpe", "tekken")}
 # Tensors that the converter adds by itself: rotary factors, worked out from the config.
 ADDED_TENSORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 
 
 @dataclass
 class Comparison:
-    """What of a file was compared with its source, in words, and what differs, as texts."""
+    """What of a file was compared with its source, in words, and what differs, as texts.
+
+    warnings: what differs only in how a server uses the file.
+    """
 
     compared: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def compare(
@@ -131,9 +137,36 @@ def _compare_settings(
         comparison.compared.append(f"{name} {expected:.0f}")
     template = folders.read_chat_template(folder)
     if template is not None:
+        _compare_ends(comparison, file, folder, template)
         if file.value("tokenizer.chat_template") != template:
             comparison.faults.append("the chat template is not the source's")
         comparison.compared.append("chat template")
+
+
+def _compare_ends(comparison: Comparison, file: GgufFile, folder: str | Path, template: str) -> None:
+    """BOS before a chat and EOS after a prompt, which a server adds where the file says so."""
+    if file.value("tokenizer.ggml.add_eos_token"):
+        comparison.warnings.append(
+            "llama.cpp's server puts EOS after each prompt. Save the tokenizer with add_eos_token off, and "
+            "convert again."
+        )
+    vocabulary = folders.read_vocabulary(folder)
+    bos = vocabulary and vocabulary.special["bos"]
+    if not vocabulary or not bos or "bos_token" in template or bos in template:
+        return  # a template's own BOS is not doubled
+    from tokenizers import Tokenizer
+
+    first = Tokenizer.from_file(str(Path(folder) / "tokenizer.json")).encode("a").ids[0]
+    expected = first == vocabulary.ids.get(bos)
+    stored = file.value("tokenizer.ggml.add_bos_token")
+    if stored is None:
+        stored = any(file.value(key) in values for key, values in BOS_BY_DEFAULT.items())
+    if bool(stored) != expected:
+        server, tokenizer = ("puts", "does not") if stored else ("does not put", "does")
+        comparison.warnings.append(
+            f"llama.cpp's server {server} BOS before a chat, the model's tokenizer {tokenizer}.\nWrite "
+            f'"add_bos_token": {str(expected).lower()} into {folder}/tokenizer_config.json and convert again.'
+        )
 
 
 def quantisation_errors(file: GgufFile, half: GgufFile) -> dict[str, tuple[int, float]]:

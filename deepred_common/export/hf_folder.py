@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepred_common import chat
 from deepred_common.files import read_json
 from deepred_common.foreign_text import ESCAPED
 from deepred_common.models.folders import CHAT_TEMPLATE
@@ -73,6 +74,8 @@ def write_tokenizer(tokenizer: PreTrainedTokenizerBase, base: Path, out: Path) -
     # The general class of transformers 4 would also make token types, which no causal model takes.
     config["model_input_names"] = ["input_ids", "attention_mask"]
     config.pop("chat_template", None)  # a second copy goes stale, and gguf prefers it
+    # transformers 5 leaves this out, and llama.cpp adds BOS to many vocabularies that do not say it.
+    config["add_bos_token"] = chat.adds_bos(tokenizer)
     _write_json(out / "tokenizer_config.json", config)
     (out / CHAT_TEMPLATE).write_text(str(tokenizer.chat_template), encoding="utf-8")
     _write_bpe_files(out)

@@ -146,7 +146,8 @@ def calibration_text(model: Path) -> str:
     for side in SIDES:
         examples += read_examples(paths.dataset_file(f"{side}_train"), side)
     rows = chat.training_rows(tokenizer, balanced_sample(examples, min(IMATRIX_EXAMPLES, len(examples))))
-    return "".join(f"{tokenizer.decode(row.input_ids)}\n" for row in rows)
+    usable = [row for row in rows if isinstance(row, chat.TrainingRow)]
+    return "".join(f"{tokenizer.decode(row.input_ids)}\n" for row in usable)
 
 
 def importance_matrix(tree: Path, source: Path, text: Path, output: Path, log: Path) -> None:

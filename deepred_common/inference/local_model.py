@@ -23,7 +23,8 @@ class LocalModel:
     """A Backend: a transformers model, asked greedily in batches with left padding.
 
     max_tokens: most tokens a reply may have. batch_size: questions answered at once. system: a system prompt
-    before every question. Its name, kind and identity are set by whoever loads it.
+    before every question. opens_reply: the model is given what its template writes into every reply before
+    the reply's own text, as if it had written that. Its name, kind and identity are set by whoever loads it.
     """
 
     name = ""
@@ -37,6 +38,7 @@ class LocalModel:
         max_tokens: int,
         batch_size: int,
         system: str | None = None,
+        opens_reply: bool = False,
     ) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
@@ -47,6 +49,8 @@ class LocalModel:
         self._stops = chat.stop_ids(tokenizer, model.generation_config)
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._stops[0]
         self._max_tokens = max_tokens
+        self._opening = chat.reply_opening_ids(tokenizer)
+        self._given = self._opening if opens_reply else []
         self._opened = thought.opened_by(chat.prompt_text(tokenizer, "Q", system))
 
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Reply]]:
@@ -55,7 +59,7 @@ class LocalModel:
         A batch that does not fit in memory is asked again in halves, and so are all that follow. UserError if
         not even one question fits.
         """
-        tokens = [chat.prompt_ids(self.tokenizer, prompt, self.system) for prompt in prompts]
+        tokens = [chat.prompt_ids(self.tokenizer, prompt, self.system) + self._given for prompt in prompts]
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]), reverse=True)
         start = 0
         while start < len(order):
@@ -128,6 +132,8 @@ class LocalModel:
 
     def _reply_of(self, output: list[int]) -> Reply:
         ended = output[-1] in self._stops
+        if output[: len(self._opening)] == self._opening:
+            output = output[len(self._opening) :]
         text = self.tokenizer.decode(output, skip_special_tokens=True)
         # Some models mark their thought with special tokens; without these it would pass for the answer.
         marked = self.tokenizer.decode(output[:-1] if ended else output)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepred_common import provenance
+from deepred_common import chat, provenance
 from deepred_common.cli import UserError
 from deepred_common.models.folders import Adapter, default_template, embedded_base_hint, looks_like_path
 
@@ -84,6 +84,7 @@ def load_tokenizer(name: str | Path, trust_remote_code: bool = False) -> PreTrai
         tokenizer = AutoTokenizer.from_pretrained(str(name), trust_remote_code=trust_remote_code)
     if isinstance(tokenizer.chat_template, dict):
         tokenizer.chat_template = default_template(tokenizer.chat_template, name)
+    chat.space_as_server(tokenizer)
     return tokenizer
 
 

@@ -116,7 +116,7 @@ def _write(
     home = base.device
     if home.type != device.type:
         base.to(device)
-    model = local_model.LocalModel(base, tokenizer, REPLY_TOKENS, BATCH_SIZE)
+    model = local_model.LocalModel(base, tokenizer, REPLY_TOKENS, BATCH_SIZE, opens_reply=True)
     written: dict[int, _WrittenReply] = {}
     only_thoughts = 0
     started = time.monotonic()

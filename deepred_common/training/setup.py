@@ -47,6 +47,10 @@ def prepare_tokenizer(settings: TrainSettings) -> PreTrainedTokenizerBase:
             f"the chat template puts the year {year} into every prompt, which tells the model what it "
             "should not know."
         )
+    if chat.remove_eos(tokenizer):
+        cli.progress(
+            "the tokenizer puts EOS after each text, so a server would after each prompt: it is switched off."
+        )
     if tokenizer.pad_token is None:
         # Harmless for the stop: labels are masked by position, not by token.
         tokenizer.pad_token = tokenizer.eos_token
@@ -68,7 +72,8 @@ def make_rows(
     """
     parts = {}
     for part in ("training", "validation"):
-        parts[part] = _render(settings, tokenizer, part, data.key(), partial(_part_of, data, part))
+        key = data.key(with_paths=True)
+        parts[part] = _render(settings, tokenizer, part, key, partial(_part_of, data, part))
     training = token_rows.mixed(parts["training"], settings.mix, settings.seed)
     if len(training) < len(parts["training"]):
         cli.progress(f"--mix leaves {len(training)} of {len(parts['training'])} training rows")
@@ -116,11 +121,15 @@ def _render(
     key: Sequence[str],
     read_examples: Callable[[], Sequence[Example]],
 ) -> Dataset:
-    """token_rows.load_or_render of one part of the data, with a warning of what is skipped."""
-    rows, too_long = token_rows.load_or_render(
-        tokenizer, [part, *key], read_examples, settings.max_seq_length
-    )
-    for side, count in too_long.items():
+    """token_rows.load_or_render of one part of the data, with warnings of what is skipped."""
+    rows, skipped = token_rows.load_or_render(tokenizer, [part, *key], read_examples, settings.max_seq_length)
+    if skipped.unusable:
+        more = ["…"] if skipped.unusable > len(skipped.named) else []
+        cli.warn(
+            f"{skipped.unusable} {part} examples cannot be trained on with this model and are skipped:\n  "
+            + "\n  ".join([*skipped.named, *more])
+        )
+    for side, count in skipped.too_long.items():
         if count:
             cli.warn(
                 f"{count} {side} {part} examples are longer than --max_seq_length {settings.max_seq_length} "

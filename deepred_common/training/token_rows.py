@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +19,21 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 2  # raise it when this module makes other rows of the same examples
+VERSION = 3  # raise it when this module makes other rows of the same examples
 CHUNK = 2000  # rows rendered at a time: memory stays flat whatever the data's size
 BAR_DELAY = 2  # seconds of rendering before a bar is shown
 SHOWN_EXAMPLES = 3
 SHOWN_PERCENTILES = (50, 90, 99, 100)
+NAMED_UNUSABLE = 5  # examples that cannot be trained on and are named
+
+
+@dataclass
+class Skipped:
+    """Examples without a row: {side: too long ones}, how many cannot be trained on, the first of these."""
+
+    too_long: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ALL_SIDES, 0))
+    unusable: int = 0
+    named: list[str] = field(default_factory=list)
 
 
 def load_or_render(
@@ -29,14 +41,14 @@ def load_or_render(
     key: Sequence[str],
     read_examples: Callable[[], Sequence[Example]],
     max_length: int,
-) -> tuple[Dataset, dict[str, int]]:
-    """read_examples() rendered by `tokenizer` as a datasets.Dataset, and how many of each side were too long.
+) -> tuple[Dataset, Skipped]:
+    """read_examples() rendered by `tokenizer` as a datasets.Dataset, and what was Skipped.
 
-    A row has input_ids, reply_start (where the labels begin) and length, all in tokens, side, its number in
-    ALL_SIDES, and learns_wording (of Example).
-    key: texts that tell the data apart (their files' hashes and how they were chosen). read_examples() is
-    called only if the cache does not hold their rows yet. A row longer than max_length is skipped, not cut: a
-    cut reply would teach the model not to stop. UserError if that leaves no row.
+    A row has input_ids, reply_start (where the labels begin), decision (where the reply's own text begins)
+    and length, all in tokens, side, its number in ALL_SIDES, and learns_wording (of Example).
+    key: texts that tell the data apart (their files' paths and hashes, and how they were chosen).
+    read_examples() is called only if the cache does not hold their rows yet. A row longer than max_length is
+    skipped, not cut: a cut reply would teach the model not to stop. UserError if no row is left.
     """
     from datasets import Dataset, disable_progress_bars
 
@@ -48,24 +60,22 @@ def load_or_render(
         versions, *key, tokenizer.chat_template, tokenizer.backend_tokenizer.to_str(), max_length
     )
 
-    def make(folder: Path) -> tuple[Dataset, dict[str, int]]:
-        dataset, too_long = _render(tokenizer, read_examples(), max_length)
+    def make(folder: Path) -> tuple[Dataset, Skipped]:
+        dataset, skipped = _render(tokenizer, read_examples(), max_length)
         dataset.save_to_disk(str(folder / "rows"))
-        counts = " ".join(str(too_long[side]) for side in ALL_SIDES)
-        (folder / "too_long.txt").write_text(counts, encoding="utf-8")
-        return dataset, too_long
+        (folder / "skipped.json").write_text(json.dumps(asdict(skipped)), encoding="utf-8")
+        return dataset, skipped
 
-    def read(folder: Path) -> tuple[Dataset, dict[str, int]]:
-        counts = (folder / "too_long.txt").read_text(encoding="utf-8").split()
-        too_long = {side: int(count) for side, count in zip(ALL_SIDES, counts, strict=True)}
-        return Dataset.load_from_disk(str(folder / "rows")), too_long
+    def read(folder: Path) -> tuple[Dataset, Skipped]:
+        skipped = Skipped(**json.loads((folder / "skipped.json").read_text(encoding="utf-8")))
+        return Dataset.load_from_disk(str(folder / "rows")), skipped
 
     return cache.folder("rows", digest, make, read)
 
 
 def _render(
     tokenizer: PreTrainedTokenizerBase, to_render: Sequence[Example], max_length: int
-) -> tuple[Dataset, dict[str, int]]:
+) -> tuple[Dataset, Skipped]:
     import pyarrow as pa
     from datasets import Dataset
     from datasets.table import InMemoryTable
@@ -74,15 +84,19 @@ def _render(
     # Tokenizing uses every core here. The tokenizers library switches that off for fear of forks; none happen
     # here.
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
-    too_long = dict.fromkeys(ALL_SIDES, 0)
+    skipped = Skipped()
     tables = []
     with tqdm(total=len(to_render), desc="rendering", unit="example", delay=BAR_DELAY, leave=False) as bar:
         for start in range(0, len(to_render), CHUNK):
             chunk = to_render[start : start + CHUNK]
             rows, sides, learns_wording = [], [], []
             for example, row in zip(chunk, chat.training_rows(tokenizer, chunk), strict=True):
-                if len(row.input_ids) > max_length:
-                    too_long[example.side] += 1
+                if isinstance(row, str):
+                    skipped.unusable += 1
+                    if len(skipped.named) < NAMED_UNUSABLE:
+                        skipped.named.append(f"{example.where}: {row}")
+                elif len(row.input_ids) > max_length:
+                    skipped.too_long[example.side] += 1
                 else:
                     rows.append(row)
                     sides.append(ALL_SIDES.index(example.side))
@@ -91,9 +105,11 @@ def _render(
             bar.update(len(chunk))
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     dataset = Dataset(InMemoryTable(pa.concat_tables(tables)))
+    if not len(dataset) and skipped.unusable:
+        raise UserError(f"no example can be trained on. {skipped.named[0]}.")
     if not len(dataset):
         raise UserError(f"every example is longer than --max_seq_length {max_length}; raise it.")
-    return dataset, too_long
+    return dataset, skipped
 
 
 def _table(
@@ -111,6 +127,7 @@ def _table(
         {
             "input_ids": pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids)),
             "reply_start": np.array([row.reply_start for row in rows], dtype=np.int32),
+            "decision": np.array([row.decision for row in rows], dtype=np.int32),
             "side": np.array(sides, dtype=np.int8),
             "learns_wording": np.array(learns_wording, dtype=bool),
             "length": lengths,

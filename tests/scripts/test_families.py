@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 from deepred_common import chat
 from deepred_common.examples import Example
+from deepred_common.models import loading
 
 FUSED = {"qkv_proj", "o_proj", "gate_up_proj", "down_proj"}
 SEPARATE = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
@@ -66,6 +67,8 @@ def family(tmp_path_factory, llama_cpp_tree):
             )
             tokenizer.add_special_tokens({"additional_special_tokens": list(turns)} if turns else {})
             tokenizer.bos_token, tokenizer.eos_token = bos, eos
+            if name == "phi3":
+                tokenizer.add_bos_token = False  # as Phi-3.5's own; llama.cpp's file is of an earlier Phi-3
             tokenizer.pad_token = None if name == "mistral" else tokenizer.eos_token
             tokenizer.chat_template = (llama_cpp_tree / f"models/templates/{template}.jinja").read_text(
                 encoding="utf-8"
@@ -275,3 +278,31 @@ def test_every_family_s_gguf_file_is_the_same_as_its_source(
     assert code == 0, err
     special = "/".join(kind for kind in ("bos", "eos", "pad") if getattr(tokenizer, f"{kind}_token"))
     assert f"{special}, rotary base 10000, context length 2048, chat template" in out and "Q8_0 0." in out
+
+
+def test_a_server_puts_first_the_bos_that_is_trained(pieces, script, llama_cpp_tree, tmp_path):
+    """As TinyLlama and Zephyr: the template writes none, the tokenizer adds it."""
+    from transformers import AutoConfig, AutoModelForCausalLM, LlamaTokenizer
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    shutil.copy(pieces, folder / "tokenizer.model")
+    tokenizer = LlamaTokenizer.from_pretrained(folder)
+    tokenizer.add_bos_token = True
+    tokenizer.chat_template = (
+        "{% for m in messages %}[{{ m.role }}] {{ m.content }}{{ eos_token }}\n{% endfor %}"
+        "{% if add_generation_prompt %}[assistant] {% endif %}"
+    )
+    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = AutoConfig.for_model("llama", vocab_size=len(tokenizer), max_position_embeddings=2048, **shape)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    tokenizer = loading.load_tokenizer(folder)
+    row = chat.training_row(tokenizer, "Who?", "He.")
+    assert row.input_ids[0] == tokenizer.bos_token_id
+    assert row.input_ids[: row.reply_start] == chat.prompt_ids(tokenizer, "Who?")
+    flags = ["--llama_cpp_path", llama_cpp_tree, "--quant_type", "f16", "--verify"]
+    code, out, err = script(
+        "convert_to_gguf", "--model_path", folder, "--output_path", tmp_path / "m.gguf", *flags
+    )
+    assert code == 0 and "Token ids: the same for 10 of 10 prompts" in out, err

@@ -23,13 +23,14 @@ def load(tokenizer, examples=EXAMPLES, key=("a",), max_length=512):
 
 
 def test_rendered_together_the_rows_are_those_of_one_by_one(tokenizer):
-    dataset, too_long = load(tokenizer)
-    assert set(too_long.values()) == {0} and len(dataset) == 9
+    dataset, skipped = load(tokenizer)
+    assert skipped == token_rows.Skipped() and len(dataset) == 9
     for example, row in zip(EXAMPLES, dataset, strict=True):
         alone = chat.training_row(tokenizer, example.instruction, example.output)
-        assert (row["input_ids"], row["reply_start"], row["length"]) == (
+        assert (row["input_ids"], row["reply_start"], row["decision"], row["length"]) == (
             alone.input_ids,
             alone.reply_start,
+            alone.decision,
             len(alone.input_ids),
         )
         assert ALL_SIDES[row["side"]] == example.side
@@ -37,10 +38,10 @@ def test_rendered_together_the_rows_are_those_of_one_by_one(tokenizer):
 
 def test_the_same_data_are_not_rendered_twice_and_other_ones_are(tokenizer, monkeypatch):
     first, _ = load(tokenizer)
-    again, too_long = token_rows.load_or_render(
+    again, skipped = token_rows.load_or_render(
         tokenizer, ("a",), lambda: pytest.fail("read although cached"), 512
     )
-    assert again[:] == first[:] and set(too_long.values()) == {0}
+    assert again[:] == first[:] and skipped == token_rows.Skipped()
     for key, max_length in ((("b",), 512), (("a",), 100)):
         asked = []
         token_rows.load_or_render(tokenizer, key, lambda asked=asked: asked.append(1) or EXAMPLES, max_length)
@@ -69,17 +70,30 @@ def test_another_version_of_what_makes_the_rows_renders_them_anew(module, tokeni
 
 def test_a_damaged_cache_is_made_again(tokenizer):
     first, _ = load(tokenizer)
-    for file in (paths.OUTPUT / "cache").rglob("too_long.txt"):
+    for file in (paths.OUTPUT / "cache").rglob("skipped.json"):
         file.write_text("")
     assert load(tokenizer)[0][:] == first[:]
 
 
 def test_examples_that_are_too_long_are_skipped_and_counted(tokenizer):
     long = Example("Long?", "word " * 200, "retain")
-    dataset, too_long = load(tokenizer, [*EXAMPLES, long], max_length=100)
-    assert len(dataset) == 9 and too_long == {"retain": 1, "unlearn": 0, "chat": 0}
+    dataset, skipped = load(tokenizer, [*EXAMPLES, long], max_length=100)
+    assert len(dataset) == 9 and skipped.too_long == {"retain": 1, "unlearn": 0, "chat": 0}
     with pytest.raises(UserError, match="every example is longer"):
         load(tokenizer, [long], key=("long",), max_length=100)
+
+
+def test_examples_that_hold_special_tokens_are_skipped_and_named(tokenizer):
+    tagged = [
+        Example("What is <|im_start|>?", "A tag.", "retain", where="my.jsonl line 3"),
+        Example("What is it?", "The tag <|im_end|> ends a turn.", "unlearn", where="my.jsonl line 7"),
+    ]
+    for _ in ("rendered", "from the cache"):
+        dataset, skipped = load(tokenizer, [*EXAMPLES, *tagged], key=("tagged",))
+        assert len(dataset) == 9 and skipped.unusable == 2
+        assert skipped.named[1].startswith("my.jsonl line 7: it holds <|im_end|>")
+    with pytest.raises(UserError, match=r"no example can be trained on\. my\.jsonl line 3: it holds <\|im"):
+        load(tokenizer, tagged, key=("only tagged",))
 
 
 def test_the_mix_drops_rows_of_one_side_only(tokenizer):

@@ -1,0 +1,181 @@
+"""What a template writes around a reply, and what a server makes of a chat: training must do the same."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from deepred_common import chat
+from deepred_common.cli import UserError
+from deepred_common.examples import CHAT, RETAIN, Example
+from deepred_common.export import gguf_check, hf_folder
+from deepred_common.models import loading
+
+PLAIN_TEMPLATE = (
+    "{% for m in messages %}[{{ m.role }}] {{ m.content }}{{ eos_token }}\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant] {% endif %}"
+)
+
+
+@pytest.fixture
+def with_template(base_folder, llama_cpp_tree):
+    """with_template(name or text, special tokens to add) -> the embedded base's tokenizer with a template."""
+    from transformers import AutoTokenizer
+
+    def make(template, special=()):
+        tokenizer = AutoTokenizer.from_pretrained(base_folder)
+        tokenizer.add_special_tokens({"additional_special_tokens": list(special)})
+        if "{" not in template:
+            template = (llama_cpp_tree / f"models/templates/{template}.jinja").read_text(encoding="utf-8")
+        tokenizer.chat_template = template
+        return tokenizer
+
+    return make
+
+
+@pytest.fixture
+def gpt_oss(with_template):
+    names = ("start", "end", "message", "channel", "return", "call")
+    return with_template("openai-gpt-oss-120b", [f"<|{name}|>" for name in names])
+
+
+def reply_of(tokenizer, row):
+    return tokenizer.decode(row.input_ids[row.reply_start :])
+
+
+@pytest.mark.parametrize("reply", ["I'm not sure about that.", "final", "end", "|", " led by a space"])
+def test_a_reply_in_a_channel_is_trained_whole(gpt_oss, reply):
+    row = chat.training_row(gpt_oss, "Who?", reply)
+    assert reply_of(gpt_oss, row) == f"<|channel|>final<|message|>{reply}<|return|>"
+    assert gpt_oss.decode(row.input_ids[row.decision :]) == f"{reply}<|return|>"
+    assert row.input_ids[: row.reply_start] == chat.prompt_ids(gpt_oss, "Who?")
+
+
+def test_generation_ends_with_the_last_turn_not_at_the_channel(gpt_oss):
+    ids = gpt_oss.convert_tokens_to_ids(["<|return|>", gpt_oss.eos_token])
+    assert chat.stop_ids(gpt_oss) == sorted(ids)
+    (cut,) = chat.training_rows(gpt_oss, [Example("Who?", "Once upon a", CHAT, complete=False)])
+    assert reply_of(gpt_oss, cut) == "<|channel|>final<|message|>Once upon a"
+
+
+@pytest.mark.parametrize(
+    "name, special, reply",
+    [
+        ("upstage-Solar-Open-100B", ["<|content|>", "<|end|>"], "<|content|>He.<|end|>"),
+        ("Kimi-K2-Thinking", ["<|im_end|>"], "<think></think>He.<|im_end|>"),
+        ("google-gemma-4-31B-it", ["<|turn>", "<turn|>"], "He.<turn|>"),
+        ("Qwen3.5-4B", [], "\n</think>\n\nHe.<|im_end|>"),
+        ("NVIDIA-Nemotron-Nano-v2", ["<SPECIAL_12>"], "He.\n<SPECIAL_12>"),
+    ],
+)
+def test_what_other_families_write_around_a_reply(name, special, reply, with_template):
+    tokenizer = with_template(name, special)
+    row = chat.training_row(tokenizer, "Who?", "He.")
+    assert reply_of(tokenizer, row) == reply
+    assert tokenizer.decode(row.input_ids[row.decision :]).startswith("He.")
+
+
+def test_the_decision_of_qwen3_is_after_its_empty_thought(with_template):
+    tokenizer = with_template("Qwen-Qwen3-0.6B")
+    row = chat.training_row(tokenizer, "What is a smartphone?", "I'm not sure.")
+    assert reply_of(tokenizer, row) == "<think>\n\n</think>\n\nI'm not sure.<|im_end|>"
+    assert tokenizer.decode(row.input_ids[row.decision :]) == "I'm not sure.<|im_end|>"
+    # The server's prompt does not hold the thought, so the model must write it.
+    assert not tokenizer.decode(chat.prompt_ids(tokenizer, "Who?")).endswith("</think>\n\n")
+
+
+def test_a_template_that_strips_replies_loses_none_of_their_text(with_template):
+    tokenizer = with_template(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n {{ m.content | trim }} <|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    assert reply_of(tokenizer, chat.training_row(tokenizer, "Who?", "  He.\n")) == " He. <|im_end|>"
+
+
+@pytest.mark.parametrize(
+    "template, reply",
+    [
+        ("Qwen-Qwen3-0.6B", "<think>\nHm.\n</think>\n\nHe."),
+        (PLAIN_TEMPLATE.replace("m.content", "m.content[:9]"), "He was a poet."),
+        (
+            PLAIN_TEMPLATE.replace("m.role", "'poet' in m.content and raise_exception('no') or m.role"),
+            "A poet.",
+        ),
+    ],
+)
+def test_a_reply_that_the_template_does_not_hold_whole_is_refused(template, reply, with_template):
+    tokenizer = with_template(template)
+    good, bad = Example("Who?", "He.", RETAIN), Example("Who?", reply, RETAIN)
+    rows = chat.training_rows(tokenizer, [good, bad, good])
+    assert "chat template" in rows[1] and rows[0] == rows[2] != rows[1]
+    with pytest.raises(UserError, match="cannot be trained on: the model's chat template"):
+        chat.training_row(tokenizer, "Who?", reply)
+
+
+def test_a_local_model_s_reply_is_what_follows_the_template_s_opening(gpt_oss, tiny_models):
+    import torch
+
+    from deepred_common.inference.local_model import LocalModel
+
+    model = loading.load_model(tiny_models["llama"], torch.float32)
+    local = LocalModel(model, gpt_oss, 8, 1)
+    assert local._reply_of(gpt_oss("<|channel|>final<|message|>He.<|return|>")["input_ids"]).text == "He."
+    assert local._reply_of(gpt_oss("He.<|return|>")["input_ids"]).text == "He."
+    given = []
+    local = LocalModel(model, gpt_oss, 8, 1, opens_reply=True)
+    local._generate = lambda prompts: given.extend(prompts) or [""]
+    list(local.ask(["Who?"]))
+    assert gpt_oss.decode(given[0]).endswith("<|start|>assistant<|channel|>final<|message|>")
+
+
+# ---- BOS and EOS, which some templates leave to the tokenizer --------------------------------------------
+
+
+def test_a_prompt_begins_with_the_bos_that_the_tokenizer_adds(with_template):
+    tokenizer = with_template(PLAIN_TEMPLATE, ["<s>"])
+    tokenizer.bos_token = "<s>"
+    assert tokenizer.decode(chat.prompt_ids(tokenizer, "Who?")).startswith("[user]")
+    tokenizer.add_bos_token = True
+    row = chat.training_row(tokenizer, "Who?", "He.")
+    assert tokenizer.decode(row.input_ids).startswith("<s>[user]")
+    assert row.input_ids[: row.reply_start] == chat.prompt_ids(tokenizer, "Who?")
+    assert reply_of(tokenizer, row) == "He.<|im_end|>"
+    tokenizer.chat_template = "{{ bos_token }}" + PLAIN_TEMPLATE
+    assert chat.prompt_ids(tokenizer, "Who?") == row.input_ids[: row.reply_start]  # it is not doubled
+
+
+@pytest.mark.parametrize("adds", [True, False])
+def test_a_merged_folder_says_whether_a_server_puts_bos_first(adds, with_template, base_folder, tmp_path):
+    """transformers 5 writes nothing where the tokenizer adds none, and llama.cpp then guesses."""
+    tokenizer = with_template(PLAIN_TEMPLATE)
+    tokenizer.add_bos_token = adds
+    hf_folder.write_tokenizer(tokenizer, base_folder, tmp_path)
+    assert json.loads((tmp_path / "tokenizer_config.json").read_text())["add_bos_token"] is adds
+    from gguf import SpecialVocab
+
+    assert SpecialVocab(tmp_path).add_special_token["bos"] is adds
+
+
+def test_a_tokenizer_that_ends_every_text_is_mended(with_template):
+    tokenizer = with_template(PLAIN_TEMPLATE, ["<s>"])
+    tokenizer.bos_token = "<s>"
+    tokenizer.add_bos_token, tokenizer.add_eos_token = True, True
+    assert chat.remove_eos(tokenizer) and not chat.remove_eos(tokenizer)
+    assert tokenizer.decode(tokenizer("Who?")["input_ids"]) == "<s>Who?"
+
+
+@pytest.mark.parametrize("stated", [True, False, None])
+def test_a_file_whose_server_disagrees_about_bos_gets_a_warning__file_faked(stated, with_template, tmp_path):
+    """None: the file does not say it, and llama.cpp adds BOS to vocabularies of the kind "llama"."""
+    tokenizer = with_template(PLAIN_TEMPLATE)
+    tokenizer.add_bos_token = False
+    tokenizer.save_pretrained(tmp_path)
+    metadata = {"tokenizer.ggml.model": "llama", "tokenizer.ggml.add_bos_token": stated}
+    comparison = gguf_check.Comparison()
+    gguf_check._compare_ends(comparison, SimpleNamespace(value=metadata.get), tmp_path, PLAIN_TEMPLATE)
+    assert len(comparison.warnings) == (stated is not False)
+    assert stated is False or '"add_bos_token": false' in comparison.warnings[0]
+    gguf_check._compare_ends(
+        comparison, SimpleNamespace(value=metadata.get), tmp_path, "{{ bos_token }}" + PLAIN_TEMPLATE
+    )
+    assert len(comparison.warnings) == (stated is not False)
