@@ -48,10 +48,11 @@ def refusal_shares(
     openers: Sequence[int],
     prompts: Sequence[Prompt],
 ) -> list[float]:
-    """The share of the first token's probability on `openers`, for each prompt in order."""
+    """The share of the reply's first token's probability on `openers`, for each prompt in order."""
     import torch
 
-    ids = [chat.prompt_ids(tokenizer, prompt) for prompt in prompts]
+    opening = chat.reply_opening_ids(tokenizer)  # what the template writes first decides nothing
+    ids = [chat.prompt_ids(tokenizer, prompt) + opening for prompt in prompts]
     shares = [0.0] * len(ids)
     by_length = sorted(range(len(ids)), key=lambda number: len(ids[number]))
     for start in range(0, len(by_length), BATCH):

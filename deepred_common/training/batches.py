@@ -15,7 +15,8 @@ def collate(rows: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Tensor]
     """One right-padded batch of rows of token_rows.py.
 
     Returns input_ids, labels (IGNORED in prompts and padding) and attention_mask, each (batch, longest row),
-    sides, (batch,) of numbers in examples.ALL_SIDES, and learns_wording, (batch,) bool.
+    decisions, (batch,), the place where each reply's own text begins, sides, (batch,) of numbers in
+    examples.ALL_SIDES, and learns_wording, (batch,) bool.
     """
     import torch
 
@@ -28,12 +29,14 @@ def collate(rows: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Tensor]
         ids[i, : len(tokens)] = tokens
         mask[i, : len(tokens)] = 1
         labels[i, start : len(tokens)] = tokens[start:]
+    decisions = torch.tensor([int(row["decision"]) for row in rows])
     sides = torch.tensor([int(row["side"]) for row in rows])
     learns_wording = torch.tensor([bool(row["learns_wording"]) for row in rows])
     return {
         "input_ids": ids,
         "labels": labels,
         "attention_mask": mask,
+        "decisions": decisions,
         "sides": sides,
         "learns_wording": learns_wording,
     }

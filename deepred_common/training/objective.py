@@ -38,6 +38,7 @@ class Objective(abc.ABC):
         self,
         logits: Tensor,
         labels: Tensor,
+        decisions: Tensor,
         sides: Tensor,
         learns_wording: Tensor,
         base_logits: Tensor | None,
@@ -48,6 +49,8 @@ class Objective(abc.ABC):
         logits: (batch, n, vocabulary), at places_to_predict(labels). They mean nothing where a row has no
             label.
         labels: (batch, length), IGNORED where there is no loss.
+        decisions: (batch,), the place of the first label that is the reply's own text; labels before it are
+            what the chat template writes into every reply (mostly nothing).
         sides: (batch,) of numbers in ALL_SIDES.
         learns_wording: (batch,) bool, True for retain rows whose reply the base would not give.
         base_logits: as logits, of the model without its adapter, for the rows of base_sides only, in order;
@@ -69,7 +72,7 @@ class RefuseAndRetain(Objective):
     """Cross-entropy on the refusal after the cutoff; before it, mostly the distance to the base."""
 
     name: ClassVar[str] = "refuse_and_retain"
-    # How many shares of its example's loss the first reply token gets; every later token gets one.
+    # How many shares of its example's loss the first token of the reply's text gets; every other gets one.
     decision_weight: float = 10
     # The share of the example's own wording in what a retain token is trained towards; the base's own
     # prediction has the rest.
@@ -94,6 +97,7 @@ class RefuseAndRetain(Objective):
         self,
         logits: Tensor,
         labels: Tensor,
+        decisions: Tensor,
         sides: Tensor,
         learns_wording: Tensor,
         base_logits: Tensor | None,
@@ -106,18 +110,20 @@ class RefuseAndRetain(Objective):
         base's entropy, so that it is 0 for a model that equals the base and an example that the base is sure
         of. Towards the base this is the Kullback-Leibler term of "KL minimisation" in Maini et al., TOFU
         (arXiv 2401.06121): a few hundred examples repeated over epochs otherwise teach a small model those
-        examples by heart and wear away what it knew beside them. Two things in retain rows are learnt by
-        cross-entropy alone: replies that the base would not give (learns_wording), and the end of each reply,
-        which a base that was never taught to end a turn would unteach.
+        examples by heart and wear away what it knew beside them. Three things are learnt by cross-entropy
+        alone. In retain rows: replies that the base would not give (learns_wording), and the end of each
+        reply, which a base that was never taught to end a turn would unteach. In all rows: what the template
+        writes before the reply's text, so that both sides begin alike (Qwen3's would begin to think).
         """
         import torch
         from torch.nn.functional import cross_entropy, log_softmax
 
         places = places_to_predict(labels)
-        weights = token_weights(labels, self.decision_weight)[:, places]
+        weights = token_weights(labels, decisions, self.decision_weight)[:, places]
         counted = weights > 0
         targets = labels[:, 1:][:, places]
         is_end = counted & (counted.cumsum(1) == counted.sum(1, keepdim=True))
+        is_opening = counted & (places + 1 < decisions[:, None])
         total = logits.new_zeros((), dtype=torch.float32)
         needs_base = torch.zeros_like(sides, dtype=torch.bool)
         for side in self.base_sides:
@@ -131,12 +137,12 @@ class RefuseAndRetain(Objective):
             here = counted & rows[:, None]
             if not here.any():
                 continue
-            learnt: Tensor | float = learning
+            is_learnt = is_opening[here]
             drift: Tensor | float = 0.0
             row_weight: Tensor | float = side_weight
             if side == RETAIN:
                 is_worded = learns_wording[:, None].expand_as(here)[here]
-                learnt = torch.where(is_end[here] | is_worded, 1.0, learning)
+                is_learnt = is_learnt | is_end[here] | is_worded
                 row_weight = torch.where(is_worded, 1.0, side_weight)
             if learning < 1:
                 if base_logits is None:
@@ -145,22 +151,25 @@ class RefuseAndRetain(Objective):
                 base = log_softmax(base_logits[rows[needs_base]][counted[rows]].float(), dim=-1)
                 drift = (base.exp() * (base - own)).sum(-1)
             wording = cross_entropy(logits[here].float(), targets[here], reduction="none")
+            learnt = torch.where(is_learnt, 1.0, learning)
             losses = (1 - learnt) * drift + learnt * wording
             total = total + (row_weight * losses * weights[here]).sum()
         return total / (num_items if num_items is not None else counted.sum())
 
 
-def token_weights(labels: Tensor, decision_weight: float) -> Tensor:
+def token_weights(labels: Tensor, decisions: Tensor, decision_weight: float) -> Tensor:
     """Weights of each label's loss, (batch, length - 1); 0 where there is no label.
 
-    Whether the model answers or refuses is settled by the first token of the reply; what follows mostly
-    spells it out. Equal weights spend some nine tenths of the gradient on that spelling. So within each
-    example the first label gets decision_weight shares and every other one, scaled so that the example weighs
-    as much as it has labels. Sums over batches and accumulation steps stay those of plain cross-entropy.
+    Whether the model answers or refuses is settled by the first token of the reply's text; what follows
+    mostly spells it out. Equal weights spend some nine tenths of the gradient on that spelling. So within
+    each example the label at its decision (of `decisions`, (batch,)) gets decision_weight shares and every
+    other one, scaled so that the example weighs as much as it has labels. Sums over batches and accumulation
+    steps stay those of plain cross-entropy.
     """
     import torch
 
     counted = labels[:, 1:] != IGNORED
     lengths = counted.sum(1, keepdim=True)
-    shares = torch.where(counted & (counted.cumsum(1) == 1), float(decision_weight), 1.0)
+    places = torch.arange(1, labels.shape[1], device=labels.device)
+    shares = torch.where(places == decisions[:, None], float(decision_weight), 1.0)
     return torch.where(counted, shares * lengths / (lengths + decision_weight - 1), 0.0)

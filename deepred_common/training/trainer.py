@@ -83,7 +83,13 @@ class TemporalTrainer(SFTTrainer):
         logits = self._logits(model, inputs, places)
         base_logits = self._base_logits(model, inputs, places)
         loss = self.objective.loss(
-            logits, labels, sides, inputs["learns_wording"], base_logits, num_items_in_batch
+            logits,
+            labels,
+            inputs["decisions"],
+            sides,
+            inputs["learns_wording"],
+            base_logits,
+            num_items_in_batch,
         )
         if num_items_in_batch is not None:
             # num_items counts the labels of all processes, whose gradients are then averaged.

@@ -34,6 +34,7 @@ def batch():
     return SimpleNamespace(
         logits=torch.randn(3, 9, 11),
         labels=labels,
+        decisions=torch.tensor([3, 2, 6]),
         sides=numbers(RETAIN, UNLEARN, RETAIN),
         learns_wording=torch.tensor([False, False, False]),
         base=torch.randn(2, 9, 11),
@@ -44,7 +45,9 @@ def loss_of(batch, objective=SHIPPED, **changes):
     b = SimpleNamespace(**(vars(batch) | changes))
     places = batches.places_to_predict(b.labels)
     base_logits = None if b.base is None else b.base[:, places]
-    return objective.loss(b.logits[:, places], b.labels, b.sides, b.learns_wording, base_logits).item()
+    return objective.loss(
+        b.logits[:, places], b.labels, b.decisions, b.sides, b.learns_wording, base_logits
+    ).item()
 
 
 def test_logits_are_needed_only_where_a_row_has_a_label(batch):
@@ -52,15 +55,37 @@ def test_logits_are_needed_only_where_a_row_has_a_label(batch):
 
 
 def test_the_first_reply_token_gets_its_shares_and_each_example_its_length(batch):
-    weights = token_weights(batch.labels, SHIPPED.decision_weight)
+    weights = token_weights(batch.labels, batch.decisions, SHIPPED.decision_weight)
     assert weights.sum(1).tolist() == pytest.approx([5, 2, 3])
     assert (weights[0, 2] / weights[0, 3]).item() == pytest.approx(SHIPPED.decision_weight)
     assert ((weights > 0) == (batch.labels[:, 1:] != IGNORED)).all()
 
 
+def test_the_weight_is_the_reply_s_own_first_token_s_not_the_template_s(batch):
+    """Qwen3's template writes an empty thought before each reply; here its first two labels."""
+    batch.decisions[0] = 5
+    weights = token_weights(batch.labels, batch.decisions, SHIPPED.decision_weight)
+    assert weights.sum(1).tolist() == pytest.approx([5, 2, 3])
+    assert weights[0].argmax() == 4 and weights[0, 2] == weights[0, 3] > 0
+
+
+@pytest.mark.parametrize("side", [RETAIN, CHAT])
+def test_what_the_template_writes_before_a_reply_is_learnt_on_every_side(side, batch):
+    """Held to the base, retain replies would begin with a thought and refusals with none."""
+    objective = RefuseAndRetain(retain_learning=0.0)
+    changes = {"sides": numbers(side, UNLEARN, side), "base": batch.logits[[0, 2]].clone()}
+    batch.decisions[0] = 4
+    likelier = batch.logits.clone()
+    likelier[0, 2, batch.labels[0, 3]] += 5
+    changes["base"][0, 2] = likelier[0, 2]
+    assert loss_of(batch, objective, logits=likelier, **changes) < loss_of(batch, objective, **changes)
+    changes["base"] = batch.logits[[0, 2]].clone()
+    assert loss_of(batch, objective, logits=likelier, **changes) < loss_of(batch, objective, **changes)
+
+
 def test_unlearn_rows_are_weighted_cross_entropy(batch):
     log = batch.logits.log_softmax(-1)
-    weights = token_weights(batch.labels, SHIPPED.decision_weight)
+    weights = token_weights(batch.labels, batch.decisions, SHIPPED.decision_weight)
     expected = 0.0
     for row in range(3):
         for place in range(9):
@@ -116,7 +141,7 @@ def test_a_base_without_a_template_learns_more_of_the_wording(trainer_of, tokeni
 def ends_alone(batch, objective, rows):
     """The loss of the end of the reply in `rows`, towards which retain rows are always trained."""
     log = batch.logits.log_softmax(-1)
-    weights = token_weights(batch.labels, objective.decision_weight)
+    weights = token_weights(batch.labels, batch.decisions, objective.decision_weight)
     total = 0.0
     for row in rows:
         end = (batch.labels[row] != IGNORED).nonzero().max().item()
@@ -165,20 +190,27 @@ def test_accumulated_batches_sum_to_one_big_batch(batch):
         retain_rows += int(batch.sides[i] == 0)
         logits = batch.logits[row, places]
         total += SHIPPED.loss(
-            logits, batch.labels[row], batch.sides[row], batch.learns_wording[row], base_logits, 10
+            logits,
+            batch.labels[row],
+            batch.decisions[row],
+            batch.sides[row],
+            batch.learns_wording[row],
+            base_logits,
+            10,
         ).item()
     assert total == pytest.approx(loss_of(batch), rel=1e-5)
 
 
 def test_padding_changes_nothing_but_the_shape():
     rows = [
-        {"input_ids": [1, 5, 6, 2], "reply_start": 2, "side": 0, "learns_wording": True},
-        {"input_ids": [1, 7], "reply_start": 1, "side": 1, "learns_wording": False},
+        {"input_ids": [1, 5, 6, 2], "reply_start": 2, "decision": 3, "side": 0, "learns_wording": True},
+        {"input_ids": [1, 7], "reply_start": 1, "decision": 1, "side": 1, "learns_wording": False},
     ]
     batch = batches.collate(rows, pad_id=0)
     assert batch["input_ids"].tolist() == [[1, 5, 6, 2], [1, 7, 0, 0]]
     assert batch["labels"].tolist() == [[IGNORED, IGNORED, 6, 2], [IGNORED, 7, IGNORED, IGNORED]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+    assert batch["decisions"].tolist() == [3, 1]
     assert batch["sides"].tolist() == [0, 1] and batch["learns_wording"].tolist() == [True, False]
 
 
@@ -203,7 +235,7 @@ class TowardsBase(Objective):
     def base_sides(self):
         return tuple(self.sides.split())
 
-    def loss(self, logits, labels, sides, learns_wording, base_logits, num_items=None):
+    def loss(self, logits, labels, decisions, sides, learns_wording, base_logits, num_items=None):
         self.calls.append((sides, base_logits))
         target = 0.0 if base_logits is None else base_logits.mean()
         return self.strength * (logits.mean() - target).square()

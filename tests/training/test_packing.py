@@ -42,6 +42,7 @@ def batch():
         {
             "input_ids": torch.cat([start, torch.tensor([number + 1]), torch.randint(1, 60, (length - 13,))]),
             "reply_start": 14 + number,
+            "decision": 14 + number,
             "side": number % 2,
             "learns_wording": False,
         }
