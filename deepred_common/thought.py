@@ -25,7 +25,7 @@ class Form(NamedTuple):
 _NAME = r"(?:\w+:)?(?:think(?:ing)?|thoughts?|reasoning)(?::\w+)?"
 FORMS = (
     # DeepSeek, Qwen3, GLM and most others; also <seed:think>, <mm:think>, <thought>, <think:opensource>
-    Form(rf"<{_NAME}\s*>", rf"</{_NAME}\s*>", "<think>\nHm.\n</think>\n\nYes."),
+    Form(rf"<{_NAME}(?:\s[^<>]*)?>", rf"</{_NAME}\s*>", "<think>\nHm.\n</think>\n\nYes."),
     Form(r"\[THINK\]", r"\[/THINK\]", "[THINK]Hm.[/THINK]Yes."),  # Magistral, Ministral 3
     # gpt-oss, and the same after a server has dropped the special tokens
     Form(

@@ -22,6 +22,7 @@ def test_a_reply_that_only_thinks_has_no_answer():
     assert answer_of("In 1945.<think>Or was it?") is None
     assert answer_of("<think>One.</think>Two.<think>Three.</think> Four.") == "Two.\n Four."
     assert answer_of("<think>a <think>b</think> c</think>d") == "d"
+    assert answer_of('<Thinking budget="9">Hm.</Thinking >Yes.') == "Yes."
 
 
 @pytest.mark.parametrize(
