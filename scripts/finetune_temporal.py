@@ -226,7 +226,7 @@ def train(
 
     tokenizer = setup.prepare_tokenizer(settings)
     config = setup.load_config(settings)
-    of_base = run_identity.of_base(settings, tokenizer, config, machine.dtype)
+    of_base = run_identity.of_base(settings, tokenizer, machine.dtype)
     identity = identity | of_base
     run_identity.require_same(settings, run, identity)
 

@@ -163,7 +163,7 @@ def _opened(path: str, settings: BackendSettings, system_prompt: str | None) -> 
         tokenizer = loading.load_tokenizer(path, settings.trust_remote_code)
     local = LocalModel(model.to(device), tokenizer, settings.max_tokens, settings.batch_size, system_prompt)
     local.name, local.kind = path, "adapter" if is_adapter else "folder"
-    local.identity = loading.identity(path, model.config)
+    local.identity = loading.identity(path)
     yield local
 
 

@@ -20,7 +20,7 @@ from deepred_common.models.folders import Adapter, default_template, embedded_ba
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 LONGEST_REASON = 300  # characters of a library's error that are shown
 # What a model needs besides its weights; no *.bin, *.pt or *.py is downloaded for a merge.
@@ -165,18 +165,21 @@ def load_with_adapter(
         ) from error
 
 
-def identity(name: str | Path, config: PretrainedConfig) -> str | None:
-    """What identifies a model's weights: one SHA-256 of all of a folder's weight files, or the hub's commit.
-
-    config: its transformers config, which knows the commit.
-    """
+def identity(name: str | Path) -> str | None:
+    """What identifies a model's weights: one SHA-256 of all of a folder's weight files; the hub's commit."""
     folder = Path(name)
     if not folder.is_dir():
-        return revision(name, config)
+        return revision(name)
     hashes = [provenance.sha256(file) for file in sorted(folder.glob("*.safetensors"))]
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def revision(name: str | Path, config: PretrainedConfig) -> str | None:
-    """The hub's commit that a model came from; None for a folder, whose config has none."""
-    return None if Path(name).is_dir() else config._commit_hash
+def revision(name: str | Path) -> str | None:
+    """The hub's commit that a model was loaded from; None for a folder, which has none."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(name).is_dir():
+        return None
+    # transformers' configs no longer know it; the cache keeps each commit's files in a folder of that name.
+    cached = try_to_load_from_cache(str(name), "config.json")
+    return Path(cached).parent.name if isinstance(cached, str) else None

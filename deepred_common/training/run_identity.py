@@ -54,12 +54,12 @@ def of_settings(settings: TrainSettings, data: dict[str, str]) -> Identity:
     return identity
 
 
-def of_base(settings: TrainSettings, tokenizer: Any, config: Any, dtype: torch.dtype) -> Identity:
-    """The part that the base (its tokenizer and transformers config) and the machine's torch type decide."""
+def of_base(settings: TrainSettings, tokenizer: Any, dtype: torch.dtype) -> Identity:
+    """The part that the base (its weights and tokenizer) and the machine's torch type decide."""
     return Identity(
         precision=devices.precision_name(dtype),
-        base=loading.identity(settings.model_name, config),
-        base_revision=loading.revision(settings.model_name, config),
+        base=loading.identity(settings.model_name),
+        base_revision=loading.revision(settings.model_name),
         chat_template=provenance.digest(tokenizer.chat_template),
     )
 
