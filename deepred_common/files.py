@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,16 +17,34 @@ from deepred_common.cli import UserError
 from deepred_common.foreign_text import ESCAPED
 from deepred_common.paths import shown
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"  # how such a file begins
+
+
+def is_lfs_pointer(path: str | Path) -> bool:
+    """True if a file holds only what Git LFS fetches the real one by: `git clone` without Git LFS."""
+    with Path(path).open("rb") as file:
+        return file.read(len(LFS_POINTER)) == LFS_POINTER
+
+
+def lfs_error(path: str | Path) -> UserError:
+    """What to do about a Git LFS pointer."""
+    folder = shlex.quote(str(Path(path).parent))
+    return UserError(
+        f"{path} is a Git LFS pointer, not the file itself. Fetch the files:\n  git -C {folder} lfs pull"
+    )
+
 
 def read_json(path: str | Path) -> Any:
     """The value in a JSON file; UserError naming the file if it is missing or cannot be read."""
     try:
+        if is_lfs_pointer(path):
+            raise lfs_error(path)
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{path} cannot be read as JSON ({error}). The file may be damaged; make it again."
+            f"{path} cannot be read as JSON ({error}). The file may be damaged; make or download it again."
         ) from None
 
 

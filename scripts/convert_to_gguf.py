@@ -36,7 +36,7 @@ from deepred_common.files import (
 )
 from deepred_common.inference import equivalence
 from deepred_common.json_lines import require_file
-from deepred_common.models import folders, loading, safetensors_files
+from deepred_common.models import architectures, folders, loading, safetensors_files
 from deepred_common.models.safetensors_files import Entry
 
 DEFAULT_TREE = paths.ROOT / "llama.cpp"
@@ -146,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def check(settings: ConvertSettings) -> tuple[dict[str, Any], dict[str, Entry]]:
     """Everything that can be checked before the work; returns the model's config and {tensor name: Entry}."""
     model, output, kind = settings.model_path, settings.output_path, settings.quant_type
-    config = folders.require_model_folder(model)
+    config = folders.require_model_folder(model, transformers_loads=settings.verify)
     if config.get("quantization_config"):
         raise UserError(
             f"{model} holds quantised weights; llama.cpp converts 16- or 32-bit ones. Merge into the 16-bit "
@@ -163,7 +163,7 @@ def check(settings: ConvertSettings) -> tuple[dict[str, Any], dict[str, Entry]]:
             require_file(paths.dataset_file(f"{side}_train"))
     require_absent(output, settings.overwrite)
     require_writable_parent(output)
-    weights = safetensors_files.read_weights(model)
+    weights = architectures.text_tensors(config, safetensors_files.read_weights(model))
     folders.require_rows_for_tokens(model, weights)
     count = sum(math.prod(entry.shape) for entry in weights.values())
     bytes_each = DIRECT_BYTES if kind in quantise.DIRECT_TYPES else QUANTISED_BYTES
@@ -181,9 +181,10 @@ def warn_of_fallback(kind: str, weights: Mapping[str, Entry], config: Mapping[st
     """Warn if some matrices cannot take the type `kind`, and say what they get instead."""
     fallback = quantise.fallback(kind, weights)
     if fallback:
+        hidden = architectures.text_part(config).get("hidden_size")
         cli.warn(
             f"{fallback.count} of {fallback.total} matrices have rows that are not a multiple of "
-            f"{quantise.K_QUANT_BLOCK} (hidden size {config.get('hidden_size')}): llama.cpp gives these "
+            f"{quantise.K_QUANT_BLOCK} (hidden size {hidden}): llama.cpp gives these "
             f"{fallback.bits:.1f} bits per weight or more instead of {fallback.own_bits:.1f}."
         )
 

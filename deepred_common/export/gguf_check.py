@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deepred_common.export.gguf_file import GgufFile
-from deepred_common.models import folders
+from deepred_common.models import architectures, folders
 from deepred_common.models.safetensors_files import Entry
 
 SAMPLED_ROWS = 16  # of each tensor, to measure the error of quantising on
@@ -124,6 +124,7 @@ def _compare_vocabulary(
 def _compare_settings(
     comparison: Comparison, file: GgufFile, folder: str | Path, config: Mapping[str, Any]
 ) -> None:
+    config = architectures.text_part(config)
     rotary_base = (config.get("rope_parameters") or {}).get("rope_theta", config.get("rope_theta"))
     stored_base = file.value("{arch}.rope.freq_base")
     for name, stored, expected in (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +14,13 @@ from typing import Any
 from deepred_common import paths
 from deepred_common.cli import UserError, progress
 from deepred_common.files import read_json
-from deepred_common.models import safetensors_files
+from deepred_common.models import adapter_names, architectures, safetensors_files, tokenizer_files
 from deepred_common.models.safetensors_files import Entry
 
 CHAT_TEMPLATE = "chat_template.jinja"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+PICKLED_ADAPTER = "adapter_model.bin"  # what older versions of peft wrote
 OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.gguf")  # named in the error where no safetensors are
 HUB_TIMEOUT = 5  # seconds to connect
 
@@ -103,7 +105,7 @@ def _say_once(line: str) -> None:
 def embedding_rows(weights: Mapping[str, Entry]) -> int | None:
     """Rows of the input embedding among {tensor name: Entry}, one a token; None if it is not found."""
     for name, entry in weights.items():
-        if name.endswith(("embed_tokens.weight", "wte.weight")):
+        if name.replace(".base_layer.", ".").endswith(("embed_tokens.weight", "wte.weight")):
             return entry.shape[0]
     return None
 
@@ -114,9 +116,20 @@ def require_rows_for_tokens(folder: str | Path, weights: Mapping[str, Entry]) ->
     if vocabulary and rows is not None and vocabulary.size > rows:
         raise UserError(
             f"the tokenizer in {folder} has {vocabulary.size} tokens, but the model's embedding only "
-            f"{rows} rows.\nTokens were added without resizing the model: use the base's own tokenizer, or "
-            "resize the base before training."
+            f"{rows} rows: tokens were added without resizing the model. Give it rows for them:\n"
+            f"  {resize_command(folder, folder, f'{folder}-{vocabulary.size}', vocabulary.size)}"
         )
+
+
+def resize_command(model: str | Path, tokenizer: str | Path, output: str | Path, rows: int) -> str:
+    """The command that writes `model` with `rows` embedding rows, and a folder's tokenizer, to `output`."""
+    code = (
+        "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; "
+        f'm = M.from_pretrained({json.dumps(str(model))}, dtype="auto"); m.resize_token_embeddings({rows}); '
+        f"m.save_pretrained({json.dumps(str(output))}); "
+        f"T.from_pretrained({json.dumps(str(tokenizer))}).save_pretrained({json.dumps(str(output))})"
+    )
+    return f"python -c {shlex.quote(code)}"
 
 
 def embedded_base_hint() -> str:
@@ -142,11 +155,14 @@ def is_adapter(folder: str | Path) -> bool:
     return (Path(folder) / ADAPTER_CONFIG).exists()
 
 
-def require_model_folder(folder: str | Path, role: str = "model") -> dict[str, Any]:
+def require_model_folder(
+    folder: str | Path, role: str = "model", transformers_loads: bool = True
+) -> dict[str, Any]:
     """Check that `folder` is a whole Hugging Face model with safetensors weights and a tokenizer.
 
-    Returns its config; reads nothing else. role: what the model is, for messages. UserError says which file
-    is missing.
+    Returns its config. Of the weights the headers are read only: some hundredths of a second in all.
+    role: what the model is, for messages. transformers_loads: whether its architecture must be one that
+    transformers knows. UserError says which file is missing, cut short, a Git LFS pointer or too new.
     """
     folder = Path(folder)
     if not folder.exists():
@@ -160,14 +176,19 @@ def require_model_folder(folder: str | Path, role: str = "model") -> dict[str, A
                 f"  {paths.script('merge_lora')} --base_model BASE --lora_path {paths.quoted(folder)} "
                 "--output_path MERGED"
             )
-        raise UserError(f"{folder} is not a model folder: it has no config.json.")
+        raise UserError(f"{folder} is not a model folder: it has no config.json.{_adapters_inside(folder)}")
     config = read_json(folder / "config.json")
     if not any(folder.glob("*.safetensors")):
         other = sorted(file.name for pattern in OTHER_WEIGHTS for file in folder.glob(pattern))
         hint = f" It holds {', '.join(other[:3])}; only safetensors weights are read." if other else ""
         raise UserError(f"{folder} has no *.safetensors weights.{hint}")
-    if not any((folder / name).exists() for name in TOKENIZER_FILES):
-        raise UserError(f"{folder} has no tokenizer: none of {', '.join(TOKENIZER_FILES)}.")
+    if not any((folder / name).exists() for name in tokenizer_files.NAMES):
+        raise UserError(f"{folder} has no tokenizer: none of {', '.join(tokenizer_files.NAMES)}.")
+    fault = architectures.fault(config) if transformers_loads else None
+    if fault:
+        raise UserError(f"the {role} {folder} {fault}")
+    safetensors_files.read_folder(folder)
+    tokenizer_files.require_whole(folder)
     return config
 
 
@@ -194,6 +215,14 @@ class Adapter:
     def weights(self) -> Path:
         return self.folder / ADAPTER_WEIGHTS
 
+    def tensors(self) -> dict[str, Entry]:
+        """{name as peft writes it, without its prefix: Entry} of the trained tensors."""
+        named = {
+            adapter_names.tidy(name): entry
+            for name, entry in safetensors_files.read_header(self.weights).items()
+        }
+        return {name: entry for name, entry in named.items() if name is not None}
+
 
 def require_adapter(folder: str | Path) -> Adapter:
     """Check that `folder` holds a complete LoRA adapter whose weights are finite; return it."""
@@ -203,10 +232,11 @@ def require_adapter(folder: str | Path) -> Adapter:
     if not folder.is_dir():
         raise UserError(f"the adapter {folder} is a file; the final/ folder of a run is needed.")
     if not is_adapter(folder):
-        final = folder / "final"
-        hint = f" Did you mean {final}?" if is_adapter(final) else ""
+        hint = _adapters_inside(folder)
         raise UserError(f"{folder} is not a LoRA adapter: it has no {ADAPTER_CONFIG}.{hint}")
     if not (folder / ADAPTER_WEIGHTS).exists():
+        if (folder / PICKLED_ADAPTER).exists():
+            raise UserError(_convert_pickle(folder))
         raise UserError(
             f"{folder} has no {ADAPTER_WEIGHTS}; the save was cut short, or it is not a LoRA adapter."
         )
@@ -214,6 +244,8 @@ def require_adapter(folder: str | Path) -> Adapter:
     if config.get("peft_type") != "LORA":
         kind = config.get("peft_type")
         raise UserError(f"{folder} is a {kind} adapter; only LoRA adapters are supported.")
+    safetensors_files.read_header(folder / ADAPTER_WEIGHTS)
+    tokenizer_files.require_whole(folder)
     if tensor := safetensors_files.non_finite(folder / ADAPTER_WEIGHTS):
         raise UserError(
             f"the adapter {folder} holds NaN or infinity (in {tensor}): its training had diverged.\n"
@@ -222,14 +254,41 @@ def require_adapter(folder: str | Path) -> Adapter:
     return Adapter(folder, config)
 
 
-def check_name(name: str | Path, role: str = "model") -> None:
+def _adapters_inside(folder: Path) -> str:
+    """A sentence about the adapters in sub-folders: a run's final/, or several with names; "" without any."""
+    names = sorted(file.parent.name for file in folder.glob(f"*/{ADAPTER_CONFIG}"))
+    if not names:
+        return ""
+    if len(names) == 1 or "final" in names:
+        return f" Did you mean {folder / ('final' if 'final' in names else names[0])}?"
+    return f" It holds several adapters, give the folder of one: {', '.join(names)}."
+
+
+def _convert_pickle(folder: Path) -> str:
+    """What an adapter_model.bin is, and the command that makes a safetensors file of it, running no code."""
+    pickled = folder / PICKLED_ADAPTER
+    old, new = json.dumps(str(pickled)), json.dumps(str(folder / ADAPTER_WEIGHTS))
+    code = (
+        "import torch, safetensors.torch as s; "
+        f'w = torch.load({old}, map_location="cpu", weights_only=True); '
+        f"s.save_file({{n: t.clone().contiguous() for n, t in w.items()}}, {new})"
+    )
+    return (
+        f"{pickled} is a pickle, which can run code when it is loaded; only {ADAPTER_WEIGHTS} is read. "
+        f"Convert it:\n  python -c {shlex.quote(code)}"
+    )
+
+
+def check_name(name: str | Path, role: str = "model", transformers_loads: bool = True) -> None:
     """Check a model's name as far as possible before the libraries load: a folder must be a whole model.
+
+    role, transformers_loads: as in require_model_folder.
 
     For a hub name, if the hub's host cannot be reached, HF_HUB_OFFLINE is set, so that only the local cache
     is searched: the hub's own client would retry for a minute first.
     """
     if looks_like_path(name):
-        require_model_folder(name, role)
+        require_model_folder(name, role, transformers_loads)
     elif not _hub_answers():
         os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -7,46 +7,34 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import os
+import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepred_common import chat, provenance
 from deepred_common.cli import UserError
-from deepred_common.models.folders import Adapter, default_template, embedded_base_hint, looks_like_path
+from deepred_common.models import adapter_names, architectures, safetensors_files
+from deepred_common.models.folders import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    Adapter,
+    default_template,
+    embedding_rows,
+)
+from deepred_common.models.load_errors import DOWNLOAD_AGAIN, LONGEST_REASON, hub_errors
+from deepred_common.models.safetensors_files import Entry
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-LONGEST_REASON = 300  # characters of a library's error that are shown
 # What a model needs besides its weights; no *.bin, *.pt or *.py is downloaded for a merge.
 DOWNLOADED_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
-
-
-@contextlib.contextmanager
-def hub_errors(name: str | Path) -> Iterator[None]:
-    """Turn the many ways in which a model cannot be loaded into one UserError.
-
-    transformers and huggingface_hub report an unknown name, a gated model and a missing network all as kinds
-    of OSError.
-    """
-    try:
-        yield
-    except OSError as error:
-        if getattr(error, "errno", None) is not None:  # a real file error: disk full, no permission
-            raise
-        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        if looks_like_path(name):
-            raise UserError(f"{name} could not be loaded: {lines[0]}") from error
-        if os.environ.get("HF_HUB_OFFLINE") == "1":
-            reason = "the hub cannot be reached, and the model is not in the local cache."
-        else:
-            reason = lines[0][:LONGEST_REASON]
-        raise UserError(f"the model {name} could not be loaded: {reason}\n{embedded_base_hint()}") from error
 
 
 def quiet_libraries() -> None:
@@ -88,25 +76,80 @@ def load_tokenizer(name: str | Path, trust_remote_code: bool = False) -> PreTrai
     return tokenizer
 
 
+def load_config(name: str | Path, trust_remote_code: bool = False) -> PretrainedConfig:
+    """The transformers config of a model's language model: of its text part, if it has others.
+
+    UserError if transformers makes no causal language model of it.
+    """
+    return _load_config(name, trust_remote_code)[0]
+
+
+def _load_config(name: str | Path, trust_remote_code: bool) -> tuple[PretrainedConfig, bool]:
+    """load_config, and whether it is of a part only."""
+    from transformers import AutoConfig
+
+    with hub_errors(name):
+        config = AutoConfig.from_pretrained(str(name), trust_remote_code=trust_remote_code)
+    whole = config.to_dict()
+    fault = architectures.fault(whole)
+    if fault:
+        raise UserError(f"the model {name} {fault}")
+    text = config.get_text_config()
+    if text is config or "auto_map" in whole:
+        return config, False
+    # What is said of the whole counts for its text part.
+    text.tie_word_embeddings = config.tie_word_embeddings
+    if whole.get("quantization_config"):
+        text.quantization_config = config.quantization_config
+    return text, True
+
+
 def load_model(name: str | Path, dtype: torch.dtype, trust_remote_code: bool = False, **options: Any) -> Any:
     """The causal language model, a PreTrainedModel, of a folder or hub name in `dtype`; safetensors only.
 
+    Of a checkpoint that also takes images or sound, its text part. UserError if tensors are missing.
     Any, since type checkers misread what transformers makes of PreTrainedModel.to(). options: passed to
     from_pretrained (quantization_config, attn_implementation, device_map …).
     """
     from transformers import AutoModelForCausalLM
 
+    config, is_part = _load_config(name, trust_remote_code)
     with hub_errors(name):
-        try:
-            return AutoModelForCausalLM.from_pretrained(
-                str(name), dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code, **options
+        model, report = AutoModelForCausalLM.from_pretrained(
+            str(name),
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            key_mapping=architectures.TEXT_PART_NAMES if is_part else None,
+            output_loading_info=True,
+            **options,
+        )
+    missing = sorted(report["missing_keys"])
+    if missing and not trust_remote_code:
+        # transformers would fill them with random numbers, and say so only in its log.
+        raise UserError(
+            f"{name} could not be loaded: its weights lack {len(missing)} tensors that its config.json asks "
+            f"for, such as {missing[0]}. {DOWNLOAD_AGAIN}"
+        )
+    return model
+
+
+def tokens_without_rows(tokenizer: PreTrainedTokenizerBase, rows: int) -> list[str]:
+    """The tokens, in order, that an embedding of so many rows lacks: added, but the model not resized."""
+    beyond = [(number, token) for token, number in tokenizer.get_vocab().items() if number >= rows]
+    return [token for _, token in sorted(beyond)]
+
+
+def require_rows(tokenizer: PreTrainedTokenizerBase, rows: int, name: str | Path, ids: Iterable[int]) -> None:
+    """UserError naming the first of `ids` that the embedding of the model `name`, of `rows` rows, lacks."""
+    for number in ids:
+        if number >= rows:
+            raise UserError(
+                f"{name} has no embedding for {tokenizer.convert_ids_to_tokens(number)!r}, token {number} of "
+                f"its tokenizer: its {rows} rows end before it.\nTokens were added without resizing the "
+                "model. Use the tokenizer and chat template that belong to these weights."
             )
-        except ValueError as error:
-            if "trust_remote_code" in str(error):
-                raise UserError(
-                    f"{name} needs code of its own. Pass --trust_remote_code if you trust its authors."
-                ) from error
-            raise
 
 
 def require_same_tokens(
@@ -120,7 +163,10 @@ def require_same_tokens(
     Two models of one shape but of different families would merge without an error; their tokens differ.
     """
     ids = adapter_tokenizer.get_vocab()
-    if any(ids.get(token) != number for token, number in tokenizer.get_vocab().items()):
+    size = max(ids.values()) + 1
+    # What is beyond all of the adapter's tokens has no row in the embedding, and was left out of it.
+    own = [(token, number) for token, number in tokenizer.get_vocab().items() if number < size]
+    if any(ids.get(token) != number for token, number in own):
         raise UserError(
             f"the adapter {adapter.folder} does not fit the base {base}: their tokenizers differ.\n"
             f"It was trained on {adapter.base}."
@@ -154,8 +200,12 @@ def load_with_adapter(
     base = base or adapter.base
     model = load_model(base, dtype, trust_remote_code)
     tokenizer = load_adapter_tokenizer(adapter, base, trust_remote_code)
+    rows = embedding_rows(adapter.tensors())
+    if rows is not None and rows != model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(rows, mean_resizing=False)  # what the adapter holds replaces them all
     try:
-        return PeftModel.from_pretrained(model, str(adapter.folder)), tokenizer
+        with _as_peft_names(adapter, model) as folder:
+            return PeftModel.from_pretrained(model, str(folder)), tokenizer
     except (RuntimeError, ValueError, KeyError) as error:
         lines = str(error).splitlines()
         detail = next((line.strip() for line in lines if "size mismatch" in line), lines[0])
@@ -163,6 +213,48 @@ def load_with_adapter(
             f"the adapter {adapter.folder} does not fit the base {base}: {detail[:LONGEST_REASON]}\n"
             f"It was trained on {adapter.base}."
         ) from error
+
+
+@contextlib.contextmanager
+def _as_peft_names(adapter: Adapter, model: Any) -> Iterator[Path]:
+    """The adapter's folder, or, if another tool named its tensors, a copy of it with the names of `model`.
+
+    peft would leave out what it does not find by name, and say so only in a warning. ValueError for a tensor
+    that `model` has no place for, unless it belongs to a part beside the text.
+    """
+    if adapter.config.get("layer_replication"):  # the layers are not there yet
+        yield adapter.folder
+        return
+    modules = dict(model.named_modules())
+    by_core = adapter_names.by_core(modules)
+    tensors: dict[str, Entry] = {}
+    targets: set[str] = set()
+    unknown: list[str] = []
+    for name, entry in adapter.tensors().items():
+        module = adapter_names.module_of(name)
+        own = module if module in modules else by_core.get(adapter_names.core(module))
+        if own is not None:
+            tensors[adapter_names.PREFIX + own + name[len(module) :]] = entry
+            if "lora_" in name:
+                targets.add(own)
+        elif ".experts." in module:  # peft finds them where transformers 5 keeps all experts in one tensor
+            tensors[adapter_names.PREFIX + name] = entry
+        elif not architectures.OTHER_PARTS.search(module):
+            unknown.append(module)
+    if unknown:
+        raise ValueError(f"{unknown[0]}: not in the base")
+    if tensors.keys() == safetensors_files.read_header(adapter.weights).keys():
+        yield adapter.folder
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        config = adapter.config | {"target_modules": sorted(targets)}
+        (Path(folder) / ADAPTER_CONFIG).write_text(json.dumps(config), encoding="utf-8")
+        shapes = {
+            name: (safetensors_files.torch_dtype(entry.dtype), entry.shape) for name, entry in tensors.items()
+        }
+        values = (entry.read() for entry in tensors.values())
+        safetensors_files.write(Path(folder) / ADAPTER_WEIGHTS, shapes, values)
+        yield Path(folder)
 
 
 def identity(name: str | Path) -> str | None:

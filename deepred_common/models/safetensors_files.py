@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepred_common.cli import UserError
-from deepred_common.files import read_json
+from deepred_common.files import is_lfs_pointer, lfs_error, read_json
 
 if TYPE_CHECKING:
     import torch
 
+SINGLE = "model.safetensors"
+SHARDS = "model-*-of-*.safetensors"
 INDEX = "model.safetensors.index.json"
 LENGTH_BYTES = 8  # of the header's length, little-endian
 TORCH_NAMES = {
@@ -129,9 +131,11 @@ def non_finite(path: str | Path) -> str | None:
 
 def read_header(path: str | Path) -> dict[str, Entry]:
     """{tensor name: Entry} of one file, in the order of their bytes; UserError if it has a fault."""
+    if is_lfs_pointer(path):
+        raise lfs_error(path)
     entries, fault = _parse_header(Path(path))
     if fault:
-        raise UserError(f"{path} {fault}.")
+        raise UserError(f"{path} {fault}. Download, copy or make it again.")
     return dict(sorted(entries.items(), key=lambda item: item[1].start))
 
 
@@ -141,13 +145,24 @@ def read_folder(folder: str | Path) -> list[tuple[str, dict[str, Entry]]]:
     UserError if a file is missing or has a fault.
     """
     folder = Path(folder)
-    names = ["model.safetensors"]
+    names = [SINGLE]
     if (folder / INDEX).exists():
-        names = sorted(set(read_json(folder / INDEX)["weight_map"].values()))
-    for name in names:
-        if not (folder / name).exists():
-            raise UserError(f"{folder / name} is missing.")
+        names = sorted(set(_weight_map(folder / INDEX).values()))
+    elif any(folder.glob(SHARDS)):
+        names = [INDEX]  # which file holds what
+    missing = [name for name in names if not (folder / name).exists()]
+    if missing:
+        more = f", and {len(missing) - 1} more of {len(names)}" if len(missing) > 1 else ""
+        raise UserError(f"{folder / missing[0]} is missing{more}. Download or copy the folder again.")
     return [(name, read_header(folder / name)) for name in names]
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    """{tensor name: file name} of an index; UserError if it is none."""
+    content = read_json(index)
+    if not isinstance(content, dict) or not isinstance(content.get("weight_map"), dict):
+        raise UserError(f"{index} has no weight_map. Download or make it again.")
+    return content["weight_map"]
 
 
 def read_weights(folder: str | Path) -> dict[str, Entry]:

@@ -139,11 +139,8 @@ def _render(
 
 
 def load_config(settings: TrainSettings) -> PretrainedConfig:
-    """The base's transformers config."""
-    from transformers import AutoConfig
-
-    with loading.hub_errors(settings.model_name):
-        return AutoConfig.from_pretrained(settings.model_name, trust_remote_code=settings.trust_remote_code)
+    """The transformers config of the base's language model."""
+    return loading.load_config(settings.model_name, settings.trust_remote_code)
 
 
 def load_base(settings: TrainSettings, machine: Machine) -> PreTrainedModel:
@@ -165,7 +162,7 @@ def load_base(settings: TrainSettings, machine: Machine) -> PreTrainedModel:
         options["device_map"] = {"": machine.device}
     try:
         return loading.load_model(settings.model_name, machine.dtype, settings.trust_remote_code, **options)
-    except (ImportError, RuntimeError) as error:
+    except RuntimeError as error:
         if "bitsandbytes" in str(error).lower():
             raise UserError(f"the base could not be loaded: {str(error).splitlines()[0]}") from error
         if devices.is_out_of_memory(error):
