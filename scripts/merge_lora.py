@@ -26,7 +26,7 @@ from deepred_common.cli import UserError
 from deepred_common.export import adapter_changes, hf_folder, lora_merge
 from deepred_common.files import require_absent, require_space, require_writable_parent, whole_folder
 from deepred_common.inference import equivalence
-from deepred_common.models import folders, loading, safetensors_files
+from deepred_common.models import architectures, folders, loading, safetensors_files
 from deepred_common.models.folders import Adapter
 from deepred_common.training import run_folder
 
@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def check(settings: MergeSettings) -> Adapter:
     """Everything that can be checked without reading weights; returns the adapter."""
     adapter = folders.require_adapter(settings.lora_path)
-    folders.check_name(settings.base_model, "base model")
+    folders.check_name(settings.base_model, "base model", transformers_loads=settings.verify)
     require_absent(settings.output_path, settings.overwrite)
     for source in (settings.lora_path, Path(settings.base_model)):
         if source.exists() and source.resolve() == settings.output_path.resolve():
@@ -123,23 +123,33 @@ def merge(settings: MergeSettings, adapter: Adapter) -> Path:
     from tqdm import tqdm
 
     base = base_folder(settings, adapter)
-    config = folders.require_model_folder(base, "base model")
+    config = folders.require_model_folder(base, "base model", transformers_loads=settings.verify)
     files = safetensors_files.read_folder(base)
     weights = {name: entry for _, entries in files for name, entry in entries.items()}
     dtype: torch.dtype = getattr(torch, settings.dtype)
     check_base(settings, base, config, weights, dtype.itemsize)
     tokenizer = pick_tokenizer(settings, base, adapter)
+    rows = folders.embedding_rows(adapter.tensors()) or folders.embedding_rows(weights)
+    left_out = tokens_to_leave_out(settings, base, adapter, tokenizer, rows)
     try:
         changes = adapter_changes.read_changes(adapter)
     except adapter_changes.UnsupportedAdapter as unsupported:
+        if architectures.text_part(config) is not config:
+            raise UserError(
+                f"the adapter has {unsupported}, which is not merged into a checkpoint with an image part."
+            ) from unsupported
         cli.progress(f"the adapter has {unsupported}: it is merged with peft, which loads the whole base.")
         changes = None
+    config_changes: dict[str, Any] = {}
     with whole_folder(settings.output_path) as out:
         if changes is None:
             lora_merge.merge_with_peft(adapter, base, dtype, out, settings.trust_remote_code)
+            config_changes = hf_folder.changes_by_peft(base, out)
         else:
-            extra = adapter_changes.untied_output(changes, weights)
+            changes = adapter_changes.named_as_base(changes, weights, adapter)
             adapter_changes.require_fit(changes, weights, adapter, settings.base_model)
+            adapter_changes.require_whole_vocabulary(changes, weights, adapter)
+            extra = adapter_changes.untied_output(changes, weights)
             lora_merge.write_merged(
                 files,
                 changes,
@@ -150,9 +160,13 @@ def merge(settings: MergeSettings, adapter: Adapter) -> Path:
                 extra=extra,
                 progress=lambda plan: tqdm(plan, desc="merging", unit="file"),
             )
-            hf_folder.write_config(base, out, settings.dtype, tied=False if extra else None)
+            if extra:
+                config_changes["tie_word_embeddings"] = False
+            if rows != folders.embedding_rows(weights):
+                config_changes["vocab_size"] = rows
+        hf_folder.write_config(base, out, settings.dtype, config_changes)
         hf_folder.write_generation_config(base, out, chat.stop_ids(tokenizer))
-        hf_folder.write_tokenizer(tokenizer, base, out)
+        hf_folder.write_tokenizer(tokenizer, base, out, left_out)
     if trained_quantised(adapter):
         print(
             "The adapter was trained on a quantised base and is merged into the 16-bit one: replies can "
@@ -193,6 +207,43 @@ def pick_tokenizer(settings: MergeSettings, base: Path, adapter: Adapter) -> Pre
     if chat.ensure_template(tokenizer):
         cli.warn("neither base nor adapter has a chat template; a plain question-answer template is saved.")
     return tokenizer
+
+
+def tokens_to_leave_out(
+    settings: MergeSettings,
+    base: Path,
+    adapter: Adapter,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: int | None,
+) -> list[str]:
+    """The tokens that the merged embedding of `rows` rows has none for, and that no training can have used.
+
+    These are the base's own, and a padding token. UserError if there are others: they were added in training,
+    and their rows were not saved.
+    """
+    beyond = loading.tokens_without_rows(tokenizer, rows) if rows else []
+    if not beyond:
+        return []
+    never_trained = {
+        tokenizer.pad_token,
+        *loading.load_tokenizer(base, settings.trust_remote_code).get_vocab(),
+    }
+    used = {tokenizer.eos_token, tokenizer.bos_token}
+    used |= {token for token in beyond if token in str(tokenizer.chat_template)}
+    lost = [token for token in beyond if token in used or token not in never_trained]
+    if not lost:
+        cli.progress(
+            f"{', '.join(beyond)}: left out of the tokenizer, since the model has no embedding for it."
+        )
+        return beyond
+    size = max(tokenizer.get_vocab().values()) + 1
+    source = adapter.folder if (adapter.folder / "tokenizer_config.json").exists() else base
+    larger = f"{settings.output_path}-base"
+    raise UserError(
+        f"the vocabulary grew from {rows} to {size} tokens in training, but the adapter has no embedding of "
+        f"{', '.join(lost[: cli.LISTED_FAULTS])}.\nGive the base rows for them, then merge with --base_model "
+        f"{larger}:\n  {folders.resize_command(base, source, larger, size)}"
+    )
 
 
 def trained_quantised(adapter: Adapter) -> bool:

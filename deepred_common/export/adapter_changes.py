@@ -13,16 +13,14 @@ from typing import Any
 
 from deepred_common import cli
 from deepred_common.cli import UserError
-from deepred_common.models import safetensors_files
+from deepred_common.models import adapter_names
 from deepred_common.models.folders import Adapter
 from deepred_common.models.safetensors_files import Entry
 
-NAME_PREFIX = "base_model.model."  # peft's, before the base's own name
 # Settings of peft's LoraConfig (0.20) that change what is merged: not supported here, unless switched off.
 UNSUPPORTED_SETTINGS = (
     "bias",
     "lora_bias",
-    "layer_replication",
     "megatron_config",
     "target_parameters",
     "trainable_token_indices",
@@ -39,8 +37,7 @@ INPUT_EMBEDDINGS = ("embed_tokens.weight", "wte.weight")
 OUTPUT_LAYER = "lm_head.weight"
 # One of: a LoRA on a linear layer (group 2), on an embedding (group 3), DoRA's magnitude (neither).
 LORA_TENSOR = re.compile(
-    re.escape(NAME_PREFIX)
-    + r"(.+?)\.(?:(lora_A|lora_B)\.weight"
+    r"(.+?)\.(?:(lora_A|lora_B)\.weight"
     + r"|(lora_embedding_A|lora_embedding_B)"
     + r"|lora_magnitude_vector(?:\.weight)?)"
 )
@@ -81,17 +78,22 @@ def read_changes(adapter: Adapter) -> dict[str, Change]:
 
     UnsupportedAdapter where peft has to merge it; UserError for a tensor of no known kind.
     """
+    if adapter.config.get("layer_replication"):
+        raise UserError(
+            f"the adapter {adapter.folder} repeats layers of its base (layer_replication); such adapters are "
+            "not merged."
+        )
     reason = unsupported(adapter.config)
     if reason:
         raise UnsupportedAdapter(reason)
     changes: dict[str, Change] = {}
-    for name, entry in safetensors_files.read_header(adapter.weights).items():
+    for name, entry in adapter.tensors().items():
         match = LORA_TENSOR.fullmatch(name)
         if match is None:
-            if not name.startswith(NAME_PREFIX) or "lora_" in name:
+            if "lora_" in name:
                 raise UserError(f"the adapter holds a tensor of an unknown kind: {name}")
             # A trained copy of a whole module; peft also saves an embedding that has a LoRA.
-            base_name = name.removeprefix(NAME_PREFIX).replace(".base_layer.", ".")
+            base_name = name.replace(".base_layer.", ".")
             changes.setdefault(base_name, Change()).replacement = entry
             continue
         module, linear, embedding = match.groups()
@@ -131,6 +133,52 @@ def _pattern_value(patterns: Mapping[str, float] | None, module: str, default: f
     return default
 
 
+def named_as_base(
+    changes: Mapping[str, Change], weights: Mapping[str, Entry], adapter: Adapter
+) -> dict[str, Change]:
+    """`changes` by the names of the base's tensors; a name that the base does not have stays as it is.
+
+    UserError if two changes are of one tensor.
+    """
+    own = adapter_names.by_core(weights)
+    output = output_name(weights)
+    own.setdefault(adapter_names.core(output), output)  # tied to the embedding, it is not in the base
+    named: dict[str, Change] = {}
+    for name, change in changes.items():
+        base_name = name if name in weights else own.get(adapter_names.core(name), name)
+        if base_name in named:
+            raise UserError(f"the adapter {adapter.folder} changes {base_name} twice.")
+        named[base_name] = change
+    return named
+
+
+def output_name(weights: Mapping[str, Entry]) -> str:
+    """The name of the base's output layer, or what it would have if it were not tied to the embedding."""
+    in_text_part = any(name.startswith("language_model.") for name in weights)
+    return f"language_model.{OUTPUT_LAYER}" if in_text_part else OUTPUT_LAYER
+
+
+def require_whole_vocabulary(
+    changes: Mapping[str, Change], weights: Mapping[str, Entry], adapter: Adapter
+) -> None:
+    """UserError if the adapter gives the embedding another number of rows than the output layer."""
+    names = [name for name in weights if name.endswith(INPUT_EMBEDDINGS)]
+    if len(names) != 1:
+        return
+    sizes = {}
+    for name in (names[0], output_name(weights)):
+        # An output layer that is not in the base is tied to the embedding.
+        entry = weights.get(name) or weights[names[0]]
+        replacement = changes[name].replacement if name in changes else None
+        sizes[name] = (replacement or entry).shape[0]
+    if len(set(sizes.values())) > 1:
+        parts = " and ".join(f"{name} {rows} rows" for name, rows in sizes.items())
+        raise UserError(
+            f"the adapter {adapter.folder} was trained with another vocabulary than the base's, and holds "
+            f"a part of it: with it {parts}.\nSave both in training (peft: save_embedding_layers=True)."
+        )
+
+
 def untied_output(
     changes: dict[str, Change], weights: Mapping[str, Entry]
 ) -> list[tuple[str, Entry, Change | None]]:
@@ -141,23 +189,44 @@ def untied_output(
     change of the output layer moves out of `changes`.
     """
     inputs = [name for name in weights if name.endswith(INPUT_EMBEDDINGS)]
-    if len(inputs) != 1 or OUTPUT_LAYER in weights:
+    output = output_name(weights)
+    if len(inputs) != 1 or output in weights:
         return []
-    if OUTPUT_LAYER not in changes and inputs[0] not in changes:
+    if output not in changes and inputs[0] not in changes:
         return []
-    return [(OUTPUT_LAYER, weights[inputs[0]], changes.pop(OUTPUT_LAYER, None))]
+    if _same_replacement(changes.get(output), changes.get(inputs[0])):
+        del changes[output]  # peft writes both of a tied pair
+        return []
+    return [(output, weights[inputs[0]], changes.pop(output, None))]
+
+
+def _same_replacement(one: Change | None, other: Change | None) -> bool:
+    """True if both changes replace their tensor with the same numbers, and do nothing else."""
+    if one is None or other is None or one.replacement is None or other.replacement is None:
+        return False
+    if one.a is not None or other.a is not None or one.replacement.shape != other.replacement.shape:
+        return False
+    return bool((one.replacement.read() == other.replacement.read()).all())
 
 
 def require_fit(
     changes: Mapping[str, Change], weights: Mapping[str, Entry], adapter: Adapter, base: str | Path
 ) -> None:
-    """UserError naming the tensors of the adapter that the base lacks or has in another shape."""
+    """UserError naming the tensors of the adapter that the base lacks or has in another shape.
+
+    A whole embedding or output layer may have more rows or fewer: the vocabulary of the training.
+    """
     faults = []
+    output = output_name(weights)
+    tied = [entry for name, entry in weights.items() if name.endswith(INPUT_EMBEDDINGS)]
     for name, change in changes.items():
-        if name not in weights:
+        entry = weights.get(name) or (tied[0] if tied and name == output else None)
+        if entry is None:
             faults.append(f"{name}: not in the base")
             continue
-        shape = weights[name].shape
+        shape = entry.shape
+        if change.replacement is not None and name.endswith((*INPUT_EMBEDDINGS, OUTPUT_LAYER)):
+            shape = (change.replacement.shape[0], *shape[1:])
         turned = change.embedding or bool(adapter.config.get("fan_in_fan_out"))
         for changed in _shapes(change, turned):
             if changed != shape:

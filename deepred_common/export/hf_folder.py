@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepred_common import chat
 from deepred_common.files import read_json
 from deepred_common.foreign_text import ESCAPED
+from deepred_common.models.architectures import TEXT_PART, text_part
 from deepred_common.models.folders import CHAT_TEMPLATE
 
 if TYPE_CHECKING:
@@ -22,27 +23,56 @@ def _write_json(path: Path, value: Any) -> None:
     path.write_text(text, encoding="utf-8", errors=ESCAPED)
 
 
-def write_config(base: Path, out: Path, dtype: str, tied: bool | None = None) -> None:
-    """config.json: the base's own, with the merged weights' type (such as "bfloat16").
+# Settings that peft's own merge can change: a larger vocabulary, embeddings untied.
+CHANGED_BY_PEFT = ("vocab_size", "tie_word_embeddings")
 
-    tied: False if the output layer has weights of its own now; None leaves it as the base has it.
+
+def write_config(base: Path, out: Path, dtype: str, changes: Mapping[str, Any]) -> None:
+    """config.json: the base's own, with the merged weights' type (such as "bfloat16") and with `changes`.
+
+    changes: {setting of the language model: value} of what merging changed, such as {"vocab_size": 49154}.
     """
     config = read_json(base / "config.json")
+    text = config[TEXT_PART] if text_part(config) is not config else config
     # transformers 4 reads the one name, 5 writes the other.
     config["torch_dtype"] = config["dtype"] = dtype
-    if tied is not None:
-        config["tie_word_embeddings"] = tied
-    rope = config.get("rope_parameters")
-    if isinstance(rope, dict) and "rope_theta" in rope:
-        # transformers 5 keeps the rotary base in here only. 4 and old converters look for it outside, or
-        # take 10 000.
-        config.setdefault("rope_theta", rope["rope_theta"])
-        if rope.get("rope_type", "default") != "default":
-            scaling = {key: value for key, value in rope.items() if key != "rope_theta"}
-            config.setdefault("rope_scaling", scaling)
+    text.update(changes)
+    if "tie_word_embeddings" in changes:  # in a nested config, this one is read from outside
+        config["tie_word_embeddings"] = changes["tie_word_embeddings"]
+    _add_older_rope(text)
     _write_json(out / "config.json", config)
-    for file in base.glob("*.py"):  # a model's own code, which --trust_remote_code runs
+    # A model's own code, which --trust_remote_code runs; what an image or a sound becomes.
+    for file in (*base.glob("*.py"), *base.glob("*processor_config.json")):
         shutil.copy(file, out / file.name)
+
+
+def changes_by_peft(base: Path, out: Path) -> dict[str, Any]:
+    """{setting: value} of what peft's merge, saved by transformers in `out`, changed of the base's config."""
+    before, after = read_json(base / "config.json"), read_json(out / "config.json")
+    return {
+        name: after[name] for name in CHANGED_BY_PEFT if after.get(name, before.get(name)) != before.get(name)
+    }
+
+
+def _add_older_rope(config: dict[str, Any]) -> None:
+    """Beside rope_parameters, where transformers 5 keeps all about rotary positions, what others read.
+
+    transformers 4 and old converters look for the rotary base outside, or take 10 000.
+    """
+    rope = config.get("rope_parameters")
+    if not isinstance(rope, dict):
+        return
+    if isinstance(rope.get("full_attention"), dict):  # Gemma 3: one for each kind of layer
+        sliding = rope.get("sliding_attention") or {}
+        if "rope_theta" in sliding:
+            config.setdefault("rope_local_base_freq", sliding["rope_theta"])
+        rope = rope["full_attention"]
+    for name in ("rope_theta", "partial_rotary_factor"):
+        if name in rope:
+            config.setdefault(name, rope[name])
+    if rope.get("rope_type", "default") != "default":
+        scaling = {key: value for key, value in rope.items() if key != "rope_theta"}
+        config.setdefault("rope_scaling", scaling)
 
 
 def write_generation_config(base: Path, out: Path, stop_ids: Iterable[int]) -> None:
@@ -56,13 +86,22 @@ def write_generation_config(base: Path, out: Path, stop_ids: Iterable[int]) -> N
     _write_json(out / "generation_config.json", config)
 
 
-def write_tokenizer(tokenizer: PreTrainedTokenizerBase, base: Path, out: Path) -> None:
+def write_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, base: Path, out: Path, left_out: Collection[str] = ()
+) -> None:
     """The tokenizer, with every file that the spec lists and one chat template; transformers 4 can read it.
 
     transformers 5 no longer writes special_tokens_map.json, vocab.json and merges.txt, names a class that 4
-    does not have, and lists extra special tokens where 4 expects a table.
+    does not have, and lists extra special tokens where 4 expects a table. left_out: added tokens that the
+    model has no embedding for.
     """
+    if tokenizer.pad_token in left_out:
+        tokenizer.pad_token = tokenizer.eos_token
     tokenizer.save_pretrained(str(out))
+    if left_out:
+        words = read_json(out / "tokenizer.json")
+        words["added_tokens"] = [token for token in words["added_tokens"] if token["content"] not in left_out]
+        _write_json(out / "tokenizer.json", words)
     special_tokens = tokenizer.special_tokens_map.items()
     special = {name: str(token) for name, token in special_tokens if isinstance(token, str)}
     _write_json(out / "special_tokens_map.json", special)
@@ -70,7 +109,8 @@ def write_tokenizer(tokenizer: PreTrainedTokenizerBase, base: Path, out: Path) -
     if config.get("tokenizer_class") == "TokenizersBackend":
         config["tokenizer_class"] = _older_class(base)
     if isinstance(config.get("extra_special_tokens"), list):
-        config["additional_special_tokens"] = config.pop("extra_special_tokens")
+        extra = config.pop("extra_special_tokens")
+        config["additional_special_tokens"] = [token for token in extra if token not in left_out]
     # The general class of transformers 4 would also make token types, which no causal model takes.
     config["model_input_names"] = ["input_ids", "attention_mask"]
     config.pop("chat_template", None)  # a second copy goes stale, and gguf prefers it

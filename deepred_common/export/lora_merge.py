@@ -104,11 +104,14 @@ def write_merged(
     total = 0  # bytes
     for file, tensors in progress(plan):
         shapes = {}
-        for tensor, entry, _ in tensors:
+        for tensor, entry, change in tensors:
             kind = dtype if entry.dtype in FLOAT_TYPES else safetensors_files.torch_dtype(entry.dtype)
-            shapes[tensor] = kind, entry.shape
+            # A replaced embedding has the rows of the adapter's vocabulary.
+            replacement = change.replacement if change else None
+            shape = (replacement or entry).shape
+            shapes[tensor] = kind, shape
             weight_map[tensor] = file
-            total += math.prod(entry.shape) * kind.itemsize
+            total += math.prod(shape) * kind.itemsize
         safetensors_files.write(out / file, shapes, _merge_each(tensors, shapes, transposed, device))
     if len(plan) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
@@ -129,7 +132,10 @@ def _merge_each(
 def merge_with_peft(
     adapter: Adapter, base: Path, dtype: torch.dtype, out: Path, trust_remote_code: bool = False
 ) -> None:
-    """Write peft's own merge to `out`, for unsupported adapters; it needs the whole model in fp32."""
+    """Write peft's own merge to `out`, for unsupported adapters; it needs the whole model in fp32.
+
+    Others misread the config.json that transformers writes there: hf_folder.write_config replaces it.
+    """
     import torch
 
     model, _ = loading.load_with_adapter(adapter, torch.float32, base, trust_remote_code)

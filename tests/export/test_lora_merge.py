@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import load_script
 
-from deepred_common.export import adapter_changes
+from deepred_common.export import adapter_changes, hf_folder
 from deepred_common.models import folders, loading, safetensors_files
 
 KINDS = {
@@ -197,6 +197,39 @@ def test_an_unsupported_adapter_is_merged_with_peft_with_a_notice(make, script, 
     assert code == 0 and "the adapter has bias=lora_only: it is merged with peft" in err
     expected, got = by_peft(base, adapter, torch.float32), merged_weights(tmp_path / "m")
     assert all(torch.equal(got[name], expected[name]) for name in got)
+
+
+def test_both_ways_of_merging_write_the_same_config(make, script, tmp_path):
+    """What peft merged is saved by transformers 5, whose config.json transformers 4 and its kin misread."""
+    llama3 = {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    llama3["original_max_position_embeddings"] = 8192
+    written = {}
+    for way, options in (("tensors", {}), ("peft", {"init_lora_weights": "pissa"})):
+        base, adapter = make(**options)
+        config = json.loads((base / "config.json").read_text())
+        config["rope_parameters"] = {"rope_theta": 500000.0, **llama3}
+        (base / "config.json").write_text(json.dumps(config))
+        code, _, err = merge(script, base, adapter, tmp_path / way)
+        assert code == 0 and ("merged with peft" in err) == (way == "peft"), err
+        written[way] = json.loads((tmp_path / way / "config.json").read_text())
+    assert written["peft"] == written["tensors"]
+    assert written["peft"]["rope_theta"] == 500000.0 and written["peft"]["rope_scaling"] == llama3
+
+
+def test_gemma_3_s_two_rotary_bases_are_written_for_older_libraries(tmp_path):
+    rope = {
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+    }
+    (tmp_path / "out").mkdir()
+    for config in ({"rope_parameters": rope}, {"text_config": {"rope_parameters": rope}}):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        hf_folder.write_config(tmp_path, tmp_path / "out", "bfloat16", {"vocab_size": 7})
+        written = json.loads((tmp_path / "out/config.json").read_text())
+        text = written.get("text_config", written)
+        assert (text["rope_theta"], text["rope_local_base_freq"], text["vocab_size"]) == (1e6, 1e4, 7)
+        assert text["rope_scaling"] == {"rope_type": "linear", "factor": 8.0}
+        assert written["torch_dtype"] == "bfloat16"
 
 
 def test_an_adapter_that_does_not_fit_is_refused_and_its_tensors_are_named(make, script, tmp_path):
