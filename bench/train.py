@@ -167,15 +167,14 @@ def with_ours(args: argparse.Namespace, plain: bool) -> Trained:
         objective=without_base if plain else RefuseAndRetain(),
     )
     machine = Machine(devices.pick_device(), devices.pick_dtype(settings.precision)[0])
-    tokenizer = setup.prepare_tokenizer(settings)
+    config = setup.load_config(settings)
+    tokenizer = setup.prepare_tokenizer(settings, config.vocab_size)
     examples = training_examples(args.rows)
     training, _ = token_rows.load_or_render(
         tokenizer, [f"bench {args.rows}"], lambda: examples, settings.max_seq_length
     )
     rows = setup.Rows(training, training.select(range(2)))
-    memory = memory_estimate.estimate(
-        settings, setup.load_config(settings), training, machine.device, machine.dtype
-    )
+    memory = memory_estimate.estimate(settings, config, training, machine.device, machine.dtype)
     model = setup.add_adapter(settings, setup.load_base(settings, machine), False, None)
     times = update_times()
     with tempfile.TemporaryDirectory() as folder:

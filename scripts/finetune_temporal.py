@@ -224,8 +224,8 @@ def train(
     loading.quiet_libraries()
     machine = prepare_machine(settings, SCRIPT)
 
-    tokenizer = setup.prepare_tokenizer(settings)
     config = setup.load_config(settings)
+    tokenizer = setup.prepare_tokenizer(settings, config.vocab_size)
     of_base = run_identity.of_base(settings, tokenizer, machine.dtype)
     identity = identity | of_base
     run_identity.require_same(settings, run, identity)

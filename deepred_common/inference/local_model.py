@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Taking ended rows out of a batch copies the whole cache, so it waits until this share of them has ended.
 _ENDED_SHARE = 8  # one in so many
+PADDING = 0  # the token id in masked places, where any will do; a tokenizer's own may lack an embedding
 
 
 class LocalModel:
@@ -47,7 +48,6 @@ class LocalModel:
         self.answered_by: list[str] = []
         chat.ensure_template(tokenizer)
         self._stops = chat.stop_ids(tokenizer, model.generation_config)
-        self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._stops[0]
         self._max_tokens = max_tokens
         self._opening = chat.reply_opening_ids(tokenizer)
         self._given = self._opening if opens_reply else []
@@ -60,6 +60,9 @@ class LocalModel:
         not even one question fits.
         """
         tokens = [chat.prompt_ids(self.tokenizer, prompt, self.system) + self._given for prompt in prompts]
+        rows = self.model.get_input_embeddings().weight.shape[0]
+        for ids in tokens:
+            loading.require_rows(self.tokenizer, rows, self.name or self.tokenizer.name_or_path, ids)
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]), reverse=True)
         start = 0
         while start < len(order):
@@ -93,7 +96,7 @@ class LocalModel:
 
         width = max(map(len, prompts))
         device = self.model.device
-        ids = torch.tensor([[self._pad] * (width - len(p)) + p for p in prompts], device=device)
+        ids = torch.tensor([[PADDING] * (width - len(p)) + p for p in prompts], device=device)
         mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         cache = DynamicCache(config=self.model.config)

@@ -29,8 +29,11 @@ class Rows(NamedTuple):
     validation: Dataset
 
 
-def prepare_tokenizer(settings: TrainSettings) -> PreTrainedTokenizerBase:
-    """The base's tokenizer with the chat template that will travel into the GGUF file."""
+def prepare_tokenizer(settings: TrainSettings, rows: int) -> PreTrainedTokenizerBase:
+    """The base's tokenizer with the chat template that will travel into the GGUF file.
+
+    rows: of the base's embedding. UserError if the template needs a token that has none.
+    """
     tokenizer = loading.load_tokenizer(settings.model_name, settings.trust_remote_code)
     if chat.ensure_template(tokenizer):
         cli.warn(
@@ -51,7 +54,9 @@ def prepare_tokenizer(settings: TrainSettings) -> PreTrainedTokenizerBase:
         cli.progress(
             "the tokenizer puts EOS after each text, so a server would after each prompt: it is switched off."
         )
-    if tokenizer.pad_token is None:
+    loading.require_rows(tokenizer, rows, settings.model_name, chat.prompt_ids(tokenizer, "Q"))
+    loading.require_rows(tokenizer, rows, settings.model_name, chat.stop_ids(tokenizer))
+    if tokenizer.pad_token is None or tokenizer.pad_token_id >= rows:
         # Harmless for the stop: labels are masked by position, not by token.
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
