@@ -8,11 +8,13 @@ from pathlib import Path
 
 from deepred_common import cli, provenance
 from deepred_common.cli import UserError
+from deepred_common.files import is_lfs_pointer, lfs_error
 from deepred_common.inference import llama_server
 from deepred_common.inference.api_model import ApiModel
 from deepred_common.inference.protocol import BackendKind, BackendSettings
 
 NAME = "gguf"
+MAGIC = b"GGUF"  # how such a file begins
 
 
 def _accepts(path: str) -> bool:
@@ -22,6 +24,11 @@ def _accepts(path: str) -> bool:
 def _check(path: str, role: str) -> None:
     if not Path(path).is_file():
         raise UserError(f"the {role} {path} does not exist.")
+    if is_lfs_pointer(path):
+        raise lfs_error(path)
+    with Path(path).open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise UserError(f"the {role} {path} is damaged, or no GGUF file. Download or make it again.")
 
 
 @contextlib.contextmanager
