@@ -53,7 +53,8 @@ def json_text(value: Any, **options: Any) -> str:
 
     What JSON cannot hold is written as its text. options: of json.dumps.
     """
-    return json.dumps(_finite(value), **{"ensure_ascii": False, "default": str} | options, allow_nan=False)
+    chosen: dict[str, Any] = {"ensure_ascii": False, "default": str} | options
+    return json.dumps(_finite(value), allow_nan=False, **chosen)
 
 
 def _finite(value: Any) -> Any:

@@ -33,7 +33,8 @@ def write_config(base: Path, out: Path, dtype: str, changes: Mapping[str, Any]) 
     changes: {setting of the language model: value} of what merging changed, such as {"vocab_size": 49154}.
     """
     config = read_json(base / "config.json")
-    text = config[TEXT_PART] if text_part(config) is not config else config
+    is_nested = text_part(config) is not config
+    text: dict[str, Any] = config[TEXT_PART] if is_nested else config
     # transformers 4 reads the one name, 5 writes the other.
     config["torch_dtype"] = config["dtype"] = dtype
     text.update(changes)
