@@ -134,7 +134,8 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, system: str 
 def _rendered(tokenizer: PreTrainedTokenizerBase, turns: list[Message], reply_follows: bool) -> str:
     """A conversation through the template. reply_follows: it ends where the assistant's next turn begins.
 
-    A template without a system role (Gemma's) gets the system turn at the start of the first user turn.
+    A template without a system role gets the system turn at the start of the first user turn, as in
+    llama.cpp's server: some refuse the role (Gemma's), others leave it out without a word (Phi-3-mini's).
     UserError with the template's own words if it refuses the conversation.
     """
     from jinja2 import TemplateError
@@ -145,13 +146,16 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, turns: list[Message], reply_fo
         "add_generation_prompt": reply_follows,
         "enable_thinking": True,
     }
+    has_system = turns[0]["role"] == SYSTEM
     try:
-        return str(tokenizer.apply_chat_template(turns, **options))
+        text = str(tokenizer.apply_chat_template(turns, **options))
+        if not has_system or turns[0]["content"].strip() in text:
+            return text
     except (TemplateError, TypeError) as error:  # TypeError: it reads what only a chat with tools has
-        if turns[0]["role"] != SYSTEM:
+        if not has_system:
             raise UserError(f"the model's chat template refuses the conversation: {error}") from error
     system, user, *rest = turns
-    first = {"role": USER, "content": f"{system['content']}\n\n{user['content']}"}
+    first = {"role": USER, "content": f"{system['content']}\n{user['content']}"}
     return _rendered(tokenizer, [first, *rest], reply_follows)
 
 

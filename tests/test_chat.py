@@ -146,3 +146,21 @@ def test_the_same_token_ids_along_all_four_ways(kind, pipeline):
             assert trained == served == from_gguf
             assert trained in generated
             assert response["usage"]["prompt_tokens"] == len(trained)
+
+
+@pytest.mark.parametrize(
+    "refusal", ["{{ raise_exception('System role not supported') }}", ""], ids=["refused", "left out"]
+)
+def test_a_system_prompt_of_a_template_without_that_role_stands_in_the_first_question_as_in_llama_cpp(
+    tokenizer, refusal
+):
+    own = tokenizer.chat_template
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'system' %}" + refusal + "{% else %}"
+        "{{ '<' + m.role + '>' + m.content + '<|im_end|>' }}{% endif %}{% endfor %}"
+    )
+    try:
+        # common/chat.cpp, system_message_not_supported: joined by one line break
+        assert chat.prompt_text(tokenizer, "Hi", "Be brief.") == "<user>Be brief.\nHi<|im_end|>"
+    finally:
+        tokenizer.chat_template = own
