@@ -204,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"--output {paths.quoted(output)} --resume"
         )
         return EXIT_SOME_FAILED
-    return exit_code([results, *bases])
+    return exit_code(results, bases)
 
 
 # ---- before and without any model ----------------------------------------------------------------------
@@ -245,19 +245,20 @@ def report_finished(
             baselines = [results_file.read(path) for path in bases if path.exists()] + baselines
         html_page.write_report(report, results, baselines)
         print(f"Report: {paths.shown(report)} (open it in a browser)")
-    return exit_code([results])
+    return exit_code(results)
 
 
 # ---- results and comparison -----------------------------------------------------------------------------
 
 
-def exit_code(evaluated: Sequence[Results]) -> int:
-    """EXIT_NOTHING_ANSWERED, after a warning, if one of the models answered nothing at all."""
-    silent = [results_file.label(results) for results in evaluated if metrics.is_silent(results["results"])]
-    if not silent:
-        return cli.EXIT_OK
-    cli.warn(f"{', '.join(silent)} answered nothing: every reply is empty or a thought without an answer.")
-    return EXIT_NOTHING_ANSWERED
+def exit_code(results: Results, bases: Sequence[Results] = ()) -> int:
+    """EXIT_NOTHING_ANSWERED if the model answered nothing at all; that is said of a base as well."""
+    evaluated = [results, *bases]
+    if silent := [results_file.label(one) for one in evaluated if metrics.is_silent(one["results"])]:
+        cli.warn(
+            f"{', '.join(silent)} answered nothing: every reply is empty or a thought without an answer."
+        )
+    return EXIT_NOTHING_ANSWERED if metrics.is_silent(results["results"]) else cli.EXIT_OK
 
 
 def print_results(results: Results) -> None:
