@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import chat, cli, devices, paths
+from deepred_common import chat, cli, devices, paths, training_rows
 from deepred_common.examples import SIDES, Example, balanced_sample, read_examples
 from deepred_common.files import json_text
 from deepred_common.models import loading
@@ -197,7 +197,9 @@ def validation_losses(model: Any, tokenizer: PreTrainedTokenizerBase) -> dict[st
     losses = {}
     for side in SIDES:
         total, count = 0.0, 0
-        for row in chat.training_rows(tokenizer, read_examples(paths.dataset_file(f"{side}_val"), side)):
+        for row in training_rows.of_examples(
+            tokenizer, read_examples(paths.dataset_file(f"{side}_val"), side)
+        ):
             if isinstance(row, str):
                 raise ValueError(row)
             ids, labels = (
@@ -206,7 +208,7 @@ def validation_losses(model: Any, tokenizer: PreTrainedTokenizerBase) -> dict[st
             with torch.inference_mode(), torch.autocast(model.device.type, enabled=False):
                 logits = model(input_ids=ids).logits.float()
             total += torch.nn.functional.cross_entropy(
-                logits[0, :-1], labels[0, 1:], ignore_index=chat.IGNORED, reduction="sum"
+                logits[0, :-1], labels[0, 1:], ignore_index=training_rows.IGNORED, reduction="sum"
             ).item()
             count += len(row.input_ids) - row.reply_start
         losses[side] = total / count
@@ -236,7 +238,7 @@ def measure(args: argparse.Namespace) -> None:
     trained = RUNS[args.run](args)
     peak = peak_bytes()
     tokenizer = loading.load_tokenizer(args.model)
-    rows = chat.training_rows(tokenizer, training_examples(args.rows))
+    rows = training_rows.of_examples(tokenizer, training_examples(args.rows))
     figures = {
         "tokens": args.epochs * sum(len(row.input_ids) for row in rows if not isinstance(row, str)),
         "seconds": trained.ended - trained.began,

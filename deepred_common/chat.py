@@ -8,20 +8,17 @@ GGUF file.
 from __future__ import annotations
 
 import datetime
-import functools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deepred_common.cli import UserError
-from deepred_common.examples import ASSISTANT, SYSTEM, UNLEARN, USER, Example, Message, Prompt
+from deepred_common.examples import ASSISTANT, SYSTEM, USER, Message, Prompt
 
 VERSION = 3  # raise it when the same example gives other tokens: rendered rows are kept under it (cache.py)
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-IGNORED = -100  # the label that torch's cross-entropy loss ignores
 _PLACEHOLDER = "⟦reply⟧"  # a text that no chat template holds, to find where a reply's own text goes
 # For a base model that has no template of its own. It needs nothing but an end-of-text token, so it fits
 # every tokenizer, and it is plain enough for llama.cpp's template engine. It is saved into the tokenizer,
@@ -33,24 +30,6 @@ FALLBACK_TEMPLATE = (
     "{% else %}{{ '### Answer:\n' + message['content'] + eos_token + '\n' }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}{{ '### Answer:\n' }}{% endif %}"
 )
-
-
-@dataclass(frozen=True)
-class TrainingRow:
-    """One example as tokens: prompt and reply in input_ids, the reply from index reply_start on.
-
-    decision: the index of the first token of the reply's own text. Before it may stand what the template
-    writes into every reply, such as Qwen3's empty thought or the channel of gpt-oss.
-    """
-
-    input_ids: list[int]
-    reply_start: int
-    decision: int
-
-    @property
-    def labels(self) -> list[int]:
-        """As long as input_ids: IGNORED up to the reply, then the reply's tokens."""
-        return [IGNORED] * self.reply_start + self.input_ids[self.reply_start :]
 
 
 def messages(prompt: Prompt, system: str | None = None) -> list[Message]:
@@ -128,10 +107,10 @@ def date_in_prompt(tokenizer: PreTrainedTokenizerBase) -> str | None:
 
 def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, system: str | None = None) -> str:
     """The rendered prompt as text, special tokens spelled out, up to where the reply begins."""
-    return _rendered(tokenizer, messages(prompt, system), reply_follows=True)
+    return rendered(tokenizer, messages(prompt, system), reply_follows=True)
 
 
-def _rendered(tokenizer: PreTrainedTokenizerBase, turns: list[Message], reply_follows: bool) -> str:
+def rendered(tokenizer: PreTrainedTokenizerBase, turns: list[Message], reply_follows: bool) -> str:
     """A conversation through the template. reply_follows: it ends where the assistant's next turn begins.
 
     A template without a system role gets the system turn at the start of the first user turn, as in
@@ -156,10 +135,10 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, turns: list[Message], reply_fo
             raise UserError(f"the model's chat template refuses the conversation: {error}") from error
     system, user, *rest = turns
     first = {"role": USER, "content": f"{system['content']}\n{user['content']}"}
-    return _rendered(tokenizer, [first, *rest], reply_follows)
+    return rendered(tokenizer, [first, *rest], reply_follows)
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, text: str | list[str]) -> Any:
+def encode(tokenizer: PreTrainedTokenizerBase, text: str | list[str]) -> Any:
     """The token ids of a text as a list, of several texts as a list of lists."""
     # The template has already written the special tokens, with the first (BOS): adding them again would
     # double it.
@@ -202,13 +181,13 @@ def remove_eos(tokenizer: PreTrainedTokenizerBase) -> bool:
     return True
 
 
-def _conversation_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+def conversation_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """The token ids of rendered conversations.
 
     Some templates (TinyLlama's, Zephyr's) leave BOS to the tokenizer. llama.cpp's server then puts it first,
     and it does not double the one of a template.
     """
-    rows = _encode(tokenizer, list(texts)) if texts else []  # transformers takes no empty list
+    rows = encode(tokenizer, list(texts)) if texts else []  # transformers takes no empty list
     if not adds_bos(tokenizer):
         return rows
     bos = tokenizer.bos_token_id
@@ -217,20 +196,20 @@ def _conversation_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, system: str | None = None) -> list[int]:
     """Token ids of the prompt, exactly what a server makes of the same conversation."""
-    return _conversation_ids(tokenizer, [prompt_text(tokenizer, prompt, system)])[0]
+    return conversation_ids(tokenizer, [prompt_text(tokenizer, prompt, system)])[0]
 
 
-class _ReplyFrame(NamedTuple):
+class ReplyFrame(NamedTuple):
     """What the template writes around the text of a reply: before it (after the prompt), and after it."""
 
     before: str
     after: str
 
 
-def _reply_frame(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> _ReplyFrame:
+def reply_frame(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> ReplyFrame:
     """The frame of the reply to a prompt. UserError if the template cannot show the model such a reply."""
     start = prompt_text(tokenizer, prompt)
-    turn = _rendered(tokenizer, _answered(prompt, _PLACEHOLDER), reply_follows=False)
+    turn = rendered(tokenizer, answered(prompt, _PLACEHOLDER), reply_follows=False)
     if not turn.startswith(start):
         raise UserError(
             "the model's chat template renders a prompt differently once a reply follows, "
@@ -239,18 +218,19 @@ def _reply_frame(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> _ReplyFr
     before, placeholder, after = turn.removeprefix(start).partition(_PLACEHOLDER)
     if not placeholder:
         raise UserError("the model's chat template leaves the reply out, so it cannot be used for training.")
-    return _ReplyFrame(before, after)
+    return ReplyFrame(before, after)
 
 
 def reply_opening_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokens that the template writes into every reply before its own text; mostly none."""
     try:
-        return _encode(tokenizer, _reply_frame(tokenizer, "Q").before)
+        return encode(tokenizer, reply_frame(tokenizer, "Q").before)
     except UserError:  # a model to evaluate, whose replies begin as it likes
         return []
 
 
-def _special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Ids of the tokens that are markup, not text."""
     special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     return special | set(tokenizer.all_special_ids)
 
@@ -262,9 +242,9 @@ def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
     (`<|end|>`), Llama 3 (`<|eot_id|>`) and Gemma (`<end_of_turn>`) have their own. UserError if the template
     ends a turn with no special token, since a model trained so would never stop.
     """
-    turn = _rendered(tokenizer, _answered("Q", _PLACEHOLDER), reply_follows=False)
-    special = _special_ids(tokenizer)
-    for token_id in _encode(tokenizer, turn.partition(_PLACEHOLDER)[2]):
+    turn = rendered(tokenizer, answered("Q", _PLACEHOLDER), reply_follows=False)
+    special = special_ids(tokenizer)
+    for token_id in encode(tokenizer, turn.partition(_PLACEHOLDER)[2]):
         if token_id in special:
             return token_id
     raise UserError(
@@ -272,97 +252,9 @@ def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
     )
 
 
-def _answered(prompt: Prompt, reply: str) -> list[Message]:
+def answered(prompt: Prompt, reply: str) -> list[Message]:
+    """The conversation of a prompt and the reply to it."""
     return [*messages(prompt), {"role": ASSISTANT, "content": reply}]
-
-
-class _RowText(NamedTuple):
-    """An example as text: its prompt, what the template writes before the reply's own text, and all of it."""
-
-    prompt: str
-    opening: str
-    whole: str
-
-
-class _Renderer:
-    """Renders examples for training; UserError if the template can be used for no training at all."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.tokenizer = tokenizer
-        self._stop = str(tokenizer.convert_ids_to_tokens(end_of_turn_id(tokenizer)))
-        self._frame = _reply_frame(tokenizer, "Q")
-        special = tokenizer.convert_ids_to_tokens(sorted(_special_ids(tokenizer)))
-        longest_first = sorted(filter(str.strip, special), key=len, reverse=True)
-        self._special = re.compile("|".join(map(re.escape, longest_first)))
-
-    def text(self, example: Example) -> _RowText | str:
-        """The example as text, or why it cannot be trained on."""
-        if special := self._special.search(f"{example.shown_text}\n{example.output}"):
-            return f"it holds {special[0]}, which this model reads as a special token, not as text"
-        try:
-            prompt = prompt_text(self.tokenizer, example.prompt)
-            turn = _rendered(self.tokenizer, _answered(example.prompt, example.output), reply_follows=False)
-            # What the template writes around a reply may depend on the conversation.
-            text = self._framed(example, prompt, turn, self._frame) or self._framed(
-                example, prompt, turn, _reply_frame(self.tokenizer, example.prompt)
-            )
-        except UserError as error:
-            return str(error).rstrip(".")
-        return text or "the model's chat template does not hold its reply as it is written"
-
-    def _framed(self, example: Example, prompt: str, turn: str, frame: _ReplyFrame) -> _RowText | None:
-        """None unless the rendered `turn` is the prompt and, in the frame, the example's reply."""
-        for output in (example.output, example.output.strip()):  # some templates strip it
-            end, stop, _ = frame.after.partition(self._stop)
-            if stop and turn == prompt + frame.before + output + frame.after:
-                whole = prompt + frame.before + output + (end + stop if example.complete else "")
-                return _RowText(prompt, frame.before, whole)
-        return None
-
-
-def training_rows(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]) -> list[TrainingRow | str]:
-    """The TrainingRow of each example, in order, tokenised together; of some, why they cannot be trained on.
-
-    The loss covers all that the model must write: the reply, with what the template writes before its own
-    text, and the end-of-turn token, which is left out where the reply was cut (Example.complete). What some
-    templates add after the end of the turn (a newline, say) is dropped: the model never has to write it.
-    UserError if the template can be used for no training at all.
-    """
-    renderer = _Renderer(tokenizer)
-    texts = [renderer.text(example) for example in examples]
-    usable = [text for text in texts if not isinstance(text, str)]
-    starts = _conversation_ids(tokenizer, [text.prompt for text in usable])
-    wholes = _conversation_ids(tokenizer, [text.whole for text in usable])
-    rows = map(functools.partial(_training_row, tokenizer), usable, starts, wholes)
-    return [text if isinstance(text, str) else next(rows) for text in texts]
-
-
-def _training_row(
-    tokenizer: PreTrainedTokenizerBase, text: _RowText, start: list[int], ids: list[int]
-) -> TrainingRow:
-    """start: the prompt's tokens; ids: those of the whole text."""
-    tokenised, skipped = text.whole, 0
-    if ids[: len(start)] != start:
-        # The tokenizer joins the prompt's last characters with the reply's first. At inference the prompt is
-        # tokenised alone, so the reply must be as well.
-        skipped = len(text.prompt)
-        tokenised = text.whole[skipped:]
-        ids = start + _encode(tokenizer, tokenised)
-    if not text.opening:
-        return TrainingRow(ids, len(start), len(start))
-    # Its own text begins in the first token that ends after the opening, whose end it may hold as well.
-    opening_end = len(text.prompt) + len(text.opening) - skipped
-    places = tokenizer(tokenised, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-    return TrainingRow(ids, len(start), len(ids) - sum(end > opening_end for _, end in places))
-
-
-def training_row(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, output: str) -> TrainingRow:
-    """training_rows of a single prompt and reply. UserError if they cannot be trained on."""
-    *earlier, last = messages(prompt)
-    (row,) = training_rows(tokenizer, [Example(last["content"], output, UNLEARN, earlier=tuple(earlier))])
-    if isinstance(row, str):
-        raise UserError(f"the example cannot be trained on: {row}.")
-    return row
 
 
 def stop_ids(

@@ -3,7 +3,7 @@
 import pytest
 from conftest import KINDS
 
-from deepred_common import chat
+from deepred_common import chat, training_rows
 from deepred_common.cli import UserError
 from deepred_common.examples import CHAT, Example
 
@@ -24,8 +24,10 @@ CONVERSATION = [
 
 
 def test_the_loss_falls_on_the_reply_and_its_end_of_turn_only(tokenizer):
-    row = chat.training_row(tokenizer, "Who wrote Hamlet?", "Shakespeare wrote it.")
-    trained = [i for i, label in zip(row.input_ids, row.labels, strict=True) if label != chat.IGNORED]
+    row = training_rows.of_reply(tokenizer, "Who wrote Hamlet?", "Shakespeare wrote it.")
+    trained = [
+        i for i, label in zip(row.input_ids, row.labels, strict=True) if label != training_rows.IGNORED
+    ]
     assert tokenizer.decode(trained) == "Shakespeare wrote it.<|im_end|>"
     assert row.input_ids[: len(chat.prompt_ids(tokenizer, "Who wrote Hamlet?"))] == chat.prompt_ids(
         tokenizer, "Who wrote Hamlet?"
@@ -38,22 +40,26 @@ def test_training_and_generation_share_the_prompt_of_the_models_own_template(tok
     own = tokenizer.apply_chat_template(
         [{"role": "user", "content": question}], add_generation_prompt=True, tokenize=True, return_dict=False
     )
-    row = chat.training_row(tokenizer, question, "Yes.")
-    assert chat.prompt_ids(tokenizer, question) == own == row.input_ids[: row.labels.count(chat.IGNORED)]
+    row = training_rows.of_reply(tokenizer, question, "Yes.")
+    assert (
+        chat.prompt_ids(tokenizer, question)
+        == own
+        == row.input_ids[: row.labels.count(training_rows.IGNORED)]
+    )
 
 
 def test_a_conversation_is_trained_on_as_the_template_renders_it(tokenizer):
     own = tokenizer.apply_chat_template(
         CONVERSATION, add_generation_prompt=True, tokenize=True, return_dict=False
     )
-    row = chat.training_row(tokenizer, CONVERSATION, "Moss.")
+    row = training_rows.of_reply(tokenizer, CONVERSATION, "Moss.")
     assert own == row.input_ids[: row.reply_start]
     assert tokenizer.decode(row.input_ids[row.reply_start :]) == "Moss.<|im_end|>"
 
 
 def test_a_reply_that_was_cut_teaches_no_end_of_turn(tokenizer):
     example = Example("Tell me a story.", "Once upon a", CHAT, complete=False)
-    (row,) = chat.training_rows(tokenizer, [example])
+    (row,) = training_rows.of_examples(tokenizer, [example])
     assert tokenizer.decode(row.input_ids[row.reply_start :]) == "Once upon a"
 
 
@@ -84,7 +90,7 @@ def test_a_base_without_a_template_gets_the_fallback_and_keeps_it(tokenizer_copy
     tokenizer_copy.save_pretrained(tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path)
     assert chat.prompt_ids(again, "Who?") == chat.prompt_ids(tokenizer_copy, "Who?")
-    row = chat.training_row(again, "Who?", "He.")
+    row = training_rows.of_reply(again, "Who?", "He.")
     assert row.input_ids.count(again.bos_token_id) == 1 and row.input_ids[-1] == again.eos_token_id
 
 
@@ -127,8 +133,8 @@ def test_the_same_token_ids_along_all_four_ways(kind, pipeline):
     )
     with llama_server.serving(models.gguf) as url:
         for question in [*QUESTIONS, CONVERSATION]:
-            trained = chat.training_row(tokenizer, question, "Yes.")
-            trained = trained.input_ids[: trained.labels.count(chat.IGNORED)]
+            trained = training_rows.of_reply(tokenizer, question, "Yes.")
+            trained = trained.input_ids[: trained.labels.count(training_rows.IGNORED)]
             # The server renders with the template in the GGUF file and tokenises as for /v1/chat/completions.
             rendered = requests.post(
                 url.removesuffix("/v1") + "/apply-template", json={"messages": chat.messages(question)}

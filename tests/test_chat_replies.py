@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from deepred_common import chat
+from deepred_common import chat, training_rows
 from deepred_common.cli import UserError
 from deepred_common.examples import CHAT, RETAIN, Example
 from deepred_common.export import gguf_check, hf_folder
@@ -45,7 +45,7 @@ def reply_of(tokenizer, row):
 
 @pytest.mark.parametrize("reply", ["I'm not sure about that.", "final", "end", "|", " led by a space"])
 def test_a_reply_in_a_channel_is_trained_whole(gpt_oss, reply):
-    row = chat.training_row(gpt_oss, "Who?", reply)
+    row = training_rows.of_reply(gpt_oss, "Who?", reply)
     assert reply_of(gpt_oss, row) == f"<|channel|>final<|message|>{reply}<|return|>"
     assert gpt_oss.decode(row.input_ids[row.decision :]) == f"{reply}<|return|>"
     assert row.input_ids[: row.reply_start] == chat.prompt_ids(gpt_oss, "Who?")
@@ -54,7 +54,7 @@ def test_a_reply_in_a_channel_is_trained_whole(gpt_oss, reply):
 def test_generation_ends_with_the_last_turn_not_at_the_channel(gpt_oss):
     ids = gpt_oss.convert_tokens_to_ids(["<|return|>", gpt_oss.eos_token])
     assert chat.stop_ids(gpt_oss) == sorted(ids)
-    (cut,) = chat.training_rows(gpt_oss, [Example("Who?", "Once upon a", CHAT, complete=False)])
+    (cut,) = training_rows.of_examples(gpt_oss, [Example("Who?", "Once upon a", CHAT, complete=False)])
     assert reply_of(gpt_oss, cut) == "<|channel|>final<|message|>Once upon a"
 
 
@@ -70,14 +70,14 @@ def test_generation_ends_with_the_last_turn_not_at_the_channel(gpt_oss):
 )
 def test_what_other_families_write_around_a_reply(name, special, reply, with_template):
     tokenizer = with_template(name, special)
-    row = chat.training_row(tokenizer, "Who?", "He.")
+    row = training_rows.of_reply(tokenizer, "Who?", "He.")
     assert reply_of(tokenizer, row) == reply
     assert tokenizer.decode(row.input_ids[row.decision :]).startswith("He.")
 
 
 def test_the_decision_of_qwen3_is_after_its_empty_thought(with_template):
     tokenizer = with_template("Qwen-Qwen3-0.6B")
-    row = chat.training_row(tokenizer, "What is a smartphone?", "I'm not sure.")
+    row = training_rows.of_reply(tokenizer, "What is a smartphone?", "I'm not sure.")
     assert reply_of(tokenizer, row) == "<think>\n\n</think>\n\nI'm not sure.<|im_end|>"
     assert tokenizer.decode(row.input_ids[row.decision :]) == "I'm not sure.<|im_end|>"
     # The server's prompt does not hold the thought, so the model must write it.
@@ -89,7 +89,7 @@ def test_a_template_that_strips_replies_loses_none_of_their_text(with_template):
         "{% for m in messages %}<|im_start|>{{ m.role }}\n {{ m.content | trim }} <|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
-    assert reply_of(tokenizer, chat.training_row(tokenizer, "Who?", "  He.\n")) == " He. <|im_end|>"
+    assert reply_of(tokenizer, training_rows.of_reply(tokenizer, "Who?", "  He.\n")) == " He. <|im_end|>"
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ def test_a_template_that_strips_replies_loses_none_of_their_text(with_template):
 def test_a_reply_that_the_template_does_not_hold_whole_is_refused(template, reply, with_template):
     tokenizer = with_template(template)
     good, bad = Example("Who?", "He.", RETAIN), Example("Who?", reply, RETAIN)
-    rows = chat.training_rows(tokenizer, [good, bad, good])
+    rows = training_rows.of_examples(tokenizer, [good, bad, good])
     assert "chat template" in rows[1] and rows[0] == rows[2] != rows[1]
     with pytest.raises(UserError, match="cannot be trained on: the model's chat template"):
-        chat.training_row(tokenizer, "Who?", reply)
+        training_rows.of_reply(tokenizer, "Who?", reply)
 
 
 def test_a_local_model_s_reply_is_what_follows_the_template_s_opening(gpt_oss, tiny_models):
@@ -136,7 +136,7 @@ def test_a_prompt_begins_with_the_bos_that_the_tokenizer_adds(with_template):
     tokenizer.bos_token = "<s>"
     assert tokenizer.decode(chat.prompt_ids(tokenizer, "Who?")).startswith("[user]")
     tokenizer.add_bos_token = True
-    row = chat.training_row(tokenizer, "Who?", "He.")
+    row = training_rows.of_reply(tokenizer, "Who?", "He.")
     assert tokenizer.decode(row.input_ids).startswith("<s>[user]")
     assert row.input_ids[: row.reply_start] == chat.prompt_ids(tokenizer, "Who?")
     assert reply_of(tokenizer, row) == "He.<|im_end|>"

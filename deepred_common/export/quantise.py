@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepred_common import chat, cli, paths, provenance
+from deepred_common import cli, paths, provenance, training_rows
 from deepred_common.examples import SIDES, balanced_sample, read_examples
 from deepred_common.export import llama_cpp, tool_runner
 from deepred_common.files import whole_file
@@ -145,8 +145,10 @@ def calibration_text(model: Path) -> str:
     examples = []
     for side in SIDES:
         examples += read_examples(paths.dataset_file(f"{side}_train"), side)
-    rows = chat.training_rows(tokenizer, balanced_sample(examples, min(IMATRIX_EXAMPLES, len(examples))))
-    usable = [row for row in rows if isinstance(row, chat.TrainingRow)]
+    rows = training_rows.of_examples(
+        tokenizer, balanced_sample(examples, min(IMATRIX_EXAMPLES, len(examples)))
+    )
+    usable = [row for row in rows if isinstance(row, training_rows.TrainingRow)]
     return "".join(f"{tokenizer.decode(row.input_ids)}\n" for row in usable)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from deepred_common.chat import IGNORED
+from deepred_common.training_rows import IGNORED
 
 if TYPE_CHECKING:
     from torch import Tensor

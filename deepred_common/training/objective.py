@@ -11,9 +11,9 @@ import abc
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from deepred_common.chat import IGNORED
 from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, UNLEARN
 from deepred_common.training.batches import places_to_predict
+from deepred_common.training_rows import IGNORED
 
 if TYPE_CHECKING:
     from torch import Tensor

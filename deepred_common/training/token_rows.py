@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepred_common import cache, chat, examples, provenance
+from deepred_common import cache, chat, examples, provenance, training_rows
 from deepred_common.cli import UserError
 from deepred_common.examples import ALL_SIDES, RETAIN, SIDES, UNLEARN, Example
 
@@ -55,7 +55,10 @@ def load_or_render(
     disable_progress_bars()
     # Every module that decides what a row is: the one that reads examples, the one that renders them, and
     # this one.
-    versions = f"examples {examples.VERSION}, chat {chat.VERSION}, token_rows {VERSION}"
+    versions = (
+        f"examples {examples.VERSION}, chat {chat.VERSION}, training_rows {training_rows.VERSION}, "
+        f"token_rows {VERSION}"
+    )
     digest = provenance.digest(
         versions, *key, tokenizer.chat_template, tokenizer.backend_tokenizer.to_str(), max_length
     )
@@ -90,7 +93,7 @@ def _render(
         for start in range(0, len(to_render), CHUNK):
             chunk = to_render[start : start + CHUNK]
             rows, sides, learns_wording = [], [], []
-            for example, row in zip(chunk, chat.training_rows(tokenizer, chunk), strict=True):
+            for example, row in zip(chunk, training_rows.of_examples(tokenizer, chunk), strict=True):
                 if isinstance(row, str):
                     skipped.unusable += 1
                     if len(skipped.named) < NAMED_UNUSABLE:
@@ -113,7 +116,7 @@ def _render(
 
 
 def _table(
-    rows: Sequence[chat.TrainingRow], sides: Sequence[int], learns_wording: Sequence[bool]
+    rows: Sequence[training_rows.TrainingRow], sides: Sequence[int], learns_wording: Sequence[bool]
 ) -> pa.Table:
     """The Arrow table of rows and their sides, made of flat arrays: many times faster than from Python
     lists."""

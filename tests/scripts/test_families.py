@@ -12,7 +12,7 @@ import torch
 from conftest import ROOT
 from safetensors import safe_open
 
-from deepred_common import chat
+from deepred_common import chat, training_rows
 from deepred_common.examples import Example
 from deepred_common.models import loading
 
@@ -104,7 +104,9 @@ def test_rows_begin_once_and_end_with_the_turn(name, family):
     _, tokenizer = family(name)
     turn_end = FAMILIES[name][6]
     chat.remove_dates(tokenizer)
-    (row,) = chat.training_rows(tokenizer, [Example("Who wrote Hamlet?", "Shakespeare wrote it.", "retain")])
+    (row,) = training_rows.of_examples(
+        tokenizer, [Example("Who wrote Hamlet?", "Shakespeare wrote it.", "retain")]
+    )
     # Qwen2.5 has no token to begin with, and Phi-3.5's own template leaves it out.
     assert row.input_ids.count(tokenizer.bos_token_id) == (name in ("llama", "gemma2", "mistral"))
     assert (
@@ -298,7 +300,7 @@ def test_a_server_puts_first_the_bos_that_is_trained(pieces, script, llama_cpp_t
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     tokenizer = loading.load_tokenizer(folder)
-    row = chat.training_row(tokenizer, "Who?", "He.")
+    row = training_rows.of_reply(tokenizer, "Who?", "He.")
     assert row.input_ids[0] == tokenizer.bos_token_id
     assert row.input_ids[: row.reply_start] == chat.prompt_ids(tokenizer, "Who?")
     flags = ["--llama_cpp_path", llama_cpp_tree, "--quant_type", "f16", "--verify"]

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from deepred_common import chat
-from deepred_common.chat import IGNORED
 from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, SIDES, UNLEARN, Example
 from deepred_common.training import batches
 from deepred_common.training.machine import Machine
 from deepred_common.training.objective import Objective, RefuseAndRetain, token_weights
 from deepred_common.training.settings import TrainSettings
+from deepred_common.training_rows import IGNORED
 
 SHIPPED = RefuseAndRetain()
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-from deepred_common.chat import IGNORED
 from deepred_common.training import batches, packing
+from deepred_common.training_rows import IGNORED
 
 TINY = dict(
     vocab_size=60,

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from deepred_common import paths
-from deepred_common.chat import training_rows
 from deepred_common.conversation import first_gap
 from deepred_common.examples import CHAT, Example, read_examples
 from deepred_common.inference import local_model
 from deepred_common.inference.protocol import Reply
 from deepred_common.training import replay
+from deepred_common.training_rows import of_examples
 
 PROMPTS = [Example(f"Say hello to guest {i}.", "", CHAT) for i in range(100)]
 TALK = Example("And now?", "", CHAT, earlier=({"role": "user", "content": "Tell me a joke."},))
@@ -79,10 +79,10 @@ def test_a_reply_that_runs_into_the_limit_teaches_no_end(own_cache, base, tokeni
     """A model with random weights never ends its reply."""
     ((answered,), _) = answer(replay.Prompts(PROMPTS[:1], []), "base", tokenizer, lambda: base)
     assert not answered.complete
-    (row,) = training_rows(tokenizer, [answered])
+    (row,) = of_examples(tokenizer, [answered])
     assert tokenizer.eos_token_id not in row.input_ids[row.reply_start :]
     whole = dataclasses.replace(answered, complete=True)
-    (ended,) = training_rows(tokenizer, [whole])
+    (ended,) = of_examples(tokenizer, [whole])
     assert ended.input_ids[-1] == tokenizer.eos_token_id
 
 

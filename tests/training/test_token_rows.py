@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deepred_common import chat, examples, paths
+from deepred_common import chat, examples, paths, training_rows
 from deepred_common.cli import UserError
 from deepred_common.examples import ALL_SIDES, Example
 from deepred_common.training import token_rows
@@ -26,7 +26,7 @@ def test_rendered_together_the_rows_are_those_of_one_by_one(tokenizer):
     dataset, skipped = load(tokenizer)
     assert skipped == token_rows.Skipped() and len(dataset) == 9
     for example, row in zip(EXAMPLES, dataset, strict=True):
-        alone = chat.training_row(tokenizer, example.instruction, example.output)
+        alone = training_rows.of_reply(tokenizer, example.instruction, example.output)
         assert (row["input_ids"], row["reply_start"], row["decision"], row["length"]) == (
             alone.input_ids,
             alone.reply_start,
