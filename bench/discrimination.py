@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import chat, cli, paths
+from deepred_common import chat, cli, paths, training_rows
 from deepred_common.conversation import first_gap
 from deepred_common.data import wrappings
 from deepred_common.examples import CHAT, RETAIN, SEEN_HELD_OUT, SIDES, Prompt, examples_of, read_examples
@@ -51,7 +51,7 @@ def refusal_shares(
     """The share of the reply's first token's probability on `openers`, for each prompt in order."""
     import torch
 
-    opening = chat.reply_opening_ids(tokenizer)  # what the template writes first decides nothing
+    opening = training_rows.opening_ids(tokenizer)  # what the template writes first decides nothing
     ids = [chat.prompt_ids(tokenizer, prompt) + opening for prompt in prompts]
     shares = [0.0] * len(ids)
     by_length = sorted(range(len(ids)), key=lambda number: len(ids[number]))

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from deepred_common import cli, paths
 from deepred_common.files import json_text, whole_folder
+from deepred_common.foreign_text import ESCAPED
 
 Value = TypeVar("Value")
 
@@ -60,7 +61,7 @@ def json_value(kind: str, key: str, make: Callable[[], Any]) -> Any:
 
     def write(into: Path) -> Any:
         value = make()
-        (into / "value.json").write_text(json_text(value), encoding="utf-8")
+        (into / "value.json").write_text(json_text(value), encoding="utf-8", errors=ESCAPED)
         return value
 
     def read(path: Path) -> Any:

@@ -221,14 +221,6 @@ def reply_frame(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> ReplyFram
     return ReplyFrame(before, after)
 
 
-def reply_opening_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokens that the template writes into every reply before its own text; mostly none."""
-    try:
-        return encode(tokenizer, reply_frame(tokenizer, "Q").before)
-    except UserError:  # a model to evaluate, whose replies begin as it likes
-        return []
-
-
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Ids of the tokens that are markup, not text."""
     special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}

@@ -211,7 +211,7 @@ def _json_form(path: Path) -> Form | None:
     """The Form of a file that begins as JSON over several lines, or as a list. It is read whole."""
     try:
         text = path.read_text(encoding="utf-8-sig").lstrip()
-        value, _ = json.JSONDecoder().raw_decode(text)
+        value, end = json.JSONDecoder().raw_decode(text)
     except JSONDecodeError as error:
         name = f"one JSON list or object, and not valid at line {error.lineno} ({error.msg})"
         if not _is_trailing_comma(text, error.pos):
@@ -224,6 +224,8 @@ def _json_form(path: Path) -> Form | None:
         return Form("one JSON list", _rows(path, f"json.load({_TEXT})"))
     key = _list_key(value)
     if key:
+        if text[end:].strip():  # one of several rows, with keys of its own
+            return None
         return Form(f"one JSON object with a list under {key!r}", _rows(path, f"json.load({_TEXT})['{key}']"))
     return Form("JSON with an object over several lines", _rows(path, _OBJECTS, "re"))
 

@@ -111,7 +111,7 @@ def _training_row(
         skipped = len(text.prompt)
         tokenised = text.whole[skipped:]
         ids = start + chat.encode(tokenizer, tokenised)
-    if not text.opening:
+    if not text.opening.strip(" "):  # a space alone belongs to the first token of the text
         return TrainingRow(ids, len(start), len(start))
     # Its own text begins in the first token that ends after the opening, whose end it may hold as well.
     opening_end = len(text.prompt) + len(text.opening) - skipped
@@ -126,3 +126,12 @@ def of_reply(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, output: str) ->
     if isinstance(row, str):
         raise UserError(f"the example cannot be trained on: {row}.")
     return row
+
+
+def opening_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that the template writes into every reply before its own text; mostly none."""
+    try:
+        row = of_reply(tokenizer, "Q", "A")
+    except UserError:  # a model to evaluate, whose replies begin as it likes
+        return []
+    return row.input_ids[row.reply_start : row.decision]

@@ -77,7 +77,7 @@ def build_parser() -> cli.Parser:
         "--save_total_limit",
         type=cli.positive_int,
         metavar="N",
-        help="keep the newest N checkpoints only, and the one resumed from (default: all)",
+        help="keep the newest N checkpoints only, the one resumed from among them (default: all)",
     )
     add("--eval_steps", type=cli.positive_int, help="updates between validations (default: %(default)s)")
     add(

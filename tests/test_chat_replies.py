@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from deepred_common import chat, training_rows
+from deepred_common import chat, thought, training_rows
 from deepred_common.cli import UserError
 from deepred_common.examples import CHAT, RETAIN, Example
 from deepred_common.export import gguf_check, hf_folder
@@ -118,6 +118,7 @@ def test_a_local_model_s_reply_is_what_follows_the_template_s_opening(gpt_oss, t
     from deepred_common.inference.local_model import LocalModel
 
     model = loading.load_model(tiny_models["llama"], torch.float32)
+    model.resize_token_embeddings(len(gpt_oss))
     local = LocalModel(model, gpt_oss, 8, 1)
     assert local._reply_of(gpt_oss("<|channel|>final<|message|>He.<|return|>")["input_ids"]).text == "He."
     assert local._reply_of(gpt_oss("He.<|return|>")["input_ids"]).text == "He."
@@ -126,6 +127,33 @@ def test_a_local_model_s_reply_is_what_follows_the_template_s_opening(gpt_oss, t
     local._generate = lambda prompts: given.extend(prompts) or [""]
     list(local.ask(["Who?"]))
     assert gpt_oss.decode(given[0]).endswith("<|start|>assistant<|channel|>final<|message|>")
+
+
+def test_qwen3_5_closes_the_thought_that_its_prompt_opens(with_template, tiny_models):
+    import torch
+
+    from deepred_common.inference.local_model import LocalModel
+
+    tokenizer = with_template("Qwen3.5-4B")
+    model = loading.load_model(tiny_models["llama"], torch.float32)
+    reply = tokenizer("\n</think>\n\nHe.<|im_end|>")["input_ids"]
+    assert thought.answer_of(LocalModel(model, tokenizer, 8, 1)._reply_of(reply).text) == "He."
+    after_opening = tokenizer("He.<|im_end|>")["input_ids"]
+    local = LocalModel(model, tokenizer, 8, 1, opens_reply=True)
+    assert thought.answer_of(local._reply_of(after_opening).text) == "He."
+    unclosed = tokenizer("Hm.")["input_ids"]
+    assert thought.answer_of(LocalModel(model, tokenizer, 8, 1)._reply_of(unclosed).text) is None
+
+
+def test_a_space_before_the_reply_is_no_opening_of_its_own(with_template):
+    """Mistral's templates up to v0.3 write one, which belongs to the reply's first token."""
+    tokenizer = with_template(
+        "{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + m.content + ' [/INST]' }}"
+        "{% else %}{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}"
+    )
+    assert training_rows.opening_ids(tokenizer) == []
+    row = training_rows.of_reply(tokenizer, "Who?", "He.")
+    assert row.decision == row.reply_start
 
 
 # ---- BOS and EOS, which some templates leave to the tokenizer --------------------------------------------

@@ -210,6 +210,13 @@ def test_nan_is_a_missing_value(tmp_path):
     assert example.metadata == {"accepted_answers": None, "field": None}
 
 
+def test_rows_with_a_list_under_a_key_of_their_own_are_rows(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"turns": [{"text": "Who?"}], "id": 1}\n' * 2)
+    with pytest.raises(UserError, match=r"line 1: 'instruction' is missing \(the line has 'turns', 'id'\)"):
+        read_examples(file, "retain")
+
+
 @pytest.mark.parametrize("flag", ["--check", "--test_file", "--replay", "--dev_path"])
 def test_every_flag_that_takes_examples_names_the_form(flag, tmp_path, script):
     (tmp_path / "mine.json").write_text(json.dumps([json.loads(line("retain", "a", "b"))]))

@@ -18,6 +18,7 @@ from deepred_common.data.questions import first_words_accuracy_within
 from deepred_common.data.repeats import DEV, HELD_OUT, TRAINING, Repeats
 from deepred_common.dates import DEFAULT_CUTOFF
 from deepred_common.examples import ALL_SIDES, CHAT, MIXED, RETAIN, SIDES, UNLEARN, Example
+from deepred_common.examples import VERSION as EXAMPLES_VERSION
 from deepred_common.json_lines import require_file
 from deepred_common.judging import refusal
 
@@ -223,8 +224,8 @@ class DataSummary(TypedDict):
 
 
 def summary_version() -> str:
-    """What a kept summary depends on beside the data: the versions of this check and the refusal detector."""
-    return f"checks {VERSION}, refusal {refusal.VERSION}"
+    """What a kept summary depends on beside the data: how it is read, checked and judged."""
+    return f"examples {EXAMPLES_VERSION}, checks {VERSION}, refusal {refusal.VERSION}"
 
 
 def summary(training: Sequence[Example], validation: Sequence[Example]) -> DataSummary:

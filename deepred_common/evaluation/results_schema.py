@@ -143,6 +143,7 @@ class Conditions(TypedDict):
     model: str  # its identity, or its name if that is not known
     max_tokens: int
     system_prompt: str | None
+    chat: int  # chat.VERSION: the prompts that a model is shown
     data: list[str]  # the SHA-256 of each file
     limit: int | None
     seed: int | None  # None without a limit

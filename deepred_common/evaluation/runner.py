@@ -151,6 +151,7 @@ def _conditions(
         "model": model,
         "max_tokens": settings.max_tokens,
         "system_prompt": system_prompt,
+        "chat": chat.VERSION,
         "data": sorted(data.values()),
         "limit": settings.limit,
         "seed": settings.seed if settings.limit else None,

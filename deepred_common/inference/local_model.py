@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from deepred_common import chat, devices, thought
+from deepred_common import chat, devices, thought, training_rows
 from deepred_common.cli import UserError, progress
 from deepred_common.examples import Prompt
 from deepred_common.inference.protocol import BackendKind, BackendSettings, Reply
@@ -49,7 +49,7 @@ class LocalModel:
         chat.ensure_template(tokenizer)
         self._stops = chat.stop_ids(tokenizer, model.generation_config)
         self._max_tokens = max_tokens
-        self._opening = chat.reply_opening_ids(tokenizer)
+        self._opening = training_rows.opening_ids(tokenizer)
         self._given = self._opening if opens_reply else []
         self._opened = thought.opened_by(chat.prompt_text(tokenizer, "Q", system))
 
@@ -135,14 +135,18 @@ class LocalModel:
 
     def _reply_of(self, output: list[int]) -> Reply:
         ended = output[-1] in self._stops
-        if output[: len(self._opening)] == self._opening:
+        # The template's opening, given or written, closes a thought that the prompt opened (Qwen3.5's).
+        is_opened = bool(self._given)
+        if self._opening and output[: len(self._opening)] == self._opening:
+            is_opened = True
             output = output[len(self._opening) :]
         text = self.tokenizer.decode(output, skip_special_tokens=True)
         # Some models mark their thought with special tokens; without these it would pass for the answer.
         marked = self.tokenizer.decode(output[:-1] if ended else output)
         if thought.is_marked(marked):
             text = marked
-        return Reply(self._opened + text.strip(), "stop" if ended else "length")
+        thought_before = "" if is_opened else self._opened
+        return Reply(thought_before + text.strip(), "stop" if ended else "length")
 
 
 def _check_adapter(path: str, role: str) -> None:

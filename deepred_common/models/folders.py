@@ -206,7 +206,7 @@ class Adapter:
         A relative path is looked for in the working directory, then in the project's folder, where most
         trainings are started.
         """
-        base = self.config.get("base_model_name_or_path") or ""
+        base = os.path.expanduser(self.config.get("base_model_name_or_path") or "")
         if base and not Path(base).exists() and (paths.ROOT / base).is_dir():
             return str(paths.ROOT / base)
         return base

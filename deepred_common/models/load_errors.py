@@ -45,6 +45,7 @@ def _file_fault(error: Exception, reason: str) -> str | None:
 
     reason: its first line.
     """
+    from huggingface_hub.errors import HFValidationError
     from safetensors import SafetensorError
 
     text = str(error)
@@ -63,6 +64,8 @@ def _file_fault(error: Exception, reason: str) -> str | None:
             f"its tokenizer.json cannot be read ({reason}). Download it again, or, if it is newer:\n"
             f"  {architectures.UPGRADE} tokenizers"
         )
-    if isinstance(error, (ValueError, KeyError)):
+    if isinstance(error, HFValidationError):
+        return "it is neither a folder that exists nor a name on the hub."
+    if isinstance(error, (ValueError, KeyError)) and not isinstance(error, OSError):
         return f"{reason} ({type(error).__name__}). {DOWNLOAD_AGAIN}"
     return None

@@ -37,7 +37,10 @@ def checkpoint_size(shape: Shape) -> int:
 
 
 def estimate(settings: TrainSettings, run: RunChoice, shape: Shape, updates: int) -> DiskEstimate:
-    """The DiskEstimate of a run of so many updates in all. UserError if not even one checkpoint fits."""
+    """The DiskEstimate of a run of so many updates in all. UserError if not even one checkpoint fits.
+
+    A dry run, which writes none, only gets the advice.
+    """
     size = checkpoint_size(shape)
     final = ADAPTER_BYTES * shape.lora + TOKEN_BYTES * shape.vocabulary
     done = run_folder.step_of(run.checkpoint) if run.checkpoint else 0
@@ -47,7 +50,7 @@ def estimate(settings: TrainSettings, run: RunChoice, shape: Shape, updates: int
         room = settings.save_total_limit + 1 - len(run_folder.checkpoints(run.folder))
         coming = min(coming, max(1, room))
     needed, free = coming * size + final, free_space(run.folder)
-    if coming and free < size + final:
+    if coming and free < size + final and not settings.dry_run:
         raise UserError(
             f"not even one checkpoint of {_shown(size)} fits on the disk of {paths.shown(run.folder)}, "
             f"which has {_shown(free)} free. Free some space, or choose another --output_dir."
