@@ -252,18 +252,24 @@ def test_an_adapter_that_does_not_fit_is_refused_and_its_tensors_are_named(make,
     assert adapter_changes.unsupported(config) is None
 
 
-def test_a_sum_that_is_not_finite_is_refused(make, script, tmp_path):
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(float("nan"), "holds NaN or infinity (in "), (3e38, "are not finite (NaN or infinity)")],
+    ids=["the adapter is not finite", "only the sum is not finite"],
+)
+def test_a_sum_that_is_not_finite_is_refused(value, message, make, script, tmp_path):
     base, adapter = make()
     header = safetensors_files.read_header(adapter / "adapter_model.safetensors")
     tensors = {name: entry.read() for name, entry in header.items()}
-    next(iter(tensors.values()))[0, 0] = float("nan")
+    for tensor in tensors.values():
+        tensor[0, 0] = value
     safetensors_files.write(
         adapter / "adapter_model.safetensors",
         {n: (t.dtype, t.shape) for n, t in tensors.items()},
         tensors.values(),
     )
     code, _, err = merge(script, base, adapter, tmp_path / "m")
-    assert code == 2 and "not finite" in err and not (tmp_path / "m").exists()
+    assert code == 2 and message in err and not (tmp_path / "m").exists()
     assert [path for path in tmp_path.iterdir() if "partial" in path.name] == []
 
 

@@ -137,7 +137,7 @@ def test_llama_s_date_lines_are_removed(family):
 
 def test_gemma_s_missing_system_role_goes_into_the_user_turn(family):
     _, tokenizer = family("gemma2")
-    assert "<start_of_turn>user\nBe brief.\n\nWho?<end_of_turn>" in chat.prompt_text(
+    assert "<start_of_turn>user\nBe brief.\nWho?<end_of_turn>" in chat.prompt_text(
         tokenizer, "Who?", "Be brief."
     )
 

@@ -126,7 +126,7 @@ def test_a_base_that_only_thinks_teaches_nothing__replies_faked(own_cache, token
             last = prompt if isinstance(prompt, str) else prompt[-1]["content"]
             yield place, Reply(texts[last], "stop")
 
-    monkeypatch.setattr(local_model.LocalModel, "__init__", lambda self, *a: None)
+    monkeypatch.setattr(local_model.LocalModel, "__init__", lambda self, *a, **k: None)
     monkeypatch.setattr(local_model.LocalModel, "ask", ask)
     earlier = ({"role": "user", "content": "x"},)
     prompts = [
