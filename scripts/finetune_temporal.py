@@ -288,7 +288,7 @@ def make_plan(
 ) -> Plan:
     """Estimate memory and disk space from the base's config, and print the plan; the same in all processes.
 
-    UserError if not even one checkpoint fits on the disk.
+    UserError if not even one checkpoint fits on the disk; a dry run writes none and only warns.
     """
     from accelerate.utils import broadcast_object_list
 

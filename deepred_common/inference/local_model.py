@@ -50,8 +50,8 @@ class LocalModel:
         self._stops = chat.stop_ids(tokenizer, model.generation_config)
         self._max_tokens = max_tokens
         self._opening = training_rows.opening_ids(tokenizer)
-        self._given = self._opening if opens_reply else []
-        self._opened = thought.opened_by(chat.prompt_text(tokenizer, "Q", system))
+        self._given_opening = self._opening if opens_reply else []
+        self._open_thought = thought.opened_by(chat.prompt_text(tokenizer, "Q", system))
 
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Reply]]:
         """Yield (index, Reply) for each prompt, longest first, so that batches pad little.
@@ -59,7 +59,9 @@ class LocalModel:
         A batch that does not fit in memory is asked again in halves, and so are all that follow. UserError if
         not even one question fits.
         """
-        tokens = [chat.prompt_ids(self.tokenizer, prompt, self.system) + self._given for prompt in prompts]
+        tokens = [
+            chat.prompt_ids(self.tokenizer, prompt, self.system) + self._given_opening for prompt in prompts
+        ]
         rows = self.model.get_input_embeddings().weight.shape[0]
         for ids in tokens:
             loading.require_rows(self.tokenizer, rows, self.name or self.tokenizer.name_or_path, ids)
@@ -136,17 +138,17 @@ class LocalModel:
     def _reply_of(self, output: list[int]) -> Reply:
         ended = output[-1] in self._stops
         # The template's opening, given or written, closes a thought that the prompt opened (Qwen3.5's).
-        is_opened = bool(self._given)
+        has_opening = bool(self._given_opening)
         if self._opening and output[: len(self._opening)] == self._opening:
-            is_opened = True
+            has_opening = True
             output = output[len(self._opening) :]
         text = self.tokenizer.decode(output, skip_special_tokens=True)
         # Some models mark their thought with special tokens; without these it would pass for the answer.
         marked = self.tokenizer.decode(output[:-1] if ended else output)
         if thought.is_marked(marked):
             text = marked
-        thought_before = "" if is_opened else self._opened
-        return Reply(thought_before + text.strip(), "stop" if ended else "length")
+        before = "" if has_opening else self._open_thought
+        return Reply(before + text.strip(), "stop" if ended else "length")
 
 
 def _check_adapter(path: str, role: str) -> None:

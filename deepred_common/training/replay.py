@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from deepred_common import cache, chat, cli, devices, examples, provenance, thought
+from deepred_common import cache, chat, cli, devices, examples, provenance, thought, training_rows
 from deepred_common.conversation import first_gap, with_replies
 from deepred_common.examples import Example
 from deepred_common.inference import conversations, local_model
@@ -63,7 +63,10 @@ def answered_by_base(
     missing = [example for part in prompts for example in part if _lacks_a_reply(example)]
     if not missing:
         return prompts
-    versions = f"examples {examples.VERSION}, chat {chat.VERSION}, replay {VERSION}, {REPLY_TOKENS} tokens"
+    versions = (
+        f"examples {examples.VERSION}, chat {chat.VERSION}, training_rows {training_rows.VERSION}, "
+        f"replay {VERSION}, {REPLY_TOKENS} tokens"
+    )
     conversation_texts = [str(chat.messages(example.prompt)) for example in missing]
     key = provenance.digest(versions, *base_key, tokenizer.chat_template, *conversation_texts)
     written: list[_WrittenReply] = cache.json_value(
