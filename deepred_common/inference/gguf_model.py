@@ -34,7 +34,12 @@ def _check(path: str, role: str) -> None:
 @contextlib.contextmanager
 def _opened(path: str, settings: BackendSettings, system_prompt: str | None) -> Iterator[ApiModel]:
     cli.progress(f"serving {path} with llama.cpp …")
-    with llama_server.serving(path, slots=settings.in_flight, tree=settings.llama_cpp_path) as url:
+    with llama_server.serving(
+        path,
+        slots=settings.in_flight,
+        tree=settings.llama_cpp_path,
+        reply_tokens=settings.max_tokens,
+    ) as url:
         model = ApiModel(url, None, settings.max_tokens, settings.in_flight, settings.timeout, system_prompt)
         model.name, model.kind, model.identity = path, NAME, provenance.sha256(path)
         yield model

@@ -28,8 +28,10 @@ MODULE = "deepred_common.inference.llama_server"
 LOCAL_HOST = "127.0.0.1"
 DEFAULT_PORT = 1234  # LM Studio's
 DEFAULT_SLOTS = 2
-CONTEXT_TOKENS = 2048  # a slot: a question and a reply of --max_tokens, with room
+PROMPT_TOKENS = 1792  # of a slot's context, for a question and what goes before it
+REPLY_TOKENS = 256  # the rest of it, unless longer replies are asked for
 START_TIMEOUT = 600  # seconds: a large file on a slow disk takes minutes to load
+_SETTINGS = ("LLAMA_ARG_", "LLAMA_API_KEY")  # how environment variables that llama-server reads begin
 _STOP_TIMEOUT = 10  # seconds until a server that does not end by itself is killed
 _LAST_WORDS = 500  # characters of the server's log that an error message shows
 
@@ -54,16 +56,19 @@ def serving(
     timeout: float = START_TIMEOUT,
     slots: int = DEFAULT_SLOTS,
     tree: Path | None = None,
+    reply_tokens: int = REPLY_TOKENS,
 ) -> Iterator[str]:
     """Serve `gguf` in a process of its own on a free local port; yield its base URL (ending in /v1).
 
-    slots: questions answered at once. tree: where to look for a built llama-server.
+    slots: questions answered at once. tree: where to look for a built llama-server. reply_tokens: the longest
+    reply that a slot must hold after its question.
 
     UserError with the server's last words if it does not answer within `timeout` seconds.
     """
     port = free_port()
     command = [sys.executable, "-m", MODULE, str(Path(gguf).resolve())]
     command += ["--port", str(port), "--alias", alias or identifier(gguf), "--slots", str(slots)]
+    command += ["--reply_tokens", str(reply_tokens)]
     if tree:
         command += ["--llama_cpp_path", str(Path(tree).resolve())]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
@@ -99,27 +104,32 @@ def _answers(process: subprocess.Popen[bytes], port: int, timeout: float) -> boo
     return False
 
 
-def _serve_prebuilt(gguf: Path, host: str, port: int, alias: str, slots: int) -> None:
+def _serve_prebuilt(gguf: Path, host: str, port: int, alias: str, slots: int, context: int) -> None:
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(gguf)
     parameters.model_alias = {alias}
     parameters.hostnames, parameters.port = [host], port
-    parameters.n_ctx, parameters.n_parallel = CONTEXT_TOKENS * slots, slots
+    parameters.n_ctx, parameters.n_parallel = context * slots, slots
     parameters.cpuparams.n_threads = devices.usable_cpus()
+    parameters.use_jinja = True
     server = xllamacpp.Server(parameters)
     cli.progress(f"serving {alias} at {server.listening_address}/v1 (Ctrl-C stops it)")
     threading.Event().wait()
 
 
-def _serve_built(tool: Path, gguf: Path, host: str, port: int, alias: str, slots: int) -> None:
+def _serve_built(tool: Path, gguf: Path, host: str, port: int, alias: str, slots: int, context: int) -> None:
     """Become the llama-server `tool`."""
     cli.progress(f"serving {alias} at http://{host}:{port}/v1 with {tool} (Ctrl-C stops it)")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     command = [str(tool), "-m", str(gguf), "--host", host, "--port", str(port), "-a", alias]
-    command += ["-c", str(CONTEXT_TOKENS * slots), "-np", str(slots)]
-    os.execv(tool, command)
+    command += ["-c", str(context * slots), "-np", str(slots)]
+    # Before December 2025 llama-server rendered with the nearest of its own templates, unless told so.
+    command.append("--jinja")
+    # Settings of another server of the user's, such as a key or a template, are not for this one.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
+    os.execve(tool, command, environment)
 
 
 def build_parser() -> cli.Parser:
@@ -135,6 +145,12 @@ def build_parser() -> cli.Parser:
         type=cli.positive_int,
         default=DEFAULT_SLOTS,
         help="questions answered at once (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--reply_tokens",
+        type=cli.positive_int,
+        default=REPLY_TOKENS,
+        help="longest reply that there must be room for (default: %(default)s)",
     )
     parser.add_argument("--alias", help="identifier to serve it under (default: folder/filename)")
     parser.add_argument(
@@ -155,15 +171,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if probe.connect_ex((args.host, args.port)) == 0:
             raise UserError(f"port {args.port} of {args.host} is taken; choose another --port.")
     alias = args.alias or identifier(args.gguf)
+    context = PROMPT_TOKENS + max(REPLY_TOKENS, args.reply_tokens)
     tool = llama_cpp.find_tool(llama_cpp.find_tree(args.llama_cpp_path, False), "llama-server")
     if tool:
-        _serve_built(tool, args.gguf, args.host, args.port, alias, args.slots)
+        _serve_built(tool, args.gguf, args.host, args.port, alias, args.slots, context)
     if importlib.util.find_spec("xllamacpp") is None:
         raise UserError(
             "no llama-server is built, and the xllamacpp package, which contains one, is not installed:\n"
             "  pip install xllamacpp"
         )
-    _serve_prebuilt(args.gguf, args.host, args.port, alias, args.slots)
+    _serve_prebuilt(args.gguf, args.host, args.port, alias, args.slots, context)
     return cli.EXIT_OK
 
 

@@ -1,0 +1,53 @@
+"""Serving a GGUF file with llama.cpp: what a built llama-server is started with."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from deepred_common.inference import llama_server
+
+
+@pytest.fixture
+def start(tmp_path):
+    """start(flags, variables): what a fake llama-server prints of its arguments and environment."""
+    (tmp_path / "m.gguf").touch()
+    tool = tmp_path / "llama-server"
+    tool.write_text(f"#!{sys.executable}\nimport os, sys\nprint(*sys.argv[1:], *os.environ)\n")
+    tool.chmod(0o755)
+
+    def call(*flags, **variables):
+        command = [
+            sys.executable,
+            "-m",
+            llama_server.MODULE,
+            str(tmp_path / "m.gguf"),
+            "--slots",
+            "3",
+            *flags,
+        ]
+        done = subprocess.run(
+            [*command, "--port", str(llama_server.free_port()), "--llama_cpp_path", str(tmp_path / "none")],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"} | variables,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return call
+
+
+@pytest.mark.parametrize(("flags", "context"), [([], 2048), (["--reply_tokens", "4096"], 4096 + 1792)])
+def test_a_slot_has_room_for_the_longest_reply(flags, context, start):
+    """The server cuts a reply where its slot is full, whatever --max_tokens says."""
+    assert f"-c {3 * context} -np 3 " in start(*flags)
+
+
+def test_the_file_s_own_template_is_used_whatever_the_version_and_the_environment(start):
+    printed = start(LLAMA_ARG_CHAT_TEMPLATE="chatml", LLAMA_API_KEY="secret", GGML_KEPT="1")
+    assert "--jinja" in printed and "GGML_KEPT" in printed
+    assert "LLAMA_ARG" not in printed and "LLAMA_API_KEY" not in printed
