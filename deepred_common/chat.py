@@ -110,6 +110,15 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, system: str 
     return rendered(tokenizer, messages(prompt, system), reply_follows=True)
 
 
+def without_system_role(turns: list[Message]) -> list[Message]:
+    """The turns with the first one, the system's, at the start of the first user turn.
+
+    llama.cpp's server joins them so.
+    """
+    system, user, *rest = turns
+    return [{"role": USER, "content": f"{system['content']}\n{user['content']}"}, *rest]
+
+
 def rendered(tokenizer: PreTrainedTokenizerBase, turns: list[Message], reply_follows: bool) -> str:
     """A conversation through the template. reply_follows: it ends where the assistant's next turn begins.
 
@@ -133,9 +142,7 @@ def rendered(tokenizer: PreTrainedTokenizerBase, turns: list[Message], reply_fol
     except (TemplateError, TypeError) as error:  # TypeError: it reads what only a chat with tools has
         if not has_system:
             raise UserError(f"the model's chat template refuses the conversation: {error}") from error
-    system, user, *rest = turns
-    first = {"role": USER, "content": f"{system['content']}\n{user['content']}"}
-    return rendered(tokenizer, [first, *rest], reply_follows)
+    return rendered(tokenizer, without_system_role(turns), reply_follows)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str | list[str]) -> Any:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import re
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from deepred_common import chat, thought
-from deepred_common.cli import UserError, warn
-from deepred_common.examples import Message, Prompt
-from deepred_common.inference.connection import Connection, ServerGone, ServerTrouble
+from deepred_common.cli import UserError, progress, warn
+from deepred_common.examples import SYSTEM, Message, Prompt
+from deepred_common.inference.connection import Connection, NotTheApi, ServerGone, ServerTrouble
 from deepred_common.inference.protocol import BackendSettings, Reply
 
 API_KEY_VARIABLE = "LMSTUDIO_API_KEY"
+_EMBEDDING = "text-embedding-"  # how LM Studio's identifiers of models that cannot chat begin
+# "System role not supported", "Only user and assistant roles are supported!"
+_ROLE = re.compile(r"\broles?\b")
 _GIVE_UP_AFTER = 8  # failed questions in a row: the server is gone, not busy
 _Questions = queue.Queue[tuple[int, Prompt] | None]  # (index, prompt); None: no more
 _Outcomes = queue.Queue[tuple[int, Reply | Exception]]
@@ -46,7 +50,8 @@ class ApiModel:
         flag: str = "--lmstudio",
         key_variable: str = API_KEY_VARIABLE,
     ) -> None:
-        self.max_tokens = max_tokens
+        self._options: dict[str, Any] = {"max_tokens": max_tokens, "temperature": 0}
+        self._takes_system = True
         self.in_flight = in_flight
         self.system = system
         self.answered_by: list[str] = []
@@ -66,8 +71,7 @@ class ApiModel:
 
     def chat(self, messages: list[Message]) -> Reply:
         """The server's Reply to a list of messages. UserError if it sends none."""
-        body = {"model": self.model, "messages": messages, "max_tokens": self.max_tokens, "temperature": 0}
-        answer = self._connection.request("POST", "/chat/completions", body)
+        answer = self._answer(messages)
         try:
             choice = answer["choices"][0]
             text, thought_field = _text_of(choice["message"])
@@ -81,6 +85,32 @@ class ApiModel:
             if answered_by != self.model:
                 warn(f"{self.model} was asked for, but the server says that {answered_by} replied.")
         return Reply(text, choice.get("finish_reason"), thought_field=thought_field)
+
+    def _answer(self, messages: list[Message]) -> Any:
+        """The JSON that the server answers. It is asked again without what it says that it does not take."""
+        while True:
+            options = self._options
+            joins = not self._takes_system and messages[0]["role"] == SYSTEM
+            sent = chat.without_system_role(messages) if joins else messages
+            body = {"model": self.model, "messages": sent, **options}
+            try:
+                return self._connection.request("POST", "/chat/completions", body)
+            except NotTheApi as error:
+                refusal = str(error)
+                if sent[0]["role"] == SYSTEM and _ROLE.search(refusal):
+                    if self._takes_system:
+                        progress(f"{self.model} knows no system role: the system prompt begins the question.")
+                    self._takes_system = False
+                elif "max_completion_tokens" in refusal and "max_tokens" in options:
+                    # OpenAI's newer models count the thought, too.
+                    rest = {name: value for name, value in options.items() if name != "max_tokens"}
+                    self._options = {"max_completion_tokens": options["max_tokens"], **rest}
+                elif "temperature" in refusal and "temperature" in options:
+                    if "temperature" in self._options:  # no other thread has said so
+                        warn(f"{self.model} takes no temperature of 0: its replies differ from run to run.")
+                    self._options = {name: value for name, value in options.items() if name != "temperature"}
+                else:
+                    raise
 
     def _work(self, todo: _Questions, done: _Outcomes) -> None:
         """Answer the questions of `todo` into `done`, in a thread of its own."""

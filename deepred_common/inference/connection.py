@@ -21,6 +21,8 @@ _CONNECT_TIMEOUT = 10  # seconds until a server that does not even accept the co
 _ATTEMPTS = 5  # with the pauses between them about 7 s: a server that restarts or is busy is back by then
 _FIRST_PAUSE = 0.5  # seconds before the second attempt; doubled for each further one
 _LONGEST_PAUSE = 60.0  # seconds, whatever Retry-After says
+# LM Studio's words for faults of its own, which it sends with status 400: the next request loads the model.
+_FAULTS = re.compile(r"model has crashed|model unloaded|model is unloaded|channel error", re.IGNORECASE)
 _ENDPOINT = re.compile(r"(?:/(?:chat/)?completions|/models)?/*\Z")  # what is pasted after a base URL
 
 
@@ -188,7 +190,7 @@ class Connection:
         message = (
             f"the server at {self.url} refused {path} with status {status}: {response.text[:200].strip()}"
         )
-        if status == 429 or status >= 500:
+        if status == 429 or status >= 500 or _FAULTS.search(response.text):
             return _TryAgain(ServerTrouble(message + self._proxy_line()), _retry_after(response))
         return NotTheApi(message)
 

@@ -1,0 +1,61 @@
+"""What a server does not take of a request is left out or put in another way; its own faults may pass."""
+
+import pytest
+from fake_server import reply_with, running
+
+from deepred_common.inference import connection
+from deepred_common.inference.api_model import ApiModel
+
+
+@pytest.fixture
+def server():
+    with running() as server:
+        yield server
+
+
+NO_LIMIT = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'"
+NO_ZERO = "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is"
+
+
+def refusing(server, refusals):
+    """Let the server refuse a question as {fault: test of the body} says."""
+
+    def answer(n, question):
+        body, _ = server.requests[-1]
+        fault = next((fault for fault, is_faulty in refusals.items() if is_faulty(body)), None)
+        return (400, {"error": {"message": fault}}, {}) if fault else reply_with("Yes.")
+
+    server.answer = answer
+
+
+def test_a_model_that_takes_neither_max_tokens_nor_temperature_is_asked_without(server, capsys):
+    faults = {NO_LIMIT: lambda body: "max_tokens" in body, NO_ZERO: lambda body: "temperature" in body}
+    refusing(server, faults)
+    replies = dict(ApiModel(server.url, None, 8, in_flight=1).ask(["Who?", "When?"]))
+    assert [reply.text for reply in replies.values()] == ["Yes.", "Yes."]
+    bodies = [body for body, _ in server.requests]
+    assert len(bodies) == 4 and bodies[-1]["max_completion_tokens"] == 8  # it is told once, not each time
+    assert capsys.readouterr().err.count("takes no temperature of 0") == 1
+
+
+@pytest.mark.parametrize("fault", ["Only user and assistant roles are supported!", "System role missing"])
+def test_a_system_prompt_is_joined_to_the_question_where_the_template_has_no_such_role(server, fault):
+    fault = f'Error rendering prompt with jinja template: "{fault}".'
+    refusing(server, {fault: lambda body: body["messages"][0]["role"] == "system"})
+    (reply,) = dict(ApiModel(server.url, None, 8, system="Be brief.").ask(["Who?"])).values()
+    assert reply.text == "Yes."
+    assert server.requests[-1][0]["messages"] == [{"role": "user", "content": "Be brief.\nWho?"}]
+
+
+def test_other_refusals_are_reported(server):
+    refusing(server, {"The prompt is too long for this role.": lambda body: True})
+    (reply,) = dict(ApiModel(server.url, None, 8).ask(["Who?"])).values()
+    assert "status 400" in reply.error and "too long" in reply.error and len(server.requests) == 1
+
+
+def test_a_model_that_lm_studio_has_unloaded_is_asked_again(server, monkeypatch):
+    monkeypatch.setattr(connection, "_FIRST_PAUSE", 0.01)
+    fault = (400, {"error": "The model has crashed without additional information. (Exit code: null)"}, {})
+    server.answer = lambda n, question: fault if n == 1 else reply_with("Yes.")
+    (reply,) = dict(ApiModel(server.url, None, 8).ask(["Who?"])).values()
+    assert reply.text == "Yes."
