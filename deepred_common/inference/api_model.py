@@ -62,10 +62,18 @@ class ApiModel:
     def _choose(self, wanted: str | None, flag: str) -> str:
         """The identifier to ask for. UserError with those that the server lists if it has no such one."""
         names = self._connection.models()
-        if wanted is None and len(names) == 1:
-            return names[0]
         if wanted in names:
             return wanted
+        if wanted is None:
+            # LM Studio lists its own model for embeddings too, and by default all that are on the disk.
+            chats = [name for name in names if not name.startswith(_EMBEDDING)]
+            if len(chats) > 1:
+                chats = self._connection.loaded_models() or chats
+            if len(chats) == 1:
+                if len(names) > 1:
+                    progress(f"{chats[0]} is asked: the server has no other chat model loaded.")
+                return chats[0]
+            names = chats
         problem = f"{flag}_model is needed" if wanted is None else f"the server has no model {wanted!r}"
         raise UserError(f"{problem}; it lists: {', '.join(names) or 'none (load one first: lms load …)'}")
 

@@ -105,6 +105,21 @@ class Connection:
                 f"the server at {self.url} answers, but not as an OpenAI-compatible API: {str(listed)[:120]}"
             ) from None
 
+    def loaded_models(self) -> list[str]:
+        """The chat models that LM Studio has loaded, by its own API; [] if the server is another one."""
+        import requests
+
+        root = self.url.removesuffix("/v1")
+        try:
+            answer = self._session.get(f"{root}/api/v0/models", timeout=_CONNECT_TIMEOUT).json()
+            return [
+                str(entry["id"])
+                for entry in answer["data"]
+                if entry["state"] == "loaded" and entry["type"] != "embeddings"
+            ]
+        except (requests.RequestException, ValueError, KeyError, TypeError):
+            return []
+
     def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The JSON that the server answers.
 
