@@ -25,6 +25,8 @@ def new(url: str) -> requests.Session:
 
     session = requests.Session()
     session.trust_env = not is_on_this_machine(url)
+    if not session.trust_env:
+        session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
     return session
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import random
 import re
 import threading
+import urllib.parse
 from typing import TYPE_CHECKING, Any
 
 from deepred_common import server_session
@@ -158,6 +160,8 @@ class Connection:
             # A server that is this slow does not get faster by being asked again and again.
             raise ServerTrouble(f"no reply within {self.timeout} s (--timeout)") from None
         except errors.RequestException as error:
+            if isinstance(error, errors.SSLError) and (problem := self._tls_problem(str(error).upper())):
+                raise ServerGone(problem) from None
             # A dropped connection may pass; a port on which nothing listens, an unknown host, or a proxy that
             # does not let us through, does not.
             reasons = ("refused", "resolve")
@@ -174,6 +178,22 @@ class Connection:
                 f"the server at {self.url} answers, but not with JSON: {response.text[:80]!r}"
             ) from None
 
+    def _tls_problem(self, reason: str) -> str | None:
+        """Why no encrypted connection can come about, and what to do; None if trying again may help.
+
+        reason: OpenSSL's, in capital letters.
+        """
+        if any(words in reason for words in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")):
+            plain = self.url.replace("https://", "http://", 1)
+            return f"the server at {self.url} does not speak https. Try {self._flag}_url {plain}"
+        if "CERTIFICATE" not in reason:
+            return None
+        return (
+            f"the certificate of {self.url} is not trusted here (self-signed, or of your own authority).\n"
+            "Name the authority's file: export REQUESTS_CA_BUNDLE=/path/to/ca.pem"
+            f"{self._proxy_line()}"
+        )
+
     def _gone(self, error: Exception) -> ServerGone:
         """That no server answers, and what to do: with a proxy in between, look there first."""
         what = f"no server answers at {self.url} ({type(error).__name__})."
@@ -181,8 +201,19 @@ class Connection:
             return ServerGone(what + self._proxy_line())
         if self._flag == "--lmstudio":
             start = "Start LM Studio's server (lms server start), or set LMSTUDIO_HOST and LMSTUDIO_PORT or"
-            return ServerGone(f"{what}\n{start} {self._flag}_url.")
+            return ServerGone(f"{what}\n{start} {self._flag}_url.{self._wsl_line()}")
         return ServerGone(f"{what} Check {self._flag}_url.")
+
+    def _wsl_line(self) -> str:
+        """A line about LM Studio on Windows, where this is a Linux inside it; else ""."""
+        if "microsoft" not in platform.release().lower():
+            return ""
+        port = urllib.parse.urlsplit(self.url).port or 80
+        return (
+            "\nThis is WSL. If LM Studio runs on Windows, let it serve on the local network (in its server "
+            "settings), and add:\n"
+            f"  {self._flag}_url http://$(ip route show default | cut -d' ' -f3):{port}/v1"
+        )
 
     def _proxy_line(self) -> str:
         """A line that names the proxy between, and the way around it; "" without one."""
