@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from deepred_common import cache, cli, devices, paths, provenance
 from deepred_common.data import checks
 from deepred_common.examples import ALL_SIDES
-from deepred_common.files import require_writable_parent
+from deepred_common.files import read_json, require_writable_parent
 from deepred_common.models import folders, loading
 from deepred_common.training import (
     disk_estimate,
@@ -140,6 +140,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, given = cli.parse(build_parser(), argv)
     settings = TrainSettings(**vars(args))
     folders.check_name(settings.model_name, "base model")
+    if Path(settings.model_name).is_dir():
+        setup.require_16_bit(settings.model_name, read_json(Path(settings.model_name) / "config.json"))
     require_packages(settings)
     run = run_folder.choose(settings)
     data = DataFiles(settings)

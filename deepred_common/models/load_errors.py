@@ -55,6 +55,8 @@ def _file_fault(error: Exception, reason: str) -> str | None:
         return f"{reason}\nIt may be newer than your transformers: {architectures.UPGRADE}"
     if isinstance(error, SafetensorError):
         return f"its weights cannot be read ({reason}). Download them again."
+    if isinstance(error, RuntimeError) and "quantiz" in text and "bitsandbytes" not in text:
+        return f"{reason}\nTake the model's 16-bit original."
     if isinstance(error, RuntimeError) and "ignore_mismatched_sizes" in text:
         return f"its weights have other shapes than its config.json says. {DOWNLOAD_AGAIN}"
     if isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -144,8 +144,22 @@ def _render(
 
 
 def load_config(settings: TrainSettings) -> PretrainedConfig:
-    """The transformers config of the base's language model."""
-    return loading.load_config(settings.model_name, settings.trust_remote_code)
+    """The transformers config of the base's language model. UserError if the base is quantised."""
+    config = loading.load_config(settings.model_name, settings.trust_remote_code)
+    require_16_bit(settings.model_name, config.to_dict())
+    return config
+
+
+def require_16_bit(name: str, config: Mapping[str, Any]) -> None:
+    """UserError if the base's config.json says that its weights are quantised: no adapter can be merged into
+    those."""
+    quantisation = config.get("quantization_config") or config.get("quantization")  # the second one is MLX's
+    if quantisation:
+        method = dict(quantisation).get("quant_method", "MLX")
+        raise UserError(
+            f"the base model {name} is quantised ({method}); an adapter could not be merged into it.\n"
+            "Take its 16-bit original or a 16-bit copy; --use_4bit and --use_8bit quantise it for training."
+        )
 
 
 def load_base(settings: TrainSettings, machine: Machine) -> PreTrainedModel:

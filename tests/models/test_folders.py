@@ -117,6 +117,23 @@ def test_which_text_parts_can_be_trained():
         assert (fault is None) == loads and (loads or "cannot be trained alone" in fault)
 
 
+@pytest.mark.parametrize(
+    ("settings", "method"),
+    [
+        ({"quantization_config": {"quant_method": "fp8"}}, "fp8"),
+        ({"quantization": {"group_size": 64, "bits": 4}}, "MLX"),
+    ],
+)
+def test_a_quantised_base_is_refused_before_the_training_not_after_it(
+    settings, method, folder, script, data_file, tmp_path
+):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | settings))
+    new = ("--dev", "--dev_path", data_file, "--output_dir", tmp_path / "new")
+    code, out, err = script("finetune_temporal", "--model_name", folder, *new)
+    assert code == 2 and out == "" and f"is quantised ({method})" in err and "16-bit original" in err
+
+
 # ---- what only loading tells ---------------------------------------------------------------------
 
 
