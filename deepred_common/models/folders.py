@@ -176,7 +176,8 @@ def require_model_folder(
                 f"  {paths.script('merge_lora')} --base_model BASE --lora_path {paths.quoted(folder)} "
                 "--output_path MERGED"
             )
-        raise UserError(f"{folder} is not a model folder: it has no config.json.{_adapters_inside(folder)}")
+        inside = _adapters_inside(folder) or _models_inside(folder)
+        raise UserError(f"{folder} is not a model folder: it has no config.json.{inside}")
     config = read_json(folder / "config.json")
     if not any(folder.glob("*.safetensors")):
         other = sorted(file.name for pattern in OTHER_WEIGHTS for file in folder.glob(pattern))
@@ -262,6 +263,15 @@ def _adapters_inside(folder: Path) -> str:
     if len(names) == 1 or "final" in names:
         return f" Did you mean {folder / ('final' if 'final' in names else names[0])}?"
     return f" It holds several adapters, give the folder of one: {', '.join(names)}."
+
+
+def _models_inside(folder: Path) -> str:
+    """A sentence about the newest model in sub-folders, such as the hub's cache has; "" without any."""
+    configs = [*folder.glob("*/config.json"), *folder.glob("snapshots/*/config.json")]
+    if not configs:
+        return ""
+    newest = max(configs, key=lambda file: file.parent.stat().st_mtime)
+    return f" Did you mean {newest.parent}?"
 
 
 def _convert_pickle(folder: Path) -> str:

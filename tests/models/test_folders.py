@@ -134,6 +134,15 @@ def test_a_quantised_base_is_refused_before_the_training_not_after_it(
     assert code == 2 and out == "" and f"is quantised ({method})" in err and "16-bit original" in err
 
 
+@pytest.mark.parametrize("place", ["snapshots/0123abcd", "unzipped"])
+def test_a_model_in_a_sub_folder_is_pointed_out(place, folder, tmp_path):
+    """The hub's cache keeps each commit so; an archive often holds one folder."""
+    (tmp_path / "outer" / place).parent.mkdir(parents=True)
+    folder.rename(tmp_path / "outer" / place)
+    with pytest.raises(UserError, match=rf"no config\.json\. Did you mean .*/outer/{place}\?"):
+        folders.require_model_folder(tmp_path / "outer")
+
+
 # ---- what only loading tells ---------------------------------------------------------------------
 
 
