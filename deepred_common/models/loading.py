@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 # What a model needs besides its weights; no *.bin, *.pt or *.py is downloaded for a merge.
 DOWNLOADED_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
+# The same weights once more, as gpt-oss and Mistral have them, and parts for other uses.
+SKIPPED_FILES = ("*/*", "consolidated*")
 
 
 def quiet_libraries() -> None:
@@ -58,7 +60,13 @@ def download(name: str, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
 
     with hub_errors(name):
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(DOWNLOADED_FILES)))
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=list(DOWNLOADED_FILES),
+            ignore_patterns=list(SKIPPED_FILES),
+        )
+    return Path(folder)
 
 
 def load_tokenizer(name: str | Path, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:

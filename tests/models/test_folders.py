@@ -143,6 +143,29 @@ def test_a_model_in_a_sub_folder_is_pointed_out(place, folder, tmp_path):
         folders.require_model_folder(tmp_path / "outer")
 
 
+# ---- the hub -------------------------------------------------------------------------------------
+
+
+def test_weights_that_a_hub_model_has_twice_are_downloaded_once__fake_hub(monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    needed = ["config.json", "model-00001-of-00002.safetensors", "tokenizer.json", "chat_template.jinja"]
+    twice = ["original/model.safetensors", "metal/model.bin", "consolidated.safetensors", "onnx/config.json"]
+    chosen = []
+
+    def download(name, revision, allow_patterns, ignore_patterns):
+        files = filter_repo_objects(
+            needed + twice, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns
+        )
+        chosen.extend(files)
+        return "folder"
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    loading.download("some/model")
+    assert chosen == needed
+
+
 # ---- what only loading tells ---------------------------------------------------------------------
 
 
