@@ -26,6 +26,8 @@ def hub_errors(name: str | Path) -> Iterator[None]:
         yield
     except Exception as error:
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        if lines[0].endswith(":"):  # the reason itself follows
+            lines[:2] = [" ".join(lines[:2])]
         reason = lines[0][:LONGEST_REASON]
         fault = _file_fault(error, reason)
         if fault:
@@ -37,7 +39,26 @@ def hub_errors(name: str | Path) -> Iterator[None]:
             raise UserError(f"{name} could not be loaded: {reason}") from error
         if os.environ.get("HF_HUB_OFFLINE") == "1":
             reason = "the hub cannot be reached, and the model is not in the local cache."
-        raise UserError(f"the model {name} could not be loaded: {reason}\n{embedded_base_hint()}") from error
+        advice = _token_advice(error) or embedded_base_hint()
+        raise UserError(f"the model {name} could not be loaded: {reason}\n{advice}") from error
+
+
+def _token_advice(error: BaseException) -> str | None:
+    """What to do if the hub refused a request that a token was sent with: it says no model is there, either.
+
+    None if it did not, or there is no token.
+    """
+    from huggingface_hub import get_token
+
+    chain: BaseException | None = error
+    while chain is not None and getattr(getattr(chain, "response", None), "status_code", None) != 401:
+        chain = chain.__cause__ or chain.__context__
+    if chain is None or not get_token():
+        return None
+    return (
+        "The hub refused the access token of this machine; an old one spoils even what is open to all. "
+        "Get a new one (hf auth login), or leave it out (unset HF_TOKEN; hf auth logout)."
+    )
 
 
 def _file_fault(error: Exception, reason: str) -> str | None:

@@ -166,6 +166,26 @@ def test_weights_that_a_hub_model_has_twice_are_downloaded_once__fake_hub(monkey
     assert chosen == needed
 
 
+@pytest.mark.parametrize("token", ["hf_old", None])
+def test_a_token_that_the_hub_refuses_is_named(token, monkeypatch, tmp_path):
+    class Refused(OSError):
+        response = type("Response", (), {"status_code": 401})
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(UserError) as raised, load_errors.hub_errors("some/model"):
+        try:
+            raise Refused("Invalid username or password.")
+        except Refused as error:
+            raise OSError("A connection error when trying to load some/model:\n401 Unauthorized") from error
+    message = str(raised.value)
+    assert "when trying to load some/model: 401 Unauthorized" in message
+    assert ("unset HF_TOKEN" in message) == bool(token)
+
+
 # ---- what only loading tells ---------------------------------------------------------------------
 
 
