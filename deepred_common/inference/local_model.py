@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepred_common import chat, devices, thought, training_rows
+from deepred_common import chat, devices, paths, thought, training_rows
 from deepred_common.cli import UserError, progress
 from deepred_common.examples import Prompt
 from deepred_common.inference.protocol import BackendKind, BackendSettings, Reply
@@ -152,7 +153,16 @@ class LocalModel:
 
 
 def _check_adapter(path: str, role: str) -> None:
-    folders.check_name(folders.require_adapter(path).base, "adapter's base")
+    base = folders.require_adapter(path).base
+    if not base or (folders.looks_like_path(base) and not Path(base).exists()):
+        where = f"is {base}, which is not on this machine" if base else "is not named"
+        raise UserError(
+            f"the base of the adapter {path} {where}. Write its folder or hub name into "
+            f"{folders.ADAPTER_CONFIG} there, as base_model_name_or_path. Or merge first:\n"
+            f"  {paths.script('merge_lora')} --base_model BASE --lora_path {paths.quoted(path)} "
+            "--output_path output/merged"
+        )
+    folders.check_name(base, "adapter's base")
 
 
 @contextlib.contextmanager

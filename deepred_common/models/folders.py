@@ -147,6 +147,7 @@ def looks_like_path(name: str | Path) -> bool:
         or text.startswith((".", "/", "~", "output/"))
         or text.endswith("/")
         or text.count("/") > 1
+        or "\\" in text
     )
 
 

@@ -308,6 +308,10 @@ def test_evaluate_bad_input(script, tmp_path, tiny_models, data_file, pipeline):
         "base_model_name_or_path": str(tmp_path / "gone")
     }
     (lost / "adapter_config.json").write_text(json.dumps(config))
+    moved = shutil.copytree(lost, tmp_path / "moved")
+    (moved / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "C:\\base"}))
+    unnamed = shutil.copytree(lost, tmp_path / "unnamed")
+    (unnamed / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": None}))
     model = ("--model_path", tiny_models["llama"])
     for arguments, message in (
         ((), "give --model_path"),
@@ -316,7 +320,9 @@ def test_evaluate_bad_input(script, tmp_path, tiny_models, data_file, pipeline):
         (("--model_path", "x.gguf"), "x.gguf does not exist"),
         ((*model, "--test_file", tmp_path), "is a folder"),
         ((*model, "--output", data_file), "already exists"),
-        (("--model_path", lost), f"adapter's base {tmp_path / 'gone'} does not exist"),
+        (("--model_path", lost), f"is {tmp_path / 'gone'}, which is not on this machine. Write its folder"),
+        (("--model_path", moved), "is C:\\base, which is not on this machine"),
+        (("--model_path", unnamed), f"the base of the adapter {unnamed} is not named"),
         ((*model, "--baseline", data_file), "cannot be read as JSON"),
         ((*model, "--resume"), "needs the --output"),
         (("--compare", data_file, data_file), "cannot be read as JSON"),
