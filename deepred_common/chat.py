@@ -99,6 +99,20 @@ def remove_dates(tokenizer: PreTrainedTokenizerBase) -> bool:
     return tokenizer.chat_template != template
 
 
+# A template's marks of what the assistant writes, which only transformers' Jinja knows. They say nothing.
+_GENERATION_TAG = re.compile(r"(\{%[-+]?\s*)(end)?generation(\s*[-+]?%\})")
+
+
+def remove_generation_tags(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make the generation tags of a chat template tags that every server knows, and that do nothing either.
+    Each stays a tag, since tags take the white space around them away.
+    """
+    if tokenizer.chat_template:
+        tokenizer.chat_template = _GENERATION_TAG.sub(
+            lambda tag: f"{tag[1]}{'endif' if tag[2] else 'if true'}{tag[3]}", tokenizer.chat_template
+        )
+
+
 def date_in_prompt(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """A year of this century that the template puts into every prompt, as text, or None."""
     year = re.search(r"\b20\d\d\b", prompt_text(tokenizer, "Q"))

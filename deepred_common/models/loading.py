@@ -80,6 +80,7 @@ def load_tokenizer(name: str | Path, trust_remote_code: bool = False) -> PreTrai
         tokenizer = AutoTokenizer.from_pretrained(str(name), trust_remote_code=trust_remote_code)
     if isinstance(tokenizer.chat_template, dict):
         tokenizer.chat_template = default_template(tokenizer.chat_template, name)
+    chat.remove_generation_tags(tokenizer)
     chat.space_as_server(tokenizer)
     return tokenizer
 

@@ -29,3 +29,24 @@ def test_several_templates_without_a_default_are_named(tokenizer_copy, tmp_path)
     for read in (loading.load_tokenizer, folders.read_chat_template):
         with pytest.raises(UserError, match=r"\(rag, tool_use\), and none is named `default`"):
             read(tmp_path)
+
+
+TAGGED = (
+    "{%- for m in messages %}\n  {% if m.role == 'assistant' %}\n"
+    "{{- '<|im_start|>assistant\n' -}}\n    {%- generation -%} {{ m.content }}<|im_end|>\n"
+    "  {% endgeneration %}\n"
+    "  {% else %}\n<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n  {% endif %}\n{% endfor %}"
+)
+
+
+def test_generation_tags_which_only_transformers_knows_become_tags_that_change_nothing(
+    tokenizer_copy, tmp_path
+):
+    """SmolLM3 has them, and every template that trl prepares for a loss on the assistant's turns."""
+    turns = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "He."}] * 2
+    tokenizer_copy.chat_template = TAGGED
+    with_tags = tokenizer_copy.apply_chat_template(turns, tokenize=False)
+    tokenizer_copy.save_pretrained(tmp_path)
+    loaded = loading.load_tokenizer(tmp_path)
+    assert "generation" not in loaded.chat_template
+    assert loaded.apply_chat_template(turns, tokenize=False) == with_tags
