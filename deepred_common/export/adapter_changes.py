@@ -17,20 +17,15 @@ from deepred_common.models import adapter_names
 from deepred_common.models.folders import Adapter
 from deepred_common.models.safetensors_files import Entry
 
-# Settings of peft's LoraConfig (0.20) that change what is merged: not supported here, unless switched off.
-UNSUPPORTED_SETTINGS = (
-    "bias",
-    "lora_bias",
-    "megatron_config",
-    "target_parameters",
-    "trainable_token_indices",
-    "use_qalora",
-    "use_bdlora",
-    "arrow_config",
-    "alora_invocation_tokens",
-    "corda_config",
-    "lora_ga_config",
-)
+# Settings of peft's LoraConfig (0.21) that are read here, or change nothing of what is merged. Any other one,
+# of a later version too, is not supported, unless it is switched off.
+SUPPORTED_SETTINGS = {
+    *("base_model_name_or_path", "revision", "peft_type", "peft_version", "task_type", "auto_mapping"),
+    *("inference_mode", "runtime_config", "megatron_core", "qalora_group_size"),
+    *("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "lora_dropout"),
+    *("target_modules", "exclude_modules", "modules_to_save", "layers_to_transform", "layers_pattern"),
+    *("fan_in_fan_out", "init_lora_weights", "eva_config", "layer_replication", "ensure_weight_tying"),
+}
 # Other initialisations (pissa, olora …) change the base itself before training.
 SUPPORTED_INITIALISATIONS = (True, False, None, "gaussian", "default", "orthogonal", "eva")
 INPUT_EMBEDDINGS = ("embed_tokens.weight", "wte.weight")
@@ -65,9 +60,9 @@ class UnsupportedAdapter(Exception):
 
 def unsupported(config: Mapping[str, Any]) -> str | None:
     """The setting of an adapter_config.json that is not supported here, as "name=value"; None if all are."""
-    for name in UNSUPPORTED_SETTINGS:
-        if config.get(name) not in (None, False, "none"):
-            return f"{name}={config[name]}"
+    for name, value in config.items():
+        if value and value != "none" and name not in SUPPORTED_SETTINGS:
+            return f"{name}={value}"
     if config.get("init_lora_weights") not in SUPPORTED_INITIALISATIONS:
         return f"init_lora_weights={config['init_lora_weights']}"
     return None

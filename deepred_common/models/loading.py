@@ -13,6 +13,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,6 +207,7 @@ def load_with_adapter(
     """
     from peft import PeftModel
 
+    _require_known_settings(adapter)
     base = base or adapter.base
     model = load_model(base, dtype, trust_remote_code)
     tokenizer = load_adapter_tokenizer(adapter, base, trust_remote_code)
@@ -222,6 +224,19 @@ def load_with_adapter(
             f"the adapter {adapter.folder} does not fit the base {base}: {detail[:LONGEST_REASON]}\n"
             f"It was trained on {adapter.base}."
         ) from error
+
+
+def _require_known_settings(adapter: Adapter) -> None:
+    """UserError if the installed peft does not know a setting of the adapter: it would only warn."""
+    from peft import LoraConfig
+
+    known = LoraConfig.__dataclass_fields__
+    unknown = [f"{name}={value}" for name, value in adapter.config.items() if value and name not in known]
+    if unknown:
+        raise UserError(
+            f"the adapter {adapter.folder} has {', '.join(unknown)}, which peft {metadata.version('peft')} "
+            "does not know. A newer one may:\n  pip install -U peft"
+        )
 
 
 @contextlib.contextmanager

@@ -199,6 +199,17 @@ def test_an_unsupported_adapter_is_merged_with_peft_with_a_notice(make, script, 
     assert all(torch.equal(got[name], expected[name]) for name in got)
 
 
+def test_settings_of_a_newer_peft_are_neither_left_out_nor_ignored(make, script, tmp_path):
+    base, adapter = make()
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    assert adapter_changes.unsupported(config) is None
+    assert adapter_changes.unsupported(config | {"kasa_config": {"alpha": 1}}) == "kasa_config={'alpha': 1}"
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"use_newer_lora": True}))
+    code, _, err = merge(script, base, adapter, tmp_path / "m")
+    assert code == 2 and "has use_newer_lora=True, which peft" in err and "pip install -U peft" in err
+    assert not (tmp_path / "m").exists()
+
+
 def test_both_ways_of_merging_write_the_same_config(make, script, tmp_path):
     """What peft merged is saved by transformers 5, whose config.json transformers 4 and its kin misread."""
     llama3 = {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
