@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepred_common.cli import UserError
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 AUTO = "auto"
 LM_STUDIO_PORT = 1234  # LM Studio's own default
+# What the drivers of a GPU leave on Linux: any of the first (the second one in WSL), all of the others.
+_NVIDIA_DRIVER = (Path("/proc/driver/nvidia/version"), Path("/usr/lib/wsl/lib/nvidia-smi"))
+_AMD_DRIVER = (Path("/dev/kfd"), Path("/opt/rocm"))
 
 
 def processes() -> int:
@@ -30,12 +35,44 @@ def usable_cpus() -> int:
 
 
 def pick_device() -> torch.device:
-    """The torch device to run on: this process's GPU (NVIDIA or ROCm) if there is one, else the CPU."""
+    """The torch device to run on: this process's GPU (NVIDIA or ROCm) if there is one, else the CPU.
+
+    UserError if this torch was built without code for the GPU.
+    """
     import torch
 
     if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        _require_kernels(device)
+        return device
     return torch.device("cpu")
+
+
+@functools.cache
+def _require_kernels(device: torch.device) -> None:
+    """UserError if torch has no code for a GPU that it sees: one newer than this build, or too old for it."""
+    import torch
+
+    try:
+        torch.zeros(1, device=device).add(1).item()
+    except RuntimeError as error:
+        if not any(words in str(error) for words in ("no kernel image", "invalid device function")):
+            raise
+        strix = " On gfx1151 (Strix Halo): export HSA_OVERRIDE_GFX_VERSION=11.0.0" if on_rocm() else ""
+        raise UserError(
+            f"PyTorch {torch.__version__} has no code for this GPU, "
+            f"{torch.cuda.get_device_name(device)}.{strix}\n"
+            "Install the build for it: docs/hardware.md. To use the CPU: export CUDA_VISIBLE_DEVICES=-1"
+        ) from error
+
+
+def unused_gpu() -> str | None:
+    """Whose GPU ("NVIDIA", "AMD") this machine has, to ask where torch sees none; None if it is hidden."""
+    if any(os.environ.get(f"{name}_VISIBLE_DEVICES") in ("", "-1") for name in ("CUDA", "HIP", "ROCR")):
+        return None
+    if any(path.exists() for path in _NVIDIA_DRIVER):
+        return "NVIDIA"
+    return "AMD" if all(path.exists() for path in _AMD_DRIVER) else None
 
 
 def on_rocm() -> bool:

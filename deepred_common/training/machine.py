@@ -65,6 +65,13 @@ def prepare_machine(settings: TrainSettings, script: Path) -> Machine:
         )
     device, (dtype, reason) = devices.pick_device(), devices.pick_dtype(settings.precision)
     cli.progress(f"device {device}, {str(dtype).removeprefix('torch.')} ({reason})")
+    if device.type == "cpu" and (maker := devices.unused_gpu()):
+        is_for_cpus = torch.version.cuda is None and torch.version.hip is None
+        why = "is a build for CPUs only" if is_for_cpus else "cannot use it; is its driver too old?"
+        cli.warn(
+            f"this machine has a GPU of {maker}, but PyTorch {torch.__version__} {why}\n"
+            "Training on the CPU is many times slower. What to install: docs/hardware.md"
+        )
     precision = devices.precision_name(dtype)
     if precision not in devices.native_precisions():
         chip = "CPU" if device.type == "cpu" else "GPU"
