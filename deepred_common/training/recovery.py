@@ -120,6 +120,12 @@ def explain(
             f"If it happens again: export AMD_SERIALIZE_KERNEL=3 AMD_SERIALIZE_COPY=3; "
             f"a smaller batch with more accumulation; --save_steps {saves}{without}."
         )
+    if type(error).__module__.partition(".")[0] == "wandb":
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        return UserError(
+            f"Weights & Biases stopped the training after update {update} ({reason}); {saved}.\n"
+            f"Log in (wandb login), or keep its log here (export WANDB_MODE=offline). Then:\n  {command}"
+        )
     # An unexpected error: its traceback for us first, then, at the end of the log, how to resume.
     traceback.print_exception(error)
     return UserError(

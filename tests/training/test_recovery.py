@@ -1,0 +1,24 @@
+"""What a user is told when a training stops with an error."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+from deepred_common.training import recovery
+from deepred_common.training.settings import TrainSettings
+
+
+def test_weights_and_biases_without_a_login_is_no_bug_of_ours__fake_wandb(tmp_path, monkeypatch, capsys):
+    usage = type("UsageError", (Exception,), {"__module__": "wandb.errors.errors"})
+    monkeypatch.setattr(sys, "argv", ["finetune_temporal.py", "--dev", "--wandb"])
+    trainer = SimpleNamespace(state=SimpleNamespace(global_step=0))
+    error = recovery.explain(
+        Path("scripts/finetune_temporal.py"),
+        TrainSettings(dev=True, wandb=True),
+        tmp_path,
+        trainer,
+        usage("api_key not configured (no-tty). call wandb.login(key=[your_api_key])"),
+    )
+    assert "stopped the training after update 0 (api_key not configured" in str(error)
+    assert "wandb login" in str(error) and "--wandb --output_dir" in str(error)
+    assert "Traceback" not in capsys.readouterr().err
