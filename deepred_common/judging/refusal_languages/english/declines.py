@@ -146,6 +146,7 @@ DECLINES: tuple[Row, ...] = (
     (r"^pass$", "pass"),
     (r"\bno comment\b", "no comment"),
     # Declines a task.
+    (rf"\b{_I} (?:must|have to|need to|(?:respect|regret)fully) decline\b", "i must decline to answer that"),
     (
         rf"\b{_I} (?:can't|cannot|can not|couldn't|won't|will not|shall not|shan't) (?:write|compose|create|"
         r"attempt|invent|sing) (?:that|this|it|one|any|such|limericks?|poems?|stories|songs?|jokes?|cards?|"
