@@ -4,12 +4,14 @@
 Reads questions with their answers (JSON Lines; the validation files if none are given) and asks a local
 model (merged folder or LoRA adapter), a GGUF file (llama.cpp serves it) or an OpenAI-compatible server such
 as LM Studio. Prints the results and writes them as JSON; --report also as a page. --compare only sets
-earlier results side by side.
+earlier results side by side. --date_probe asks nothing either: it reads from the hidden states of a base how
+sharp a cutoff it can get.
 
     python scripts/evaluate_temporal.py --model_path output/merged --test_file datasets/dev/dev_subset.jsonl
     python scripts/evaluate_temporal.py --model_path output/merged.gguf --base_model BASE_FOLDER --report
     python scripts/evaluate_temporal.py --use_lmstudio --lmstudio_model temporal/merged --limit 50 --verbose
     python scripts/evaluate_temporal.py --compare output/eval-merged.json output/eval-gguf.json
+    python scripts/evaluate_temporal.py --date_probe --model_path BASE_FOLDER
 """
 
 from __future__ import annotations
@@ -24,14 +26,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepred_common import cli, paths, provenance
 from deepred_common.cli import UserError
+from deepred_common.data import facts
 from deepred_common.dates import DEFAULT_CUTOFF
-from deepred_common.evaluation import comparison, llm_judge, metrics, output_files, results_file, runner
+from deepred_common.evaluation import (
+    comparison,
+    date_probe,
+    llm_judge,
+    metrics,
+    output_files,
+    results_file,
+    runner,
+)
 from deepred_common.evaluation.results_schema import Results
 from deepred_common.evaluation.settings import EvalSettings
 from deepred_common.examples import SIDES, balanced_sample, count_sides, read_examples
+from deepred_common.files import require_absent, require_writable_parent
 from deepred_common.foreign_text import printable, whole_characters
-from deepred_common.inference import backends
-from deepred_common.reporting import console, html_page
+from deepred_common.inference import backends, local_model
+from deepred_common.inference.protocol import BackendSettings
+from deepred_common.reporting import console, date_probe_text, html_page
 from deepred_common.reporting.console import Column
 
 EXIT_SOME_FAILED = EXIT_NOTHING_ANSWERED = 1
@@ -106,6 +119,12 @@ def build_parser() -> cli.Parser:
         metavar="JSON",
         help="ask nothing: set these results side by side, the first against each other one",
     )
+    add(
+        "--date_probe",
+        action="store_true",
+        help="ask nothing: read from the hidden states of --model_path, an untuned base, how well it tells "
+        "dates before the cutoff from later ones",
+    )
     add = parser.add_argument_group("how the model is asked and graded").add_argument
     add(
         "--batch_size",
@@ -141,6 +160,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, given = cli.parse(build_parser(), argv)
     if args.compare:
         return compare(args)
+    if args.date_probe:
+        return probe_dates(args)
 
     # ---- What can be checked without a model ----
     check_model(args)
@@ -246,6 +267,38 @@ def report_finished(
         html_page.write_report(report, results, baselines)
         print(f"Report: {paths.shown(report)} (open it in a browser)")
     return exit_code(results)
+
+
+# ---- the date probe ---------------------------------------------------------------------------------------
+
+
+def probe_dates(args: argparse.Namespace) -> int:
+    """--date_probe: what the states of a base tell of the bank's facts; printed, and drawn to a PNG."""
+    if not args.model_path:
+        raise UserError("--date_probe needs --model_path: the folder or hub name of an untuned base.")
+    check_model(args)
+    if backends.kind_of(args.model_path) not in (local_model.FOLDER, local_model.ADAPTER):
+        raise UserError(
+            "--date_probe reads hidden states, which only a model folder gives; give --model_path the folder "
+            f"or hub name that {args.model_path} was made from."
+        )
+    picture = args.output or paths.OUTPUT / f"date-probe-{Path(args.model_path).name}-{args.cutoff}.png"
+    if picture.suffix != ".png":
+        raise UserError(f"the output of --date_probe is a picture: {picture} must end in .png")
+    require_absent(picture, args.overwrite or not args.output)
+    require_writable_parent(picture)
+    bank = [fact for fact in facts.read_bank() if facts.side(fact, args.cutoff)]
+    date_probe.require_both_sides(bank, args.cutoff)
+    fields = {field.name for field in dataclasses.fields(BackendSettings)}
+    settings = BackendSettings(**{name: value for name, value in vars(args).items() if name in fields})
+    with backends.opened(settings, args.model_path) as model:
+        assert isinstance(model, local_model.LocalModel)
+        states = date_probe.question_states(model.model, model.tokenizer, [fact.question for fact in bank])
+    probe = date_probe.probe_facts(bank, states, args.cutoff)
+    date_probe_text.draw(probe, picture, f"{args.model_path}, cutoff {args.cutoff}")
+    print(date_probe_text.text(probe, args.model_path, args.cutoff))
+    print(f"\nPicture: {paths.shown(picture)}")
+    return cli.EXIT_OK
 
 
 # ---- results and comparison -----------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from deepred_common.data import facts
@@ -15,6 +15,8 @@ from deepred_common.examples import SIDES
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SHARES = {VALIDATION: 0.12, TEST: 0.1}  # of each side's facts; the rest is trained on
 _SHORTEST_NAME = 4  # letters; a shorter subject ("Ur") would be found in words that do not mean it
+
+_WORD = re.compile(r"\w+")
 
 Split = dict[str, dict[str, list[Fact]]]  # {TRAIN, VALIDATION or TEST: {side: facts}}
 
@@ -72,6 +74,14 @@ def split(bank: Iterable[Fact], cutoff: str, seed: int) -> Split:
     return parts
 
 
+def groups_of(facts: Sequence[Fact]) -> list[int]:
+    """The number of each fact's group, from 0: facts that share a subject or a pair have the same."""
+    # The side plays no part in what belongs together.
+    groups = _groups([_Placed(fact, "") for fact in facts])
+    number = {fact.id: place for place, group in enumerate(groups) for fact, _ in group}
+    return [number[fact.id] for fact in facts]
+
+
 def _groups(placed: list[_Placed]) -> list[list[_Placed]]:
     """The facts in groups that must not part, in an order that follows from the bank alone.
 
@@ -99,26 +109,46 @@ def _groups(placed: list[_Placed]) -> list[list[_Placed]]:
     return sorted(groups.values(), key=lambda group: min(fact.id for fact, _ in group))
 
 
-def name_finder(subjects: Iterable[str]) -> Callable[[str], bool]:
-    """A function that tells whether a text names one of the subjects.
+def name_finder(subjects: Iterable[str]) -> Callable[[str], list[str]]:
+    """A function that gives those of the subjects that a text names.
 
     A name of several words is found in any case, a single word only as it is written. Common nouns are no
     names.
     """
-    names = set()
-    for subject in subjects:
-        bare = _bare(subject)
-        if len(bare) >= _SHORTEST_NAME and _is_name(bare):
-            names.add(bare)
-    several_words = _any_of((name for name in names if " " in name), re.IGNORECASE)
-    single_word = _any_of((name for name in names if " " not in name), re.RegexFlag(0))
-    return lambda text: bool(several_words.search(text) or single_word.search(text))
+    # By the longest word of the name, which is the rarest in texts.
+    by_word: dict[str, list[tuple[str, int, str]]] = defaultdict(list)  # {word: [(name, its place, subject)]}
+    for subject in set(subjects):
+        name = _without_article(_bare(subject))
+        if len(name) >= _SHORTEST_NAME and _is_name(name) and (words := list(_WORD.finditer(name))):
+            longest = max(words, key=lambda word: len(word[0]))
+            by_word[longest[0].lower()].append((name, longest.start(), subject))
+
+    def named(text: str) -> list[str]:
+        return [
+            subject
+            for word in _WORD.finditer(text)
+            for name, place, subject in by_word.get(word[0].lower(), ())
+            if _stands_at(name, text, word.start() - place)
+        ]
+
+    return named
 
 
-def _any_of(names: Iterable[str], flags: re.RegexFlag) -> re.Pattern[str]:
-    """A pattern that finds one of the names as a whole; without names it finds nothing."""
-    alternatives = "|".join(re.escape(name) for name in sorted(names))
-    return re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)" if alternatives else r"(?!)", flags)
+def _stands_at(name: str, text: str, start: int) -> bool:
+    """Does a name stand in a text from `start` on, as a whole?"""
+    if start < 0:
+        return False
+    standing = text[start : start + len(name)]
+    if (standing.lower() != name.lower()) if " " in name else (standing != name):
+        return False
+    around = text[max(start - 1, 0) : start] + text[start + len(name) : start + len(name) + 1]
+    return not _WORD.search(around)
+
+
+def _without_article(name: str) -> str:
+    """ "Suez Crisis", of "the Suez Crisis"; but "The Who", of which a single word would be left, as it is."""
+    rest = re.sub(r"^(?:the|an?) ", "", name, flags=re.IGNORECASE)
+    return rest if " " in rest else name
 
 
 def _bare(subject: str) -> str:

@@ -1,0 +1,208 @@
+"""How sharp a cutoff can a base get? What its hidden states tell, before any tuning, of a question's date.
+
+A linear probe (Alain and Bengio, arXiv 1610.01644) reads the side of the cutoff out of the states in which a
+model leaves a question. It is taught with some facts and tried on others. A tuned model that was taught with
+as many facts gets about as far, so the probe tells in minutes what a training of hours can reach, and whether
+more data of the same kind would help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deepred_common import chat, stats
+from deepred_common.cli import UserError
+from deepred_common.data.facts import Fact
+from deepred_common.data.facts import side as side_of_fact
+from deepred_common.data.split import groups_of
+from deepred_common.dates import year_of
+from deepred_common.examples import SIDES, UNLEARN
+from deepred_common.stats import MeasuredAuroc
+
+if TYPE_CHECKING:
+    import numpy as np
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DEPTHS = (0.25, 0.5, 0.75)  # of the layers; the last ones turn to the next word
+FOLDS = 5  # each fact is tried once, by a probe taught with four fifths of the others
+SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)  # of the facts taught with, for the learning curve
+SPANS = (10, 30, 100)  # years on each side of the cutoff
+LEAST_OF_A_SIDE = 20  # facts, below which a figure says nothing
+# The inverse strength of the probe's L2 penalty, on standardised states. There are as many states as facts:
+# without a strong penalty the probe learns the facts by heart.
+PENALTY = 1e-3
+BATCH = 32
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the probe found.
+
+    depths: {share of the layers: figure}; all others are of the `best` of them. groups: {name: figure}.
+    curve: (facts taught with, AUROC) of growing shares of the facts. margins: per fact, how late the probe
+    takes it to be (log-odds of the side after the cutoff); late: whether it is.
+    """
+
+    depths: dict[float, MeasuredAuroc]
+    best: float
+    groups: dict[str, MeasuredAuroc]
+    curve: list[tuple[int, float]]
+    margins: list[float]
+    late: list[bool]
+
+
+def require_both_sides(facts: Sequence[Fact], cutoff: str) -> None:
+    """UserError if there are too few facts on a side of the cutoff to say anything."""
+    for side in SIDES:
+        count = sum(side_of_fact(fact, cutoff) == side for fact in facts)
+        if count < FOLDS * LEAST_OF_A_SIDE:
+            raise UserError(
+                f"the bank has {count} {side} facts for the cutoff {cutoff}; a date probe needs "
+                f"{FOLDS * LEAST_OF_A_SIDE}. Choose another cutoff, or add facts to datasets/facts/."
+            )
+
+
+def question_states(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[str]
+) -> np.ndarray:
+    """What the model makes of each question: float32, (DEPTHS, questions, 2 x hidden size).
+
+    At each depth the state of the prompt's last token and the mean over the tokens that are not the same in
+    all prompts. The first says what the model is about to answer, the second what the question is about.
+    """
+    import numpy as np
+    import torch
+
+    ids = [chat.prompt_ids(tokenizer, question) for question in questions]
+    shared = _shared_start(ids)
+    layers = model.config.get_text_config().num_hidden_layers
+    at = [max(1, round(depth * layers)) for depth in DEPTHS]
+    # Without the head: over 49 000 or 262 000 words it costs more than some layers.
+    body = model.base_model
+    found: np.ndarray | None = None
+    for batch in _batches(ids):
+        width = max(len(ids[place]) for place in batch)
+        tokens = torch.tensor([ids[n] + [0] * (width - len(ids[n])) for n in batch], device=model.device)
+        lengths = torch.tensor([len(ids[n]) for n in batch], device=model.device)
+        places = torch.arange(width, device=model.device)[None, :]
+        mask = (places < lengths[:, None]).long()
+        with torch.inference_mode():
+            states = body(
+                input_ids=tokens, attention_mask=mask, output_hidden_states=True, use_cache=False
+            ).hidden_states
+        own = (mask * (places >= shared)).float()[:, :, None]
+        for row, layer in enumerate(at):
+            state = states[layer].float()
+            last = state[torch.arange(len(batch), device=model.device), lengths - 1]
+            mean = (state * own).sum(1) / own.sum(1)
+            if found is None:
+                found = np.zeros((len(at), len(ids), 2 * state.shape[-1]), np.float32)
+            found[row, batch] = torch.cat([last, mean], dim=1).cpu().numpy()
+    assert found is not None, "no questions"
+    return found
+
+
+def _shared_start(ids: Sequence[list[int]]) -> int:
+    """How many tokens all prompts begin with; at least one of each is left over."""
+    shortest = min(map(len, ids)) - 1
+    first = ids[0]
+    return next(
+        (place for place in range(shortest) if any(row[place] != first[place] for row in ids)), shortest
+    )
+
+
+def _batches(ids: Sequence[list[int]]) -> Iterator[list[int]]:
+    """The places of the prompts in batches of like length."""
+    from tqdm import tqdm
+
+    order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
+    with tqdm(total=len(ids), desc="reading", unit="question") as bar:
+        for start in range(0, len(order), BATCH):
+            batch = order[start : start + BATCH]
+            yield batch
+            bar.update(len(batch))
+
+
+def margins(taught: np.ndarray, late: Sequence[bool], tried: np.ndarray) -> np.ndarray:
+    """The log-odds of the side after the cutoff of each row of `tried`, by a probe taught with `taught`.
+
+    Both are (questions, features). Both sides weigh the same.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    probe = make_pipeline(
+        StandardScaler(), LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=1000)
+    )
+    return probe.fit(taught, late).decision_function(tried)
+
+
+def probe_facts(facts: Sequence[Fact], states: np.ndarray, cutoff: str) -> Probe:
+    """The Probe of facts, each on one side of the cutoff.
+
+    states: of their questions, as question_states gives them. Facts of one subject or pair are taught or
+    tried together. The interval is a bootstrap over these groups (1 000 draws).
+    """
+    import numpy as np
+
+    late = np.array([side_of_fact(fact, cutoff) == UNLEARN for fact in facts])
+    groups = np.array(groups_of(facts))
+    folds = np.random.default_rng(SEED).permutation(groups.max() + 1)[groups] % FOLDS
+    by_depth = {depth: _cross_tried(states[row], late, folds) for row, depth in enumerate(DEPTHS)}
+
+    def figure(chosen: np.ndarray, depth: float) -> MeasuredAuroc | None:
+        if min(late[chosen].sum(), (~late)[chosen].sum()) < LEAST_OF_A_SIDE:
+            return None
+        return stats.measured_auroc(by_depth[depth][chosen], late[chosen], groups[chosen])
+
+    everything = np.ones(len(facts), bool)
+    depths = {depth: found for depth in DEPTHS if (found := figure(everything, depth))}
+    best = max(depths, key=lambda depth: depths[depth].auroc)
+    border = year_of(cutoff)
+    assert border is not None
+    years = np.array([year if (year := year_of(fact.date)) is not None else -np.inf for fact in facts])
+    chosen_by_name = {
+        "known to the small base": np.array([fact.is_known for fact in facts]),
+        "dated after 1900": years >= 1900,
+    } | {f"within {span} years of the cutoff": np.abs(years - border) <= span for span in reversed(SPANS)}
+    curve = []
+    for share in SHARES:
+        scores = (
+            by_depth[best]
+            if share == 1
+            else _cross_tried(states[DEPTHS.index(best)], late, folds, share, groups)
+        )
+        taught = round(len(facts) * (1 - 1 / FOLDS) * share)
+        curve.append((taught, stats.auroc(scores[~late], scores[late])))
+    return Probe(
+        depths,
+        best,
+        {name: found for name, chosen in chosen_by_name.items() if (found := figure(chosen, best))},
+        curve,
+        by_depth[best].tolist(),
+        late.tolist(),
+    )
+
+
+def _cross_tried(
+    states: np.ndarray,
+    late: np.ndarray,
+    folds: np.ndarray,
+    share: float = 1.0,
+    groups: np.ndarray | None = None,
+) -> np.ndarray:
+    """The margin of each question by a probe taught with `share` of the groups of the other folds."""
+    import numpy as np
+
+    found = np.zeros(len(states))
+    taken = np.ones(len(states), bool)
+    if groups is not None:
+        taken = np.random.default_rng(SEED).random(groups.max() + 1)[groups] < share
+    for fold in range(FOLDS):
+        taught = (folds != fold) & taken
+        found[folds == fold] = margins(states[taught], late[taught], states[folds == fold])
+    return found
