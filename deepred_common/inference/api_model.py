@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 import queue
 import re
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from deepred_common import chat, thought
+from deepred_common import chat, refusal_openers, thought
 from deepred_common.cli import UserError, progress, warn
 from deepred_common.examples import SYSTEM, Message, Prompt
 from deepred_common.inference.connection import Connection, NotTheApi, ServerGone, ServerTrouble
@@ -25,6 +27,7 @@ _Outcomes = queue.Queue[tuple[int, Reply | Exception]]
 # Fields of a message in which servers send the model's thought apart: llama.cpp, LM Studio, DeepSeek; vLLM,
 # Ollama, OpenRouter.
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
+_PROBABILITIES = {"logprobs": True, "top_logprobs": 20}  # the most that OpenAI, vLLM and Ollama give
 
 
 class ApiModel:
@@ -33,7 +36,8 @@ class ApiModel:
     model: its identifier at the server; None takes the only one that the server lists.
     in_flight: requests at a time; a server with one slot queues them. timeout: seconds to wait for one reply.
     The key in the environment variable `key_variable`, if it is set, is sent along and never printed.
-    flag: how the command line's own flags for this server begin, for messages.
+    flag: how the command line's own flags for this server begin, for messages. probabilities: ask for those
+    of the tokens, for Reply.refusal_share.
     """
 
     kind = "api"
@@ -49,8 +53,12 @@ class ApiModel:
         system: str | None = None,
         flag: str = "--lmstudio",
         key_variable: str = API_KEY_VARIABLE,
+        probabilities: bool = False,
     ) -> None:
         self._options: dict[str, Any] = {"max_tokens": max_tokens, "temperature": 0}
+        if probabilities:
+            self._options |= _PROBABILITIES
+        self._gives_probabilities = False
         self._takes_system = True
         self.in_flight = in_flight
         self.system = system
@@ -92,7 +100,9 @@ class ApiModel:
             self.answered_by.append(answered_by)
             if answered_by != self.model:
                 warn(f"{self.model} was asked for, but the server says that {answered_by} replied.")
-        return Reply(text, choice.get("finish_reason"), thought_field=thought_field)
+        share = _refusal_share(text, choice)
+        self._gives_probabilities |= share is not None
+        return Reply(text, choice.get("finish_reason"), thought_field=thought_field, refusal_share=share)
 
     def _answer(self, messages: list[Message]) -> Any:
         """The JSON that the server answers. It is asked again without what it says that it does not take."""
@@ -103,9 +113,15 @@ class ApiModel:
             body = {"model": self.model, "messages": sent, **options}
             try:
                 return self._connection.request("POST", "/chat/completions", body)
-            except NotTheApi as error:
+            except (NotTheApi, ServerGone) as error:
                 refusal = str(error)
-                if sent[0]["role"] == SYSTEM and _ROLE.search(refusal):
+                # mlx_lm.server hangs up if it is asked for more than 10 probabilities.
+                named = isinstance(error, ServerGone) or "logprobs" in refusal.lower()
+                if "logprobs" in options and named and not self._gives_probabilities:
+                    self._options = {k: value for k, value in options.items() if k not in _PROBABILITIES}
+                elif isinstance(error, ServerGone):
+                    raise
+                elif sent[0]["role"] == SYSTEM and _ROLE.search(refusal):
                     if self._takes_system:
                         progress(f"{self.model} knows no system role: the system prompt begins the question.")
                     self._takes_system = False
@@ -179,7 +195,32 @@ def opened(settings: BackendSettings, system_prompt: str | None) -> Iterator[Api
         settings.in_flight,
         settings.timeout,
         system_prompt,
+        probabilities=True,
     )
+
+
+def _refusal_share(text: str, choice: dict[str, Any]) -> float | None:
+    """Reply.refusal_share of a reply's text and the server's choice; None if the server gives none.
+
+    The probability beyond the listed tokens counts as no refusal.
+    """
+    answer = thought.answer_of(text)
+    try:
+        tokens = choice["logprobs"]["content"]
+        written = [token["token"] for token in tokens]
+        # Before the answer may stand a thought, or what the template writes into every reply.
+        start = "".join(written).rfind(answer) if answer else -1
+        if start < 0 and thought.is_marked(text):
+            return None
+        ends = itertools.accumulate(map(len, written))
+        places = (place for place, end in enumerate(ends) if end > start and written[place].strip())
+        likeliest = tokens[next(places)]["top_logprobs"]
+        shares = [
+            math.exp(one["logprob"]) for one in likeliest if refusal_openers.begins_refusal(one["token"])
+        ]
+    except (TypeError, KeyError, AttributeError, StopIteration):
+        return None
+    return min(sum(shares), 1.0) if likeliest else None
 
 
 def _text_of(message: dict[str, Any]) -> tuple[str, str | None]:

@@ -40,7 +40,15 @@ def _opened(path: str, settings: BackendSettings, system_prompt: str | None) -> 
         tree=settings.llama_cpp_path,
         reply_tokens=settings.max_tokens,
     ) as url:
-        model = ApiModel(url, None, settings.max_tokens, settings.in_flight, settings.timeout, system_prompt)
+        model = ApiModel(
+            url,
+            None,
+            settings.max_tokens,
+            settings.in_flight,
+            settings.timeout,
+            system_prompt,
+            probabilities=True,
+        )
         model.name, model.kind, model.identity = path, NAME, provenance.sha256(path)
         yield model
 

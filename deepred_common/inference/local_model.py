@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from deepred_common import chat, devices, paths, thought, training_rows
+from deepred_common import chat, devices, paths, refusal_openers, thought, training_rows
 from deepred_common.cli import UserError, progress
 from deepred_common.examples import Prompt
 from deepred_common.inference.protocol import BackendKind, BackendSettings, Reply
 from deepred_common.models import folders, loading
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # Taking ended rows out of a batch copies the whole cache, so it waits until this share of them has ended.
@@ -52,6 +56,7 @@ class LocalModel:
         self._max_tokens = max_tokens
         self._opening = training_rows.opening_ids(tokenizer)
         self._given_opening = self._opening if opens_reply else []
+        self._refusal_ids = refusal_openers.token_ids(tokenizer)
         self._open_thought = thought.opened_by(chat.prompt_text(tokenizer, "Q", system))
 
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Reply]]:
@@ -105,13 +110,16 @@ class LocalModel:
         cache = DynamicCache(config=self.model.config)
         outputs: list[list[int]] = [[] for _ in prompts]
         rows = list(range(len(prompts)))  # which prompt each row of the batch belongs to
+        # A reply's own text begins at once, or after the opening if the model has to write that.
+        decisions = {0, 0 if self._given_opening else len(self._opening)}
+        shares: list[dict[int, float]] = [{} for _ in prompts]  # {step: refusal_share}
 
         def ended(row: int) -> bool:
             output = outputs[row]
             return len(output) == self._max_tokens or (bool(output) and output[-1] in self._stops)
 
         with torch.inference_mode():
-            while True:
+            for step in itertools.count():
                 logits = self.model(
                     input_ids=ids,
                     attention_mask=mask,
@@ -119,8 +127,12 @@ class LocalModel:
                     past_key_values=cache,
                     use_cache=True,
                     logits_to_keep=1,
-                ).logits
-                tokens = logits[:, -1].argmax(-1)
+                ).logits[:, -1]
+                if step in decisions and self._refusal_ids:
+                    for row, share in zip(rows, self._refusal_shares(logits), strict=True):
+                        if not math.isnan(share):
+                            shares[row][step] = share
+                tokens = logits.argmax(-1)
                 for row, token in zip(rows, tokens.tolist(), strict=True):
                     if not ended(row):
                         outputs[row].append(token)
@@ -134,14 +146,27 @@ class LocalModel:
                     tokens, mask, positions = tokens[kept], mask[kept], positions[kept]
                 ids, positions = tokens[:, None], positions[:, -1:] + 1
                 mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-        return [self._reply_of(output) for output in outputs]
+        return list(map(self._reply_of, outputs, shares))
 
-    def _reply_of(self, output: list[int]) -> Reply:
+    def _refusal_shares(self, logits: torch.Tensor) -> list[float]:
+        """For each row of logits (rows, vocabulary), the probability of all that begins a refusal."""
+        import torch
+
+        ids = torch.tensor(self._refusal_ids, device=logits.device)
+        logits = logits.float()
+        refusing, other = logits[:, ids].logsumexp(-1), logits.index_fill(1, ids, -math.inf)
+        # From the log-odds, and in float64: shares near 1 would all be the same number.
+        shares: list[float] = (refusing - other.logsumexp(-1)).cpu().double().sigmoid().tolist()
+        return shares
+
+    def _reply_of(self, output: list[int], shares: Mapping[int, float] = MappingProxyType({})) -> Reply:
+        """The Reply of output tokens. shares: {step: refusal_share} of where its own text may begin."""
         ended = output[-1] in self._stops
         # The template's opening, given or written, closes a thought that the prompt opened (Qwen3.5's).
-        has_opening = bool(self._given_opening)
+        has_opening, start = bool(self._given_opening), 0
         if self._opening and output[: len(self._opening)] == self._opening:
             has_opening = True
+            start = 0 if self._given_opening else len(self._opening)
             output = output[len(self._opening) :]
         text = self.tokenizer.decode(output, skip_special_tokens=True)
         # Some models mark their thought with special tokens; without these it would pass for the answer.
@@ -149,7 +174,10 @@ class LocalModel:
         if thought.is_marked(marked):
             text = marked
         before = "" if has_opening else self._open_thought
-        return Reply(before + text.strip(), "stop" if ended else "length")
+        text = before + text.strip()
+        # After a thought the answer begins at a step that is not looked at.
+        share = None if thought.is_marked(text) else shares.get(start)
+        return Reply(text, "stop" if ended else "length", refusal_share=share)
 
 
 def _check_adapter(path: str, role: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +21,9 @@ class Reply:
     text: as the model wrote it, its thought included; thought.answer_of reads the answer out of it.
     turns: the model's replies to earlier user turns of the same conversation (conversations.ask).
     thought_field: the field of a server's answer in which the thought came apart, or None.
+    refusal_share: the share of the probability of the answer's first token on tokens that begin a refusal
+    (refusal_openers), from 0 to 1; None where it is not known. Replies that differ in it alone are equal: it
+    is rounded otherwise in another batch.
     """
 
     text: str | None
@@ -28,6 +31,7 @@ class Reply:
     error: str | None = None
     turns: tuple[str, ...] = ()
     thought_field: str | None = None
+    refusal_share: float | None = field(default=None, compare=False)
 
 
 class Backend(Protocol):
