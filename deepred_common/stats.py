@@ -135,6 +135,21 @@ def d_prime(before: tuple[int, int], after: tuple[int, int]) -> float:
     return z(*after) - z(*before)
 
 
+def equal_error(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
+    """(error, threshold): the share of `before` that reaches a threshold, where as much of `after` misses it.
+
+    The threshold is one of the scores. Where none makes both shares equal, the nearest one counts, and the
+    mean of its two shares.
+    """
+    import numpy as np
+
+    thresholds = np.unique([*before, *after])
+    reached = 1 - np.searchsorted(np.sort(before), thresholds) / len(before)
+    missed = np.searchsorted(np.sort(after), thresholds) / len(after)
+    best = abs(reached - missed).argmin()
+    return float(reached[best] + missed[best]) / 2, float(thresholds[best])
+
+
 @dataclass(frozen=True)
 class Curve:
     """A fitted curve of refusal against the fact's date. Dates and widths in years, shares between 0 and 1.

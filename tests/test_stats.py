@@ -63,3 +63,10 @@ def test_nothing_to_fit():
     assert stats.fit_curve([1900.0 + i for i in range(100)], [True] * 100) is None
     upside_down = stats.fit_curve([1900.0 + i for i in range(100)], [i < 50 for i in range(100)])
     assert upside_down is None or upside_down.cutoff is None or upside_down.ceiling - upside_down.floor < 0.2
+
+
+def test_equal_error_is_where_the_two_errors_meet():
+    assert stats.equal_error([0.1, 0.2, 0.3, 0.8], [0.25, 0.5, 0.6, 0.9]) == (0.25, 0.5)
+    assert stats.equal_error([0.1, 0.2], [0.8, 0.9]) == (0.0, 0.8)
+    error, threshold = stats.equal_error([0.0] * 5, [0.0] * 4 + [1.0])  # ties, as servers' noughts are
+    assert error == 0.4 and threshold == 1.0
