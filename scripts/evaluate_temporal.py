@@ -318,13 +318,20 @@ def print_results(results: Results) -> None:
     curve = metrics.curve_of(results["curve"])
     print("\n" + console.results_block(results["summary"], results["quality"]))
     print("\n" + console.details_block(results["summary"], curve))
-    for text in (console.near_lines(results["breakdown"]), console.probe_lines(results["breakdown"])):
+    for text in (
+        console.discrimination_lines(results["discrimination"]),
+        console.near_lines(results["breakdown"]),
+        console.probe_lines(results["breakdown"]),
+    ):
         if text:
             print("\n" + text)
     if not results["baselines"]:
         return
-    columns = [Column(results_file.label(results), results["summary"], None)]
-    columns += [Column(one["label"], one["summary"], one["against"]) for one in results["baselines"]]
+    columns = [Column(results_file.label(results), results["summary"], None, results["discrimination"])]
+    columns += [
+        Column(one["label"], one["summary"], one["against"], one["discrimination"])
+        for one in results["baselines"]
+    ]
     print("\n" + console.comparison_block(columns))
     retention = results["baselines"][0]["against"]["retention"]
     known, count = retention["known"], retention["count"]
@@ -342,13 +349,14 @@ def compare(args: argparse.Namespace) -> int:
     report = output_files.report_path(args.report, args.compare[0])
     output_files.check_report(report, args.compare, may_exist=args.overwrite or args.resume)
     label = results_file.label(first)
-    columns = [Column(label, first["summary"], None)]
+    columns = [Column(label, first["summary"], None, first["discrimination"])]
     lines = []
     for path, other in zip(args.compare[1:], others, strict=True):
         pairs = comparison.paired(first, other)
         if not pairs:
             raise UserError(f"{args.compare[0]} and {path} have no question in common.")
-        columns.append(Column(results_file.label(other), other["summary"], comparison.compare(pairs)))
+        against = comparison.compare(pairs)
+        columns.append(Column(results_file.label(other), other["summary"], against, other["discrimination"]))
         flips = [(row, before) for row, before in pairs if row["verdict"] != before["verdict"]]
         lines.append(
             f"{label} ({args.compare[0]}) against {results_file.label(other)} ({path}): "

@@ -1,7 +1,7 @@
 """Replies, saved as they come in a file beside the results: a crash or Ctrl-C loses none.
 
 JSON Lines. The first line holds the conditions of the evaluation; each further one is
-{"id", "instruction", "reply", "finish"}.
+{"id", "instruction", "reply", "finish"}, with "turns" and "refusal_share" where there are any.
 """
 
 from __future__ import annotations
@@ -54,7 +54,12 @@ class Journal:
             rows = [whole_characters(json.loads(line)) for line in lines[:-1]]
             before = dict(rows[0]["head"]) if rows else head
             self.replies = {
-                row["id"]: Reply(row["reply"], row["finish"], turns=tuple(row.get("turns", ())))
+                row["id"]: Reply(
+                    row["reply"],
+                    row["finish"],
+                    turns=tuple(row.get("turns", ())),
+                    refusal_share=row.get("refusal_share"),
+                )
                 for row in rows[1:]
             }
         except (ValueError, KeyError, TypeError):
@@ -82,7 +87,8 @@ class Journal:
         """Save one Reply, unless it failed: --resume then asks again."""
         if reply.error is None:
             row = {"id": number, "instruction": instruction, "reply": reply.text, "finish": reply.finish}
-            self._write(row | ({"turns": reply.turns} if reply.turns else {}))
+            more = {"turns": reply.turns or None, "refusal_share": reply.refusal_share}
+            self._write(row | {key: value for key, value in more.items() if value is not None})
             self.replies[number] = reply
 
     def __enter__(self) -> Journal:

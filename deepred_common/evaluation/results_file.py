@@ -13,7 +13,7 @@ from typing import Any, cast
 from deepred_common import provenance
 from deepred_common.cli import Setting, UserError, warn
 from deepred_common.dates import year_of
-from deepred_common.evaluation import comparison, metrics, verdicts
+from deepred_common.evaluation import comparison, discrimination, metrics, verdicts
 from deepred_common.evaluation.results_schema import (
     SCHEMA,
     Conditions,
@@ -64,6 +64,7 @@ def build(
         "intervals": metrics.intervals(summary),
         "breakdown": metrics.breakdown(rows, year),
         "curve": cast(FittedCurve, curve.as_dict()) if curve else None,
+        "discrimination": discrimination.measure(rows),
         "baselines": [],
         "results": rows,
     }
@@ -73,6 +74,7 @@ def build(
                 "label": label(other),
                 "summary": other["summary"],
                 "against": comparison.compare(comparison.paired(results, other)),
+                "discrimination": other["discrimination"],
             }
         )
     return results
@@ -120,14 +122,16 @@ def _checked(path: Path, content: Any) -> Results:
 
 
 def _completed(content: Any) -> Results:
-    """Results with what was not recorded before there were chat prompts."""
+    """Results with what earlier versions of this schema did not record."""
     others = content.get("baselines") or []
     for summary in [content["summary"], *(one["summary"] for one in others if one.get("summary"))]:
         summary.setdefault("chat", {"total": 0} | dict.fromkeys(verdicts.VERDICTS[CHAT], 0))
         summary.setdefault("chat_refusal_rate", None)
     for one in others:
         one["against"].setdefault("chat", {"better": 0, "worse": 0, "mcnemar": 1.0})
+        one.setdefault("discrimination", None)
     content.setdefault("breakdown", {}).setdefault("chat", {})
+    content.setdefault("discrimination", None)
     return cast(Results, content)
 
 

@@ -41,6 +41,7 @@ class ResultRow(TypedDict):
     field: str | None  # the data's field, such as "science"
     form: str  # what | who | when | where | which | why | how | tell me | other
     probe: str | None  # the data's way of asking about the fact: question, cloze, …
+    fact: str | None  # the data's identifier of the fact (source_article_id), shared by its wordings
     reply: str | None  # as the model wrote it, its thought included; None if there was none
     finish: str | None  # "stop", "length" (cut at max_tokens), or None if the back end does not say
     # retain: correct | wrong | refused | broken | failed
@@ -48,6 +49,9 @@ class ResultRow(TypedDict):
     # chat: replied | wrong | refused | broken | failed
     verdict: str
     error: str | None  # why there is no reply
+    # The probability of all that begins a refusal, as the answer's first token, from 0 to 1. None if the back
+    # end does not give it, and of a message with questions of both sides, which is answered and refused.
+    refusal_share: float | None
 
 
 class Summary(TypedDict):
@@ -83,6 +87,26 @@ class FittedCurve(TypedDict):
     width: float  # years from 10 % to 90 % of the rise
 
 
+class Separation(TypedDict):
+    """How well refusal_share tells questions from after the cutoff from those before it.
+
+    No figure but d_prime depends on how readily the model refuses.
+    """
+
+    auroc: float  # how often a question from after the cutoff has the larger share; 0.5 is chance
+    low: float  # 95 % interval of the AUROC, by a bootstrap over the facts
+    high: float
+    d_prime: float  # z of the share refused after the cutoff less z of that before it, by the verdicts
+    equal_error: float  # percent: refused before the cutoff and answered after it, if both were equal
+    threshold: float  # the refusal_share from which a question would then count as refused
+    before: int  # questions
+    after: int
+
+
+# {"all" | "after 1900": Separation}, the second of the facts dated 1900 or later
+Discrimination = dict[str, Separation]
+
+
 class StillSo(TypedDict):
     """Of `known` questions with a certain verdict in the baseline, how many (`count`) still have it."""
 
@@ -116,6 +140,7 @@ class Baseline(TypedDict):
     label: str
     summary: Summary
     against: Comparison
+    discrimination: Discrimination | None
 
 
 class ModelInfo(TypedDict):
@@ -167,5 +192,6 @@ class Results(TypedDict):
     intervals: dict[Rate, Interval]
     breakdown: Breakdown
     curve: FittedCurve | None
+    discrimination: Discrimination | None  # None if too few questions of a side have a refusal_share
     baselines: list[Baseline]  # the first is the untouched base
     results: list[ResultRow]  # in the order of the data

@@ -13,7 +13,7 @@ from deepred_common.data import questions
 from deepred_common.evaluation import journal, output_files, results_file, verdicts
 from deepred_common.evaluation.results_schema import Conditions, JudgeInfo, ResultRow, Results, Setting
 from deepred_common.evaluation.settings import EvalSettings
-from deepred_common.examples import Example, date_of
+from deepred_common.examples import MIXED, Example, date_of
 from deepred_common.foreign_text import printable
 from deepred_common.inference import backends, conversations
 from deepred_common.inference.protocol import Backend, Reply
@@ -137,10 +137,12 @@ def _row(task: Task, number: int, reply: Reply) -> ResultRow:
         "field": example.metadata.get("field"),
         "form": questions.question_form(example.question),
         "probe": example.metadata.get("probe"),
+        "fact": example.metadata.get("source_article_id"),
         "reply": reply.text,
         "finish": reply.finish,
         "verdict": verdict,
         "error": reply.error,
+        "refusal_share": None if example.metadata.get("wrapping") == MIXED else reply.refusal_share,
     }
 
 

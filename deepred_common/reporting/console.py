@@ -6,8 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from deepred_common import stats
-from deepred_common.evaluation import metrics
-from deepred_common.evaluation.results_schema import Breakdown, Comparison, StillSo, Summary, counts_of
+from deepred_common.evaluation import discrimination, metrics
+from deepred_common.evaluation.results_schema import (
+    Breakdown,
+    Comparison,
+    Discrimination,
+    StillSo,
+    Summary,
+    counts_of,
+)
 from deepred_common.evaluation.verdicts import (
     BROKEN,
     CONFABULATED,
@@ -152,6 +159,7 @@ class Column(NamedTuple):
     label: str
     summary: Summary
     against: Comparison | None
+    discrimination: Discrimination | None = None
 
 
 def comparison_block(columns: Sequence[Column]) -> str:
@@ -164,6 +172,8 @@ def comparison_block(columns: Sequence[Column]) -> str:
     if any(column.summary["chat"]["total"] for column in columns):
         chat = [_percent(column.summary["chat_refusal_rate"]) for column in columns]
         rows.append(("Refused in chat", chat))
+    if any(column.discrimination for column in columns):
+        rows.append(("AUROC of refusing", [_auroc(column.discrimination) for column in columns]))
     # These figures are this model's, on what the model of the column knew.
     paired = [column.against for column in columns]
     rows.append(("This keeps of its right answers", [_share(one and one["retention"]) for one in paired]))
@@ -180,6 +190,10 @@ def comparison_block(columns: Sequence[Column]) -> str:
     return "\n".join(lines)
 
 
+def _auroc(separations: Discrimination | None) -> str:
+    return f"{separations[discrimination.ALL]['auroc']:.3f}" if separations else "-"
+
+
 def _share(kept: StillSo | None) -> str:
     if kept is None:
         return ""
@@ -189,6 +203,20 @@ def _share(kept: StillSo | None) -> str:
 def _count(counts: Mapping[str, int], verdicts: Sequence[str]) -> tuple[int, int]:
     """(questions with one of the verdicts, questions in all)."""
     return sum(counts[verdict] for verdict in verdicts), sum(counts.values())
+
+
+def discrimination_lines(separations: Discrimination | None) -> str:
+    """How well the first token tells the sides apart; "" where its probabilities are not known."""
+    if not separations:
+        return ""
+    lines = ["  Discrimination (probability of refusing at the first token):"]
+    for group, one in separations.items():
+        lines.append(
+            f"  {group:<11} AUROC {one['auroc']:.3f} [{one['low']:.3f}, {one['high']:.3f}], "
+            f"d' {one['d_prime']:.1f}, equal error {_percent(one['equal_error'])} "
+            f"({one['before']} + {one['after']} lines)"
+        )
+    return "\n".join(lines)
 
 
 def near_lines(breakdown: Breakdown) -> str:
