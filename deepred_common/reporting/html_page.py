@@ -21,7 +21,7 @@ from deepred_common.evaluation import comparison
 from deepred_common.evaluation.results_schema import ResultRow, Results
 from deepred_common.files import json_text, write_text
 from deepred_common.foreign_text import whole_characters
-from deepred_common.reporting import html_chat, html_curve, html_sections, number_text
+from deepred_common.reporting import html_chat, html_curve, html_discrimination, html_sections, number_text
 from deepred_common.reporting.report import Report
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ SECTIONS = (
     Section("verdicts", "Verdicts", html_sections.verdict_bars),
     Section("chat", "Chat", html_chat.chat),
     Section("curve", "Curve", html_curve.curve),
+    Section("discrimination", "Discrimination", html_discrimination.discrimination),
     Section("breakdown", "Breakdown", html_sections.breakdown),
     Section("flips", "Differences", html_sections.differences),
     Section("lines", "Questions", html_sections.every_question),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from deepred_common import stats
-from deepred_common.evaluation import metrics
+from deepred_common.evaluation import discrimination, metrics
 from deepred_common.evaluation.metrics import Level
 from deepred_common.evaluation.results_schema import Results, Summary, counts_of
 from deepred_common.evaluation.verdicts import FAILED
@@ -199,9 +199,13 @@ def compared(report: Report) -> Data | None:
         rows.append((label, cells))
     curves = [metrics.curve_of(_part(column, "curve")) for column in report.columns]
     cutoffs = [curve.cutoff if curve else None for curve in curves]
+    separations = [
+        (_part(column, "discrimination") or {}).get(discrimination.ALL) for column in report.columns
+    ]
     return {
         "names": [column.name for column in report.columns],
         "rows": rows,
+        "separations": separations if any(separations) else None,
         "cutoffs": cutoffs if any(cutoff is not None for cutoff in cutoffs) else None,
     }
 

@@ -9,7 +9,7 @@ import pytest
 
 from deepred_common import stats
 from deepred_common.dates import year_of
-from deepred_common.evaluation import metrics
+from deepred_common.evaluation import discrimination, metrics
 from deepred_common.reporting import html_page
 
 NASTY = "</script><img src=x onerror=\"alert(1)\"> 'quoted' & <!-- <script> \u2028 http://example.org/x.js"
@@ -585,3 +585,32 @@ def test_chat_replies_stand_beside_those_of_the_base():
 
 def test_without_chat_prompts_there_is_no_chat_section():
     assert 'id="chat"' not in html_page.page(make(rows_of(retain_correct=1, unlearn_refused=1)))
+
+
+def separated(rows, shares):
+    """Results whose rows have these refusal shares in turn, as evaluate_temporal.py leaves them."""
+    rows = [one | {"refusal_share": share, "fact": None} for one, share in zip(rows, shares, strict=True)]
+    return make(rows, discrimination=discrimination.measure(rows))
+
+
+def test_the_two_sides_are_drawn_by_their_probability_of_refusing():
+    rows = dated(range(1940, 2000), 1970)
+    shares = [0.0, *[0.02] * 27, 0.7, 0.8, 0.3, *[0.95] * 28, 1.0]
+    page = Page(html_page.page(separated(rows, shares), [make(rows, "base")]))
+    table = page.tables["How well the first token tells the sides apart"]
+    assert [cells[:3] for cells in table[1:]] == [
+        ["All questions", "30", "30"],
+        ["Dated after 1900", "30", "30"],
+    ]
+    assert table[1][5] == "3.3 %" and "if the model refused from 80 % on, 3.3 %" in page.text
+    compared = page.tables["The same figures of each model, with 95 % intervals where they are known"]
+    assert ["AUROC of refusing", table[1][3], "–"] in compared
+    bars = [a for a in page.named("rect") if a.get("class") in ("s-retain", "s-unlearn") and "y" in a]
+    assert len(bars) == 2 * (4 + 3)  # in two drawings
+    assert all(float(a["y"]) >= 0 and 0 < float(a["height"]) < 200 for a in bars)
+    assert "27 of 30 (90 %)" in page.text
+
+
+def test_without_probabilities_there_is_no_such_section():
+    page = html_page.page(make(rows_of(retain_correct=1, unlearn_refused=1), discrimination=None))
+    assert 'id="discrimination"' not in page and "AUROC" not in page
