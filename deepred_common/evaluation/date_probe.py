@@ -75,32 +75,42 @@ def question_states(
     """
     import numpy as np
     import torch
+    from transformers import DynamicCache
 
     ids = [chat.prompt_ids(tokenizer, question) for question in questions]
+    # Template and system prompt are often longer than the question: they are read once for a batch.
     shared = _shared_start(ids)
     layers = model.config.get_text_config().num_hidden_layers
     at = [max(1, round(depth * layers)) for depth in DEPTHS]
     # Without the head: over 49 000 or 262 000 words it costs more than some layers.
-    body = model.base_model
+    body, device = model.base_model, model.device
     found: np.ndarray | None = None
     for batch in _batches(ids):
         width = max(len(ids[place]) for place in batch)
-        tokens = torch.tensor([ids[n] + [0] * (width - len(ids[n])) for n in batch], device=model.device)
-        lengths = torch.tensor([len(ids[n]) for n in batch], device=model.device)
-        places = torch.arange(width, device=model.device)[None, :]
-        mask = (places < lengths[:, None]).long()
+        tokens = torch.tensor([ids[n] + [0] * (width - len(ids[n])) for n in batch], device=device)
+        lengths = torch.tensor([len(ids[n]) for n in batch], device=device)
+        mask = (torch.arange(width, device=device)[None, :] < lengths[:, None]).long()
+        cache = DynamicCache(config=model.config)
         with torch.inference_mode():
+            if shared:
+                body(input_ids=tokens[:1, :shared], past_key_values=cache, use_cache=True)
+                cache.batch_repeat_interleave(len(batch))
             states = body(
-                input_ids=tokens, attention_mask=mask, output_hidden_states=True, use_cache=False
+                input_ids=tokens[:, shared:],
+                attention_mask=mask,
+                past_key_values=cache,
+                use_cache=True,
+                output_hidden_states=True,
             ).hidden_states
-        own = (mask * (places >= shared)).float()[:, :, None]
-        for row, layer in enumerate(at):
+        own = mask[:, shared:, None].float()
+        rows = torch.arange(len(batch), device=device)
+        for depth, layer in enumerate(at):
             state = states[layer].float()
-            last = state[torch.arange(len(batch), device=model.device), lengths - 1]
             mean = (state * own).sum(1) / own.sum(1)
             if found is None:
                 found = np.zeros((len(at), len(ids), 2 * state.shape[-1]), np.float32)
-            found[row, batch] = torch.cat([last, mean], dim=1).cpu().numpy()
+            last = state[rows, lengths - shared - 1]
+            found[depth, batch] = torch.cat([last, mean], dim=1).cpu().numpy()
     assert found is not None, "no questions"
     return found
 
