@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Build training, validation, dev and test data for any cutoff from a bank of facts, or check your own data.
 
-Reads datasets/facts/*.jsonl and datasets/refusals.jsonl. Writes retain/, unlearn/, dev/ and test/ below
+Reads datasets/facts/*.jsonl, datasets/things/*.jsonl and datasets/refusals.jsonl. Writes retain/, unlearn/, dev/ and test/ below
 --output_dir. With --check it reads the files given instead, and prints what is wrong with them, with file
 and line.
 
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepred_common import cli, paths
 from deepred_common.cli import UserError
-from deepred_common.data import builder, checks, facts, questions
+from deepred_common.data import builder, checks, facts, questions, things
 from deepred_common.data.data_lines import Line
 from deepred_common.dates import DEFAULT_CUTOFF
 from deepred_common.examples import RETAIN, SIDES, UNLEARN
@@ -88,7 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.print_settings("Build settings", args, given, resolved=_resolved(args, folder))
     settings = builder.BuildSettings(args.cutoff, args.ratio, args.dev_lines, args.seed)
     bank = facts.read_bank()
-    files = builder.build(bank, settings, facts.read_misleading())
+    table = builder.Table(things.read_things(), things.read_forms())
+    files = builder.build(bank, settings, facts.read_misleading(), table)
     write(folder, files, args.overwrite)
 
     print_counts(bank, files, args.cutoff)

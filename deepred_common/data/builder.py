@@ -6,11 +6,13 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 from deepred_common.cli import UserError
 from deepred_common.data import wrappings
 from deepred_common.data.data_lines import (
     TRAINED_WORDINGS,
+    ConversationLine,
     DataLine,
     Line,
     held_out_probes,
@@ -23,19 +25,29 @@ from deepred_common.data.data_lines import (
 from deepred_common.data.facts import Fact
 from deepred_common.data.facts import side as side_of_fact
 from deepred_common.data.questions import question_form
-from deepred_common.data.split import TEST, TRAIN, VALIDATION, Split, split
+from deepred_common.data.split import TEST, TRAIN, VALIDATION, Split, name_finder, plain_name, split
+from deepred_common.data.things import AskedThing, Form, Thing, ask
 from deepred_common.examples import RETAIN, SEEN_HELD_OUT, SIDES, UNLEARN
 
 DEV_FILE = "dev/dev_subset.jsonl"
 TEST_FILE = "test/test.jsonl"
 CONVERSATIONS_FILE = "test/conversations.jsonl"
 MISLEADING_FILE = "test/misleading.jsonl"
+THINGS_FILE = "test/things.jsonl"
+THING_LINES, MOST_ROUNDS = 8_000, 3  # training lines of a side that are about things, and of one thing
 MISLEADING_WORDINGS = 2  # of each misleading fact: its question and one phrasing
 BARE = "bare question"  # metadata.probe of a conversation line that has no wrapping
 CONVERSATION_FACTS = 40  # facts of a side that the conversations ask for, each in half of the forms
 
 Files = dict[str, Sequence[Line]]  # {file name: lines}
 Chosen = dict[str, list[tuple[Fact, str]]]  # {side: (fact, wording)}
+
+
+class Table(NamedTuple):
+    """The table of dated things and, by kind, the forms of questions about them."""
+
+    things: Sequence[Thing]
+    forms: Mapping[str, Sequence[Form]]
 
 
 @dataclass(frozen=True)
@@ -62,11 +74,16 @@ def validation_file(side: str) -> str:
 
 
 def build(
-    bank: Sequence[Fact], settings: BuildSettings, misleading: Mapping[str, Sequence[Fact]] | None = None
+    bank: Sequence[Fact],
+    settings: BuildSettings,
+    misleading: Mapping[str, Sequence[Fact]] | None = None,
+    table: Table | None = None,
 ) -> Files:
     """{file name: lines} of all files. UserError if one would have nothing of a side.
 
-    misleading: {kind: facts} for the file of that name, which is left out without them.
+    misleading: {kind: facts} for the file of that name, which is left out without them. table: dated things,
+    which are trained on besides, and those held out for their test file; those that a fact is about are left
+    out.
     """
     parts = split(bank, settings.cutoff, settings.seed)
     for part, by_side in parts.items():
@@ -79,21 +96,95 @@ def build(
     trained_refusals, held_out_refusals = read_refusals(settings.seed)
     plain = _part_lines(parts, TRAIN, TRAINED_WORDINGS, trained_refusals, settings)
     trained_frames, held_out_frames = wrappings.read_frames(settings.seed)
-    chooser = random.Random(f"{settings.seed} wrappings")
-    wrapper = wrappings.Wrapper(trained_frames, plain, trained_refusals, chooser)
-    training = {side: wrappings.wrap_share(wrapper, plain[side]) for side in SIDES}
+
+    def wrapped(lines: dict[str, list[DataLine]], name: str) -> dict[str, list[Line]]:
+        chooser = random.Random(f"{settings.seed} {name}")
+        wrapper = wrappings.Wrapper(trained_frames, lines, trained_refusals, chooser)
+        return {side: wrappings.wrap_share(wrapper, lines[side]) for side in SIDES}
+
+    training = wrapped(plain, "wrappings")
+    known = {fact.id for fact in bank if fact.is_known}
+    dev = dev_subset(training[RETAIN] + training[UNLEARN], known, settings.dev_lines, settings.seed)
+    if table:
+        held_out = [
+            fact.subject for part in (VALIDATION, TEST) for side in SIDES for fact in parts[part][side]
+        ]
+        only_tested = [fact.subject for facts in (misleading or {}).values() for fact in facts]
+        taken = {plain_name(subject) for subject in [*(fact.subject for fact in bank), *only_tested]}
+        table = table._replace(things=[one for one in table.things if plain_name(one.name) not in taken])
+        asked = _asked_things(table, held_out + only_tested, settings)
+        things = wrapped(training_lines(asked, trained_refusals, settings.seed, "things"), "wrapped things")
+        for side in SIDES:
+            training[side] += things[side]
+            random.Random(f"{settings.seed} {side} all").shuffle(training[side])
     validation = _part_lines(parts, VALIDATION, 1, held_out_refusals, settings)
     files: Files = {training_file(side): training[side] for side in SIDES}
     files |= {validation_file(side): validation[side] for side in SIDES}
-    known = {fact.id for fact in bank if fact.is_known}
     trained_lines = training[RETAIN] + training[UNLEARN]
-    files[DEV_FILE] = dev_subset(trained_lines, known, settings.dev_lines, settings.seed)
+    files[DEV_FILE] = dev
     files[TEST_FILE] = _test_lines(parts, trained_lines, held_out_refusals, settings.seed)
     files[CONVERSATIONS_FILE] = _conversations(parts, held_out_frames, held_out_refusals, settings.seed)
     _require_both_sides(files)
+    if table:
+        files[THINGS_FILE] = _things_test(table, trained_lines, held_out_refusals, settings)
     if misleading:
         files[MISLEADING_FILE] = _misleading(misleading, settings.cutoff, held_out_refusals)
     return files
+
+
+def _asked_things(
+    table: Table, held_out: Sequence[str], settings: BuildSettings
+) -> dict[str, list[tuple[AskedThing, str]]]:
+    """{side: [(thing with its form, question)]} to train on.
+
+    None names a subject of `held_out`, or is part of its name. Each thing is asked about as often as it takes to have THING_LINES of a side, but MOST_ROUNDS at most.
+    """
+    named = name_finder(held_out)
+    # "Peter Rabbit" is also left out where "The Tale of Peter Rabbit" is held out.
+    trainable = [thing for thing in table.things if not thing.is_held_out]
+    named_by_subjects = name_finder(thing.name for thing in trainable)
+    parts_of_subjects = {name for subject in held_out for name in named_by_subjects(subject)}
+    trained = [
+        thing
+        for thing in trainable
+        if thing.name not in parts_of_subjects and not named(f"{thing.name} {thing.by}")
+    ]
+    asked: dict[str, list[AskedThing]] = {}
+    for rounds in range(1, MOST_ROUNDS + 1):
+        asked = ask(trained, table.forms, settings.cutoff, settings.ratio, rounds, settings.seed)
+        if min(len(asked[side]) for side in SIDES) >= THING_LINES:
+            break
+    return {side: [(one, one.question) for one in asked[side]] for side in SIDES}
+
+
+def _things_test(
+    table: Table, training: Sequence[Line], refusals: Sequence[str], settings: BuildSettings
+) -> list[Line]:
+    """One question about each held-out thing that no training line names."""
+    held_out = [thing for thing in table.things if thing.is_held_out]
+    named = name_finder(thing.name for thing in held_out)
+    in_training = {name for one in training for name in named(_text_of(one))}
+    unnamed = [thing for thing in held_out if thing.name not in in_training]
+    asked = ask(unnamed, table.forms, settings.cutoff, (1, 1), 1, settings.seed)
+    return [
+        line(
+            one,
+            one.question,
+            side,
+            refusals[number % len(refusals)],
+            {"probe": one.thing.kind, "seen": SEEN_HELD_OUT},
+        )
+        for side in SIDES
+        for number, one in enumerate(asked[side])
+    ]
+
+
+def _text_of(one: Line) -> str:
+    """All that a line says."""
+    if "messages" in one:
+        messages = cast(ConversationLine, one)["messages"]
+        return " ".join(turn["content"] for turn in messages)
+    return f"{one['instruction']} {one['output']}"
 
 
 def _part_lines(

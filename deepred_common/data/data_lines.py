@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypedDict
 
 from deepred_common import paths
 from deepred_common.data.facts import Fact
@@ -18,6 +18,25 @@ TRAINED_WORDINGS = 3  # of a training fact: its question and two phrasings; the 
 # metadata.probe of a test line: how it asks. The names are part of the files' format.
 PROBE_NAMES = ("question", "phrasing", "phrasing", "phrasing")
 HELD_OUT_PHRASING, CLOZE, CHOICE = "held-back phrasing", "cloze", "choice"
+
+
+class Source(Protocol):
+    """What a line asks about: a Fact of the bank, or a thing with a form to ask about it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
+    @property
+    def field(self) -> str: ...
+    @property
+    def date(self) -> str | None: ...
+    @property
+    def answer(self) -> str: ...
+    @property
+    def accepted(self) -> list[str]: ...
+    @property
+    def pair(self) -> str | None: ...
 
 
 class _FactMetadata(TypedDict):
@@ -98,7 +117,9 @@ def wordings(fact: Fact, first: int = 0, last: int = 4) -> list[tuple[Fact, str]
     return [(fact, text) for text in [fact.question, *fact.phrasings][first:last]]
 
 
-def line(fact: Fact, question: str, side: str, refusal: str = "", wording: Wording | None = None) -> DataLine:
+def line(
+    fact: Source, question: str, side: str, refusal: str = "", wording: Wording | None = None
+) -> DataLine:
     """The line that asks `question` about `fact`; `refusal` is the reply on the unlearn side."""
     metadata: Metadata = {
         "source_article_id": fact.id,
@@ -122,9 +143,9 @@ def line(fact: Fact, question: str, side: str, refusal: str = "", wording: Wordi
 
 
 def training_lines(
-    chosen: dict[str, list[tuple[Fact, str]]], refusals: Sequence[str], seed: int, part: str
+    chosen: Mapping[str, Sequence[tuple[Source, str]]], refusals: Sequence[str], seed: int, part: str
 ) -> dict[str, list[DataLine]]:
-    """{side: [line]} of {side: [(Fact, wording)]} for a part, training or validation.
+    """{side: [line]} of {side: [(Source, wording)]} for a part, training or validation.
 
     refusals: plain ones first; the n-th is used as often as 1/n says (Zipf's law, as words are in any
     text). A model decides between answering and refusing at the first words: with all wordings equally

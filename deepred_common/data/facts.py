@@ -123,11 +123,14 @@ def side(fact: Fact, cutoff: str) -> str | None:
 
     None if its date does not tell, such as a year in which the cutoff lies.
     """
-    if fact.date is None:
+    return RETAIN if fact.date is None else side_of_date(fact.date, cutoff)
+
+
+def side_of_date(date: str, cutoff: str) -> str | None:
+    """The side of what could be known from `date` on, as in `side`."""
+    known_from, border = parse(date), parse(cutoff)
+    if known_from is None or border is None:
+        raise ValueError(f"{date!r} or {cutoff!r} is no date")
+    if known_from.last_day < border.first_day:
         return RETAIN
-    date, border = parse(fact.date), parse(cutoff)
-    if date is None or border is None:
-        raise ValueError(f"{fact.date!r} or {cutoff!r} is no date")
-    if date.last_day < border.first_day:
-        return RETAIN
-    return UNLEARN if date.first_day >= border.first_day else None
+    return UNLEARN if known_from.first_day >= border.first_day else None

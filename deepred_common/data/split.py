@@ -151,6 +151,11 @@ def _without_article(name: str) -> str:
     return rest if " " in rest else name
 
 
+def plain_name(subject: str) -> str:
+    """A subject by which the same one is found again: without brackets, article and capital letters."""
+    return re.sub(r"^(?:the|an?) ", "", _bare(subject).casefold())
+
+
 def _bare(subject: str) -> str:
     """A subject without the brackets that only tell it from another: Metropolis, of "Metropolis (film)"."""
     return re.sub(r"\s*\([^()]*\)$", "", subject)

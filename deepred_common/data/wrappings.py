@@ -17,6 +17,7 @@ confirm and correct never begin as a refusal does: the first word decides whethe
 
 from __future__ import annotations
 
+import functools
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -129,9 +130,24 @@ class Wrapper:
 
     def _other(self, line: DataLine, side: str) -> DataLine:
         """A line of `side` about another fact."""
-        fact = line["metadata"]["source_article_id"]
-        others = [one for one in self.lines[side] if one["metadata"]["source_article_id"] != fact]
-        return self.chooser.choice(others or [line])
+        lines = self.lines[side]
+        own_places = self._places_by_fact[side].get(line["metadata"]["source_article_id"], [])
+        count = len(lines) - len(own_places)
+        if not count:
+            return line
+        place = self.chooser.choice(range(count))
+        for own in own_places:
+            place += own <= place
+        return lines[place]
+
+    @functools.cached_property
+    def _places_by_fact(self) -> dict[str, dict[str, list[int]]]:
+        """{side: {fact: places of its lines, in order}}."""
+        places: dict[str, dict[str, list[int]]] = {side: defaultdict(list) for side in self.lines}
+        for side, lines in self.lines.items():
+            for place, one in enumerate(lines):
+                places[side][one["metadata"]["source_article_id"]].append(place)
+        return places
 
 
 def wrap_share(wrapper: Wrapper, lines: Sequence[DataLine], share: float = WRAPPED_SHARE) -> list[Line]:

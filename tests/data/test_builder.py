@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from deepred_common import paths
-from deepred_common.data import builder, data_lines, facts, questions, wrappings
+from deepred_common.data import builder, data_lines, facts, questions, split, things, wrappings
 from deepred_common.examples import MIXED, RETAIN, SIDES, UNLEARN, read_examples
 from deepred_common.json_lines import read_objects
 from deepred_common.judging import refusal
@@ -17,6 +17,7 @@ NAMES = [f"{folder}/{folder}_{part}.jsonl" for folder in SIDES for part in ("tra
     "test/test.jsonl",
     "test/conversations.jsonl",
     "test/misleading.jsonl",
+    "test/things.jsonl",
 ]
 
 
@@ -51,18 +52,23 @@ def test_the_files_are_disjoint_by_subject_and_balanced(build, bank, cutoff):
     made, out, _ = build(cutoff)
     misleading = [fact for of_kind in facts.read_misleading().values() for fact in of_kind]
     by_id = {fact.id: fact for fact in [*bank, *misleading]}
+    trained_ids = {
+        e.metadata["source_article_id"] for side in SIDES for e in made[f"{side}/{side}_train.jsonl"]
+    }
     subjects = defaultdict(set)
     for name, examples in made.items():
         for example in examples:
+            if example.metadata["source_article_id"].startswith("thing-"):
+                assert facts.side_of_date(example.metadata["earliest_date"], cutoff) == example.side
+                part = "train" if "train" in name else "test"
+                subjects[part].add(example.metadata["source_title"].casefold())
+                continue
             fact = by_id[example.metadata["source_article_id"]]
             assert facts.side(fact, cutoff) == example.side
             if "wrapping" not in example.metadata:
                 assert (example.output == fact.answer) == (example.side == RETAIN)
             if example.metadata.get("seen") == "trained":
-                assert fact.id in {
-                    e.metadata["source_article_id"]
-                    for e in made[f"{example.side}/{example.side}_train.jsonl"]
-                }
+                assert fact.id in trained_ids
             else:
                 part = "train" if "train" in name or "dev" in name else "val" if "val" in name else "test"
                 subjects[part].add(fact.subject.casefold())
@@ -102,13 +108,11 @@ def test_no_training_example_names_a_held_out_subject(build, cutoff):
         for e in made[name]
         if "val" in name or (e.metadata.get("seen") == "held back" and "misleading" not in name)
     }
-    names = re.compile("|".join(rf"\b{re.escape(name)}(?!\w)" for name in held if " " in name), re.IGNORECASE)
-    for side in SIDES:
-        for e in made[f"{side}/{side}_train.jsonl"]:
-            assert not names.search(f"{e.shown_text} {e.output} {e.metadata['source_title']}"), (
-                e.instruction,
-                e.metadata["source_title"],
-            )
+    training = [e for side in SIDES for e in made[f"{side}/{side}_train.jsonl"]]
+    whole = "\n".join(f"{e.shown_text} {e.output} {e.metadata['source_title']}" for e in training).casefold()
+    for name in held:
+        if " " in name and name.casefold() in whole:  # as a whole, or only inside longer words?
+            assert not re.search(rf"\b{re.escape(name.casefold())}(?!\w)", whole), name
     # A subject that is a common noun ("paper") is not named wherever the word stands.
     words = set(re.findall(r"\w+", " ".join(e.output for e in made["retain/retain_train.jsonl"])))
     assert {name for name in held if name.islower()} & words
@@ -210,7 +214,8 @@ def test_a_mixed_message_answers_its_early_half(shipped):
     for example in mixed:
         assert example.question in example.instruction and example.instruction != example.question
         assert refusal.declines_in_part(example.output)
-        assert example.metadata["original_answer"] not in example.output
+        if not example.metadata["source_article_id"].startswith("thing-"):  # "Japan." may answer both
+            assert example.metadata["original_answer"] not in example.output
 
 
 def test_facts_with_misleading_words_are_only_tested(shipped, bank):
@@ -228,6 +233,37 @@ def test_facts_with_misleading_words_are_only_tested(shipped, bank):
         (UNLEARN, "late works"),
         (UNLEARN, "old words"),
     }
+
+
+@pytest.mark.parametrize("cutoff", ["1969-07-20", "1900-01-01", "2010-01-01"])
+def test_things_are_of_many_kinds_and_neither_kind_nor_form_tells_their_side(build, cutoff):
+    made, _, _ = build(cutoff)
+    asked = {side: Counter() for side in SIDES}
+    ids = Counter()
+    for side in SIDES:
+        for example in made[f"{side}/{side}_train.jsonl"]:
+            if example.metadata["source_article_id"].startswith("thing-"):
+                name = example.metadata["source_title"]
+                form = example.question.casefold().replace(name.casefold(), "NAME")
+                asked[side][example.metadata["field"], " ".join(form.split()[:2])] += 1
+                ids[example.metadata["source_article_id"]] += 1
+    kinds = [Counter(kind for kind, _ in asked[side].elements()) for side in SIDES]
+    assert kinds[0] == kinds[1] and len(kinds[0]) >= 60 and kinds[0].total() >= 4000
+    assert max(ids.values()) <= builder.MOST_ROUNDS
+    # First words differ only where a form begins with the name itself.
+    differ = sum((asked[RETAIN] - asked[UNLEARN]).values())
+    assert differ < 0.02 * kinds[0].total()
+
+
+def test_a_thing_that_a_fact_is_about_is_left_out(bank):
+    settings = builder.BuildSettings(cutoff="1969-07-20", ratio=(1.0, 1.0), dev_lines=40, seed=3)
+    table = builder.Table(things.read_things(), things.read_forms())
+    files = builder.build(bank, settings, facts.read_misleading(), table)
+    subjects = {split.plain_name(fact.subject) for fact in bank}
+    for lines in files.values():
+        for line in lines:
+            if line["metadata"]["source_article_id"].startswith("thing-"):
+                assert split.plain_name(line["metadata"]["source_title"]) not in subjects
 
 
 def test_the_ratio_and_what_is_not_overwritten(build, script, tmp_path):
@@ -249,8 +285,9 @@ def test_the_ratio_and_what_is_not_overwritten(build, script, tmp_path):
 
 def test_the_builder_takes_its_settings_without_a_command_line(bank):
     settings = builder.BuildSettings(cutoff="1989-11-09", ratio=(1.0, 1.0), dev_lines=40, seed=3)
-    files = builder.build(bank, settings, facts.read_misleading())
+    table = builder.Table(things.read_things()[::10], things.read_forms())
+    files = builder.build(bank, settings, facts.read_misleading(), table)
     assert set(files) == set(NAMES) and len(files["dev/dev_subset.jsonl"]) == 40
-    assert files == builder.build(bank, settings, facts.read_misleading())
-    longer = builder.build(bank, dataclasses.replace(settings, dev_lines=50), facts.read_misleading())
+    assert files == builder.build(bank, settings, facts.read_misleading(), table)
+    longer = builder.build(bank, dataclasses.replace(settings, dev_lines=50), facts.read_misleading(), table)
     assert {name for name in NAMES if files[name] != longer[name]} == {"dev/dev_subset.jsonl"}
