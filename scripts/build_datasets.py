@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Build training, validation, dev and test data for any cutoff from a bank of facts, or check your own data.
 
-Reads datasets/facts/*.jsonl, datasets/things/*.jsonl and datasets/refusals.jsonl. Writes retain/, unlearn/, dev/ and test/ below
---output_dir. With --check it reads the files given instead, and prints what is wrong with them, with file
-and line.
+Reads datasets/facts/*.jsonl, datasets/things/*.jsonl and datasets/refusals.jsonl. Writes retain/, unlearn/,
+dev/ and test/ below --output_dir. With --check it reads the files given instead, and prints what is wrong
+with them, with file and line.
 
     python scripts/build_datasets.py --cutoff 1989-11-09
     python scripts/build_datasets.py --check my/retain_train.jsonl my/unlearn_train.jsonl --fix my/cleaned

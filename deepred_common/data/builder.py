@@ -137,7 +137,8 @@ def _asked_things(
 ) -> dict[str, list[tuple[AskedThing, str]]]:
     """{side: [(thing with its form, question)]} to train on.
 
-    None names a subject of `held_out`, or is part of its name. Each thing is asked about as often as it takes to have THING_LINES of a side, but MOST_ROUNDS at most.
+    None names a subject of `held_out`, or is part of its name. Each thing is asked about as often as it takes
+    to have THING_LINES of a side, but MOST_ROUNDS at most.
     """
     named = name_finder(held_out)
     # "Peter Rabbit" is also left out where "The Tale of Peter Rabbit" is held out.
