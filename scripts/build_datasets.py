@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Build training, validation, dev and test data for any cutoff from a bank of facts, or check your own data.
+"""Build training, validation, dev and test data for any cutoff from dated facts and things, or check your own.
 
 Reads datasets/facts/*.jsonl, datasets/things/*.jsonl and datasets/refusals.jsonl. Writes retain/, unlearn/,
 dev/ and test/ below --output_dir. With --check it reads the files given instead, and prints what is wrong
@@ -35,7 +35,9 @@ EXIT_FINDINGS = 1  # --check found something
 
 
 def build_parser() -> cli.Parser:
-    parser = cli.Parser(description="Build data for a cutoff from the bank of facts, or check your own data.")
+    parser = cli.Parser(
+        description="Build data for a cutoff from dated facts and things, or check your own data."
+    )
     add = parser.add_argument
     add(
         "--cutoff",
@@ -92,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     files = builder.build(bank, settings, facts.read_misleading(), table)
     write(folder, files, args.overwrite)
 
-    print_counts(bank, files, args.cutoff)
+    print_counts(bank, len(table.things), files, args.cutoff)
     warn_if_few(files, args.cutoff)
     print_forms(files)
     print_next(folder, args.cutoff)
@@ -116,11 +118,12 @@ def write(folder: Path, files: builder.Files, overwrite: bool) -> None:
         write_text(folder / name, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
-def print_counts(bank: Sequence[facts.Fact], files: builder.Files, cutoff: str) -> None:
-    """How many facts the bank has, and how many examples of each side each file."""
+def print_counts(bank: Sequence[facts.Fact], things_count: int, files: builder.Files, cutoff: str) -> None:
+    """How many facts and things there are, and how many examples of each side each file has."""
     undated = sum(facts.side(fact, cutoff) is None for fact in bank)
     left_out = f"; {undated} are left out because their date does not tell the side" if undated else ""
     print(f"Bank: {len(bank)} facts; cutoff {cutoff}{left_out}")
+    print(f"Table: {things_count} dated things")
     for name, lines in files.items():
         counts = Counter(line["metadata"]["dataset_type"] for line in lines)
         print(f"  {name:<28}{counts[RETAIN]:>6} retain {counts[UNLEARN]:>6} unlearn")

@@ -26,7 +26,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepred_common import cli, paths, provenance
 from deepred_common.cli import UserError
-from deepred_common.data import facts
 from deepred_common.dates import DEFAULT_CUTOFF
 from deepred_common.evaluation import (
     comparison,
@@ -42,7 +41,7 @@ from deepred_common.evaluation.settings import EvalSettings
 from deepred_common.examples import SIDES, balanced_sample, count_sides, read_examples
 from deepred_common.files import require_absent, require_writable_parent
 from deepred_common.foreign_text import printable, whole_characters
-from deepred_common.inference import backends, local_model
+from deepred_common.inference import backends
 from deepred_common.inference.protocol import BackendSettings
 from deepred_common.reporting import console, date_probe_text, html_page
 from deepred_common.reporting.console import Column
@@ -276,25 +275,15 @@ def probe_dates(args: argparse.Namespace) -> int:
     """--date_probe: what the states of a base tell of the bank's facts; printed, and drawn to a PNG."""
     if not args.model_path:
         raise UserError("--date_probe needs --model_path: the folder or hub name of an untuned base.")
-    check_model(args)
-    if backends.kind_of(args.model_path) not in (local_model.FOLDER, local_model.ADAPTER):
-        raise UserError(
-            "--date_probe reads hidden states, which only a model folder gives; give --model_path the folder "
-            f"or hub name that {args.model_path} was made from."
-        )
+    date_probe.check(args.model_path)
     picture = args.output or paths.OUTPUT / f"date-probe-{Path(args.model_path).name}-{args.cutoff}.png"
     if picture.suffix != ".png":
         raise UserError(f"the output of --date_probe is a picture: {picture} must end in .png")
     require_absent(picture, args.overwrite or not args.output)
     require_writable_parent(picture)
-    bank = [fact for fact in facts.read_bank() if facts.side(fact, args.cutoff)]
-    date_probe.require_both_sides(bank, args.cutoff)
     fields = {field.name for field in dataclasses.fields(BackendSettings)}
     settings = BackendSettings(**{name: value for name, value in vars(args).items() if name in fields})
-    with backends.opened(settings, args.model_path) as model:
-        assert isinstance(model, local_model.LocalModel)
-        states = date_probe.question_states(model.model, model.tokenizer, [fact.question for fact in bank])
-    probe = date_probe.probe_facts(bank, states, args.cutoff)
+    probe = date_probe.probe_model(args.model_path, settings, args.cutoff)
     date_probe_text.draw(probe, picture, f"{args.model_path}, cutoff {args.cutoff}")
     print(date_probe_text.text(probe, args.model_path, args.cutoff))
     print(f"\nPicture: {paths.shown(picture)}")

@@ -36,6 +36,7 @@ MISLEADING_FILE = "test/misleading.jsonl"
 THINGS_FILE = "test/things.jsonl"
 THING_LINES, MOST_ROUNDS = 8_000, 3  # training lines of a side that are about things, and of one thing
 MISLEADING_WORDINGS = 2  # of each misleading fact: its question and one phrasing
+THING = "thing"  # metadata.probe of a line about a thing; its kind is the line's field
 BARE = "bare question"  # metadata.probe of a conversation line that has no wrapping
 CONVERSATION_FACTS = 40  # facts of a side that the conversations ask for, each in half of the forms
 
@@ -173,7 +174,7 @@ def _things_test(
             one.question,
             side,
             refusals[number % len(refusals)],
-            {"probe": one.thing.kind, "seen": SEEN_HELD_OUT},
+            {"probe": THING, "seen": SEEN_HELD_OUT},
         )
         for side in SIDES
         for number, one in enumerate(asked[side])

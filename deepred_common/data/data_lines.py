@@ -7,12 +7,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypedDict
 
-from deepred_common import paths
+from deepred_common import refusal_openers
 from deepred_common.data.facts import Fact
 from deepred_common.examples import RETAIN, SEEN_HELD_OUT, SEEN_TRAINED, UNLEARN, Message
 from deepred_common.json_lines import read_objects
 
-REFUSALS = paths.ROOT / "datasets" / "refusals.jsonl"
 HELD_OUT_REFUSALS = 0.1  # share of each tone's wordings that only validation and test use
 TRAINED_WORDINGS = 3  # of a training fact: its question and two phrasings; the last phrasing is only tested
 # metadata.probe of a test line: how it asks. The names are part of the files' format.
@@ -99,7 +98,7 @@ def read_refusals(seed: int) -> tuple[list[str], list[str]]:
     plain ones come first.
     """
     tones: dict[str, list[str]] = defaultdict(list)
-    for _, row in read_objects(REFUSALS):
+    for _, row in read_objects(refusal_openers.WORDINGS):
         tones[row["tone"]].append(row["text"])
     ranked: list[tuple[int, str]] = []
     held_out: list[str] = []

@@ -9,7 +9,8 @@ One JSON object a line:
     date   from when the public could know of it, as in the bank of facts
     by     its maker, place or winner, as its kind has one; "" if it has none
     fame   1: everybody knows it, 2: an educated person does, 3: those who care for its kind
-    doubt  why a second reader did not date it alike: "year" or "unknown"; only of rows that are not used
+    doubt  only of rows that are not used: "year" (a second reader dated it otherwise), "unknown" (that reader
+           did not know it) or "name" (it fits several things, or misleads)
 
 forms.jsonl beside it holds the questions, one JSON object a line: the `kinds` it is asked of, a `question`
 and its `answer`, in which {name}, {by}, {kind} and {year} are filled in. Each kind has eight or more.

@@ -1,9 +1,8 @@
 """How sharp a cutoff can a base get? What its hidden states tell, before any tuning, of a question's date.
 
 A linear probe (Alain and Bengio, arXiv 1610.01644) reads the side of the cutoff out of the states in which a
-model leaves a question. It is taught with some facts and tried on others. A tuned model that was taught with
-as many facts gets about as far, so the probe tells in minutes what a training of hours can reach, and whether
-more data of the same kind would help.
+model leaves a question. It is taught with some facts and tried on others. The one model of which it is known
+got about as far when it was tuned on as many facts (SmolLM2-135M: docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -14,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from deepred_common import chat, stats
 from deepred_common.cli import UserError
-from deepred_common.data.facts import Fact
+from deepred_common.data.facts import Fact, read_bank
 from deepred_common.data.facts import side as side_of_fact
 from deepred_common.data.split import groups_of
 from deepred_common.dates import year_of
 from deepred_common.examples import SIDES, UNLEARN
+from deepred_common.inference import backends, local_model
+from deepred_common.inference.protocol import BackendSettings
 from deepred_common.stats import MeasuredAuroc
 
 if TYPE_CHECKING:
@@ -52,6 +53,26 @@ class Probe:
     curve: list[tuple[int, float]]
     margins: list[float]
     late: list[bool]
+
+
+def check(path: str) -> None:
+    """UserError unless the model at `path` is of a kind whose hidden states can be read."""
+    backends.check(path)
+    if backends.kind_of(path) not in (local_model.FOLDER, local_model.ADAPTER):
+        raise UserError(
+            "--date_probe reads hidden states, which only a model folder gives; give --model_path the folder "
+            f"or hub name that {path} was made from."
+        )
+
+
+def probe_model(path: str, settings: BackendSettings, cutoff: str) -> Probe:
+    """The Probe of the model at `path`, by the questions of the bank. UserError if the bank has too few."""
+    bank = [fact for fact in read_bank() if side_of_fact(fact, cutoff)]
+    require_both_sides(bank, cutoff)
+    with backends.opened(settings, path) as model:
+        assert isinstance(model, local_model.LocalModel)  # check() saw to that
+        states = question_states(model.model, model.tokenizer, [fact.question for fact in bank])
+    return probe_facts(bank, states, cutoff)
 
 
 def require_both_sides(facts: Sequence[Fact], cutoff: str) -> None:

@@ -34,11 +34,11 @@ def text(probe: Probe, name: str, cutoff: str) -> str:
         lines[-1] += f", and {near[-1]} {_how_well(probe.groups[near[-1]].auroc)}"
     lines[-1] += "."
     gain = probe.curve[-1][1] - probe.curve[-2][1]
-    helps = "would help" if gain >= WORTHWHILE else "would hardly help"
+    helps = "may help" if gain >= WORTHWHILE else "would hardly help"
     lines.append(
         f"  More facts of this kind {helps}: the last doubling changed the AUROC by {100 * gain:+.1f} points."
     )
-    lines.append(f"  A model tuned on {probe.curve[-1][0]} such facts can be expected to get about as far.")
+    lines.append(f"  Expect about as much of a model that is tuned on {probe.curve[-1][0]} such facts.")
     return "\n".join(lines)
 
 

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from deepred_common import paths
+from deepred_common import paths, refusal_openers
 from deepred_common.data import builder, data_lines, facts, questions, split, things, wrappings
 from deepred_common.examples import MIXED, RETAIN, SIDES, UNLEARN, read_examples
 from deepred_common.json_lines import read_objects
@@ -43,7 +43,7 @@ def build(script, tmp_path):
 def test_every_refusal_wording_is_detected_and_none_is_in_both_halves():
     trained, held_out = data_lines.read_refusals(42)
     assert len({*trained, *held_out}) == len(trained) + len(held_out) >= 60 and not {*trained} & {*held_out}
-    assert len({row["tone"] for _, row in read_objects(data_lines.REFUSALS)}) == 4
+    assert len({row["tone"] for _, row in read_objects(refusal_openers.WORDINGS)}) == 4
     assert all(refusal.is_refusal(text) for text in trained + held_out)
 
 
