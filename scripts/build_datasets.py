@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Build training, validation, dev and test data for any cutoff from dated facts and things, or check your own.
+"""Build training, validation, dev and test data for any cutoff from dated facts and things, or check yours.
 
 Reads datasets/facts/*.jsonl, datasets/things/*.jsonl and datasets/refusals.jsonl. Writes retain/, unlearn/,
 dev/ and test/ below --output_dir. With --check it reads the files given instead, and prints what is wrong
