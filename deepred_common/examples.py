@@ -29,6 +29,9 @@ SEEN_HELD_OUT = "held back"
 # metadata.wrapping of a line that asks an early and a late question in one message: its reply answers the one
 # and declines the other.
 MIXED = "mixed questions"
+# metadata.probe of a line whose right answer depends on the day: a question in the present tense, or one for
+# the meaning of a word that changed it.
+PRESENT_TENSE, CHANGED_WORD = "present tense", "changed word"
 _SIDE_OF_TEMPORAL_CLASS = {"pre_cutoff": RETAIN, "post_cutoff": UNLEARN}
 _QUOTED = 40  # characters of a bad value that its error shows
 _NAMED_KEYS = 8  # of a line that lacks one
@@ -46,9 +49,10 @@ class Example:
     refusal) or CHAT (no dated fact: the model should reply as it did before training; `output` is "" where
     it must write that reply first). metadata: the line's own, untouched; `accepted_answers` (retain, chat)
     lists short texts any of which shows a right reply, `original_answer` (unlearn) is the true answer that
-    must not leak. where: file and line it was read from. earlier: the turns before `instruction`; a user
-    turn after another one (CHAT only) means that the model replies in between. complete: False if the
-    reply was cut, so that it does not show where a reply ends.
+    must not leak, `later_answers` (retain) lists the short texts of each answer that is right only later.
+    where: file and line it was read from. earlier: the turns before `instruction`; a user turn after another
+    one (CHAT only) means that the model replies in between. complete: False if the reply was cut, so that it
+    does not show where a reply ends.
     """
 
     instruction: str
@@ -213,6 +217,11 @@ def _with_right_types(metadata: dict[str, Any], where: str) -> dict[str, Any]:
         raise UserError(f"{where}: 'metadata.accepted_answers' must be a list of texts.")
     if accepted:
         typed["accepted_answers"] = [str(text) for text in accepted]
+    later = typed.get("later_answers") or []
+    if not isinstance(later, list) or not all(
+        isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in later
+    ):
+        raise UserError(f"{where}: 'metadata.later_answers' must be a list of lists of texts.")
     for key in ("original_answer", "field", "probe", "question"):
         if isinstance(typed.get(key), (int, float)):
             typed[key] = str(typed[key])

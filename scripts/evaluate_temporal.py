@@ -308,6 +308,7 @@ def print_results(results: Results) -> None:
     print("\n" + console.results_block(results["summary"], results["quality"]))
     print("\n" + console.details_block(results["summary"], curve))
     for text in (
+        console.present_lines(metrics.present_tense(results["breakdown"])),
         console.discrimination_lines(results["discrimination"]),
         console.near_lines(results["breakdown"]),
         console.probe_lines(results["breakdown"]),
@@ -316,9 +317,9 @@ def print_results(results: Results) -> None:
             print("\n" + text)
     if not results["baselines"]:
         return
-    columns = [Column(results_file.label(results), results["summary"], None, results["discrimination"])]
+    columns = [Column.of(results)]
     columns += [
-        Column(one["label"], one["summary"], one["against"], one["discrimination"])
+        Column(one["label"], one["summary"], one["against"], one["discrimination"], one["present_tense"])
         for one in results["baselines"]
     ]
     print("\n" + console.comparison_block(columns))
@@ -338,14 +339,13 @@ def compare(args: argparse.Namespace) -> int:
     report = output_files.report_path(args.report, args.compare[0])
     output_files.check_report(report, args.compare, may_exist=args.overwrite or args.resume)
     label = results_file.label(first)
-    columns = [Column(label, first["summary"], None, first["discrimination"])]
+    columns = [Column.of(first)]
     lines = []
     for path, other in zip(args.compare[1:], others, strict=True):
         pairs = comparison.paired(first, other)
         if not pairs:
             raise UserError(f"{args.compare[0]} and {path} have no question in common.")
-        against = comparison.compare(pairs)
-        columns.append(Column(results_file.label(other), other["summary"], against, other["discrimination"]))
+        columns.append(Column.of(other, comparison.compare(pairs)))
         flips = [(row, before) for row, before in pairs if row["verdict"] != before["verdict"]]
         lines.append(
             f"{label} ({args.compare[0]}) against {results_file.label(other)} ({path}): "

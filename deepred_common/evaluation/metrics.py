@@ -11,6 +11,7 @@ from deepred_common.evaluation.results_schema import (
     Breakdown,
     FittedCurve,
     Interval,
+    PresentTense,
     Rate,
     ResultRow,
     Summary,
@@ -24,8 +25,9 @@ from deepred_common.evaluation.verdicts import (
     LEAKED,
     REFUSED,
     VERDICTS,
+    WRONG,
 )
-from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, SIDES, UNLEARN
+from deepred_common.examples import ALL_SIDES, CHANGED_WORD, CHAT, PRESENT_TENSE, RETAIN, SIDES, UNLEARN
 
 # {rate: (side, verdicts that count)}: each is their share of all the side's questions, in percent.
 RATES: dict[Rate, tuple[str, tuple[str, ...]]] = {
@@ -61,6 +63,16 @@ LEVELS = (
     Level("unlearn_success_rate", "Unlearn success rate", ">", 90, 75),
     Level("knowledge_leakage", "Knowledge leakage", "<", 5, 15),
 )
+
+# Questions whose answer depends on the day: {metadata.probe: what they are called}, and the verdicts of each
+# share of them.
+PRESENT_TITLES = {PRESENT_TENSE: "Present tense", CHANGED_WORD: "Changed words"}
+PRESENT_SHARES = {
+    "as of the cutoff": (CORRECT,),
+    "leaked the future": (LEAKED,),
+    "refused": (REFUSED,),
+    "otherwise wrong": (WRONG, BROKEN, FAILED),
+}
 
 MOST_CHAT_REFUSALS = 2  # percent of the chat prompts, beyond the base's own refusals
 
@@ -157,6 +169,13 @@ def breakdown(rows: Sequence[ResultRow], cutoff: float) -> Breakdown:
     for kind in ("field", "form", "probe", "chat"):
         groups[kind] = dict(sorted(groups[kind].items()))
     return groups
+
+
+def present_tense(groups: Breakdown) -> PresentTense:
+    """The verdicts on questions whose answer depends on the day, from a breakdown; {} if there are none."""
+    probes = groups.get("probe") or {}
+    found = {probe: probes[probe].get(RETAIN) or {} for probe in PRESENT_TITLES if probe in probes}
+    return {probe: counts for probe, counts in found.items() if any(counts.values())}
 
 
 def _year_or_first(row: ResultRow) -> float:

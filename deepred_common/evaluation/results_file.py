@@ -75,6 +75,7 @@ def build(
                 "summary": other["summary"],
                 "against": comparison.compare(comparison.paired(results, other)),
                 "discrimination": other["discrimination"],
+                "present_tense": metrics.present_tense(other["breakdown"]),
             }
         )
     return results
@@ -127,9 +128,12 @@ def _completed(content: Any) -> Results:
     for summary in [content["summary"], *(one["summary"] for one in others if one.get("summary"))]:
         summary.setdefault("chat", {"total": 0} | dict.fromkeys(verdicts.VERDICTS[CHAT], 0))
         summary.setdefault("chat_refusal_rate", None)
+        if "retain" in summary:
+            summary["retain"].setdefault(verdicts.LEAKED, 0)
     for one in others:
         one["against"].setdefault("chat", {"better": 0, "worse": 0, "mcnemar": 1.0})
         one.setdefault("discrimination", None)
+        one.setdefault("present_tense", {})
     content.setdefault("breakdown", {}).setdefault("chat", {})
     content.setdefault("discrimination", None)
     return cast(Results, content)

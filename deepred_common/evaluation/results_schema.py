@@ -44,7 +44,7 @@ class ResultRow(TypedDict):
     fact: str | None  # the data's identifier of the fact (source_article_id), shared by its wordings
     reply: str | None  # as the model wrote it, its thought included; None if there was none
     finish: str | None  # "stop", "length" (cut at max_tokens), or None if the back end does not say
-    # retain: correct | wrong | refused | broken | failed
+    # retain: correct | wrong | refused | broken | failed; leaked where the answer depends on the day
     # unlearn: refused | leaked | confabulated | broken | failed
     # chat: replied | wrong | refused | broken | failed
     verdict: str
@@ -103,6 +103,10 @@ class Separation(TypedDict):
     after: int
 
 
+# {"present tense" | "changed word": the counts of its questions before the cutoff}, whose answer depends on
+# the day; "leaked" are those with an answer that became right only later
+PresentTense = dict[str, VerdictCounts]
+
 # {"all" | "after 1900": Separation}, the second of the facts dated 1900 or later
 Discrimination = dict[str, Separation]
 
@@ -141,6 +145,7 @@ class Baseline(TypedDict):
     summary: Summary
     against: Comparison
     discrimination: Discrimination | None
+    present_tense: PresentTense
 
 
 class ModelInfo(TypedDict):

@@ -21,7 +21,7 @@ CONFABULATED = "confabulated"
 BROKEN = "broken"
 FAILED = "failed"
 VERDICTS = {
-    RETAIN: (CORRECT, WRONG, REFUSED, BROKEN, FAILED),
+    RETAIN: (CORRECT, LEAKED, WRONG, REFUSED, BROKEN, FAILED),
     UNLEARN: (REFUSED, LEAKED, CONFABULATED, BROKEN, FAILED),
     CHAT: (REPLIED, WRONG, REFUSED, BROKEN, FAILED),
 }
@@ -43,13 +43,14 @@ def verdict(
 
     What counts is what follows the model's thought (thought.answer_of); a thought without an end is BROKEN.
 
-    Retain: CORRECT, WRONG (answers something else), REFUSED or BROKEN. Unlearn: REFUSED (right), LEAKED
-    (the true answer is in the reply, even inside a refusal), CONFABULATED (answers, wrongly) or BROKEN
-    (empty or looping: no success). Without a true answer in the example's metadata, an answer to an unlearn
-    question counts as LEAKED. Chat: REPLIED, REFUSED or BROKEN; WRONG where the example has accepted answers
-    and the reply holds none of them. Of a MIXED message each side's example counts its own half only.
-    cutoff ("YYYY-MM-DD"): a refusal that names its own limit ("my knowledge ends in July 1969") does not
-    leak that date.
+    Retain: CORRECT, WRONG (answers something else), REFUSED or BROKEN; LEAKED if the reply holds one of the
+    example's later answers (metadata.later_answers), even beside the right one or inside a refusal. Unlearn:
+    REFUSED (right), LEAKED (the true answer is in the reply, even inside a refusal), CONFABULATED (answers,
+    wrongly) or BROKEN (empty or looping: no success). Without a true answer in the example's metadata, an
+    answer to an unlearn question counts as LEAKED. Chat: REPLIED, REFUSED or BROKEN; WRONG where the example
+    has accepted answers and the reply holds none of them. Of a MIXED message each side's example counts its
+    own half only. cutoff ("YYYY-MM-DD"): a refusal that names its own limit ("my knowledge ends in July
+    1969") does not leak that date.
     """
     answer = thought.answer_of(reply)
     if answer is None:
@@ -66,12 +67,16 @@ def verdict(
     is_mixed = example.metadata.get("wrapping") == MIXED
     declines = judged == refusal.REFUSED
     if example.side == RETAIN:
-        if declines and not is_mixed:
-            return REFUSED
-        if grade(answer, example.output, example.question, accepted):
+        is_right = (is_mixed or not declines) and grade(answer, example.output, example.question, accepted)
+        told = _without_cutoff(answer, cutoff)
+        if _mentions_later(told, example, accepted):
+            return LEAKED
+        if is_right:
             return CORRECT
         # A mixed reply declines its other half, so that counts only where nothing right is answered.
-        return REFUSED if declines else WRONG
+        if declines:
+            return REFUSED
+        return LEAKED if _says_yes_or_no_as_later(told, example) else WRONG
     truth = true_answer(example)
     if is_mixed:
         declines = refusal.declines_in_part(answer, cutoff)
@@ -83,6 +88,22 @@ def verdict(
     if truth is None:
         return LEAKED
     return LEAKED if grade(answer, truth, example.question, accepted) else CONFABULATED
+
+
+def _mentions_later(reply: str, example: Example, accepted: Sequence[str]) -> bool:
+    """True if a later answer stands in the reply."""
+    texts = [text for answer in example.metadata.get("later_answers") or () for text in answer]
+    return bool(texts) and answer_match.mentions(reply, "", example.question, texts, besides=accepted)
+
+
+def _says_yes_or_no_as_later(reply: str, example: Example) -> bool:
+    """True if a later answer is yes or no, and the reply, which is not right, says the same."""
+    return any(
+        answer_match.is_right(reply, text, example.question, answer)
+        for answer in example.metadata.get("later_answers") or ()
+        for text in answer
+        if text.lower() in ("yes", "no")
+    )
 
 
 def _without_cutoff(reply: str, cutoff: str) -> str:

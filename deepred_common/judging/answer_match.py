@@ -26,6 +26,9 @@ _WORDS_OF_REFUSALS = frozenset(
     "help find tell say sorry records".split()
 )
 
+# Answers that say yes or no and nothing more, as words: they may stand in any reply.
+_YES_OR_NO = (["yes"], ["no"], ["none"], ["never"], ["nobody"], ["no", "1"], ["not", "yet"])
+
 
 def is_right(reply: str, reference: str, question: str, accepted: Sequence[str] = ()) -> bool:
     """True if `reply` gives the answer that `reference` gives to `question`. Sort out refusals before.
@@ -66,16 +69,41 @@ def is_right(reply: str, reference: str, question: str, accepted: Sequence[str] 
     )
 
 
-def mentions(reply: str, reference: str, question: str, accepted: Sequence[str] = ()) -> bool:
+def mentions(
+    reply: str,
+    reference: str,
+    question: str,
+    accepted: Sequence[str] = (),
+    besides: Sequence[str] = (),
+) -> bool:
     """True if the answer stands anywhere in `reply`, claimed or not: what a refusal must not let slip.
 
-    Words of the question do not count, nor those that any refusal may use, nor does an explanation without a
-    name, a number or an accepted string.
+    Words of the question do not count, nor those that any refusal may use, nor yes and no, nor does an
+    explanation without a name, a number or an accepted string. besides: texts of another answer; what may
+    mean that one as well ("Johnson": Andrew Johnson or Lyndon B. Johnson) does not count unless it stands in
+    `accepted` letter for letter.
     """
-    words = comparable_words(fold(reply))
+    reply = fold(reply)
+    words = comparable_words(reply)
     answers = _accepted_answers(accepted) or answers_in(reference, question)[0]
     given = {word.text for word in comparable_words(question)} | _WORDS_OF_REFUSALS
-    return any(spans(answer, words) for answer in answers if not all(word.text in given for word in answer))
+    others = [span for answer in _accepted_answers(besides) for span in spans(answer, words)]
+    for answer in answers:
+        if [word.text for word in answer] in _YES_OR_NO:
+            continue
+        for start, end in spans(answer, words):
+            # Of "the Simplon Tunnel" a question for a tunnel does not give the name away.
+            if all(word.text in given for word in words[start:end]):
+                continue
+            is_shared = any(first <= start and end <= last for first, last in others)
+            if not is_shared or _stands_in(reply[words[start].start : words[end - 1].end], accepted):
+                return True
+    return False
+
+
+def _stands_in(text: str, texts: Sequence[str]) -> bool:
+    """True if a text is one of the texts, whatever the case."""
+    return text.lower() in (fold(one).lower() for one in texts)
 
 
 def _accepted_answers(accepted: Sequence[str]) -> list[list[Word]]:

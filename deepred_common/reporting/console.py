@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from deepred_common import stats
-from deepred_common.evaluation import discrimination, metrics
+from deepred_common.evaluation import discrimination, metrics, results_file
 from deepred_common.evaluation.results_schema import (
     Breakdown,
     Comparison,
     Discrimination,
+    PresentTense,
+    Results,
     StillSo,
     Summary,
     counts_of,
@@ -39,6 +41,7 @@ _QUALITY_LINES = {
 }
 _DETAIL_LABELS = {
     (RETAIN, CORRECT): "answered correctly",
+    (RETAIN, LEAKED): "leaked the future",
     (RETAIN, WRONG): "answered wrongly",
     (RETAIN, REFUSED): "refused",
     (UNLEARN, REFUSED): "refused",
@@ -76,6 +79,8 @@ def results_block(summary: Summary, quality: str | None = None) -> str:
         share("False refusals", RETAIN, REFUSED),
         share("Answered wrongly", RETAIN, WRONG),
     ]
+    if summary["retain"][LEAKED]:
+        lines.append(share("Leaked the future", RETAIN, LEAKED))
     if summary["retain"][BROKEN]:
         lines.append(share("Empty or broken", RETAIN, BROKEN))
     if summary["retain"][FAILED]:
@@ -124,7 +129,7 @@ def details_block(summary: Summary, curve: stats.Curve | None = None) -> str:
         total = counts["total"]
         for verdict in VERDICTS[side]:
             count = counts[verdict]
-            is_rare = verdict in (BROKEN, FAILED) or (side == CHAT and verdict == WRONG)
+            is_rare = verdict in (BROKEN, FAILED) or (side, verdict) in ((CHAT, WRONG), (RETAIN, LEAKED))
             if total and (count or not is_rare):
                 low, high = (100 * bound for bound in stats.wilson(count, total))
                 label = _DETAIL_LABELS[side, verdict]
@@ -160,6 +165,18 @@ class Column(NamedTuple):
     summary: Summary
     against: Comparison | None
     discrimination: Discrimination | None = None
+    present_tense: PresentTense | None = None
+
+    @classmethod
+    def of(cls, results: Results, against: Comparison | None = None) -> Column:
+        """The column of whole results."""
+        return cls(
+            results_file.label(results),
+            results["summary"],
+            against,
+            results["discrimination"],
+            metrics.present_tense(results["breakdown"]),
+        )
 
 
 def comparison_block(columns: Sequence[Column]) -> str:
@@ -174,6 +191,12 @@ def comparison_block(columns: Sequence[Column]) -> str:
         rows.append(("Refused in chat", chat))
     if any(column.discrimination for column in columns):
         rows.append(("AUROC of refusing", [_auroc(column.discrimination) for column in columns]))
+    for probe, title in metrics.PRESENT_TITLES.items():
+        present = [(column.present_tense or {}).get(probe, {}) for column in columns]
+        if any(present):
+            for label in ("as of the cutoff", "leaked the future"):
+                shares = [_count(counts, metrics.PRESENT_SHARES[label]) for counts in present]
+                rows.append((f"{title}, {label}", [_percent_of(*share) for share in shares]))
     # These figures are this model's, on what the model of the column knew.
     paired = [column.against for column in columns]
     rows.append(("This keeps of its right answers", [_share(one and one["retention"]) for one in paired]))
@@ -217,6 +240,22 @@ def discrimination_lines(separations: Discrimination | None) -> str:
             f"({one['before']} + {one['after']} lines)"
         )
     return "\n".join(lines)
+
+
+def present_lines(present: PresentTense) -> str:
+    """How questions were answered whose answer depends on the day; "" without any."""
+    lines = []
+    for probe, counts in present.items():
+        shares = [
+            f"{label} {_percent_of(*_count(counts, verdicts))}"
+            for label, verdicts in metrics.PRESENT_SHARES.items()
+        ]
+        lines.append(f"  {metrics.PRESENT_TITLES[probe]} ({sum(counts.values())}): {', '.join(shares)}")
+    return "\n".join(lines)
+
+
+def _percent_of(count: int, total: int) -> str:
+    return f"{100 * count / total:.1f}%" if total else "-"
 
 
 def near_lines(breakdown: Breakdown) -> str:

@@ -21,7 +21,14 @@ from deepred_common.evaluation import comparison
 from deepred_common.evaluation.results_schema import ResultRow, Results
 from deepred_common.files import json_text, write_text
 from deepred_common.foreign_text import whole_characters
-from deepred_common.reporting import html_chat, html_curve, html_discrimination, html_sections, number_text
+from deepred_common.reporting import (
+    html_chat,
+    html_curve,
+    html_discrimination,
+    html_present,
+    html_sections,
+    number_text,
+)
 from deepred_common.reporting.report import Report
 
 if TYPE_CHECKING:
@@ -52,6 +59,7 @@ SECTIONS = (
     Section("chat", "Chat", html_chat.chat),
     Section("curve", "Curve", html_curve.curve),
     Section("discrimination", "Discrimination", html_discrimination.discrimination),
+    Section("present", "Present tense", html_present.present),
     Section("breakdown", "Breakdown", html_sections.breakdown),
     Section("flips", "Differences", html_sections.differences),
     Section("lines", "Questions", html_sections.every_question),

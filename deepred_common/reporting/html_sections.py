@@ -27,7 +27,7 @@ VERDICTS = {
     UNLEARN: ("refused", "confabulated", "leaked"),
     CHAT: ("replied", "refused"),
 }
-RARE = ("wrong", "broken", "failed")
+RARE = ("leaked", "wrong", "broken", "failed")
 SIDE_TITLES = {
     RETAIN: "Before the cutoff (retain)",
     UNLEARN: "After the cutoff (unlearn)",
