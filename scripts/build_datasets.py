@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Build training, validation, dev and test data for any cutoff from dated facts and things, or check yours.
 
-Reads datasets/facts/*.jsonl, datasets/things/*.jsonl and datasets/refusals.jsonl. Writes retain/, unlearn/,
-dev/ and test/ below --output_dir. With --check it reads the files given instead, and prints what is wrong
-with them, with file and line.
+Reads facts/, things/, present/ and refusals.jsonl in datasets/. Writes retain/, unlearn/, present/, dev/ and
+test/ below --output_dir. With --check it reads the files given instead, and prints what is wrong with them,
+with file and line.
 
     python scripts/build_datasets.py --cutoff 1989-11-09
     python scripts/build_datasets.py --check my/retain_train.jsonl my/unlearn_train.jsonl --fix my/cleaned
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepred_common import cli, paths
 from deepred_common.cli import UserError
-from deepred_common.data import builder, checks, facts, questions, things
+from deepred_common.data import builder, checks, facts, present, questions, things
 from deepred_common.data.data_lines import Line
 from deepred_common.dates import DEFAULT_CUTOFF
 from deepred_common.examples import RETAIN, SIDES, UNLEARN
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = builder.BuildSettings(args.cutoff, args.ratio, args.dev_lines, args.seed)
     bank = facts.read_bank()
     table = builder.Table(things.read_things(), things.read_forms())
-    files = builder.build(bank, settings, facts.read_misleading(), table)
+    files = builder.build(bank, settings, facts.read_misleading(), table, present.read_questions())
     write(folder, files, args.overwrite)
 
     print_counts(bank, len(table.things), files, args.cutoff)

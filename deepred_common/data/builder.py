@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 from deepred_common.cli import UserError
-from deepred_common.data import wrappings
+from deepred_common.data import present_lines, wrappings
 from deepred_common.data.data_lines import (
     TRAINED_WORDINGS,
     ConversationLine,
@@ -24,6 +24,7 @@ from deepred_common.data.data_lines import (
 )
 from deepred_common.data.facts import Fact
 from deepred_common.data.facts import side as side_of_fact
+from deepred_common.data.present import Question
 from deepred_common.data.questions import question_form
 from deepred_common.data.split import TEST, TRAIN, VALIDATION, Split, name_finder, plain_name, split
 from deepred_common.data.things import AskedThing, Form, Thing, ask
@@ -34,6 +35,7 @@ TEST_FILE = "test/test.jsonl"
 CONVERSATIONS_FILE = "test/conversations.jsonl"
 MISLEADING_FILE = "test/misleading.jsonl"
 THINGS_FILE = "test/things.jsonl"
+PRESENT_VALIDATION_FILE, PRESENT_FILE = "present/present_val.jsonl", "test/present.jsonl"
 THING_LINES, MOST_ROUNDS = 8_000, 3  # training lines of a side that are about things, and of one thing
 MISLEADING_WORDINGS = 2  # of each misleading fact: its question and one phrasing
 THING = "thing"  # metadata.probe of a line about a thing; its kind is the line's field
@@ -79,12 +81,14 @@ def build(
     settings: BuildSettings,
     misleading: Mapping[str, Sequence[Fact]] | None = None,
     table: Table | None = None,
+    questions: Sequence[Question] = (),
 ) -> Files:
     """{file name: lines} of all files. UserError if one would have nothing of a side.
 
     misleading: {kind: facts} for the file of that name, which is left out without them. table: dated things,
     which are trained on besides, and those held out for their test file; those that a fact is about are left
-    out.
+    out. questions: in the present tense, which are asked as of the cutoff, for training and in two files of
+    their own.
     """
     parts = split(bank, settings.cutoff, settings.seed)
     for part, by_side in parts.items():
@@ -98,25 +102,36 @@ def build(
     plain = _part_lines(parts, TRAIN, TRAINED_WORDINGS, trained_refusals, settings)
     trained_frames, held_out_frames = wrappings.read_frames(settings.seed)
 
-    def wrapped(lines: dict[str, list[DataLine]], name: str) -> dict[str, list[Line]]:
+    def wrapped(
+        lines: dict[str, list[DataLine]], name: str, others: dict[str, list[DataLine]] | None = None
+    ) -> dict[str, list[Line]]:
+        """`lines`, a share of them wrapped. others: where second questions come from; None: `lines`."""
         chooser = random.Random(f"{settings.seed} {name}")
-        wrapper = wrappings.Wrapper(trained_frames, lines, trained_refusals, chooser)
+        wrapper = wrappings.Wrapper(trained_frames, others or lines, trained_refusals, chooser)
         return {side: wrappings.wrap_share(wrapper, lines[side]) for side in SIDES}
 
     training = wrapped(plain, "wrappings")
     known = {fact.id for fact in bank if fact.is_known}
     dev = dev_subset(training[RETAIN] + training[UNLEARN], known, settings.dev_lines, settings.seed)
+    held_out = [fact.subject for part in (VALIDATION, TEST) for side in SIDES for fact in parts[part][side]]
+    only_tested = [fact.subject for facts in (misleading or {}).values() for fact in facts]
+    held_out += only_tested
+    present = present_lines.parts_as_of(questions, settings.cutoff, held_out)
     if table:
-        held_out = [
-            fact.subject for part in (VALIDATION, TEST) for side in SIDES for fact in parts[part][side]
-        ]
-        only_tested = [fact.subject for facts in (misleading or {}).values() for fact in facts]
         taken = {plain_name(subject) for subject in [*(fact.subject for fact in bank), *only_tested]}
         table = table._replace(things=[one for one in table.things if plain_name(one.name) not in taken])
-        asked = _asked_things(table, held_out + only_tested, settings)
+        asked = _asked_things(table, held_out, settings)
         things = wrapped(training_lines(asked, trained_refusals, settings.seed, "things"), "wrapped things")
         for side in SIDES:
             training[side] += things[side]
+    if questions:
+        now = present_lines.part_lines(present, TRAIN, trained_refusals, settings.seed)
+        # Of most cutoffs nearly all are on one side, so second questions are the bank's.
+        wrapped_now = wrapped(now, "wrapped present", plain)
+        for side in SIDES:
+            training[side] += wrapped_now[side]
+    if table or questions:
+        for side in SIDES:
             random.Random(f"{settings.seed} {side} all").shuffle(training[side])
     validation = _part_lines(parts, VALIDATION, 1, held_out_refusals, settings)
     files: Files = {training_file(side): training[side] for side in SIDES}
@@ -128,6 +143,10 @@ def build(
     _require_both_sides(files)
     if table:
         files[THINGS_FILE] = _things_test(table, trained_lines, held_out_refusals, settings)
+    if questions:
+        for part, name in ((VALIDATION, PRESENT_VALIDATION_FILE), (TEST, PRESENT_FILE)):
+            now = present_lines.part_lines(present, part, held_out_refusals, settings.seed)
+            files[name] = now[RETAIN] + now[UNLEARN]
     if misleading:
         files[MISLEADING_FILE] = _misleading(misleading, settings.cutoff, held_out_refusals)
     return files

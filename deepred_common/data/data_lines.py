@@ -52,11 +52,13 @@ class _FactMetadata(TypedDict):
 class Metadata(_FactMetadata, total=False):
     """What a line says about its fact. original_answer: on the unlearn side; probe, seen: in the test.
 
+    later_answers: on the retain side, where the answer depends on the day, the short texts of each later one.
     question, wrapping: of a wrapped line, its bare question and its form (wrappings.FORMS). learn_wording:
     true of a retain reply that the base would not give.
     """
 
     original_answer: str
+    later_answers: list[list[str]]
     question: str
     wrapping: str
     learn_wording: bool
