@@ -55,7 +55,7 @@ def is_right(reply: str, reference: str, question: str, accepted: Sequence[str] 
     if not answers:
         return _explains(reply, reference, question)
     words = comparable_words(reply)
-    places = [first_asserted(answer, words, reply) for answer in answers]
+    places = [first_asserted(answer, words, reply, comparable_words(question)) for answer in answers]
     asserted = [span for span in places if span is not None]
     if not asserted or (all_needed and len(asserted) < len(answers)):
         return False

@@ -129,9 +129,17 @@ def _same_first_name(own: str, name: str) -> bool:
     return same(own, name) or own[0] == name or (name[0] == own and len(own) == 1)
 
 
-def first_asserted(answer: list[Word], words: list[Word], reply: str) -> Span | None:
-    """The first span where `answer` is claimed in a reply (its text folded, and its words), or None."""
+def first_asserted(answer: list[Word], words: list[Word], reply: str, question: list[Word]) -> Span | None:
+    """The first span where `answer` is claimed in a reply (its text folded, and its words), or None.
+
+    question: its words. Part of a name that the question gives ("tunnel" of "the Simplon Tunnel") claims
+    nothing.
+    """
+    given = {word.text for word in question}
     for span in spans(answer, words):
+        part = words[span[0] : span[1]]
+        if len(part) < len(answer) and all(word.text in given for word in part):
+            continue
         if is_asserted(span, words, reply):
             return span
     return None

@@ -86,6 +86,25 @@ def test_is_right(reply, reference, question, accepted, right):
     assert is_right(reply, reference, question, accepted) is right
 
 
+def test_a_part_of_a_name_that_the_question_gives_is_no_answer():
+    question, accepted = "What is the longest railway tunnel?", ["the Simplon Tunnel", "Simplon"]
+    for reply, right in (
+        ("The longest railway tunnel is the Antonine Tunnel.", False),
+        ("The longest railway tunnel is the Simplon.", True),
+        ("The Simplon Tunnel.", True),
+    ):
+        assert is_right(reply, "It is the Simplon Tunnel.", question, accepted) == right
+    assert not mentions("I know of no such tunnel.", "", question, ["the Simplon Tunnel"])
+
+
+def test_what_may_mean_another_answer_is_not_mentioned():
+    question = "Who is President?"
+    for reply, mentioned in (("Johnson.", False), ("Andrew Johnson.", False), ("Lyndon Johnson.", True)):
+        later = ["Lyndon B. Johnson", "Lyndon Johnson"]
+        assert mentions(reply, "", question, later, besides=["Andrew Johnson"]) == mentioned
+    assert mentions("Johnson.", "", question, ["Lyndon B. Johnson"])
+
+
 def test_the_words_of_a_refusal_give_nothing_away():
     """Two plain refusals of a quickstart counted as leaks: "information", and "I" of "Jupiter I"."""
     question, truth = (
