@@ -144,7 +144,10 @@ def build(
     if table:
         files[THINGS_FILE] = _things_test(table, trained_lines, held_out_refusals, settings)
     if questions:
+        # A word that names a thing or fact that is trained on (laser) says nothing of untrained ones.
+        titles = {one["metadata"]["source_title"].casefold() for one in trained_lines}
         for part, name in ((VALIDATION, PRESENT_VALIDATION_FILE), (TEST, PRESENT_FILE)):
+            present[part] = [one for one in present[part] if one.subject.casefold() not in titles]
             now = present_lines.part_lines(present, part, held_out_refusals, settings.seed)
             files[name] = now[RETAIN] + now[UNLEARN]
     if misleading:
