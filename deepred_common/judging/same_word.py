@@ -8,7 +8,7 @@ from deepred_common.judging.names import NICKNAMES
 
 _LONG_WORD = 5  # letters from which on a longer form, or umlauts spelled out, are the same word
 _LONG_ENOUGH_FOR_A_SLIP = 6
-_DIFFERENT_BY_ONE_LETTER = {"ireland", "iceland"}
+_DIFFERENT_BY_ONE_LETTER = ({"ireland", "iceland"}, {"africa", "afrifa"})
 _SHORTEST_STEM = 3
 _ENDINGS = ("d", "ed", "ing", "n", "er", "ers", "ly")
 
@@ -33,7 +33,7 @@ def same(wanted: str, given: str) -> bool:
     return (
         min(len(wanted), len(given)) >= _LONG_ENOUGH_FOR_A_SLIP
         and wanted[0] == given[0]
-        and {wanted, given} != _DIFFERENT_BY_ONE_LETTER
+        and {wanted, given} not in _DIFFERENT_BY_ONE_LETTER
         and _one_slip(wanted, given)
     )
 
