@@ -52,8 +52,8 @@ def test_the_files_are_disjoint_by_subject_and_balanced(build, bank, cutoff):
     made, out, _ = build(cutoff)
     misleading = [fact for of_kind in facts.read_misleading().values() for fact in of_kind]
     by_id = {fact.id: fact for fact in [*bank, *misleading]}
-    # Questions in the present tense have tests of their own: they stand on the side that the day gives them, and
-    # so not in every form as often on both.
+    # Questions in the present tense have tests of their own: they stand on the side that the day gives them,
+    # and so not in every form as often on both.
     made = {
         name: [e for e in examples if not e.metadata["source_article_id"].startswith("present-")]
         for name, examples in made.items()
