@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepred_common import cli, paths
 from deepred_common.cli import UserError
-from deepred_common.data import builder, checks, facts, present, questions, things
+from deepred_common.data import builder, checks, facts, present, questions, thing_lines, things
 from deepred_common.data.data_lines import Line
 from deepred_common.dates import DEFAULT_CUTOFF
 from deepred_common.examples import RETAIN, SIDES, UNLEARN
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.print_settings("Build settings", args, given, resolved=_resolved(args, folder))
     settings = builder.BuildSettings(args.cutoff, args.ratio, args.dev_lines, args.seed)
     bank = facts.read_bank()
-    table = builder.Table(things.read_things(), things.read_forms())
+    table = thing_lines.Table(things.read_things(), things.read_forms())
     files = builder.build(bank, settings, facts.read_misleading(), table, present.read_questions())
     write(folder, files, args.overwrite)
 

@@ -6,13 +6,11 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
 
 from deepred_common.cli import UserError
-from deepred_common.data import present_lines, wrappings
+from deepred_common.data import present_lines, thing_lines, wrappings
 from deepred_common.data.data_lines import (
     TRAINED_WORDINGS,
-    ConversationLine,
     DataLine,
     Line,
     held_out_probes,
@@ -26,8 +24,8 @@ from deepred_common.data.facts import Fact
 from deepred_common.data.facts import side as side_of_fact
 from deepred_common.data.present import Question
 from deepred_common.data.questions import question_form
-from deepred_common.data.split import TEST, TRAIN, VALIDATION, Split, name_finder, plain_name, split
-from deepred_common.data.things import AskedThing, Form, Thing, ask
+from deepred_common.data.split import TEST, TRAIN, VALIDATION, Split, split
+from deepred_common.data.thing_lines import Table
 from deepred_common.examples import RETAIN, SEEN_HELD_OUT, SIDES, UNLEARN
 
 DEV_FILE = "dev/dev_subset.jsonl"
@@ -36,21 +34,12 @@ CONVERSATIONS_FILE = "test/conversations.jsonl"
 MISLEADING_FILE = "test/misleading.jsonl"
 THINGS_FILE = "test/things.jsonl"
 PRESENT_VALIDATION_FILE, PRESENT_FILE = "present/present_val.jsonl", "test/present.jsonl"
-THING_LINES, MOST_ROUNDS = 8_000, 3  # training lines of a side that are about things, and of one thing
 MISLEADING_WORDINGS = 2  # of each misleading fact: its question and one phrasing
-THING = "thing"  # metadata.probe of a line about a thing; its kind is the line's field
 BARE = "bare question"  # metadata.probe of a conversation line that has no wrapping
 CONVERSATION_FACTS = 40  # facts of a side that the conversations ask for, each in half of the forms
 
 Files = dict[str, Sequence[Line]]  # {file name: lines}
 Chosen = dict[str, list[tuple[Fact, str]]]  # {side: (fact, wording)}
-
-
-class Table(NamedTuple):
-    """The table of dated things and, by kind, the forms of questions about them."""
-
-    things: Sequence[Thing]
-    forms: Mapping[str, Sequence[Form]]
 
 
 @dataclass(frozen=True)
@@ -118,9 +107,8 @@ def build(
     held_out += only_tested
     present = present_lines.parts_as_of(questions, settings.cutoff, held_out)
     if table:
-        taken = {plain_name(subject) for subject in [*(fact.subject for fact in bank), *only_tested]}
-        table = table._replace(things=[one for one in table.things if plain_name(one.name) not in taken])
-        asked = _asked_things(table, held_out, settings)
+        table = table.without([*(fact.subject for fact in bank), *only_tested])
+        asked = thing_lines.to_train(table, held_out, settings.cutoff, settings.ratio, settings.seed)
         things = wrapped(training_lines(asked, trained_refusals, settings.seed, "things"), "wrapped things")
         for side in SIDES:
             training[side] += things[side]
@@ -142,7 +130,9 @@ def build(
     files[CONVERSATIONS_FILE] = _conversations(parts, held_out_frames, held_out_refusals, settings.seed)
     _require_both_sides(files)
     if table:
-        files[THINGS_FILE] = _things_test(table, trained_lines, held_out_refusals, settings)
+        files[THINGS_FILE] = thing_lines.test_lines(
+            table, trained_lines, held_out_refusals, settings.cutoff, settings.seed
+        )
     if questions:
         # A word that names a thing or fact that is trained on (laser) says nothing of untrained ones.
         titles = {one["metadata"]["source_title"].casefold() for one in trained_lines}
@@ -153,62 +143,6 @@ def build(
     if misleading:
         files[MISLEADING_FILE] = _misleading(misleading, settings.cutoff, held_out_refusals)
     return files
-
-
-def _asked_things(
-    table: Table, held_out: Sequence[str], settings: BuildSettings
-) -> dict[str, list[tuple[AskedThing, str]]]:
-    """{side: [(thing with its form, question)]} to train on.
-
-    None names a subject of `held_out`, or is part of its name. Each thing is asked about as often as it takes
-    to have THING_LINES of a side, but MOST_ROUNDS at most.
-    """
-    named = name_finder(held_out)
-    # "Peter Rabbit" is also left out where "The Tale of Peter Rabbit" is held out.
-    trainable = [thing for thing in table.things if not thing.is_held_out]
-    named_by_subjects = name_finder(thing.name for thing in trainable)
-    parts_of_subjects = {name for subject in held_out for name in named_by_subjects(subject)}
-    trained = [
-        thing
-        for thing in trainable
-        if thing.name not in parts_of_subjects and not named(f"{thing.name} {thing.by}")
-    ]
-    asked: dict[str, list[AskedThing]] = {}
-    for rounds in range(1, MOST_ROUNDS + 1):
-        asked = ask(trained, table.forms, settings.cutoff, settings.ratio, rounds, settings.seed)
-        if min(len(asked[side]) for side in SIDES) >= THING_LINES:
-            break
-    return {side: [(one, one.question) for one in asked[side]] for side in SIDES}
-
-
-def _things_test(
-    table: Table, training: Sequence[Line], refusals: Sequence[str], settings: BuildSettings
-) -> list[Line]:
-    """One question about each held-out thing that no training line names."""
-    held_out = [thing for thing in table.things if thing.is_held_out]
-    named = name_finder(thing.name for thing in held_out)
-    in_training = {name for one in training for name in named(_text_of(one))}
-    unnamed = [thing for thing in held_out if thing.name not in in_training]
-    asked = ask(unnamed, table.forms, settings.cutoff, (1, 1), 1, settings.seed)
-    return [
-        line(
-            one,
-            one.question,
-            side,
-            refusals[number % len(refusals)],
-            {"probe": THING, "seen": SEEN_HELD_OUT},
-        )
-        for side in SIDES
-        for number, one in enumerate(asked[side])
-    ]
-
-
-def _text_of(one: Line) -> str:
-    """All that a line says."""
-    if "messages" in one:
-        messages = cast(ConversationLine, one)["messages"]
-        return " ".join(turn["content"] for turn in messages)
-    return f"{one['instruction']} {one['output']}"
 
 
 def _part_lines(

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from deepred_common import paths, refusal_openers
-from deepred_common.data import builder, data_lines, facts, questions, split, things, wrappings
+from deepred_common.data import builder, data_lines, facts, questions, split, thing_lines, things, wrappings
 from deepred_common.examples import MIXED, RETAIN, SIDES, UNLEARN, read_examples
 from deepred_common.json_lines import read_objects
 from deepred_common.judging import refusal
@@ -255,7 +255,7 @@ def test_things_are_of_many_kinds_and_neither_kind_nor_form_tells_their_side(bui
                 ids[example.metadata["source_article_id"]] += 1
     kinds = [Counter(kind for kind, _ in asked[side].elements()) for side in SIDES]
     assert kinds[0] == kinds[1] and len(kinds[0]) >= 60 and kinds[0].total() >= 4000
-    assert max(ids.values()) <= builder.MOST_ROUNDS
+    assert max(ids.values()) <= thing_lines.MOST_ROUNDS
     # First words differ only where a form begins with the name itself.
     differ = sum((asked[RETAIN] - asked[UNLEARN]).values())
     assert differ < 0.02 * kinds[0].total()
@@ -263,7 +263,7 @@ def test_things_are_of_many_kinds_and_neither_kind_nor_form_tells_their_side(bui
 
 def test_a_thing_that_a_fact_is_about_is_left_out(bank):
     settings = builder.BuildSettings(cutoff="1969-07-20", ratio=(1.0, 1.0), dev_lines=40, seed=3)
-    table = builder.Table(things.read_things(), things.read_forms())
+    table = thing_lines.Table(things.read_things(), things.read_forms())
     files = builder.build(bank, settings, facts.read_misleading(), table)
     subjects = {split.plain_name(fact.subject) for fact in bank}
     for lines in files.values():
@@ -291,7 +291,7 @@ def test_the_ratio_and_what_is_not_overwritten(build, script, tmp_path):
 
 def test_the_builder_takes_its_settings_without_a_command_line(bank):
     settings = builder.BuildSettings(cutoff="1989-11-09", ratio=(1.0, 1.0), dev_lines=40, seed=3)
-    table = builder.Table(things.read_things()[::10], things.read_forms())
+    table = thing_lines.Table(things.read_things()[::10], things.read_forms())
     files = builder.build(bank, settings, facts.read_misleading(), table)
     assert set(files) == set(NAMES) and len(files["dev/dev_subset.jsonl"]) == 40
     assert files == builder.build(bank, settings, facts.read_misleading(), table)
