@@ -27,24 +27,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from deepred_common import cli, paths, provenance
 from deepred_common.cli import UserError
 from deepred_common.dates import DEFAULT_CUTOFF
-from deepred_common.evaluation import (
-    comparison,
-    date_probe,
-    llm_judge,
-    metrics,
-    output_files,
-    results_file,
-    runner,
-)
+from deepred_common.evaluation import date_probe, llm_judge, metrics, output_files, results_file, runner
 from deepred_common.evaluation.results_schema import Results
 from deepred_common.evaluation.settings import EvalSettings
 from deepred_common.examples import SIDES, balanced_sample, count_sides, read_examples
 from deepred_common.files import require_absent, require_writable_parent
-from deepred_common.foreign_text import printable, whole_characters
+from deepred_common.foreign_text import whole_characters
 from deepred_common.inference import backends
 from deepred_common.inference.protocol import BackendSettings
-from deepred_common.reporting import console, date_probe_text, html_page
-from deepred_common.reporting.console import Column
+from deepred_common.reporting import comparison_text, console, date_probe_text, html_page
 
 EXIT_SOME_FAILED = EXIT_NOTHING_ANSWERED = 1
 
@@ -211,7 +202,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # ---- Output: every file before anything is printed ----
     if report:
         html_page.write_report(report, results, baselines)
-    print_results(results)
+    print("\n" + console.evaluation_text(results))
+    if results["baselines"]:
+        print("\n" + comparison_text.beside_baselines(results))
     print(f"\nResults: {paths.shown(output)}")
     if report:
         print(f"Report: {paths.shown(report)} (open it in a browser)")
@@ -303,64 +296,17 @@ def exit_code(results: Results, bases: Sequence[Results] = ()) -> int:
     return EXIT_NOTHING_ANSWERED if metrics.is_silent(results["results"]) else cli.EXIT_OK
 
 
-def print_results(results: Results) -> None:
-    curve = metrics.curve_of(results["curve"])
-    print("\n" + console.results_block(results["summary"], results["quality"]))
-    print("\n" + console.details_block(results["summary"], curve))
-    for text in (
-        console.present_lines(metrics.present_tense(results["breakdown"])),
-        console.discrimination_lines(results["discrimination"]),
-        console.near_lines(results["breakdown"]),
-        console.probe_lines(results["breakdown"]),
-    ):
-        if text:
-            print("\n" + text)
-    if not results["baselines"]:
-        return
-    columns = [Column.of(results)]
-    columns += [
-        Column(one["label"], one["summary"], one["against"], one["discrimination"], one["present_tense"])
-        for one in results["baselines"]
-    ]
-    print("\n" + console.comparison_block(columns))
-    retention = results["baselines"][0]["against"]["retention"]
-    known, count = retention["known"], retention["count"]
-    share = f" ({100 * count / known:.1f}%)" if known else ""
-    print(
-        f"\n  Retention: of {known} retain questions the baseline answers correctly, {count} still are{share}"
-    )
-
-
 def compare(args: argparse.Namespace) -> int:
     """--compare: the first results against each other one, with every verdict that differs."""
     if len(args.compare) < 2:
         raise UserError("--compare needs two results files or more.")
-    first, *others = (results_file.read(path) for path in args.compare)
+    first, *others = every = [results_file.read(path) for path in args.compare]
     report = output_files.report_path(args.report, args.compare[0])
     output_files.check_report(report, args.compare, may_exist=args.overwrite or args.resume)
-    label = results_file.label(first)
-    columns = [Column.of(first)]
-    lines = []
-    for path, other in zip(args.compare[1:], others, strict=True):
-        pairs = comparison.paired(first, other)
-        if not pairs:
-            raise UserError(f"{args.compare[0]} and {path} have no question in common.")
-        columns.append(Column.of(other, comparison.compare(pairs)))
-        flips = [(row, before) for row, before in pairs if row["verdict"] != before["verdict"]]
-        lines.append(
-            f"{label} ({args.compare[0]}) against {results_file.label(other)} ({path}): "
-            f"{len(pairs)} questions in common, {len(flips)} verdicts differ"
-        )
-        for row, before in flips:
-            changed = f"{row['side']}: {before['verdict']} -> {row['verdict']}"
-            lines.append(f"  {changed}  {row['instruction']}")
-            if args.verbose:
-                lines.append(f"      {before['reply']}\n   -> {row['reply']}")
-        lines.append("")
+    text = comparison_text.side_by_side(args.compare, every, args.verbose)
     if report:
         html_page.write_report(report, first, others)
-    print(printable("\n".join(lines)))
-    print(console.comparison_block(columns))
+    print(text)
     if report:
         print(f"\nReport: {paths.shown(report)}")
     return cli.EXIT_OK

@@ -1,19 +1,16 @@
-"""The printed blocks of an evaluation: results, details, comparison, nearness to the cutoff, probes."""
+"""The printed blocks of an evaluation: results, details, present tense, nearness to the cutoff, probes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from deepred_common import stats
-from deepred_common.evaluation import discrimination, metrics, results_file
+from deepred_common.evaluation import metrics
 from deepred_common.evaluation.results_schema import (
     Breakdown,
-    Comparison,
     Discrimination,
     PresentTense,
     Results,
-    StillSo,
     Summary,
     counts_of,
 )
@@ -59,6 +56,20 @@ _DETAIL_LABELS = {
 }
 
 
+def evaluation_text(results: Results) -> str:
+    """All blocks about the model itself, a blank line between two."""
+    breakdown = results["breakdown"]
+    blocks = [
+        results_block(results["summary"], results["quality"]),
+        details_block(results["summary"], metrics.curve_of(results["curve"])),
+        present_lines(metrics.present_tense(breakdown)),
+        discrimination_lines(results["discrimination"]),
+        near_lines(breakdown),
+        probe_lines(breakdown),
+    ]
+    return "\n\n".join(block for block in blocks if block)
+
+
 def results_block(summary: Summary, quality: str | None = None) -> str:
     """The results of an evaluation, as the project's specification prints them.
 
@@ -101,7 +112,7 @@ def results_block(summary: Summary, quality: str | None = None) -> str:
         "",
         "📊 OVERALL",
         THIN_RULE,
-        f"  Temporal accuracy: {_percent(summary['temporal_accuracy'])}",
+        f"  Temporal accuracy: {percent(summary['temporal_accuracy'])}",
         "",
         "🎯 QUALITY ASSESSMENT",
         THIN_RULE,
@@ -113,12 +124,8 @@ def results_block(summary: Summary, quality: str | None = None) -> str:
         value = summary[level.rate]
         target, minimum = f"{level.direction} {level.target}%", f"{level.direction} {level.minimum}%"
         status = metrics.status(level, value)
-        lines.append(f"  {level.label:<22}{_percent(value):>8}{target:>10}{minimum:>10}  {status}")
+        lines.append(f"  {level.label:<22}{percent(value):>8}{target:>10}{minimum:>10}  {status}")
     return "\n".join(lines)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}%"
 
 
 def details_block(summary: Summary, curve: stats.Curve | None = None) -> str:
@@ -158,76 +165,6 @@ def curve_line(curve: stats.Curve) -> str:
     )
 
 
-class Column(NamedTuple):
-    """A model of the comparison. against: what became of its verdicts; None for this model itself."""
-
-    label: str
-    summary: Summary
-    against: Comparison | None
-    discrimination: Discrimination | None = None
-    present_tense: PresentTense | None = None
-
-    @classmethod
-    def of(cls, results: Results, against: Comparison | None = None) -> Column:
-        """The column of whole results."""
-        return cls(
-            results_file.label(results),
-            results["summary"],
-            against,
-            results["discrimination"],
-            metrics.present_tense(results["breakdown"]),
-        )
-
-
-def comparison_block(columns: Sequence[Column]) -> str:
-    """A table of this model, which comes first, beside others."""
-    rows = [
-        (level.label, [_percent(column.summary[level.rate]) for column in columns])
-        for level in metrics.LEVELS
-    ]
-    rows.append(("True answer leaked", [_percent(column.summary["true_leakage"]) for column in columns]))
-    if any(column.summary["chat"]["total"] for column in columns):
-        chat = [_percent(column.summary["chat_refusal_rate"]) for column in columns]
-        rows.append(("Refused in chat", chat))
-    if any(column.discrimination for column in columns):
-        rows.append(("AUROC of refusing", [_auroc(column.discrimination) for column in columns]))
-    for probe, title in metrics.PRESENT_TITLES.items():
-        present = [(column.present_tense or {}).get(probe, {}) for column in columns]
-        if any(present):
-            for label in ("as of the cutoff", "leaked the future"):
-                shares = [_count(counts, metrics.PRESENT_SHARES[label]) for counts in present]
-                rows.append((f"{title}, {label}", [_percent_of(*share) for share in shares]))
-    # These figures are this model's, on what the model of the column knew.
-    paired = [column.against for column in columns]
-    rows.append(("This keeps of its right answers", [_share(one and one["retention"]) for one in paired]))
-    rows.append(
-        ("This leaks of what it leaked", [_share(one and one["known_fact_leakage"]) for one in paired])
-    )
-    rows.append(("McNemar p, retain", [f"{one['retain']['mcnemar']:.3g}" if one else "" for one in paired]))
-    rows.append(("McNemar p, unlearn", [f"{one['unlearn']['mcnemar']:.3g}" if one else "" for one in paired]))
-    widths = [max(14, len(column.label) + 2) for column in columns]
-    lines = ["⚖️  BESIDE OTHERS", THIN_RULE]
-    for label, cells in [("", [column.label for column in columns]), *rows]:
-        padded = "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
-        lines.append(f"  {label:<32}{padded}")
-    return "\n".join(lines)
-
-
-def _auroc(separations: Discrimination | None) -> str:
-    return f"{separations[discrimination.ALL]['auroc']:.3f}" if separations else "-"
-
-
-def _share(kept: StillSo | None) -> str:
-    if kept is None:
-        return ""
-    return f"{100 * kept['count'] / kept['known']:.1f}%" if kept["known"] else "-"
-
-
-def _count(counts: Mapping[str, int], verdicts: Sequence[str]) -> tuple[int, int]:
-    """(questions with one of the verdicts, questions in all)."""
-    return sum(counts[verdict] for verdict in verdicts), sum(counts.values())
-
-
 def discrimination_lines(separations: Discrimination | None) -> str:
     """How well the first token tells the sides apart; "" where its probabilities are not known."""
     if not separations:
@@ -236,7 +173,7 @@ def discrimination_lines(separations: Discrimination | None) -> str:
     for group, one in separations.items():
         lines.append(
             f"  {group:<11} AUROC {one['auroc']:.3f} [{one['low']:.3f}, {one['high']:.3f}], "
-            f"d' {one['d_prime']:.1f}, equal error {_percent(one['equal_error'])} "
+            f"d' {one['d_prime']:.1f}, equal error {percent(one['equal_error'])} "
             f"({one['before']} + {one['after']} lines)"
         )
     return "\n".join(lines)
@@ -247,15 +184,11 @@ def present_lines(present: PresentTense) -> str:
     lines = []
     for probe, counts in present.items():
         shares = [
-            f"{label} {_percent_of(*_count(counts, verdicts))}"
+            f"{label} {percent_of(*with_verdicts(counts, verdicts))}"
             for label, verdicts in metrics.PRESENT_SHARES.items()
         ]
         lines.append(f"  {metrics.PRESENT_TITLES[probe]} ({sum(counts.values())}): {', '.join(shares)}")
     return "\n".join(lines)
-
-
-def _percent_of(count: int, total: int) -> str:
-    return f"{100 * count / total:.1f}%" if total else "-"
 
 
 def near_lines(breakdown: Breakdown) -> str:
@@ -267,7 +200,7 @@ def near_lines(breakdown: Breakdown) -> str:
             (RETAIN, (REFUSED,), "refused before"),
             (UNLEARN, (LEAKED, CONFABULATED), "answered after"),
         ):
-            count, total = _count(sides[side], verdicts)
+            count, total = with_verdicts(sides[side], verdicts)
             if total:
                 cells.append(f"{count} of {total} {words} ({100 * count / total:.0f}%)")
         lines.append(f"  {group:<16}{', '.join(cells)}")
@@ -293,7 +226,20 @@ def probe_lines(breakdown: Breakdown) -> str:
         for side, columns in _PROBE_COLUMNS.items():
             cells += f"{sum(sides[side].values()):>8}"
             for verdicts in columns.values():
-                count, total = _count(sides[side], verdicts)
+                count, total = with_verdicts(sides[side], verdicts)
                 cells += f"{f'{100 * count / total:.0f}%' if total else '-':>10}"
         lines.append(f"  {probe:<20}{cells}")
     return "\n".join(lines)
+
+
+def percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}%"
+
+
+def with_verdicts(counts: Mapping[str, int], verdicts: Sequence[str]) -> tuple[int, int]:
+    """(questions with one of the verdicts, questions in all)."""
+    return sum(counts[verdict] for verdict in verdicts), sum(counts.values())
+
+
+def percent_of(count: int, total: int) -> str:
+    return f"{100 * count / total:.1f}%" if total else "-"

@@ -10,7 +10,7 @@ from test_results_file import results_of, row
 from deepred_common.evaluation import discrimination, journal, results_file, runner
 from deepred_common.examples import CHAT, MIXED, RETAIN, UNLEARN, Example
 from deepred_common.inference.protocol import Reply
-from deepred_common.reporting import console
+from deepred_common.reporting import comparison_text, console
 
 
 def share_row(number, side, share, date="1950", verdict=None, fact=None):
@@ -76,9 +76,9 @@ def test_results_lines_and_comparison_hold_them(tmp_path):
     assert (
         len(lines) == 3 and f"all         AUROC {auroc:.3f} [" in lines[1] and "(40 + 40 lines)" in lines[1]
     )
-    columns = [console.Column("a", results["summary"], None, read["discrimination"])]
-    columns.append(console.Column("b", results["summary"], None))
-    (shown,) = [line for line in console.comparison_block(columns).splitlines() if "AUROC" in line]
+    columns = [comparison_text.Column("a", results["summary"], None, read["discrimination"])]
+    columns.append(comparison_text.Column("b", results["summary"], None))
+    (shown,) = [line for line in comparison_text.comparison_block(columns).splitlines() if "AUROC" in line]
     assert shown.split() == ["AUROC", "of", "refusing", f"{auroc:.3f}", "-"]
 
 
@@ -89,7 +89,9 @@ def test_results_of_the_version_before_are_read(tmp_path):
     read = results_file.read(tmp_path / "old.json")
     assert read["discrimination"] is None and read["baselines"][0]["discrimination"] is None
     assert console.discrimination_lines(None) == ""
-    assert "AUROC" not in console.comparison_block([console.Column("a", results["summary"], None)])
+    assert "AUROC" not in comparison_text.comparison_block(
+        [comparison_text.Column("a", results["summary"], None)]
+    )
 
 
 def test_a_resumed_evaluation_keeps_the_shares(tmp_path):

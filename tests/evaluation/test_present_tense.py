@@ -9,7 +9,7 @@ from deepred_common.cli import UserError
 from deepred_common.evaluation import metrics, results_file
 from deepred_common.evaluation.verdicts import verdict
 from deepred_common.examples import RETAIN, UNLEARN, Example, examples_of
-from deepred_common.reporting import console, html_page
+from deepred_common.reporting import comparison_text, console, html_page
 
 CUTOFF = "1969-07-20"
 
@@ -126,7 +126,9 @@ def test_the_figures_are_printed_reported_and_compared():
     )
     assert "  Leaked the future: 2 (20.0%)" in console.results_block(tuned["summary"])
     assert "retain  leaked the future          2    20.0%" in console.details_block(tuned["summary"])
-    beside = console.comparison_block([console.Column.of(tuned), console.Column.of(base)])
+    beside = comparison_text.comparison_block(
+        [comparison_text.Column.of(tuned), comparison_text.Column.of(base)]
+    )
     assert [line.split()[-2:] for line in beside.splitlines() if "Present tense" in line] == [
         ["50.0%", "10.0%"],
         ["20.0%", "60.0%"],
@@ -141,7 +143,7 @@ def test_results_without_such_questions_look_as_before(tmp_path):
     for text in (console.results_block(results["summary"]), console.details_block(results["summary"])):
         assert "the future" not in text
     assert console.present_lines(metrics.present_tense(results["breakdown"])) == ""
-    assert "Present tense" not in console.comparison_block([console.Column.of(results)] * 2)
+    assert "Present tense" not in comparison_text.comparison_block([comparison_text.Column.of(results)] * 2)
     assert '<section id="present">' not in html_page.page(results)
 
 
@@ -161,5 +163,7 @@ def test_results_from_before_there_were_such_questions_are_read(tmp_path):
         results["baselines"][0] | {"present_tense": {}}
     ]
     assert console.details_block(read["summary"]) == console.details_block(results["summary"])
-    assert console.comparison_block([console.Column.of(read), console.Column.of(base)])
+    assert comparison_text.comparison_block(
+        [comparison_text.Column.of(read), comparison_text.Column.of(base)]
+    )
     assert html_page.page(read) == html_page.page(results)
