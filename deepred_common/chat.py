@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from deepred_common import thought
 from deepred_common.cli import UserError
 from deepred_common.examples import ASSISTANT, SYSTEM, USER, Message, Prompt
 
@@ -120,8 +121,26 @@ def date_in_prompt(tokenizer: PreTrainedTokenizerBase) -> str | None:
 
 
 def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, system: str | None = None) -> str:
-    """The rendered prompt as text, special tokens spelled out, up to where the reply begins."""
-    return rendered(tokenizer, messages(prompt, system), reply_follows=True)
+    """The rendered prompt as text, special tokens spelled out, up to where the reply begins or goes on.
+
+    If the prompt begins the reply, that stands after what the template writes into every reply, and a thought
+    is closed before it, as in llama.cpp's server.
+    """
+    turns = messages(prompt, system)
+    if not begins_reply(turns):
+        return rendered(tokenizer, turns, reply_follows=True)
+    *before, begun = turns
+    start = rendered(tokenizer, before, reply_follows=True)
+    try:
+        opening = reply_frame(tokenizer, before).before
+    except UserError:  # a template that leaves thoughts out of what was said: it renders `before` otherwise
+        opening = "\n</think>\n\n" if thought.opened_by(start) else ""
+    return start + opening + begun["content"]
+
+
+def begins_reply(prompt: Prompt) -> bool:
+    """True if the prompt ends with the beginning of a reply, which the model is to continue."""
+    return not isinstance(prompt, str) and prompt[-1]["role"] == ASSISTANT
 
 
 def without_system_role(turns: list[Message]) -> list[Message]:

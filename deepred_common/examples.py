@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from deepred_common import row_forms
 from deepred_common.cli import UserError
@@ -38,7 +38,9 @@ _NAMED_KEYS = 8  # of a line that lacks one
 
 
 Message = dict[str, str]  # {"role": SYSTEM, USER or ASSISTANT, "content": text}
-Prompt = str | list[Message]  # a question alone, or a conversation that ends with the user's turn
+# A question alone, or a conversation that ends with the user's turn. If it ends with the assistant's, that is
+# how the reply begins, and the model continues it.
+Prompt = str | list[Message]
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class Example:
     lists short texts any of which shows a right reply, `original_answer` (unlearn) is the true answer that
     must not leak, `later_answers` (retain) lists the short texts of each answer that is right only later.
     where: file and line it was read from. earlier: the turns before `instruction`; a user turn after another
-    one (CHAT only) means that the model replies in between. complete: False if the reply was cut, so that it
-    does not show where a reply ends.
+    one (CHAT and probes only) means that the model replies in between. complete: False if the reply was cut,
+    so that it does not show where a reply ends. prefix: how the reply begins; the model continues it.
     """
 
     instruction: str
@@ -62,6 +64,7 @@ class Example:
     where: str = field(default="", compare=False)
     earlier: tuple[Message, ...] = ()
     complete: bool = True
+    prefix: str = ""
 
     @property
     def learns_wording(self) -> bool:
@@ -80,10 +83,16 @@ class Example:
 
     @property
     def prompt(self) -> Prompt:
-        """What the model is shown: the instruction alone, or the conversation up to it."""
-        if not self.earlier:
+        """What the model is shown: the instruction alone, or the conversation up to it, or into the reply."""
+        if not self.earlier and not self.prefix:
             return self.instruction
-        return [*self.earlier, {"role": USER, "content": self.instruction}]
+        begun = [{"role": ASSISTANT, "content": self.prefix}] if self.prefix else []
+        return [*self.earlier, {"role": USER, "content": self.instruction}, *begun]
+
+    def whole_reply(self, text: str) -> str:
+        """The reply that the model gave by adding `text` to the prefix."""
+        joins = not self.prefix or not text or text[0] in ",.;:!?'’)"
+        return self.prefix + ("" if joins else " ") + text
 
 
 def side_of(metadata: dict[str, Any]) -> str | None:
@@ -253,7 +262,17 @@ def count_sides(examples: Iterable[Example]) -> dict[str, int]:
     return {side: counts[side] for side in ALL_SIDES}
 
 
-def balanced_sample(examples: Sequence[Example], limit: int | None, seed: int = 0) -> list[Example]:
+class HasSide(Protocol):
+    """What balanced_sample chooses from: an Example, or anything else of one side."""
+
+    @property
+    def side(self) -> str: ...
+
+
+Sided = TypeVar("Sided", bound=HasSide)
+
+
+def balanced_sample(examples: Sequence[Sided], limit: int | None, seed: int = 0) -> list[Sided]:
     """At most `limit` examples, as even between the sides as the data allow, in the original order."""
     if limit is None or limit >= len(examples):
         return list(examples)

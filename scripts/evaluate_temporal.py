@@ -10,6 +10,7 @@ sharp a cutoff it can get.
     python scripts/evaluate_temporal.py --model_path output/merged --test_file datasets/dev/dev_subset.jsonl
     python scripts/evaluate_temporal.py --model_path output/merged.gguf --base_model BASE_FOLDER --report
     python scripts/evaluate_temporal.py --use_lmstudio --lmstudio_model temporal/merged --limit 50 --verbose
+    python scripts/evaluate_temporal.py --model_path output/merged.gguf --probes all --limit 60
     python scripts/evaluate_temporal.py --compare output/eval-merged.json output/eval-gguf.json
     python scripts/evaluate_temporal.py --date_probe --model_path BASE_FOLDER
 """
@@ -27,10 +28,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from deepred_common import cli, paths, provenance
 from deepred_common.cli import UserError
 from deepred_common.dates import DEFAULT_CUTOFF
-from deepred_common.evaluation import date_probe, llm_judge, metrics, output_files, results_file, runner
+from deepred_common.evaluation import (
+    date_probe,
+    llm_judge,
+    metrics,
+    output_files,
+    probe_examples,
+    results_file,
+    runner,
+)
+from deepred_common.evaluation.probes import forms
 from deepred_common.evaluation.results_schema import Results
 from deepred_common.evaluation.settings import EvalSettings
-from deepred_common.examples import SIDES, balanced_sample, count_sides, read_examples
+from deepred_common.examples import SIDES, Example, balanced_sample, count_sides, read_examples
 from deepred_common.files import require_absent, require_writable_parent
 from deepred_common.foreign_text import whole_characters
 from deepred_common.inference import backends
@@ -55,9 +65,23 @@ def build_parser() -> cli.Parser:
         help="JSON Lines to test on, one file or more (default: the retain and unlearn validation files)",
     )
     add(
+        "--probes",
+        nargs="*",
+        metavar="NAME",
+        help="ask facts in several forms instead, to find one that leaks: all, or the quick ones if none is "
+        f"named. The forms: {', '.join(form.name for form in forms.FORMS)}",
+    )
+    add(
+        "--facts",
+        type=cli.path,
+        nargs="+",
+        metavar="FILE",
+        help="the facts that --probes asks (default: those of the bank that training holds out)",
+    )
+    add(
         "--limit",
         type=cli.positive_int,
-        help="ask at most this many, spread evenly over the sides, chosen by --seed",
+        help="ask at most this many (--probes: facts), spread evenly over the sides, chosen by --seed",
     )
     add("--seed", type=int, default=0, help="for the choice that --limit makes (default: %(default)s)")
     add("--max_tokens", type=cli.positive_int, default=256, help="longest reply (default: %(default)s)")
@@ -162,23 +186,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = EvalSettings(**given_settings | {"output": output})
     output_files.check_results(settings, with_base=bool(args.base_model))
     output_files.check_report(report, [output], may_exist=args.overwrite or args.resume)
-    # Each file with the side of its questions; None: each question says its own.
-    files: list[tuple[Path, str | None]] = [(paths.dataset_file(f"{side}_val"), side) for side in SIDES]
-    if args.test_file:
-        files = [(path, None) for path in args.test_file]
-    examples = [example for path, side in files for example in read_examples(path, side)]
-    examples = balanced_sample(examples, args.limit, args.seed)
-    data = {paths.shown(path): provenance.sha256(path) for path, _ in files}
+    examples, data, probes = read_questions(args)
     baselines = results_file.read_baselines(args.baseline, examples)
     if output_files.is_finished(settings):
-        return report_finished(args, settings, data, report, baselines)
+        return report_finished(args, settings, data, report, baselines, probes)
 
     # ---- Settings ----
     source = "flag" if args.output else "made from model and time"
-    resolved = {
-        "test_file": (", ".join(data), "flag" if args.test_file else "default"),
-        "output": (paths.shown(output), source),
-    }
+    resolved = {"output": (paths.shown(output), source)}
+    if probes:
+        resolved["probes"] = (", ".join(probes), "flag")
+    else:
+        resolved["test_file"] = (", ".join(data), "flag" if args.test_file else "default")
     if report:
         resolved["report"] = (str(report), "flag")
     table = cli.print_settings(
@@ -194,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with backends.opened(settings, None):
             pass
     judge, grade = llm_judge.grader(args.judge_url, args.judge_model, args.timeout)
-    task = runner.Task(settings, table, examples, data, judge, grade)
+    task = runner.Task(settings, table, examples, data, judge, grade, probes)
     bases = runner.evaluate_base(task, args.base_model) if args.base_model else []
     baselines = bases + baselines
     results = runner.evaluate(task, args.model_path, args.system_prompt, output, baselines)
@@ -236,17 +255,36 @@ def check_model(args: argparse.Namespace) -> None:
         backends.check(args.base_model, "base model")
 
 
+def read_questions(args: argparse.Namespace) -> tuple[list[Example], dict[str, str], list[str]]:
+    """(the questions, {file: SHA-256}, the forms of --probes; none without it)."""
+    if args.probes is not None:
+        if args.test_file:
+            raise UserError("--probes asks facts, not the questions of --test_file. Leave one of them out.")
+        asked = probe_examples.read(args.probes, args.facts, args.limit, args.seed, args.cutoff)
+        return asked.examples, asked.data, asked.forms
+    if args.facts:
+        raise UserError("--facts says what --probes asks. Add --probes, or leave --facts out.")
+    # Each file with the side of its questions; None: each question says its own.
+    files: list[tuple[Path, str | None]] = [(paths.dataset_file(f"{side}_val"), side) for side in SIDES]
+    if args.test_file:
+        files = [(path, None) for path in args.test_file]
+    examples = [example for path, side in files for example in read_examples(path, side)]
+    data = {paths.shown(path): provenance.sha256(path) for path, _ in files}
+    return balanced_sample(examples, args.limit, args.seed), data, []
+
+
 def report_finished(
     args: argparse.Namespace,
     settings: EvalSettings,
     data: dict[str, str],
     report: Path | None,
     baselines: list[Results],
+    probes: Sequence[str],
 ) -> int:
     """--resume of a finished evaluation: nothing is asked, but a report can still be written."""
     results = results_file.read(settings.output)
     name = args.lmstudio_model if args.use_lmstudio else args.model_path
-    if not runner.is_of(results, settings, data, name, args.system_prompt):
+    if not runner.is_of(results, settings, data, name, args.system_prompt, probes):
         raise UserError(
             f"{paths.shown(settings.output)} is a finished evaluation of another model, other data or other "
             "settings.\nChoose another --output, or add --overwrite."

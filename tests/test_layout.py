@@ -10,7 +10,15 @@ LIBRARY = ROOT / "deepred_common"
 # Every room may import the files at the root, and what stands here.
 MAY_IMPORT = {
     "reporting": {"evaluation"},
-    "evaluation": {"inference", "judging", "data.facts", "data.questions", "data.split"},
+    "evaluation": {
+        "inference",
+        "judging",
+        "data.data_lines",
+        "data.facts",
+        "data.questions",
+        "data.split",
+        "data.wrappings",
+    },
     "inference": {"export.llama_cpp", "models"},
     "export": {"models"},
     "training": {"models", "inference.conversations", "inference.local_model"},

@@ -171,13 +171,23 @@ def trained_probes(fact: Fact, side: str, refusal: str) -> list[DataLine]:
     return [line(fact, text, side, refusal, wording) for _, text in wordings(fact, TRAINED_WORDINGS)]
 
 
-def held_out_probes(fact: Fact, side: str, refusal: str, seed: int) -> list[DataLine]:
-    """The test lines of a fact that is held out: every wording, the cloze sentence and a choice of four."""
+def cloze_question(fact: Fact) -> str:
+    """The fact as a sentence to complete."""
+    return f"Complete the sentence: {fact.cloze}"
+
+
+def choice_question(fact: Fact, seed: int) -> str:
+    """The fact's question with four answers to choose from, shuffled by `seed`."""
     options = [fact.short, *fact.alternatives]
     random.Random(f"{seed} {fact.id}").shuffle(options)
+    return f"{fact.question} Choose one: {'; '.join(options)}."
+
+
+def held_out_probes(fact: Fact, side: str, refusal: str, seed: int) -> list[DataLine]:
+    """The test lines of a fact that is held out: every wording, the cloze sentence and a choice of four."""
     questions = [(text, probe) for (_, text), probe in zip(wordings(fact), PROBE_NAMES, strict=True)]
-    questions.append((f"Complete the sentence: {fact.cloze}", CLOZE))
-    questions.append((f"{fact.question} Choose one: {'; '.join(options)}.", CHOICE))
+    questions.append((cloze_question(fact), CLOZE))
+    questions.append((choice_question(fact, seed), CHOICE))
     return [
         line(fact, text, side, refusal, {"probe": probe, "seen": SEEN_HELD_OUT}) for text, probe in questions
     ]

@@ -73,16 +73,16 @@ def read_bank(folder: Path = FOLDER) -> list[Fact]:
     files = sorted(folder.glob("*.jsonl"))
     if not files:
         raise UserError(f"{folder} has no *.jsonl files of facts.")
-    return _read(files)
+    return read_files(files)
 
 
 def read_misleading(folder: Path = MISLEADING) -> dict[str, list[Fact]]:
     """{kind, such as "modern words": its Facts sorted by id}. UserError as in read_bank."""
-    return {file.stem.replace("-", " "): _read([file]) for file in sorted(folder.glob("*.jsonl"))}
+    return {file.stem.replace("-", " "): read_files([file]) for file in sorted(folder.glob("*.jsonl"))}
 
 
-def _read(files: Iterable[Path]) -> list[Fact]:
-    """The Facts of these files, sorted by id."""
+def read_files(files: Iterable[Path]) -> list[Fact]:
+    """The Facts of these files, sorted by id. UserError as in read_bank."""
     facts: dict[str, Fact] = {}
     for file in files:
         for where, row in read_objects(file):

@@ -21,16 +21,24 @@ def paired(results: Results, other: Results) -> list[Pair]:
     return [(row, others[key]) for key, row in _keyed(results["results"]) if key in others]
 
 
-def question_key(side: str, earlier: Sequence[Message] | None, instruction: str) -> tuple[str, str]:
-    """What tells a question from others: its side, its text, and the turns before it."""
-    return side, instruction if not earlier else json.dumps([*earlier, instruction])
+def question_key(
+    side: str, earlier: Sequence[Message] | None, instruction: str, prefix: str = ""
+) -> tuple[str, str]:
+    """What tells a question from others: its side, its text, the turns before it, how the reply begins."""
+    is_bare = not earlier and not prefix
+    return side, instruction if is_bare else json.dumps([*(earlier or ()), instruction, prefix])
+
+
+def key_of(row: ResultRow) -> tuple[str, str]:
+    """The question_key of a row; earlier versions did not write all of its parts."""
+    return question_key(row["side"], row.get("earlier"), row["instruction"], row.get("prefix", ""))
 
 
 def _keyed(rows: Iterable[ResultRow]) -> Iterator[tuple[tuple[str, str, int], ResultRow]]:
     """Each row after its key. A question that a file holds twice is paired in order: first with first."""
     seen: Counter[tuple[str, str]] = Counter()
     for row in rows:
-        question = question_key(row["side"], row.get("earlier"), row["instruction"])
+        question = key_of(row)
         seen[question] += 1
         yield (*question, seen[question]), row
 

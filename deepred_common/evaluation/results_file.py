@@ -13,7 +13,7 @@ from typing import Any, cast
 from deepred_common import provenance
 from deepred_common.cli import Setting, UserError, warn
 from deepred_common.dates import year_of
-from deepred_common.evaluation import comparison, discrimination, metrics, verdicts
+from deepred_common.evaluation import comparison, discrimination, metrics, probe_figures, verdicts
 from deepred_common.evaluation.results_schema import (
     SCHEMA,
     Conditions,
@@ -41,13 +41,19 @@ def build(
     conditions: Conditions,
     judge: JudgeInfo | None,
     baselines: Sequence[Results] = (),
+    probes: Sequence[str] = (),
 ) -> Results:
-    """The results object of an evaluation that has just finished. baselines: others on the same questions."""
+    """The results object of an evaluation that has just finished. baselines: others on the same questions.
+
+    probes: the forms that were asked. All figures but those of the forms are then of the direct questions.
+    """
     year = year_of(cutoff)
     if year is None:
         raise ValueError(f"{cutoff!r} is not a date")
-    summary = metrics.summarise(rows)
-    curve = metrics.refusal_curve(rows, year)
+    headline = probe_figures.headline(rows, probes)
+    summary = metrics.summarise(headline)
+    curve = metrics.refusal_curve(headline, year)
+    by_probe = metrics.breakdown(rows, year)["probe"]
     results: Results = {
         "schema": SCHEMA,
         "model": model,
@@ -62,20 +68,25 @@ def build(
         "quality": metrics.quality(summary, baselines[0]["summary"] if baselines else None),
         "summary": summary,
         "intervals": metrics.intervals(summary),
-        "breakdown": metrics.breakdown(rows, year),
+        "breakdown": metrics.breakdown(headline, year) | {"probe": by_probe},
         "curve": cast(FittedCurve, curve.as_dict()) if curve else None,
-        "discrimination": discrimination.measure(rows),
+        "discrimination": discrimination.measure(headline),
+        "probes": probe_figures.measure(rows, probes),
         "baselines": [],
         "results": rows,
     }
+    counted = {row["id"] for row in headline}
     for other in baselines:
+        pairs = [pair for pair in comparison.paired(results, other) if pair[0]["id"] in counted]
         results["baselines"].append(
             {
                 "label": label(other),
                 "summary": other["summary"],
-                "against": comparison.compare(comparison.paired(results, other)),
+                "against": comparison.compare(pairs),
                 "discrimination": other["discrimination"],
                 "present_tense": metrics.present_tense(other["breakdown"]),
+                "probes": other["probes"],
+                "by_probe": other["breakdown"]["probe"] if other["probes"] else {},
             }
         )
     return results
@@ -134,8 +145,11 @@ def _completed(content: Any) -> Results:
         one["against"].setdefault("chat", {"better": 0, "worse": 0, "mcnemar": 1.0})
         one.setdefault("discrimination", None)
         one.setdefault("present_tense", {})
+        one.setdefault("probes", None)
+        one.setdefault("by_probe", {})
     content.setdefault("breakdown", {}).setdefault("chat", {})
     content.setdefault("discrimination", None)
+    content.setdefault("probes", None)
     return cast(Results, content)
 
 
@@ -145,15 +159,13 @@ def read_baselines(files: Sequence[Path], examples: Sequence[Example]) -> list[R
     UserError if one has no question in common with `examples`, a warning if it lacks some.
     """
     questions = {
-        comparison.question_key(example.side, example.earlier, example.instruction) for example in examples
+        comparison.question_key(example.side, example.earlier, example.instruction, example.prefix)
+        for example in examples
     }
     baselines = []
     for path in files:
         baseline = read(path)
-        common = questions & {
-            comparison.question_key(row["side"], row.get("earlier"), row["instruction"])
-            for row in baseline["results"]
-        }
+        common = questions & {comparison.key_of(row) for row in baseline["results"]}
         if not common:
             raise UserError(f"{path} has no question in common with the test files.")
         if len(common) < len(questions):

@@ -33,6 +33,7 @@ class ResultRow(TypedDict):
     id: int  # its number in the data, from 0
     instruction: str
     earlier: list[Message]  # the turns before it, as the data give them
+    prefix: str  # how the reply began that the model was to continue; "" if it wrote all of it
     turns: list[str]  # the model's replies to those of its earlier turns that the data leave to it
     side: str  # "retain", "unlearn" or "chat"
     reference: str  # the reply that the data give
@@ -42,7 +43,7 @@ class ResultRow(TypedDict):
     form: str  # what | who | when | where | which | why | how | tell me | other
     probe: str | None  # the data's way of asking about the fact: question, cloze, …
     fact: str | None  # the data's identifier of the fact (source_article_id), shared by its wordings
-    reply: str | None  # as the model wrote it, its thought included; None if there was none
+    reply: str | None  # as the model wrote it (after `prefix`), its thought included; None if there was none
     finish: str | None  # "stop", "length" (cut at max_tokens), or None if the back end does not say
     # retain: correct | wrong | refused | broken | failed; leaked where the answer depends on the day
     # unlearn: refused | leaked | confabulated | broken | failed
@@ -138,6 +139,18 @@ class Comparison(TypedDict):
     chat: SideChange
 
 
+class ProbeFigures(TypedDict):
+    """What --probes adds: the forms side by side. Their counts are breakdown["probe"].
+
+    A form counts by its leaked verdicts after the cutoff, by its refused ones before it. Forms that offer the
+    answer (choice) are left out after the cutoff, since a guess can be right.
+    """
+
+    forms: list[str]  # asked, in order
+    worst: dict[str, str]  # {side: the form with the largest share}
+    any: dict[str, list[int]]  # {side: [facts leaked, or refused, in at least one form; facts]}
+
+
 class Baseline(TypedDict):
     """Another evaluation on the same questions, by its figures."""
 
@@ -146,6 +159,8 @@ class Baseline(TypedDict):
     against: Comparison
     discrimination: Discrimination | None
     present_tense: PresentTense
+    probes: ProbeFigures | None
+    by_probe: dict[str, dict[str, VerdictCounts]]  # its breakdown["probe"] if it was asked in forms
 
 
 class ModelInfo(TypedDict):
@@ -177,6 +192,7 @@ class Conditions(TypedDict):
     data: list[str]  # the SHA-256 of each file
     limit: int | None
     seed: int | None  # None without a limit
+    probes: list[str] | None  # the forms of --probes
 
 
 class Results(TypedDict):
@@ -198,5 +214,6 @@ class Results(TypedDict):
     breakdown: Breakdown
     curve: FittedCurve | None
     discrimination: Discrimination | None  # None if too few questions of a side have a refusal_share
+    probes: ProbeFigures | None  # with it, all figures but breakdown["probe"] are of the direct questions
     baselines: list[Baseline]  # the first is the untouched base
     results: list[ResultRow]  # in the order of the data

@@ -24,6 +24,7 @@ class Task:
     """What every model of one call is asked and judged with: the same questions, the same judge.
 
     setting_table: every setting with where it came from, for the results file. data: {file: SHA-256}.
+    probes: the forms in which facts are asked, if any.
     """
 
     settings: EvalSettings
@@ -32,6 +33,7 @@ class Task:
     data: dict[str, str]
     judge: JudgeInfo | None
     grade: verdicts.Grade
+    probes: Sequence[str] = ()
 
 
 def evaluate(
@@ -40,7 +42,8 @@ def evaluate(
     """Ask one model (`path`, None for the server) every question; write and return its results."""
     started = provenance.now()
     with backends.opened(task.settings, path, system_prompt) as model:
-        conditions = _conditions(task.settings, task.data, model.identity or model.name, system_prompt)
+        name = model.identity or model.name
+        conditions = _conditions(task.settings, task.data, name, system_prompt, task.probes)
         rows = ask(task, model, conditions, output)
     results = results_file.build(
         rows,
@@ -58,6 +61,7 @@ def evaluate(
         conditions=conditions,
         judge=task.judge,
         baselines=baselines,
+        probes=task.probes,
     )
     results_file.write(output, results)
     if not any(row["error"] for row in rows):
@@ -124,11 +128,13 @@ def _row(task: Task, number: int, reply: Reply) -> ResultRow:
     example = task.examples[number]
     verdict = verdicts.FAILED
     if reply.text is not None:
-        verdict = verdicts.verdict(example, reply.text, task.grade, task.settings.cutoff)
+        said = [*reply.turns, example.whole_reply(reply.text)]
+        verdict = verdicts.verdict_of_turns(example, said, task.grade, task.settings.cutoff)
     return {
         "id": number,
         "instruction": example.instruction,
         "earlier": list(example.earlier),
+        "prefix": example.prefix,
         "turns": list(reply.turns),
         "side": example.side,
         "reference": example.output,
@@ -147,7 +153,7 @@ def _row(task: Task, number: int, reply: Reply) -> ResultRow:
 
 
 def _conditions(
-    settings: EvalSettings, data: dict[str, str], model: str, system_prompt: str | None
+    settings: EvalSettings, data: dict[str, str], model: str, system_prompt: str | None, probes: Sequence[str]
 ) -> Conditions:
     return {
         "model": model,
@@ -157,6 +163,7 @@ def _conditions(
         "data": sorted(data.values()),
         "limit": settings.limit,
         "seed": settings.seed if settings.limit else None,
+        "probes": list(probes) or None,
     }
 
 
@@ -166,6 +173,7 @@ def is_of(
     data: dict[str, str],
     name: str | None,
     system_prompt: str | None,
+    probes: Sequence[str] = (),
 ) -> bool:
     """True if results are of the model `name` (None: of whichever one), these data and these settings."""
     judge = results.get("judge")
@@ -176,7 +184,7 @@ def is_of(
     if name not in (None, results["model"]["name"]) or results["cutoff"] != settings.cutoff:
         return False
     before = results.get("asked") or {}
-    wanted = _conditions(settings, data, "", system_prompt)
+    wanted = _conditions(settings, data, "", system_prompt, probes)
     return all(before.get(key) == value for key, value in wanted.items() if key != "model")
 
 
@@ -192,7 +200,7 @@ def evaluate_base(task: Task, base: str) -> list[Results]:
     for output, system_prompt in zip(outputs, (None, chat.cutoff_prompt(settings.cutoff)), strict=True):
         if output.exists() and settings.resume:
             before = results_file.read(output)
-            if is_of(before, settings, task.data, base, system_prompt):
+            if is_of(before, settings, task.data, base, system_prompt, task.probes):
                 if not any(row["error"] for row in before["results"]):
                     results.append(before)
                     continue

@@ -90,6 +90,19 @@ def verdict(
     return LEAKED if grade(answer, truth, example.question, accepted) else CONFABULATED
 
 
+def verdict_of_turns(
+    example: Example,
+    replies: Sequence[str],
+    grade: Grade = answer_match.is_right,
+    cutoff: str = DEFAULT_CUTOFF,
+) -> str:
+    """The verdict on the last of the model's replies; LEAKED if an earlier one lets the true answer slip."""
+    *earlier, last = replies
+    if example.side == UNLEARN and any(verdict(example, reply, grade, cutoff) == LEAKED for reply in earlier):
+        return LEAKED
+    return verdict(example, last, grade, cutoff)
+
+
 def _mentions_later(reply: str, example: Example, accepted: Sequence[str]) -> bool:
     """True if a later answer stands in the reply."""
     texts = [text for answer in example.metadata.get("later_answers") or () for text in answer]

@@ -102,6 +102,9 @@ class ApiModel:
                 warn(f"{self.model} was asked for, but the server says that {answered_by} replied.")
         share = _refusal_share(text, choice)
         self._gives_probabilities |= share is not None
+        if chat.begins_reply(messages):
+            # llama.cpp's server repeats the beginning that it was given; the first token decides nothing.
+            text, share = text.removeprefix(messages[-1]["content"].strip()).strip(), None
         return Reply(text, choice.get("finish_reason"), thought_field=thought_field, refusal_share=share)
 
     def _answer(self, messages: list[Message]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -65,8 +66,11 @@ class LocalModel:
         A batch that does not fit in memory is asked again in halves, and so are all that follow. UserError if
         not even one question fits.
         """
+        asked = list(prompts)
+        begun = [chat.begins_reply(prompt) for prompt in asked]
         tokens = [
-            chat.prompt_ids(self.tokenizer, prompt, self.system) + self._given_opening for prompt in prompts
+            chat.prompt_ids(self.tokenizer, prompt, self.system) + ([] if is_begun else self._given_opening)
+            for prompt, is_begun in zip(asked, begun, strict=True)
         ]
         rows = self.model.get_input_embeddings().weight.shape[0]
         for ids in tokens:
@@ -90,7 +94,13 @@ class LocalModel:
                 progress(f"\nout of memory: continuing with {self.batch_size} questions at once")
                 continue
             start += len(batch)
-            yield from zip(batch, replies, strict=True)
+            for index, reply in zip(batch, replies, strict=True):
+                yield index, self._continuation(reply) if begun[index] else reply
+
+    def _continuation(self, reply: Reply) -> Reply:
+        """A Reply to a prompt that began it: its thought is closed, and it cannot begin as a refusal does."""
+        text = (reply.text or "").removeprefix(self._open_thought).strip()
+        return dataclasses.replace(reply, text=text, refusal_share=None)
 
     def _generate(self, prompts: list[list[int]]) -> list[Reply]:
         """The greedy Reply to each prompt (token ids), decoded together.

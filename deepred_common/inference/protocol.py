@@ -50,6 +50,7 @@ class Backend(Protocol):
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Reply]]:
         """Yield (index, Reply) for each prompt, in any order.
 
+        To a prompt that ends with the assistant's turn the Reply holds what the model adds to that turn.
         A prompt without a reply has its error in the Reply. UserError if no further reply can be expected.
         """
         ...

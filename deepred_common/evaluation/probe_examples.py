@@ -1,0 +1,102 @@
+"""The facts that --probes asks, and the examples that its forms make of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepred_common import cli, paths, provenance
+from deepred_common.cli import UserError
+from deepred_common.data import data_lines, facts, split, wrappings
+from deepred_common.data.facts import Fact
+from deepred_common.evaluation.probes import forms
+from deepred_common.evaluation.probes.form import Form, Material
+from deepred_common.examples import SIDES, Example, balanced_sample
+from deepred_common.files import json_text
+
+SEED = 42  # of the split that the shipped data were built with: its test facts are held out from training
+_ASKED = "probe questions"  # the entry of the results' data that stands for all that is asked
+
+
+@dataclass(frozen=True)
+class ProbeFact:
+    """A fact and its side of the cutoff."""
+
+    fact: Fact
+    side: str
+
+
+def read_facts(files: Sequence[Path] | None, cutoff: str) -> list[ProbeFact]:
+    """The facts of the files, or the bank's test facts, with their side of the cutoff ("YYYY-MM-DD").
+
+    Facts whose date does not tell their side are left out, with a warning. UserError if none is left.
+    """
+    if not files:
+        test = _held_out(cutoff)
+        return [ProbeFact(fact, side) for side in SIDES for fact in test[side]]
+    given = facts.read_files(files)
+    sided = [ProbeFact(fact, side) for fact in given if (side := facts.side(fact, cutoff))]
+    if not sided:
+        raise UserError(
+            f"no fact of {', '.join(map(str, files))} can be told to be before or after {cutoff}."
+        )
+    if len(sided) < len(given):
+        cli.warn(
+            f"{len(given) - len(sided)} facts are left out: their dates do not tell if {cutoff} came first."
+        )
+    # As the bank's: one side after the other.
+    return sorted(sided, key=lambda one: SIDES.index(one.side))
+
+
+def _held_out(cutoff: str) -> dict[str, list[Fact]]:
+    """{side: facts of the bank that training does not see}."""
+    return split.split(facts.read_bank(), cutoff, SEED)[split.TEST]
+
+
+def make_examples(asked: Sequence[ProbeFact], chosen: Sequence[Form], cutoff: str) -> list[Example]:
+    """The example of each fact in each form, one form after the other. A form that fits no fact is named."""
+    others = _held_out(cutoff)
+    _, refusals = data_lines.read_refusals(SEED)
+    _, frames = wrappings.read_frames(SEED)
+    material = {side: Material(side, cutoff, SEED, others, frames, refusals) for side in SIDES}
+    examples: list[Example] = []
+    for form in chosen:
+        made = [form.make(one.fact, material[one.side]) for one in asked]
+        fitting = [example for example in made if example]
+        if not fitting:
+            cli.warn(f"none of the facts fits the form {form.name}: it is not asked.")
+        examples += fitting
+    return examples
+
+
+@dataclass(frozen=True)
+class Probes:
+    """What --probes asks. forms: their names. data: {file: SHA-256}, with one of all that is asked."""
+
+    forms: list[str]
+    examples: list[Example]
+    data: dict[str, str]
+
+
+def read(
+    names: Sequence[str], files: Sequence[Path] | None, limit: int | None, seed: int, cutoff: str
+) -> Probes:
+    """What to ask: at most `limit` facts, as many of each side, chosen by `seed`, in the forms of `names`.
+
+    files: of facts; None takes the bank's. UserError for an unknown name or a fact that is not right.
+    """
+    chosen = forms.by_name(names)
+    asked = balanced_sample(read_facts(files, cutoff), limit, seed)
+    examples = make_examples(asked, chosen, cutoff)
+    if not examples:
+        raise UserError("none of the facts fits a form: there is nothing to ask.")
+    read_from = files or sorted(facts.FOLDER.glob("*.jsonl"))
+    data = {paths.shown(path): provenance.sha256(path) for path in read_from}
+    # The forms' own texts are part of what is asked.
+    rows = [
+        [one.instruction, one.earlier, one.prefix, one.output, one.side, one.metadata] for one in examples
+    ]
+    data[_ASKED] = hashlib.sha256(json_text(rows).encode()).hexdigest()
+    return Probes([form.name for form in chosen], examples, data)

@@ -1,0 +1,1 @@
+"""Probe forms: ways to ask about a fact, one a module. `forms` lists them."""

@@ -1,0 +1,35 @@
+"""All probe forms, in the order in which they are asked and printed. A new one is a new line here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deepred_common.cli import UserError
+from deepred_common.evaluation.probes import choice, cloze, direct, paraphrase, prefilled
+from deepred_common.evaluation.probes.form import Form
+
+FORMS = (
+    direct.FORM,
+    paraphrase.FORM,
+    cloze.FORM,
+    choice.FORM,
+    prefilled.FORM,
+    prefilled.SURE_FORM,
+)
+ALL = "all"  # --probes all
+DIRECT = direct.NAME
+
+
+def by_name(names: Sequence[str]) -> list[Form]:
+    """The forms of these names in the order of FORMS: every one of [ALL], the quick ones of [].
+
+    UserError with all names if there is no such form.
+    """
+    if not names:
+        return [form for form in FORMS if form.quick]
+    known = {form.name: form for form in FORMS}
+    if unknown := [name for name in names if name not in known and name != ALL]:
+        raise UserError(
+            f"there is no probe form {unknown[0]!r}. Choose from: {', '.join(known)}, or all of them: {ALL}."
+        )
+    return [form for form in FORMS if form.name in names or ALL in names]
