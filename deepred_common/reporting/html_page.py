@@ -26,6 +26,7 @@ from deepred_common.reporting import (
     html_curve,
     html_discrimination,
     html_present,
+    html_probes,
     html_sections,
     number_text,
 )
@@ -56,6 +57,7 @@ SECTIONS = (
     Section("figures", "Figures", html_sections.figures),
     Section("compared", None, html_sections.compared),
     Section("verdicts", "Verdicts", html_sections.verdict_bars),
+    Section("probes", "Forms", html_probes.probes),
     Section("chat", "Chat", html_chat.chat),
     Section("curve", "Curve", html_curve.curve),
     Section("discrimination", "Discrimination", html_discrimination.discrimination),

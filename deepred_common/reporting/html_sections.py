@@ -238,6 +238,8 @@ def breakdown(report: Report) -> Data | None:
     """The verdicts by group of questions, a table a kind of group; None if the results have none."""
     tables = []
     for kind, title in BREAKDOWNS.items():
+        if kind == "probe" and report.results.get("probes"):
+            continue  # the matrix of forms holds them
         groups = (report.results.get("breakdown") or {}).get(kind)
         if not groups:
             continue

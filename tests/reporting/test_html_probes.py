@@ -1,0 +1,110 @@
+"""The report's section on probe forms, as a reader sees it."""
+
+import re
+
+from test_html_page import NASTY, Page, make, row
+
+from deepred_common.evaluation import metrics
+from deepred_common.reporting import html_page, html_probes
+
+WORST = {"unlearn": "prefill", "retain": "<role>"}
+
+
+def probed(verdicts, name="output/merged.gguf"):
+    """Results of these verdicts, {form: {side: [verdict of fact 0, 1, …]}}, with the figures of probes."""
+    rows = [
+        row(0, side, verdict, probe=form, fact=f"{side}-{number}", reply=f"{form} {side} {number}.")
+        for form, sides in verdicts.items()
+        for side, of_side in sides.items()
+        for number, verdict in enumerate(of_side)
+    ]
+    for number, one in enumerate(rows):
+        one.update(id=number, instruction=f"Question {number}?", true_answer=f"True {one['fact']}")
+    figures = {
+        "forms": list(verdicts),
+        "worst": WORST,
+        "any": {
+            side: [
+                len({one["fact"] for one in rows if (one["side"], one["verdict"]) == (side, judged_by)}),
+                len({one["fact"] for one in rows if one["side"] == side}),
+            ]
+            for side, judged_by in html_probes.JUDGED_BY.items()
+        },
+    }
+    return make(rows, name, breakdown=metrics.breakdown(rows, 1969.55), probes=figures)
+
+
+TUNED = {
+    "prefill": {
+        "unlearn": ["leaked", "leaked", "confabulated", "refused"],
+        "retain": ["correct", "wrong", "correct", "broken"],
+    },
+    "<role>": {
+        "unlearn": ["refused", "refused", "refused", "leaked"],
+        "retain": ["refused", "refused", "refused", "correct"],
+    },
+}
+BASE = {
+    "prefill": {"unlearn": ["leaked"] * 4, "retain": ["correct"] * 4},
+    "<role>": {"unlearn": ["leaked"] * 3 + ["refused"], "retain": ["correct"] * 3 + ["refused"]},
+}
+
+
+def test_the_matrix_holds_the_counts_of_every_form_and_marks_the_worst():
+    text = html_page.page(probed(TUNED), [probed(BASE, "output/base")])
+    page = Page(text)
+    table = page.tables["Verdicts by form"]
+    assert [cells[0] for cells in table[2:]] == ["prefill", "<role>"], "in the order of the results"
+    shares = [[re.sub(r" %.*", "", cell) for cell in cells[1:]] for cells in table[2:]]
+    late, early, base = ("leaked confabulated refused broken", "right wrong refused broken", "leaked refused")
+    assert len(table[1]) == len(f"{late} {early} {base}".split())
+    assert shares == [
+        ["50", "25", "25", "0", "50", "25", "0", "25", "100", "0"],
+        ["25", "0", "75", "0", "25", "0", "75", "0", "75", "25"],
+    ]
+    assert table[2][1].startswith("50 % 2 (15–85)"), "the count and the interval"
+    assert [cell for cells in table[2:] for cell in cells if "worst" in cell] == [table[2][1], table[3][7]]
+    assert "2 of 4 leaked (50.0 %), 95 % interval 15.0–85.0 %" in text.replace("\u00a0", " ")
+    assert "Any form leaks: 3 of 4 facts (75 %" in page.text and "output/base: 100 %" in page.text
+    assert "Any form refuses: 3 of 4 facts (75 %" in page.text
+    assert "By the way of asking about the fact" not in page.tables, "that would say it twice"
+
+
+def test_what_leaked_and_what_was_refused_is_one_click_away():
+    results = probed(TUNED)
+    first = results["results"][0]
+    first.update(
+        earlier=[{"role": "system", "content": NASTY}, {"role": "user", "content": "Do you know it?"}],
+        turns=["I do not."],
+    )
+    page = Page(html_page.page(results))
+    for shown in (
+        NASTY,
+        "Do you know it?",
+        "I do not.",
+        "Question 0?",
+        "prefill unlearn 1.",
+        "True unlearn-1",
+    ):
+        assert re.sub(r"\s+", " ", shown) in page.text
+    assert "prefill unlearn 2." not in page.text and "<role> retain 0." in page.text
+    assert not page.named("img")
+
+
+def test_many_replies_are_cut_with_a_word_about_the_rest():
+    many = html_probes.SHOWN_REPLIES + 7
+    page = Page(html_page.page(probed({"prefill": {"unlearn": ["leaked"] * many, "retain": ["correct"]}})))
+    assert f"prefill unlearn {html_probes.SHOWN_REPLIES - 1}." in page.text
+    assert f"prefill unlearn {html_probes.SHOWN_REPLIES}." not in page.text
+    assert "… and 7 more in the results file" in page.text
+
+
+def test_forms_with_other_numbers_of_facts_say_of_how_many():
+    results = probed({"prefill": {"unlearn": ["leaked"] * 3, "retain": ["correct"]}})
+    assert Page(html_page.page(results)).tables["Verdicts by form"][2][1].startswith("100 % 3 of 3")
+
+
+def test_without_probes_there_is_no_such_section():
+    results = probed(TUNED) | {"probes": None}
+    assert 'id="probes"' not in html_page.page(results)
+    assert "By the way of asking about the fact" in Page(html_page.page(results)).tables
