@@ -31,13 +31,16 @@ _LETTER = 7  # width of a letter at 12 px
 
 
 class Bin(NamedTuple):
-    """Facts of a span of dates. Years have fractions; interval: Wilson 95 %, shares of 1."""
+    """Facts of a span of dates. Years have fractions; count: those that are counted, as those refused.
+
+    interval: Wilson 95 %, shares of 1.
+    """
 
     middle: float
     first: float
     last: float
     total: int
-    refused: int
+    count: int
     interval: tuple[float, float]
 
 
@@ -61,7 +64,7 @@ def curve(report: Report) -> dict[str, Any]:
         return {"drawings": [], "notes": [], "points": [], "legend": None}
     facts.sort()
     cutoff = year_of(results.get("cutoff"))
-    left, right = _axis([year for year, _ in facts], cutoff)
+    left, right = axis([year for year, _ in facts], cutoff)
     clipped = [(max(year, left), refused) for year, refused in facts]
     bins = bins_of(clipped, left if cutoff is None else cutoff)
     fitted = metrics.curve_of(results.get("curve"))
@@ -81,11 +84,11 @@ def curve(report: Report) -> dict[str, Any]:
         "spoken": " ".join(note.strong + note.text for note in notes),
         "notes": notes,
         "legend": {"fit": fitted is not None, "effective": bool(fitted and fitted.cutoff), "cutoff": cutoff},
-        "points": [(("until " if older and one is bins[0] else "") + _span_text(one), one) for one in bins],
+        "points": [(("until " if older and one is bins[0] else "") + span_text(one), one) for one in bins],
     }
 
 
-def _axis(years: Sequence[float], cutoff: float | None) -> tuple[int, int]:
+def axis(years: Sequence[float], cutoff: float | None) -> tuple[int, int]:
     """First and last year of the axis. years: sorted. A twentieth of the facts may be older than the axis."""
     earliest = AXIS_FROM if cutoff is None else min(AXIS_FROM, cutoff - AXIS_BEFORE_CUTOFF)
     first, last = max(earliest, years[len(years) // 20]), years[-1]
@@ -94,12 +97,12 @@ def _axis(years: Sequence[float], cutoff: float | None) -> tuple[int, int]:
     return floor(first / 10) * 10, ceil((last + 0.5) / 5) * 5
 
 
-def bins_of(facts: Sequence[tuple[float, bool]], cutoff: float) -> list[Bin]:
-    """Sorted facts (year, refused) in bins of about equal count. No bin crosses the cutoff.
+def bins_of(facts: Sequence[tuple[float, bool]], cutoff: float, most: int = MOST_BINS) -> list[Bin]:
+    """Sorted facts (year, whether it counts) in about `most` bins of equal size. No bin crosses the cutoff.
 
     Facts of one date stay together: a border between them would depend on the order of the file.
     """
-    size = max(FEWEST_IN_BIN, ceil(len(facts) / MOST_BINS))
+    size = max(FEWEST_IN_BIN, ceil(len(facts) / most))
     bins = []
     for part in ([f for f in facts if f[0] < cutoff], [f for f in facts if f[0] >= cutoff]):
         start, wanted = 0, max(1, round(len(part) / size))
@@ -115,12 +118,12 @@ def bins_of(facts: Sequence[tuple[float, bool]], cutoff: float) -> list[Bin]:
 
 def _bin(facts: Sequence[tuple[float, bool]]) -> Bin:
     years = [year for year, _ in facts]
-    refused = sum(refused for _, refused in facts)
+    count = sum(counts for _, counts in facts)
     middle = sum(years) / len(years)
-    return Bin(middle, years[0], years[-1], len(facts), refused, stats.wilson(refused, len(facts)))
+    return Bin(middle, years[0], years[-1], len(facts), count, stats.wilson(count, len(facts)))
 
 
-def _span_text(one: Bin) -> str:
+def span_text(one: Bin) -> str:
     first, last = year_text(floor(one.first), 0), year_text(floor(one.last), 0)
     return first if first == last else f"{first}–{last}"
 
@@ -240,7 +243,10 @@ def _drawing(plot: Plot, name: str, width: int, height: int, most_dates: int) ->
         "height": height,
         "frame": frame,
         "shares": [(y(share / 100), f"{share}\u00a0%") for share in (0, 25, 50, 75, 100)],
-        "dates": [(x(year), _date_label(plot, year)) for year in _ticks(plot.left, plot.right, most_dates)],
+        "dates": [
+            (x(year), date_label(year, plot.has_older and year == plot.left))
+            for year in ticks(plot.left, plot.right, most_dates)
+        ],
         "band": band,
         "nominal": _marker(f"cutoff {plot.cutoff_text}", cutoff_x, effective_x, frame, not rightwards),
         "effective": _marker(
@@ -251,11 +257,12 @@ def _drawing(plot: Plot, name: str, width: int, height: int, most_dates: int) ->
     }
 
 
-def _date_label(plot: Plot, year: int) -> str:
-    return ("≤\u00a0" if plot.has_older and year == plot.left else "") + year_text(year, 0)
+def date_label(year: int, is_older_too: bool) -> str:
+    """A year along the axis. is_older_too: older facts are drawn there as well."""
+    return ("≤\u00a0" if is_older_too else "") + year_text(year, 0)
 
 
-def _ticks(left: int, right: int, most: int) -> range:
+def ticks(left: int, right: int, most: int) -> range:
     """The years along the axis, at most so many."""
     step = next((step for step in _STEPS if (right - left) / step <= most), _STEPS[-1])
     return range(ceil(left / step) * step, right + 1, step)
@@ -274,11 +281,11 @@ def _dots(plot: Plot, x: Any, y: Any) -> list[dict[str, Any]]:
     most = max(one.total for one in plot.bins)
     dots = []
     for one in plot.bins:
-        share = one.refused / one.total
-        counts = f"{one.refused} of {one.total}"
+        share = one.count / one.total
+        counts = f"{one.count} of {one.total}"
         dots.append(
             {
-                "title": f"{_span_text(one)}: {counts} refused ({percent(100 * share, 0)})",
+                "title": f"{span_text(one)}: {counts} refused ({percent(100 * share, 0)})",
                 "x": x(one.middle),
                 "y": y(share),
                 "low": y(one.interval[0]),

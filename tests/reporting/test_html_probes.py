@@ -108,3 +108,41 @@ def test_without_probes_there_is_no_such_section():
     results = probed(TUNED) | {"probes": None}
     assert 'id="probes"' not in html_page.page(results)
     assert "By the way of asking about the fact" in Page(html_page.page(results)).tables
+
+
+def scored(known, refused_from, name="output/merged.gguf"):
+    """Results of facts 1900 to 2019, of which the model knows those years that `known` says."""
+    rows = [
+        row(
+            year,
+            "retain" if year < 1969.5 else "unlearn",
+            "refused" if year >= refused_from else "wrong" if year < 1969.5 else "leaked",
+            date=f"{year}-06-15",
+            scores=[-1.0 if known(year) else -9.0, -2.0, -3.0, -4.0],
+        )
+        for year in range(1900, 2020)
+    ]
+    return make(rows, name)
+
+
+def test_what_it_knows_stands_beside_what_it_says_for_model_and_base():
+    tuned = scored(lambda year: year % 2, refused_from=1970)
+    base = scored(lambda year: year % 4, refused_from=3000, name="output/base")
+    text = html_page.page(tuned, [base])
+    table = Page(text).tables["Known and answered, before and after the cutoff"]
+    assert [[cell.split(" %")[0] for cell in cells[1:]] for cells in table[1:]] == [
+        ["50", "50", "100", "0"],
+        ["74", "76", "100", "100"],
+    ]
+    drawings = re.findall(r'<svg class="curve" .*?</svg>', text, re.S)
+    assert len(drawings) == 2 and ["chance" in one for one in drawings] == [True, False]
+    assert [len(re.findall("<polyline", one)) for one in drawings] == [2, 2]
+    chance, quarter = (
+        float(re.search(pattern, drawings[0])[1])
+        for pattern in (r'class="chance"[^>]* y1="([\d.]+)"', r'y1="([\d.]+)"[^>]*/><text[^>]*>25')
+    )
+    assert chance == quarter
+
+
+def test_without_scores_there_is_nothing_to_say_of_what_it_knows():
+    assert 'id="knowledge"' not in html_page.page(probed(TUNED))
