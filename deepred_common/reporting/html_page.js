@@ -23,7 +23,7 @@
     return box;
   }
   const question = row => [words("div", "", row.instruction), make("small", "",
-    ["#" + row.id, row.side, row.date, row.field].filter(part => part !== null && part !== undefined).join(" · "))];
+    ["#" + row.id, row.side, row.date, row.field, row.probe].filter(part => part !== null && part !== undefined).join(" · "))];
   const verdict = (name, right) => make("span", "chip " + (right ? "is" : "not"), (right ? "✓ " : "✗ ") + name);
   function truth(row) {
     const box = make("div", "", words("div", "", row.reference || "–"));

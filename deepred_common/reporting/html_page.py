@@ -127,7 +127,7 @@ def _policy(script: str) -> str:
     )
 
 
-_KEYS = ("instruction", "side", "reference", "true_answer", "field", "reply", "verdict", "error")
+_KEYS = ("instruction", "side", "reference", "true_answer", "field", "reply", "verdict", "error", "probe")
 
 
 def _data(report: Report) -> str:

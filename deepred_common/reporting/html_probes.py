@@ -168,6 +168,7 @@ def _conversation(row: ResultRow) -> dict[str, Any]:
     turns = [*(row.get("earlier") or []), {"role": USER, "content": row["instruction"]}]
     return {
         "turns": with_replies(turns, row.get("turns") or []),
+        "prefix": row.get("prefix"),
         "reply": row["reply"],
         "true_answer": row.get("true_answer") or row["reference"],
     }
