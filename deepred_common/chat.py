@@ -239,6 +239,24 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, system: str |
     return conversation_ids(tokenizer, [prompt_text(tokenizer, prompt, system)])[0]
 
 
+def continuation_ids(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, answers: Sequence[str], system: str | None = None
+) -> tuple[list[int], list[list[int]]]:
+    """(token ids of the prompt, of each answer): the answers as the text that goes on where the prompt ends.
+
+    Prompt and answer are tokenised together, as lm-evaluation-harness does (TemplateLM._encode_pair): a
+    tokenizer that puts a space before each text would give an answer alone another first token. Where it
+    joins the prompt's last characters with the answer's first, each is tokenised alone, since a prompt is
+    always tokenised alone when a reply is asked for. So a space between the two belongs to the answer.
+    """
+    start = prompt_text(tokenizer, prompt, system)
+    ids, *wholes = conversation_ids(tokenizer, [start, *(start + answer for answer in answers)])
+    return ids, [
+        whole[len(ids) :] if whole[: len(ids)] == ids else encode(tokenizer, answer)
+        for answer, whole in zip(answers, wholes, strict=True)
+    ]
+
+
 class ReplyFrame(NamedTuple):
     """What the template writes around the text of a reply: before it (after the prompt), and after it."""
 

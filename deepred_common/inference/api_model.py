@@ -8,22 +8,22 @@ import math
 import queue
 import re
 import threading
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from deepred_common import chat, refusal_openers, thought
 from deepred_common.cli import UserError, progress, warn
 from deepred_common.examples import SYSTEM, Message, Prompt
+from deepred_common.inference import server_scores
 from deepred_common.inference.connection import Connection, NotTheApi, ServerGone, ServerTrouble
-from deepred_common.inference.protocol import BackendSettings, Reply
+from deepred_common.inference.protocol import BackendSettings, Reply, Score
 
 API_KEY_VARIABLE = "LMSTUDIO_API_KEY"
 _EMBEDDING = "text-embedding-"  # how LM Studio's identifiers of models that cannot chat begin
 # "System role not supported", "Only user and assistant roles are supported!"
 _ROLE = re.compile(r"\broles?\b")
 _GIVE_UP_AFTER = 8  # failed questions in a row: the server is gone, not busy
-_Questions = queue.Queue[tuple[int, Prompt] | None]  # (index, prompt); None: no more
-_Outcomes = queue.Queue[tuple[int, Reply | Exception]]
+Item, Result = TypeVar("Item"), TypeVar("Result")
 # Fields of a message in which servers send the model's thought apart: llama.cpp, LM Studio, DeepSeek; vLLM,
 # Ollama, OpenRouter.
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
@@ -139,28 +139,66 @@ class ApiModel:
                 else:
                     raise
 
-    def _work(self, todo: _Questions, done: _Outcomes) -> None:
-        """Answer the questions of `todo` into `done`, in a thread of its own."""
-        while (entry := todo.get()) is not None and not self._connection.stopped.is_set():
-            index, prompt = entry
-            try:
-                done.put((index, self.chat(chat.messages(prompt, self.system))))
-            except Exception as error:  # whatever it is: `ask` waits for an answer and deals with it
-                done.put((index, error))
-
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Reply]]:
         """Yield (index, Reply) for each prompt, as the replies come in; a failed one has its error.
 
         ServerGone if _GIVE_UP_AFTER in a row fail by the server's fault: the rest would fail as well.
         """
+        troubles = 0
+        for index, outcome in self._each(
+            prompts, lambda prompt: self.chat(chat.messages(prompt, self.system))
+        ):
+            if isinstance(outcome, Reply):
+                troubles = 0
+                yield index, outcome
+                continue
+            error = str(outcome).splitlines()[0]
+            yield index, Reply(None, error=error)
+            troubles = troubles + 1 if isinstance(outcome, ServerTrouble) else 0
+            if troubles >= _GIVE_UP_AFTER:
+                raise ServerGone(f"the last {troubles} questions all failed: {error}")
+
+    def score(
+        self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]
+    ) -> Iterator[tuple[int, list[Score]]]:
+        """Yield (index, a Score for each of its answers) for each prompt, as they come in.
+
+        NoScores if the server is not llama.cpp's. The first failure ends it.
+        """
+
+        def score_one(pair: tuple[Prompt, Sequence[str]]) -> list[Score]:
+            prompt, texts = pair
+            return server_scores.of_answers(self._connection, chat.messages(prompt, self.system), texts)
+
+        for index, outcome in self._each(zip(prompts, answers, strict=True), score_one):
+            if isinstance(outcome, UserError):
+                raise outcome
+            yield index, outcome
+
+    def _each(
+        self, items: Iterable[Item], work: Callable[[Item], Result]
+    ) -> Iterator[tuple[int, Result | UserError]]:
+        """(index, what `work` makes of it or the UserError it raises) for each item, as they get done.
+
+        So many at a time as the server gets requests at once.
+        """
         # Threads of our own: Ctrl-C would wait for a pool's threads, so for as long as a reply takes.
-        todo: _Questions = queue.Queue()
-        done: _Outcomes = queue.Queue()
+        todo: queue.Queue[tuple[int, Item] | None] = queue.Queue()  # None: no more
+        done: queue.Queue[tuple[int, Result | Exception]] = queue.Queue()
+
+        def work_on() -> None:
+            while (entry := todo.get()) is not None and not self._connection.stopped.is_set():
+                index, item = entry
+                try:
+                    done.put((index, work(item)))
+                except Exception as error:  # whatever it is: the loop below waits for it and deals with it
+                    done.put((index, error))
+
         self._connection.stopped.clear()
         for _ in range(self.in_flight):
-            threading.Thread(target=self._work, args=(todo, done), daemon=True).start()
-        upcoming = enumerate(prompts)
-        outstanding = troubles = 0
+            threading.Thread(target=work_on, daemon=True).start()
+        upcoming = enumerate(items)
+        outstanding = 0
         try:
             while True:
                 # A few more than are in flight, not all 15 000 at once: memory stays flat.
@@ -171,17 +209,9 @@ class ApiModel:
                     return
                 index, outcome = done.get()
                 outstanding -= 1
-                if isinstance(outcome, Reply):
-                    troubles = 0
-                    yield index, outcome
-                    continue
-                if not isinstance(outcome, UserError):
+                if isinstance(outcome, Exception) and not isinstance(outcome, UserError):
                     raise outcome
-                error = str(outcome).splitlines()[0]
-                yield index, Reply(None, error=error)
-                troubles = troubles + 1 if isinstance(outcome, ServerTrouble) else 0
-                if troubles >= _GIVE_UP_AFTER:
-                    raise ServerGone(f"the last {troubles} questions all failed: {error}")
+                yield index, outcome
         finally:
             self._connection.stopped.set()
             for _ in range(self.in_flight):

@@ -122,15 +122,17 @@ class Connection:
         except (requests.RequestException, ValueError, KeyError, TypeError):
             return []
 
-    def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The JSON that the server answers.
+    def request(
+        self, method: str, path: str, body: dict[str, Any] | None = None, beside_v1: bool = False
+    ) -> Any:
+        """The JSON that the server answers. beside_v1: the path is one of its own, not of OpenAI's API.
 
         After a dropped connection, 429 and 5xx it is asked again, later each time. UserError if it still
         fails after the last attempt; ServerGone if no server answers.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return self._request_once(method, path, body)
+                return self._request_once(method, path, body, beside_v1)
             except _TryAgain as failure:
                 if attempt == _ATTEMPTS:
                     raise failure.trouble from None
@@ -142,15 +144,14 @@ class Connection:
                 raise UserError("stopped")
         raise AssertionError("the last attempt always returns or raises")
 
-    def _request_once(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+    def _request_once(self, method: str, path: str, body: dict[str, Any] | None, beside_v1: bool) -> Any:
         """The JSON of one request. _TryAgain if the same request may succeed later, else UserError."""
         import requests
 
         errors = requests.exceptions
+        url = (self.url.removesuffix("/v1") if beside_v1 else self.url) + path
         try:
-            response = self._session.request(
-                method, self.url + path, json=body, timeout=(_CONNECT_TIMEOUT, self.timeout)
-            )
+            response = self._session.request(method, url, json=body, timeout=(_CONNECT_TIMEOUT, self.timeout))
         except (errors.InvalidURL, errors.MissingSchema, errors.InvalidSchema) as error:
             # requests blames the URL for a proxy that it cannot use, too.
             if isinstance(error, errors.InvalidProxyURL) or "SOCKS" in str(error):

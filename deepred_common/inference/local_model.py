@@ -6,15 +6,17 @@ import contextlib
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from deepred_common import chat, devices, paths, refusal_openers, thought, training_rows
 from deepred_common.cli import UserError, progress
 from deepred_common.examples import Prompt
-from deepred_common.inference.protocol import BackendKind, BackendSettings, Reply
+from deepred_common.inference import local_scores
+from deepred_common.inference.padding import left_padded
+from deepred_common.inference.protocol import BackendKind, BackendSettings, Reply, Score
 from deepred_common.models import folders, loading
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 # Taking ended rows out of a batch copies the whole cache, so it waits until this share of them has ended.
 _ENDED_SHARE = 8  # one in so many
-PADDING = 0  # the token id in masked places, where any will do; a tokenizer's own may lack an embedding
+Answer = TypeVar("Answer")
 
 
 class LocalModel:
@@ -72,15 +74,42 @@ class LocalModel:
             chat.prompt_ids(self.tokenizer, prompt, self.system) + ([] if is_begun else self._given_opening)
             for prompt, is_begun in zip(asked, begun, strict=True)
         ]
+        self._require_rows(tokens)
+        for index, reply in self._in_batches(
+            tokens, lambda batch: self._generate([tokens[i] for i in batch])
+        ):
+            yield index, self._continuation(reply) if begun[index] else reply
+
+    def score(
+        self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]
+    ) -> Iterator[tuple[int, list[Score]]]:
+        """Yield (index, a Score for each of its answers) for each prompt, longest first, as in `ask`."""
+        pairs = [
+            chat.continuation_ids(self.tokenizer, prompt, texts, self.system)
+            for prompt, texts in zip(prompts, answers, strict=True)
+        ]
+        self._require_rows(chain for prompt, texts in pairs for chain in (prompt, *texts))
+        yield from self._in_batches(
+            [prompt for prompt, _ in pairs],
+            lambda batch: local_scores.of_batch(self.model, [pairs[i] for i in batch]),
+        )
+
+    def _require_rows(self, tokens: Iterable[list[int]]) -> None:
+        """UserError if the model has no embedding for one of these token ids."""
         rows = self.model.get_input_embeddings().weight.shape[0]
         for ids in tokens:
             loading.require_rows(self.tokenizer, rows, self.name or self.tokenizer.name_or_path, ids)
+
+    def _in_batches(
+        self, tokens: Sequence[list[int]], work: Callable[[list[int]], list[Answer]]
+    ) -> Iterator[tuple[int, Answer]]:
+        """(index, what `work` makes of it) for each prompt (token ids), longest first. work: of a batch."""
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]), reverse=True)
         start = 0
         while start < len(order):
             batch = order[start : start + self.batch_size]
             try:
-                replies = self._generate([tokens[i] for i in batch])
+                results = work(batch)
             except (RuntimeError, MemoryError) as error:
                 if not devices.is_out_of_memory(error):
                     raise
@@ -94,8 +123,7 @@ class LocalModel:
                 progress(f"\nout of memory: continuing with {self.batch_size} questions at once")
                 continue
             start += len(batch)
-            for index, reply in zip(batch, replies, strict=True):
-                yield index, self._continuation(reply) if begun[index] else reply
+            yield from zip(batch, results, strict=True)
 
     def _continuation(self, reply: Reply) -> Reply:
         """A Reply to a prompt that began it: its thought is closed, and it cannot begin as a refusal does."""
@@ -112,11 +140,8 @@ class LocalModel:
         import torch
         from transformers import DynamicCache
 
-        width = max(map(len, prompts))
         device = self.model.device
-        ids = torch.tensor([[PADDING] * (width - len(p)) + p for p in prompts], device=device)
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        ids, mask, positions = left_padded(prompts, device)
         cache = DynamicCache(config=self.model.config)
         outputs: list[list[int]] = [[] for _ in prompts]
         rows = list(range(len(prompts)))  # which prompt each row of the batch belongs to

@@ -5,13 +5,24 @@ backends.py chooses and opens one; each other module of this room is one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from deepred_common.cli import UserError
 from deepred_common.examples import Prompt
+
+
+class Score(NamedTuple):
+    """How likely a given text is: the sum of its tokens' log-probabilities (nats), and how many they are.
+
+    The token that ends the turn is not part of it, as in lm-evaluation-harness.
+    """
+
+    log_likelihood: float
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -24,6 +35,7 @@ class Reply:
     refusal_share: the share of the probability of the answer's first token on tokens that begin a refusal
     (refusal_openers), from 0 to 1; None where it is not known. Replies that differ in it alone are equal: it
     is rounded otherwise in another batch.
+    scores: {answer: its Score} where given answers were scored, and `text` is the likeliest; else None.
     """
 
     text: str | None
@@ -32,6 +44,11 @@ class Reply:
     turns: tuple[str, ...] = ()
     thought_field: str | None = None
     refusal_share: float | None = field(default=None, compare=False)
+    scores: dict[str, Score] | None = field(default=None, compare=False)
+
+
+class NoScores(UserError):
+    """The back end gives no probabilities of given answers."""
 
 
 class Backend(Protocol):
@@ -52,6 +69,17 @@ class Backend(Protocol):
 
         To a prompt that ends with the assistant's turn the Reply holds what the model adds to that turn.
         A prompt without a reply has its error in the Reply. UserError if no further reply can be expected.
+        """
+        ...
+
+    def score(
+        self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]
+    ) -> Iterator[tuple[int, list[Score]]]:
+        """Yield (index, a Score for each of its answers) for each prompt, in any order.
+
+        answers: for each prompt, texts that could go on where it ends: the whole reply, or the rest of one
+        that the prompt begins (its last message is the assistant's). A space between belongs to the answer.
+        NoScores if the back end gives no probabilities of given answers; UserError as in `ask`.
         """
         ...
 
