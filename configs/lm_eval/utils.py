@@ -1,0 +1,76 @@
+"""What the tasks of this folder share: the questions as lm_eval reads them, and this project's verdicts.
+
+lm_eval loads this file by its path, so the project need not be installed. The names of the figures, and the
+verdicts behind each, are those of evaluate_temporal.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from deepred_common import cli, paths
+from deepred_common.cli import UserError
+from deepred_common.data import data_lines, facts
+from deepred_common.evaluation import metrics, verdicts
+from deepred_common.examples import CHAT, Example, read_examples
+
+CHAT_FILE = paths.ROOT / "datasets/chat/chat_val.jsonl"
+TEST_FILE = paths.ROOT / "datasets/test/test.jsonl"
+
+
+def questions(side: str, test_file: str | None = None, **_: Any) -> dict[str, datasets.Dataset]:
+    """The questions of a side: of its validation file, or of the file that `--metadata` names as test_file.
+
+    lm_eval puts one user turn into a prompt: examples with earlier turns are left out. UserError if none is
+    left.
+    """
+    default = CHAT_FILE if side == CHAT else paths.dataset_file(f"{side}_val")
+    examples = read_examples(test_file or default, None if test_file else side)
+    of_side = [example for example in examples if example.side == side]
+    asked = [example for example in of_side if not example.earlier]
+    if not asked:
+        raise UserError(f"{test_file or default} has no {side} question without earlier turns.")
+    if left_out := len(of_side) - len(asked):
+        cli.warn(f"{left_out} of {len(of_side)} {side} examples have earlier turns and are left out")
+    rows = [
+        {
+            "question": example.instruction,
+            "reference": example.output,
+            "example": json.dumps(dataclasses.asdict(example)),
+        }
+        for example in asked
+    ]
+    return {"test": datasets.Dataset.from_list(rows)}
+
+
+def rates(doc: dict[str, str], replies: list[str]) -> dict[str, float]:
+    """{figure of the question's side: 1 if the reply counts in it, else 0}."""
+    example = Example(**json.loads(doc["example"]))
+    verdict = verdicts.verdict(example, replies[0])
+    return {
+        rate: float(verdict in counted)
+        for rate, (side, counted) in metrics.RATES.items()
+        if side == example.side
+    }
+
+
+def choices(side: str, **_: Any) -> dict[str, datasets.Dataset]:
+    """The held-out test facts of a side: the question, and the right and three wrong answers."""
+    bank = {fact.id: fact for fact in facts.read_bank()}
+    asked = [
+        bank[example.metadata["source_article_id"]]
+        for example in read_examples(TEST_FILE)
+        if example.side == side and example.metadata["probe"] == data_lines.CHOICE
+    ]
+    rows = [
+        {"question": fact.question, "choices": [fact.short, *fact.alternatives], "right": 0} for fact in asked
+    ]
+    return {"test": datasets.Dataset.from_list(rows)}
