@@ -58,7 +58,7 @@ def test_each_task_has_its_data_and_its_figures(tasks):
     assert set(tasks) == {*QUESTIONS, *CHOICES}
     for name, side in QUESTIONS.items():
         docs = docs_of(tasks[name])
-        assert len(docs) >= 100 and {"question", "reference", "example"} == set(docs.features)
+        assert len(docs) >= 100 and {"question", "reference", "cutoff", "example"} == set(docs.features)
         figures = {rate for rate, (of, _) in metrics.RATES.items() if of == side}
         assert {metric["metric"] for metric in tasks[name]["metric_list"]} == figures
     for name in CHOICES:

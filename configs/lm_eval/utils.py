@@ -18,19 +18,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from deepred_common import cli, paths
 from deepred_common.cli import UserError
-from deepred_common.data import data_lines, facts
-from deepred_common.evaluation import metrics, verdicts
+from deepred_common.dates import DEFAULT_CUTOFF
+from deepred_common.evaluation import metrics, probe_examples, verdicts
 from deepred_common.examples import CHAT, Example, read_examples
 
 CHAT_FILE = paths.ROOT / "datasets/chat/chat_val.jsonl"
-TEST_FILE = paths.ROOT / "datasets/test/test.jsonl"
 
 
-def questions(side: str, test_file: str | None = None, **_: Any) -> dict[str, datasets.Dataset]:
+def questions(
+    side: str, test_file: str | None = None, cutoff: str = DEFAULT_CUTOFF, **_: Any
+) -> dict[str, datasets.Dataset]:
     """The questions of a side: of its validation file, or of the file that `--metadata` names as test_file.
 
-    lm_eval puts one user turn into a prompt: examples with earlier turns are left out. UserError if none is
-    left.
+    cutoff: "YYYY-MM-DD", for the verdicts; from `--metadata`, too. lm_eval puts one user turn into a prompt:
+    examples with earlier turns are left out. UserError if none is left.
     """
     default = CHAT_FILE if side == CHAT else paths.dataset_file(f"{side}_val")
     examples = read_examples(test_file or default, None if test_file else side)
@@ -44,6 +45,7 @@ def questions(side: str, test_file: str | None = None, **_: Any) -> dict[str, da
         {
             "question": example.instruction,
             "reference": example.output,
+            "cutoff": cutoff,
             "example": json.dumps(dataclasses.asdict(example)),
         }
         for example in asked
@@ -54,7 +56,7 @@ def questions(side: str, test_file: str | None = None, **_: Any) -> dict[str, da
 def rates(doc: dict[str, str], replies: list[str]) -> dict[str, float]:
     """{figure of the question's side: 1 if the reply counts in it, else 0}."""
     example = Example(**json.loads(doc["example"]))
-    verdict = verdicts.verdict(example, replies[0])
+    verdict = verdicts.verdict(example, replies[0], cutoff=doc["cutoff"])
     return {
         rate: float(verdict in counted)
         for rate, (side, counted) in metrics.RATES.items()
@@ -62,14 +64,9 @@ def rates(doc: dict[str, str], replies: list[str]) -> dict[str, float]:
     }
 
 
-def choices(side: str, **_: Any) -> dict[str, datasets.Dataset]:
-    """The held-out test facts of a side: the question, and the right and three wrong answers."""
-    bank = {fact.id: fact for fact in facts.read_bank()}
-    asked = [
-        bank[example.metadata["source_article_id"]]
-        for example in read_examples(TEST_FILE)
-        if example.side == side and example.metadata["probe"] == data_lines.CHOICE
-    ]
+def choices(side: str, cutoff: str = DEFAULT_CUTOFF, **_: Any) -> dict[str, datasets.Dataset]:
+    """The held-out facts of a side: the question, and the right and three wrong answers."""
+    asked = [one.fact for one in probe_examples.read_facts(None, cutoff) if one.side == side]
     rows = [
         {"question": fact.question, "choices": [fact.short, *fact.alternatives], "right": 0} for fact in asked
     ]
