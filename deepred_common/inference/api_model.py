@@ -16,7 +16,7 @@ from deepred_common.cli import UserError, progress, warn
 from deepred_common.examples import SYSTEM, Message, Prompt
 from deepred_common.inference import server_scores
 from deepred_common.inference.connection import Connection, NotTheApi, ServerGone, ServerTrouble
-from deepred_common.inference.protocol import BackendSettings, Reply, Score
+from deepred_common.inference.protocol import BackendSettings, Draw, Draws, Reply, Score
 
 API_KEY_VARIABLE = "LMSTUDIO_API_KEY"
 _EMBEDDING = "text-embedding-"  # how LM Studio's identifiers of models that cannot chat begin
@@ -28,6 +28,10 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 # Ollama, OpenRouter.
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 _PROBABILITIES = {"logprobs": True, "top_logprobs": 20}  # the most that OpenAI, vLLM and Ollama give
+# Samples are drawn from all tokens: llama.cpp and LM Studio would draw from the 40 likeliest, and of these
+# from those with a twentieth of the first one's probability. SGLang refuses a top_k of 0; its own is none.
+_ALL_TOKENS = {"top_p": 1, "top_k": 0, "min_p": 0}
+_OF_SAMPLES = ("temperature", "seed", *_ALL_TOKENS)
 
 
 class ApiModel:
@@ -59,6 +63,7 @@ class ApiModel:
         if probabilities:
             self._options |= _PROBABILITIES
         self._gives_probabilities = False
+        self._refused: set[str] = set()  # what the server does not take of a request for a sample
         self._takes_system = True
         self.in_flight = in_flight
         self.system = system
@@ -85,9 +90,9 @@ class ApiModel:
         problem = f"{flag}_model is needed" if wanted is None else f"the server has no model {wanted!r}"
         raise UserError(f"{problem}; it lists: {', '.join(names) or 'none (load one first: lms load …)'}")
 
-    def chat(self, messages: list[Message]) -> Reply:
-        """The server's Reply to a list of messages. UserError if it sends none."""
-        answer = self._answer(messages)
+    def chat(self, messages: list[Message], draw: Draw | None = None) -> Reply:
+        """The server's Reply to a list of messages; greedy without a draw. UserError if it sends none."""
+        answer = self._answer(messages, draw)
         try:
             choice = answer["choices"][0]
             text, thought_field = _text_of(choice["message"])
@@ -107,10 +112,16 @@ class ApiModel:
             text, share = text.removeprefix(messages[-1]["content"].strip()).strip(), None
         return Reply(text, choice.get("finish_reason"), thought_field=thought_field, refusal_share=share)
 
-    def _answer(self, messages: list[Message]) -> Any:
+    def _options_of(self, draw: Draw) -> dict[str, Any]:
+        """What a request for a sample holds besides model and messages, as far as the server takes it."""
+        greedy = {name: value for name, value in self._options.items() if name not in _PROBABILITIES}
+        options = greedy | {"temperature": draw.temperature, "seed": draw.seed} | _ALL_TOKENS
+        return {name: value for name, value in options.items() if name not in self._refused}
+
+    def _answer(self, messages: list[Message], draw: Draw | None) -> Any:
         """The JSON that the server answers. It is asked again without what it says that it does not take."""
         while True:
-            options = self._options
+            options = self._options_of(draw) if draw else self._options
             joins = not self._takes_system and messages[0]["role"] == SYSTEM
             sent = chat.without_system_role(messages) if joins else messages
             body = {"model": self.model, "messages": sent, **options}
@@ -130,8 +141,12 @@ class ApiModel:
                     self._takes_system = False
                 elif "max_completion_tokens" in refusal and "max_tokens" in options:
                     # OpenAI's newer models count the thought, too.
-                    rest = {name: value for name, value in options.items() if name != "max_tokens"}
+                    rest = {name: value for name, value in self._options.items() if name != "max_tokens"}
                     self._options = {"max_completion_tokens": options["max_tokens"], **rest}
+                elif draw and (untaken := [one for one in _OF_SAMPLES if one in options and one in refusal]):
+                    if not self._refused.issuperset(untaken):  # no other thread has said so
+                        warn(f"{self.model} takes no {', '.join(untaken)}: samples are drawn without it.")
+                    self._refused.update(untaken)
                 elif "temperature" in refusal and "temperature" in options:
                     if "temperature" in self._options:  # no other thread has said so
                         warn(f"{self.model} takes no temperature of 0: its replies differ from run to run.")
@@ -139,15 +154,18 @@ class ApiModel:
                 else:
                     raise
 
-    def ask(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Reply]]:
+    def ask(self, prompts: Iterable[Prompt], draws: Draws | None = None) -> Iterator[tuple[int, Reply]]:
         """Yield (index, Reply) for each prompt, as the replies come in; a failed one has its error.
 
         ServerGone if _GIVE_UP_AFTER in a row fail by the server's fault: the rest would fail as well.
         """
+
+        def answer(pair: tuple[Prompt, Draw | None]) -> Reply:
+            prompt, draw = pair
+            return self.chat(chat.messages(prompt, self.system), draw)
+
         troubles = 0
-        for index, outcome in self._each(
-            prompts, lambda prompt: self.chat(chat.messages(prompt, self.system))
-        ):
+        for index, outcome in self._each(zip(prompts, draws or itertools.repeat(None), strict=False), answer):
             if isinstance(outcome, Reply):
                 troubles = 0
                 yield index, outcome

@@ -9,10 +9,10 @@ from deepred_common import thought
 from deepred_common.chat import messages
 from deepred_common.conversation import first_gap, with_replies
 from deepred_common.examples import Prompt
-from deepred_common.inference.protocol import Backend, Reply
+from deepred_common.inference.protocol import Backend, Draw, Draws, Reply
 
 
-def ask(model: Backend, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Reply]]:
+def ask(model: Backend, prompts: Sequence[Prompt], draws: Draws | None = None) -> Iterator[tuple[int, Reply]]:
     """Yield (index, Reply) for each prompt, in any order, as Backend.ask does.
 
     Where one user turn follows another, the model first replies to the earlier one; Reply.turns holds these
@@ -22,12 +22,18 @@ def ask(model: Backend, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Reply]
     conversations = [messages(prompt) for prompt in prompts]
     turns: list[list[str]] = [[] for _ in prompts]
     failed: set[int] = set()
+
+    def replies(shown: Sequence[Prompt], indices: Sequence[int]) -> Iterator[tuple[int, Reply]]:
+        if draws is None:
+            return model.ask(shown)
+        return model.ask(shown, [_of_turn(draws[index], len(turns[index])) for index in indices])
+
     while True:
         gaps = {index: first_gap(conversation) for index, conversation in enumerate(conversations)}
         waiting = [index for index, gap in gaps.items() if gap is not None and index not in failed]
         if not waiting:
             break
-        for place, reply in model.ask([conversations[index][: gaps[index]] for index in waiting]):
+        for place, reply in replies([conversations[index][: gaps[index]] for index in waiting], waiting):
             index = waiting[place]
             answer = thought.answer_of(reply.text) if reply.text is not None else None
             if reply.text is None or answer is None:
@@ -37,6 +43,11 @@ def ask(model: Backend, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Reply]
                 conversations[index] = with_replies(conversations[index], [answer])
                 turns[index].append(reply.text)
     complete = [index for index in range(len(prompts)) if index not in failed]
-    for place, reply in model.ask([conversations[index] for index in complete]):
+    for place, reply in replies([conversations[index] for index in complete], complete):
         index = complete[place]
         yield index, dataclasses.replace(reply, turns=tuple(turns[index]))
+
+
+def _of_turn(draw: Draw | None, turn: int) -> Draw | None:
+    """The Draw of one turn of a conversation: each has random numbers of its own."""
+    return draw and dataclasses.replace(draw, seed=draw.seed ^ turn)

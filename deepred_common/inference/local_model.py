@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import math
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +17,7 @@ from deepred_common.cli import UserError, progress
 from deepred_common.examples import Prompt
 from deepred_common.inference import local_scores
 from deepred_common.inference.padding import left_padded
-from deepred_common.inference.protocol import BackendKind, BackendSettings, Reply, Score
+from deepred_common.inference.protocol import BackendKind, BackendSettings, Draws, Reply, Score
 from deepred_common.models import folders, loading
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ Answer = TypeVar("Answer")
 
 
 class LocalModel:
-    """A Backend: a transformers model, asked greedily in batches with left padding.
+    """A Backend: a transformers model, asked in batches with left padding.
 
     max_tokens: most tokens a reply may have. batch_size: questions answered at once. system: a system prompt
     before every question. opens_reply: the model is given what its template writes into every reply before
@@ -62,7 +63,7 @@ class LocalModel:
         self._refusal_ids = refusal_openers.token_ids(tokenizer)
         self._open_thought = thought.opened_by(chat.prompt_text(tokenizer, "Q", system))
 
-    def ask(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Reply]]:
+    def ask(self, prompts: Iterable[Prompt], draws: Draws | None = None) -> Iterator[tuple[int, Reply]]:
         """Yield (index, Reply) for each prompt, longest first, so that batches pad little.
 
         A batch that does not fit in memory is asked again in halves, and so are all that follow. UserError if
@@ -75,8 +76,9 @@ class LocalModel:
             for prompt, is_begun in zip(asked, begun, strict=True)
         ]
         self._require_rows(tokens)
+        draws = draws or [None] * len(tokens)
         for index, reply in self._in_batches(
-            tokens, lambda batch: self._generate([tokens[i] for i in batch])
+            tokens, lambda batch: self._generate([tokens[i] for i in batch], [draws[i] for i in batch])
         ):
             yield index, self._continuation(reply) if begun[index] else reply
 
@@ -130,8 +132,8 @@ class LocalModel:
         text = (reply.text or "").removeprefix(self._open_thought).strip()
         return dataclasses.replace(reply, text=text, refusal_share=None)
 
-    def _generate(self, prompts: list[list[int]]) -> list[Reply]:
-        """The greedy Reply to each prompt (token ids), decoded together.
+    def _generate(self, prompts: list[list[int]], draws: Draws) -> list[Reply]:
+        """The Reply to each prompt (token ids), decoded together; a prompt that stands twice is read once.
 
         Rows that have ended leave the batch: most replies are a third as long as the longest of their batch,
         and transformers' generate() computes them all to its end. The model's own sampling settings do not
@@ -141,10 +143,12 @@ class LocalModel:
         from transformers import DynamicCache
 
         device = self.model.device
-        ids, mask, positions = left_padded(prompts, device)
+        distinct = [prompt for place, prompt in enumerate(prompts) if prompts.index(prompt) == place]
+        ids, mask, positions = left_padded(distinct, device)
         cache = DynamicCache(config=self.model.config)
         outputs: list[list[int]] = [[] for _ in prompts]
         rows = list(range(len(prompts)))  # which prompt each row of the batch belongs to
+        choosers = [(draw.temperature, random.Random(draw.seed)) if draw else None for draw in draws]
         # A reply's own text begins at once, or after the opening if the model has to write that.
         decisions = {0, 0 if self._given_opening else len(self._opening)}
         shares: list[dict[int, float]] = [{} for _ in prompts]  # {step: refusal_share}
@@ -163,11 +167,15 @@ class LocalModel:
                     use_cache=True,
                     logits_to_keep=1,
                 ).logits[:, -1]
+                if step == 0 and len(distinct) < len(prompts):
+                    kept = torch.tensor([distinct.index(prompt) for prompt in prompts], device=device)
+                    cache.batch_select_indices(kept)
+                    logits, mask, positions = logits[kept], mask[kept], positions[kept]
                 if step in decisions and self._refusal_ids:
                     for row, share in zip(rows, self._refusal_shares(logits), strict=True):
                         if not math.isnan(share):
                             shares[row][step] = share
-                tokens = logits.argmax(-1)
+                tokens = next_tokens(logits, [choosers[row] for row in rows])
                 for row, token in zip(rows, tokens.tolist(), strict=True):
                     if not ended(row):
                         outputs[row].append(token)
@@ -213,6 +221,27 @@ class LocalModel:
         # After a thought the answer begins at a step that is not looked at.
         share = None if thought.is_marked(text) else shares.get(start)
         return Reply(text, "stop" if ended else "length", refusal_share=share)
+
+
+def next_tokens(logits: torch.Tensor, choosers: Sequence[tuple[float, random.Random] | None]) -> torch.Tensor:
+    """The next token id of each row of logits (rows, vocabulary): the likeliest, or one that is sampled.
+
+    choosers: for each row None, or its temperature and its random numbers. One number a token decides: the
+    token at which the cumulative probability of softmax(logits / temperature) passes it. So a row's tokens
+    do not depend on the other rows.
+    """
+    import torch
+
+    tokens = logits.argmax(-1)
+    sampled = [place for place, chooser in enumerate(choosers) if chooser]
+    if sampled:
+        drawn = [(chooser[0], chooser[1].random()) for chooser in choosers if chooser]
+        temperatures, points = torch.tensor(drawn, device=logits.device).T[:, :, None]
+        cumulative = (logits[sampled].float() / temperatures).softmax(-1).cumsum(-1)
+        # The sum of all may be a little off 1.
+        passed = torch.searchsorted(cumulative, points * cumulative[:, -1:], right=True)[:, 0]
+        tokens[sampled] = passed.clamp(max=logits.shape[-1] - 1)
+    return tokens
 
 
 def _check_adapter(path: str, role: str) -> None:

@@ -51,6 +51,20 @@ class NoScores(UserError):
     """The back end gives no probabilities of given answers."""
 
 
+@dataclass(frozen=True)
+class Draw:
+    """How one reply is sampled: each token from softmax(logits / temperature), all tokens of the vocabulary.
+
+    temperature: above 0. seed: from 0 to below 2**31; the same one gives the same reply.
+    """
+
+    temperature: float
+    seed: int
+
+
+Draws = Sequence[Draw | None]  # one for each prompt; None asks for the greedy reply
+
+
 class Backend(Protocol):
     """A model that answers questions.
 
@@ -64,8 +78,8 @@ class Backend(Protocol):
     identity: str | None
     answered_by: list[str]
 
-    def ask(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Reply]]:
-        """Yield (index, Reply) for each prompt, in any order.
+    def ask(self, prompts: Iterable[Prompt], draws: Draws | None = None) -> Iterator[tuple[int, Reply]]:
+        """Yield (index, Reply) for each prompt, in any order. draws: None asks for greedy replies only.
 
         To a prompt that ends with the assistant's turn the Reply holds what the model adds to that turn.
         A prompt without a reply has its error in the Reply. UserError if no further reply can be expected.

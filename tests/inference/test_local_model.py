@@ -39,15 +39,15 @@ def test_out_of_memory_halves_the_batch__allocation_failure_faked(tiny_models, m
     )
     real = local._generate
 
-    def short_of_memory(prompts):
+    def short_of_memory(prompts, draws):
         if len(prompts) > 2:
             raise torch.OutOfMemoryError("no")
-        return real(prompts)
+        return real(prompts, draws)
 
     monkeypatch.setattr(local, "_generate", short_of_memory)
     assert sorted(index for index, _ in local.ask(["q"] * 5)) == [0, 1, 2, 3, 4] and local.batch_size == 2
 
-    def none_at_all(prompts):
+    def none_at_all(prompts, draws):
         raise torch.OutOfMemoryError("no")
 
     monkeypatch.setattr(local, "_generate", none_at_all)

@@ -5,6 +5,7 @@ from fake_server import reply_with, running
 
 from deepred_common.inference import connection
 from deepred_common.inference.api_model import ApiModel
+from deepred_common.inference.protocol import Draw
 
 
 @pytest.fixture
@@ -59,3 +60,17 @@ def test_a_model_that_lm_studio_has_unloaded_is_asked_again(server, monkeypatch)
     server.answer = lambda n, question: fault if n == 1 else reply_with("Yes.")
     (reply,) = dict(ApiModel(server.url, None, 8).ask(["Who?"])).values()
     assert reply.text == "Yes."
+
+
+def test_what_a_server_does_not_take_of_a_sample_is_left_out_and_told_once(server, capsys):
+    unknown = "Unrecognized request arguments supplied: min_p, top_k"
+    refusing(server, {unknown: lambda body: "min_p" in body, NO_LIMIT: lambda body: "max_tokens" in body})
+    draws = [None, Draw(0.7, 1), Draw(0.7, 2)]
+    replies = dict(ApiModel(server.url, None, 8, in_flight=1).ask(["Who?"] * 3, draws))
+    assert [reply.text for reply in replies.values()] == ["Yes."] * 3
+    greedy, *samples = [
+        body for body, _ in server.requests if "max_tokens" not in body and "min_p" not in body
+    ]
+    assert greedy["temperature"] == 0 and "seed" not in greedy
+    assert [(one["temperature"], one["seed"], one["top_p"]) for one in samples] == [(0.7, 1, 1), (0.7, 2, 1)]
+    assert capsys.readouterr().err.count("takes no top_k, min_p") == 1
