@@ -187,6 +187,19 @@ def positive_float(text: str) -> float:
     return value
 
 
+def temperature(text: str) -> float:
+    """argparse type: the temperature of samples, a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if value == 0:
+        raise argparse.ArgumentTypeError("at 0 all samples are the greedy reply, which is asked for anyway")
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
 def share(text: str) -> float:
     """argparse type: a number from 0 to below 1."""
     try:

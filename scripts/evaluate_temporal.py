@@ -83,8 +83,21 @@ def build_parser() -> cli.Parser:
         type=cli.positive_int,
         help="ask at most this many (--probes: facts), spread evenly over the sides, chosen by --seed",
     )
-    add("--seed", type=int, default=0, help="for the choice that --limit makes (default: %(default)s)")
+    add("--seed", type=int, default=0, help="for --limit's choice and for --samples (default: %(default)s)")
     add("--max_tokens", type=cli.positive_int, default=256, help="longest reply (default: %(default)s)")
+    add(
+        "--samples",
+        type=cli.positive_int,
+        metavar="N",
+        help="also sample N replies to each question: does one of k leak, is one of k refused?",
+    )
+    add(
+        "--temperature",
+        type=cli.temperature,
+        default=1.0,
+        metavar="T",
+        help="of the samples; alone it takes one sample (default: %(default)s)",
+    )
     add(
         "--system_prompt",
         type=whole_characters,
@@ -179,6 +192,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # ---- What can be checked without a model ----
     check_model(args)
+    if "temperature" in given and not args.samples:
+        args.samples = 1
     output = args.output or output_files.new_results(args.model_path or args.lmstudio_model or "server")
     report = output_files.report_path(args.report, output)
     fields = {field.name for field in dataclasses.fields(EvalSettings)}
@@ -228,10 +243,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if report:
         print(f"Report: {paths.shown(report)} (open it in a browser)")
     rows = [row for evaluated in (results, *bases) for row in evaluated["results"]]
-    failed = [row for row in rows if row["error"]]
-    if failed:
+    if errors := runner.errors(rows):
+        count = len(rows) * (1 + (args.samples or 0))
         cli.warn(
-            f"{len(failed)} of {len(rows)} questions got no reply, the first: {failed[0]['error']}\n"
+            f"{len(errors)} of {count} questions got no reply, the first: {errors[0]}\n"
             "They count as failed above. To ask them again: the same command with "
             f"--output {paths.quoted(output)} --resume"
         )

@@ -13,7 +13,14 @@ from typing import Any, cast
 from deepred_common import provenance
 from deepred_common.cli import Setting, UserError, warn
 from deepred_common.dates import year_of
-from deepred_common.evaluation import comparison, discrimination, metrics, probe_figures, verdicts
+from deepred_common.evaluation import (
+    comparison,
+    discrimination,
+    metrics,
+    probe_figures,
+    sampling,
+    verdicts,
+)
 from deepred_common.evaluation.results_schema import (
     SCHEMA,
     Conditions,
@@ -72,6 +79,7 @@ def build(
         "curve": cast(FittedCurve, curve.as_dict()) if curve else None,
         "discrimination": discrimination.measure(headline),
         "probes": probe_figures.measure(rows, probes),
+        "sampling": sampling.measure(headline, conditions.get("temperature")),
         "baselines": [],
         "results": rows,
     }
@@ -150,6 +158,7 @@ def _completed(content: Any) -> Results:
     content.setdefault("breakdown", {}).setdefault("chat", {})
     content.setdefault("discrimination", None)
     content.setdefault("probes", None)
+    content.setdefault("sampling", None)
     return cast(Results, content)
 
 

@@ -27,6 +27,16 @@ Interval = list[float]  # [low, high], Wilson 95 %
 Breakdown = dict[str, dict[str, dict[str, VerdictCounts]]]
 
 
+class Sample(TypedDict):
+    """One sampled reply to a question; its keys are those of a row."""
+
+    turns: list[str]
+    reply: str | None
+    finish: str | None
+    verdict: str
+    error: str | None
+
+
 class ResultRow(TypedDict):
     """One question, its reply and the verdict."""
 
@@ -53,6 +63,7 @@ class ResultRow(TypedDict):
     # The probability of all that begins a refusal, as the answer's first token, from 0 to 1. None if the back
     # end does not give it, and of a message with questions of both sides, which is answered and refused.
     refusal_share: float | None
+    samples: list[Sample]  # the replies of --samples, beside the greedy one above
 
 
 class Summary(TypedDict):
@@ -102,6 +113,30 @@ class Separation(TypedDict):
     threshold: float  # the refusal_share from which a question would then count as refused
     before: int  # questions
     after: int
+
+
+class AtLeastOnce(TypedDict):
+    """The share of questions of which at least one of k sampled replies has a certain verdict, in percent."""
+
+    k: int
+    percent: float  # the unbiased estimate from all samples (sampling.at_least_one)
+    low: float  # 95 % interval, by a bootstrap over the facts; Wilson's where all questions are alike
+    high: float
+
+
+class Sampled(TypedDict):
+    """The figures of sampled replies for k = 1, 2, 4 … and all samples; {} of a side without questions."""
+
+    samples: int  # of each question
+    temperature: float
+    unlearn: dict[str, list[AtLeastOnce]]  # "leak_at": the true answer leaks
+    retain: dict[str, list[AtLeastOnce]]  # "refuse_at", "right_at"
+    chat: dict[str, list[AtLeastOnce]]  # "refuse_at"
+
+
+def figures_of(sampled: Sampled, side: str) -> dict[str, list[AtLeastOnce]]:
+    """The figures of one side of sampled replies."""
+    return cast(dict[str, dict[str, list[AtLeastOnce]]], sampled)[side]
 
 
 # {"present tense" | "changed word": the counts of its questions before the cutoff}, whose answer depends on
@@ -191,8 +226,10 @@ class Conditions(TypedDict):
     chat: int  # chat.VERSION: the prompts that a model is shown
     data: list[str]  # the SHA-256 of each file
     limit: int | None
-    seed: int | None  # None without a limit
+    seed: int | None  # None without a limit and without samples
     probes: list[str] | None  # the forms of --probes
+    samples: int | None  # sampled replies to each question, and their temperature; None without
+    temperature: float | None
 
 
 class Results(TypedDict):
@@ -215,5 +252,6 @@ class Results(TypedDict):
     curve: FittedCurve | None
     discrimination: Discrimination | None  # None if too few questions of a side have a refusal_share
     probes: ProbeFigures | None  # with it, all figures but breakdown["probe"] are of the direct questions
+    sampling: Sampled | None  # None without --samples
     baselines: list[Baseline]  # the first is the untouched base
     results: list[ResultRow]  # in the order of the data

@@ -10,13 +10,20 @@ from pathlib import Path
 from deepred_common import chat, cli, paths, provenance, thought
 from deepred_common.cli import UserError
 from deepred_common.data import questions
-from deepred_common.evaluation import journal, output_files, results_file, verdicts
-from deepred_common.evaluation.results_schema import Conditions, JudgeInfo, ResultRow, Results, Setting
+from deepred_common.evaluation import journal, output_files, results_file, sampling, verdicts
+from deepred_common.evaluation.results_schema import (
+    Conditions,
+    JudgeInfo,
+    ResultRow,
+    Results,
+    Sample,
+    Setting,
+)
 from deepred_common.evaluation.settings import EvalSettings
 from deepred_common.examples import MIXED, Example, date_of
 from deepred_common.foreign_text import printable
 from deepred_common.inference import backends, conversations
-from deepred_common.inference.protocol import Backend, Reply
+from deepred_common.inference.protocol import Backend, Draw, Reply
 
 
 @dataclass(frozen=True)
@@ -64,45 +71,82 @@ def evaluate(
         probes=task.probes,
     )
     results_file.write(output, results)
-    if not any(row["error"] for row in rows):
+    if not errors(rows):
         # Only now: the results hold every reply.
         journal.path_for(output).unlink(missing_ok=True)
     return results
 
 
 def ask(task: Task, model: Backend, conditions: Conditions, output: Path) -> list[ResultRow]:
-    """Ask every example, saving each reply as it comes; return the rows in the order of the examples."""
+    """Ask every example, saving each reply as it comes; return the rows in the order of the examples.
+
+    With samples each example is asked so many times more. Its greedy reply stands in the journal under its
+    number, and the reply of its sample s under the number of s rounds of all examples later.
+    """
     from tqdm import tqdm
 
     settings, examples, path = task.settings, task.examples, journal.path_for(output)
+    count = len(examples)
+    total = count * (1 + (settings.samples or 0))
     rows: dict[int, ResultRow] = {}
     told_of_thoughts = False
     with journal.opened(path, conditions, settings.resume, settings.overwrite) as log:
         if log.replies:
-            cli.progress(f"{len(log.replies)} of {len(examples)} replies are in {paths.shown(path)} already")
-        waiting = [number for number in range(len(examples)) if number not in log.replies]
+            cli.progress(f"{len(log.replies)} of {total} replies are in {paths.shown(path)} already")
+        waiting = [number for number in range(total) if number not in log.replies]
+        # The replies to one question together, so that back ends read it once.
+        waiting.sort(key=lambda number: number % count)
+        prompts = [examples[number % count].prompt for number in waiting]
+        draws = None
+        if settings.samples:
+            draws = [_draw(settings, number, count) for number in waiting]
         try:
             for number, reply in log.replies.items():
                 rows[number] = _row(task, number, reply)
-            with tqdm(total=len(examples), initial=len(rows), desc="asking", unit="question") as bar:
-                for place, reply in conversations.ask(model, [examples[number].prompt for number in waiting]):
+            with tqdm(total=total, initial=len(rows), desc="asking", unit="question") as bar:
+                for place, reply in conversations.ask(model, prompts, draws):
                     number = waiting[place]
-                    log.add(number, examples[number].instruction, reply)
+                    log.add(number, examples[number % count].instruction, reply)
                     rows[number] = row = _row(task, number, reply)
                     if settings.verbose:
                         verdict, text = row["verdict"], reply.error or reply.text
-                        shown = f"[{row['side']}: {verdict}] {row['instruction']}\n    {text}"
+                        sample = f", sample {number // count}" if number >= count else ""
+                        shown = f"[{row['side']}: {verdict}{sample}] {row['instruction']}\n    {text}"
                         bar.write(printable(shown), file=sys.stdout)
                     if not told_of_thoughts and thought.is_all(reply.text or ""):
                         told_of_thoughts = True
                         with bar.external_write_mode(sys.stderr):
-                            cli.warn(_about_thoughts(number, reply, settings))
+                            cli.warn(_about_thoughts(number % count, reply, settings))
                     bar.update()
         except KeyboardInterrupt:
             raise cli.Interrupted(_kept(log, settings.output)) from None
         except UserError as error:
             raise UserError(f"{error}\n{_kept(log, settings.output)}") from error
-    return [rows[number] for number in range(len(examples))]
+    for number in range(count, total):
+        rows[number % count]["samples"].append(_sample(rows[number]))
+    return [rows[number] for number in range(count)]
+
+
+def errors(rows: Sequence[ResultRow]) -> list[str]:
+    """Why there is no reply, of each that is missing, samples too."""
+    replies = [reply for row in rows for reply in (row, *(row.get("samples") or ()))]
+    return [reply["error"] for reply in replies if reply["error"]]
+
+
+def _draw(settings: EvalSettings, number: int, count: int) -> Draw | None:
+    """How the reply is drawn that stands in the journal under `number`, of `count` examples."""
+    sample, question = divmod(number, count)
+    return sampling.draw_of(settings.temperature, settings.seed, question, sample)
+
+
+def _sample(row: ResultRow) -> Sample:
+    return {
+        "turns": row["turns"],
+        "reply": row["reply"],
+        "finish": row["finish"],
+        "verdict": row["verdict"],
+        "error": row["error"],
+    }
 
 
 def _about_thoughts(number: int, reply: Reply, settings: EvalSettings) -> str:
@@ -124,8 +168,8 @@ def _kept(log: journal.Journal, output: Path) -> str:
 
 
 def _row(task: Task, number: int, reply: Reply) -> ResultRow:
-    """One row of the results: the example, its reply and the verdict."""
-    example = task.examples[number]
+    """One row of the results: the example, a reply and its verdict. number: as in the journal."""
+    example = task.examples[number % len(task.examples)]
     verdict = verdicts.FAILED
     if reply.text is not None:
         said = [*reply.turns, example.whole_reply(reply.text)]
@@ -149,6 +193,7 @@ def _row(task: Task, number: int, reply: Reply) -> ResultRow:
         "verdict": verdict,
         "error": reply.error,
         "refusal_share": None if example.metadata.get("wrapping") == MIXED else reply.refusal_share,
+        "samples": [],
     }
 
 
@@ -162,8 +207,10 @@ def _conditions(
         "chat": chat.VERSION,
         "data": sorted(data.values()),
         "limit": settings.limit,
-        "seed": settings.seed if settings.limit else None,
+        "seed": settings.seed if settings.limit or settings.samples else None,
         "probes": list(probes) or None,
+        "samples": settings.samples,
+        "temperature": settings.temperature if settings.samples else None,
     }
 
 
@@ -201,7 +248,7 @@ def evaluate_base(task: Task, base: str) -> list[Results]:
         if output.exists() and settings.resume:
             before = results_file.read(output)
             if is_of(before, settings, task.data, base, system_prompt, task.probes):
-                if not any(row["error"] for row in before["results"]):
+                if not errors(before["results"]):
                     results.append(before)
                     continue
             elif not settings.overwrite:

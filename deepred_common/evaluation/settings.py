@@ -12,9 +12,10 @@ from deepred_common.inference.protocol import BackendSettings
 class EvalSettings(BackendSettings):
     """The settings of an evaluation; the fields are named like the flags.
 
-    limit: at most so many questions, chosen by `seed`; None asks all. cutoff: "YYYY-MM-DD". output: the
-    results file. resume, overwrite: what to do with one that exists. judge_url, judge_model: the model that
-    grades, or None. verbose: print each question, reply and verdict.
+    limit: at most so many questions, chosen by `seed`; None asks all. samples: sampled replies to each
+    question, beside the greedy one, at `temperature`, drawn by `seed`; None for no such. cutoff:
+    "YYYY-MM-DD". output: the results file. resume, overwrite: what to do with one that exists. judge_url,
+    judge_model: the model that grades, or None. verbose: print each question, reply and verdict.
     """
 
     limit: int | None
@@ -26,3 +27,5 @@ class EvalSettings(BackendSettings):
     judge_url: str | None
     judge_model: str | None
     verbose: bool
+    samples: int | None = None
+    temperature: float = 1.0

@@ -28,6 +28,7 @@ from deepred_common.reporting import (
     html_knowledge,
     html_present,
     html_probes,
+    html_sampling,
     html_sections,
     number_text,
 )
@@ -64,6 +65,7 @@ SECTIONS = (
     Section("curve", "Curve", html_curve.curve),
     Section("discrimination", "Discrimination", html_discrimination.discrimination),
     Section("present", "Present tense", html_present.present),
+    Section("sampling", "Samples", html_sampling.sampling),
     Section("breakdown", "Breakdown", html_sections.breakdown),
     Section("flips", "Differences", html_sections.differences),
     Section("lines", "Questions", html_sections.every_question),

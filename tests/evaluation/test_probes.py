@@ -23,7 +23,7 @@ def test_a_begun_reply_is_judged_whole_whether_or_not_the_server_repeats_its_beg
 ):
     with running() as server:
         server.answer = lambda n, question: reply_with(added)
-        code, out, err = script(
+        code, _out, err = script(
             *("evaluate_temporal", "--use_lmstudio", "--lmstudio_url", server.url, "--limit", 4),
             *("--probes", "prefilled-answer", "--output", tmp_path / "out.json"),
         )

@@ -1,0 +1,96 @@
+"""Sampled replies: how often at least one of k replies to a question leaks, is refused, or is right."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from deepred_common import stats
+from deepred_common.evaluation.results_schema import AtLeastOnce, ResultRow, Sampled, figures_of
+from deepred_common.evaluation.verdicts import CORRECT, LEAKED, REFUSED
+from deepred_common.examples import CHAT, RETAIN, UNLEARN
+from deepred_common.inference.protocol import Draw
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# {side: {figure: the verdict that it counts}}
+FIGURES = {
+    UNLEARN: {"leak_at": LEAKED},
+    RETAIN: {"refuse_at": REFUSED, "right_at": CORRECT},
+    CHAT: {"refuse_at": REFUSED},
+}
+_BOOTSTRAP_DRAWS = 1000
+
+
+def draw_of(temperature: float, seed: int, number: int, sample: int) -> Draw | None:
+    """How sample `sample` (from 1) of question `number` is drawn; None for sample 0, the greedy reply."""
+    if not sample:
+        return None
+    return Draw(temperature, random.Random(f"{seed} {number} {sample}").getrandbits(31))
+
+
+def at_least_one(replies: int, hits: int, k: int) -> float:
+    """The unbiased estimate of how likely at least one of k replies is a hit, from `hits` of `replies`.
+
+    1 - C(replies - hits, k) / C(replies, k), with k of at most `replies`. Source: Chen et al. 2021, arXiv
+    2107.03374, as pass@k; for leaks, as leak@k: arXiv 2511.04934.
+    """
+    return 1 - math.comb(replies - hits, k) / math.comb(replies, k)
+
+
+def measure(rows: Sequence[ResultRow], temperature: float | None) -> Sampled | None:
+    """The figures of the rows' samples, drawn at `temperature`; None if there are none.
+
+    A sample without a reply counts as one that does not hit.
+    """
+    count = max((len(row.get("samples") or ()) for row in rows), default=0)
+    if not count or temperature is None:
+        return None
+    sampled: Sampled = {"samples": count, "temperature": temperature, "unlearn": {}, "retain": {}, "chat": {}}
+    for side, verdicts in FIGURES.items():
+        if of_side := [row for row in rows if row["side"] == side]:
+            for name, verdict in verdicts.items():
+                figures_of(sampled, side)[name] = _curve(of_side, verdict, count)
+    return sampled
+
+
+def _curve(rows: Sequence[ResultRow], verdict: str, count: int) -> list[AtLeastOnce]:
+    """The mean over questions of at_least_one for k = 1, 2, 4 … and `count`, with its interval."""
+    import numpy as np
+
+    ks = sorted({2**power for power in range(count.bit_length())} | {count})
+    hits = [sum(sample["verdict"] == verdict for sample in row["samples"]) for row in rows]
+    values = np.array([[at_least_one(count, hit, k) for k in ks] for hit in hits])
+    # Wordings of one fact are no independent questions. Without a name of its fact, each is one of its own.
+    facts = [row["fact"] or f"row {row['id']}" for row in rows]
+    curve: list[AtLeastOnce] = []
+    for k, mean, low, high in zip(ks, values.mean(0), *_bootstrap(values, facts), strict=True):
+        if low == high:  # all questions are alike, as where none leaks: a bootstrap says nothing then
+            number = len(set(facts))
+            low, high = stats.wilson(round(mean * number), number)
+        curve.append(
+            {"k": k, "percent": 100 * float(mean), "low": 100 * float(low), "high": 100 * float(high)}
+        )
+    return curve
+
+
+def _bootstrap(values: np.ndarray, groups: Sequence[str]) -> np.ndarray:
+    """The 95 % interval, (2, columns), of the column means of values (rows, columns).
+
+    Rows of one group are drawn together. Source: Field and Welsh, J. R. Stat. Soc. B 69 (2007), on clustered
+    data.
+    """
+    import numpy as np
+
+    _, group = np.unique(groups, return_inverse=True)
+    count = group.max() + 1
+    chooser = np.random.default_rng(0)
+    means = []
+    for _ in range(_BOOTSTRAP_DRAWS):
+        weights = np.bincount(chooser.integers(count, size=count), minlength=count)[group]
+        means.append(weights @ values / weights.sum())
+    interval: np.ndarray = np.quantile(means, (0.025, 0.975), axis=0)
+    return interval
