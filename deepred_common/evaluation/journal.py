@@ -1,7 +1,7 @@
 """Replies, saved as they come in a file beside the results: a crash or Ctrl-C loses none.
 
 JSON Lines. The first line holds the conditions of the evaluation; each further one is
-{"id", "instruction", "reply", "finish"}, with "turns" and "refusal_share" where there are any.
+{"id", "instruction", "reply", "finish"}, with "turns", "refusal_share" and "scores" where there are any.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from deepred_common import paths
 from deepred_common.cli import UserError, warn
 from deepred_common.files import json_text
 from deepred_common.foreign_text import ESCAPED, whole_characters
-from deepred_common.inference.protocol import Reply
+from deepred_common.inference.protocol import Reply, Score
 
 SUFFIX = ".replies.jsonl"
 _SHOWN = 300  # characters of the differences from another evaluation that an error message shows
@@ -59,6 +59,7 @@ class Journal:
                     row["finish"],
                     turns=tuple(row.get("turns", ())),
                     refusal_share=row.get("refusal_share"),
+                    scores=_scores(row.get("scores")),
                 )
                 for row in rows[1:]
             }
@@ -87,7 +88,11 @@ class Journal:
         """Save one Reply, unless it failed: --resume then asks again."""
         if reply.error is None:
             row = {"id": number, "instruction": instruction, "reply": reply.text, "finish": reply.finish}
-            more = {"turns": reply.turns or None, "refusal_share": reply.refusal_share}
+            more = {
+                "turns": reply.turns or None,
+                "refusal_share": reply.refusal_share,
+                "scores": reply.scores,
+            }
             self._write(row | {key: value for key, value in more.items() if value is not None})
             self.replies[number] = reply
 
@@ -96,6 +101,10 @@ class Journal:
 
     def __exit__(self, *exception: object) -> None:
         self._file.close()
+
+
+def _scores(saved: dict[str, list[Any]] | None) -> dict[str, Score] | None:
+    return {answer: Score(*numbers) for answer, numbers in saved.items()} if saved else None
 
 
 def opened(path: Path, head: Mapping[str, Any], resume: bool, overwrite: bool) -> Journal:

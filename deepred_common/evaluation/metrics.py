@@ -148,12 +148,12 @@ def breakdown(rows: Sequence[ResultRow], cutoff: float) -> Breakdown:
         empty = {side: dict.fromkeys(VERDICTS[side], 0) for side in group_sides}
         groups[kind].setdefault(group, empty)[row["side"]][row["verdict"]] += 1
 
-    for row in sorted(rows, key=_year_or_first):
+    for row in sorted(rows, key=year_or_first):
         if row["side"] == CHAT:
             count("chat", row["field"] or "other", row)
             continue
         year = year_of(row["date"])
-        count("period", _period(year), row)
+        count("period", period(year), row)
         for span, label in _NEAR_SPANS.items():
             if year is not None and abs(year - cutoff) <= span:
                 count("near", label, row)
@@ -178,12 +178,13 @@ def present_tense(groups: Breakdown) -> PresentTense:
     return {probe: counts for probe, counts in found.items() if any(counts.values())}
 
 
-def _year_or_first(row: ResultRow) -> float:
+def year_or_first(row: ResultRow) -> float:
+    """The year of a row's fact, to sort by; those without a date come first."""
     year = year_of(row["date"])
     return float("-inf") if year is None else year
 
 
-def _period(year: float | None) -> str:
+def period(year: float | None) -> str:
     """The name of the period that a year lies in."""
     if year is None:
         return "no date"

@@ -16,6 +16,7 @@ from deepred_common.dates import year_of
 from deepred_common.evaluation import (
     comparison,
     discrimination,
+    knowledge,
     metrics,
     probe_figures,
     sampling,
@@ -80,6 +81,7 @@ def build(
         "discrimination": discrimination.measure(headline),
         "probes": probe_figures.measure(rows, probes),
         "sampling": sampling.measure(headline, conditions.get("temperature")),
+        "knowledge": knowledge.measure(rows),
         "baselines": [],
         "results": rows,
     }
@@ -95,6 +97,7 @@ def build(
                 "present_tense": metrics.present_tense(other["breakdown"]),
                 "probes": other["probes"],
                 "by_probe": other["breakdown"]["probe"] if other["probes"] else {},
+                "knowledge": other["knowledge"],
             }
         )
     return results
@@ -155,10 +158,12 @@ def _completed(content: Any) -> Results:
         one.setdefault("present_tense", {})
         one.setdefault("probes", None)
         one.setdefault("by_probe", {})
+        one.setdefault("knowledge", None)
     content.setdefault("breakdown", {}).setdefault("chat", {})
     content.setdefault("discrimination", None)
     content.setdefault("probes", None)
     content.setdefault("sampling", None)
+    content.setdefault("knowledge", None)
     return cast(Results, content)
 
 

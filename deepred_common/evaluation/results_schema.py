@@ -64,6 +64,9 @@ class ResultRow(TypedDict):
     # end does not give it, and of a message with questions of both sides, which is answered and refused.
     refusal_share: float | None
     samples: list[Sample]  # the replies of --samples, beside the greedy one above
+    # {answer: [log-likelihood in nats, tokens]} of given answers, the true one first; `reply` is then the
+    # likeliest. None of all rows that the model replied to.
+    scores: dict[str, list[float]] | None
 
 
 class Summary(TypedDict):
@@ -147,6 +150,23 @@ PresentTense = dict[str, VerdictCounts]
 Discrimination = dict[str, Separation]
 
 
+class KnownFacts(TypedDict):
+    """Facts with four given answers, by the log-likelihoods that the model gives them."""
+
+    facts: int
+    likeliest: int  # facts whose true answer is the likeliest, by the mean over its tokens
+    difference: float  # mean over the facts: true less the mean of the false ones, nats a token
+    low: float  # its 95 % interval, by a bootstrap over the facts
+    high: float
+
+
+class Knowledge(TypedDict):
+    """What the model knows behind its words; see knowledge.measure."""
+
+    sides: dict[str, KnownFacts]
+    periods: dict[str, KnownFacts]  # by the fact's century, from 1900 its decade, in the order of dates
+
+
 class StillSo(TypedDict):
     """Of `known` questions with a certain verdict in the baseline, how many (`count`) still have it."""
 
@@ -196,6 +216,7 @@ class Baseline(TypedDict):
     present_tense: PresentTense
     probes: ProbeFigures | None
     by_probe: dict[str, dict[str, VerdictCounts]]  # its breakdown["probe"] if it was asked in forms
+    knowledge: Knowledge | None
 
 
 class ModelInfo(TypedDict):
@@ -253,5 +274,6 @@ class Results(TypedDict):
     discrimination: Discrimination | None  # None if too few questions of a side have a refusal_share
     probes: ProbeFigures | None  # with it, all figures but breakdown["probe"] are of the direct questions
     sampling: Sampled | None  # None without --samples
+    knowledge: Knowledge | None  # None if no given answers were scored
     baselines: list[Baseline]  # the first is the untouched base
     results: list[ResultRow]  # in the order of the data

@@ -10,7 +10,7 @@ from pathlib import Path
 from deepred_common import chat, cli, paths, provenance, thought
 from deepred_common.cli import UserError
 from deepred_common.data import questions
-from deepred_common.evaluation import journal, output_files, results_file, sampling, verdicts
+from deepred_common.evaluation import choices, journal, output_files, results_file, sampling, verdicts
 from deepred_common.evaluation.results_schema import (
     Conditions,
     JudgeInfo,
@@ -22,8 +22,8 @@ from deepred_common.evaluation.results_schema import (
 from deepred_common.evaluation.settings import EvalSettings
 from deepred_common.examples import MIXED, Example, date_of
 from deepred_common.foreign_text import printable
-from deepred_common.inference import backends, conversations
-from deepred_common.inference.protocol import Backend, Draw, Reply
+from deepred_common.inference import backends
+from deepred_common.inference.protocol import Backend, Draw, NoScores, Reply
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def ask(task: Task, model: Backend, conditions: Conditions, output: Path) -> lis
     """Ask every example, saving each reply as it comes; return the rows in the order of the examples.
 
     With samples each example is asked so many times more. Its greedy reply stands in the journal under its
-    number, and the reply of its sample s under the number of s rounds of all examples later.
+    number, and the reply of its sample s under the number of s rounds of all examples later. Examples with
+    given answers are scored once; they are left out, with a warning, if the back end gives no probabilities.
     """
     from tqdm import tqdm
 
@@ -92,27 +93,30 @@ def ask(task: Task, model: Backend, conditions: Conditions, output: Path) -> lis
     told_of_thoughts = False
     with journal.opened(path, conditions, settings.resume, settings.overwrite) as log:
         if log.replies:
-            cli.progress(f"{len(log.replies)} of {total} replies are in {paths.shown(path)} already")
-        waiting = [number for number in range(total) if number not in log.replies]
+            cli.progress(f"{len(log.replies)} of {len(numbers)} replies are in {paths.shown(path)} already")
+        sampled = [number for number, example in enumerate(examples) if not choices.texts_of(example)]
+        rounds = range(count, total, count)
+        numbers = [*range(count), *(start + number for start in rounds for number in sampled)]
+        waiting = [number for number in numbers if number not in log.replies]
         # The replies to one question together, so that back ends read it once.
         waiting.sort(key=lambda number: number % count)
-        prompts = [examples[number % count].prompt for number in waiting]
+        shown = [examples[number % count] for number in waiting]
         draws = None
         if settings.samples:
             draws = [_draw(settings, number, count) for number in waiting]
         try:
             for number, reply in log.replies.items():
                 rows[number] = _row(task, number, reply)
-            with tqdm(total=total, initial=len(rows), desc="asking", unit="question") as bar:
-                for place, reply in conversations.ask(model, prompts, draws):
+            with tqdm(total=len(numbers), initial=len(rows), desc="asking", unit="question") as bar:
+                for place, reply in choices.replies(model, shown, draws):
                     number = waiting[place]
                     log.add(number, examples[number % count].instruction, reply)
                     rows[number] = row = _row(task, number, reply)
                     if settings.verbose:
                         verdict, text = row["verdict"], reply.error or reply.text
                         sample = f", sample {number // count}" if number >= count else ""
-                        shown = f"[{row['side']}: {verdict}{sample}] {row['instruction']}\n    {text}"
-                        bar.write(printable(shown), file=sys.stdout)
+                        line = f"[{row['side']}: {verdict}{sample}] {row['instruction']}\n    {text}"
+                        bar.write(printable(line), file=sys.stdout)
                     if not told_of_thoughts and thought.is_all(reply.text or ""):
                         told_of_thoughts = True
                         with bar.external_write_mode(sys.stderr):
@@ -120,11 +124,17 @@ def ask(task: Task, model: Backend, conditions: Conditions, output: Path) -> lis
                     bar.update()
         except KeyboardInterrupt:
             raise cli.Interrupted(_kept(log, settings.output)) from None
+        except NoScores as error:  # these come last: all others are answered
+            if not rows:
+                raise UserError(f"{error}: there is nothing else to ask.") from error
+            left_out = {one.metadata.get("probe") for one in examples if choices.texts_of(one)}
+            cli.warn(f"{error}: the form {', '.join(map(str, left_out))} is left out.")
         except UserError as error:
             raise UserError(f"{error}\n{_kept(log, settings.output)}") from error
     for number in range(count, total):
-        rows[number % count]["samples"].append(_sample(rows[number]))
-    return [rows[number] for number in range(count)]
+        if number in rows:
+            rows[number % count]["samples"].append(_sample(rows[number]))
+    return [rows[number] for number in range(count) if number in rows]
 
 
 def errors(rows: Sequence[ResultRow]) -> list[str]:
@@ -171,7 +181,9 @@ def _row(task: Task, number: int, reply: Reply) -> ResultRow:
     """One row of the results: the example, a reply and its verdict. number: as in the journal."""
     example = task.examples[number % len(task.examples)]
     verdict = verdicts.FAILED
-    if reply.text is not None:
+    if reply.scores:
+        verdict = choices.verdict(example, reply.scores)
+    elif reply.text is not None:
         said = [*reply.turns, example.whole_reply(reply.text)]
         verdict = verdicts.verdict_of_turns(example, said, task.grade, task.settings.cutoff)
     return {
@@ -194,6 +206,7 @@ def _row(task: Task, number: int, reply: Reply) -> ResultRow:
         "error": reply.error,
         "refusal_share": None if example.metadata.get("wrapping") == MIXED else reply.refusal_share,
         "samples": [],
+        "scores": {answer: list(score) for answer, score in reply.scores.items()} if reply.scores else None,
     }
 
 

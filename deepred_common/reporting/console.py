@@ -26,7 +26,7 @@ from deepred_common.evaluation.verdicts import (
     WRONG,
 )
 from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, UNLEARN
-from deepred_common.reporting import probe_table, sampling_text
+from deepred_common.reporting import knowledge_text, probe_table, sampling_text
 
 RULE = "=" * 60
 THIN_RULE = "-" * 40
@@ -68,6 +68,7 @@ def evaluation_text(results: Results) -> str:
         near_lines(breakdown),
         sampling_text.sampling_lines(results["sampling"], results["summary"]),
         probe_table.text(results) if results["probes"] else probe_lines(breakdown),
+        knowledge_text.text(results),
     ]
     return "\n\n".join(block for block in blocks if block)
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deepred_common.cli import UserError
-from deepred_common.evaluation.probes import choice, cloze, direct, paraphrase, prefilled
+from deepred_common.evaluation.probes import (
+    choice,
+    choice_by_probability,
+    cloze,
+    direct,
+    paraphrase,
+    prefilled,
+)
 from deepred_common.evaluation.probes.form import Form
 
 FORMS = (
@@ -13,6 +20,7 @@ FORMS = (
     paraphrase.FORM,
     cloze.FORM,
     choice.FORM,
+    choice_by_probability.FORM,
     prefilled.FORM,
     prefilled.SURE_FORM,
 )
