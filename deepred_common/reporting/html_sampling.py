@@ -24,6 +24,6 @@ def sampling(report: Report) -> dict[str, Any] | None:
                     counts = counts_of(column.summary, side)
                     curve = {one["k"]: one for one in figures_of(of_model, side)[name]}
                     greedy = 100 * counts[verdict] / counts["total"]
-                    rows.append((side, TITLES[name], column.name, counts["total"], greedy, curve))
+                    rows.append((f"{side} {TITLES[name]}", column.name, counts["total"], greedy, curve))
     ks = sorted({k for *_, curve in rows for k in curve})
     return {"sampled": sampled, "ks": ks, "rows": rows}
