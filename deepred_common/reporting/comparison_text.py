@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from deepred_common.cli import UserError
 from deepred_common.evaluation import comparison, discrimination, metrics, results_file
+from deepred_common.evaluation.probe_figures import DECIDING
 from deepred_common.evaluation.results_schema import (
     Comparison,
     Discrimination,
@@ -16,8 +17,13 @@ from deepred_common.evaluation.results_schema import (
     StillSo,
     Summary,
 )
+from deepred_common.examples import RETAIN, UNLEARN
 from deepred_common.foreign_text import printable
 from deepred_common.reporting.console import THIN_RULE, percent, percent_of, with_verdicts
+
+# Of the table by forms, in characters: the form's name with its indent, and one result.
+_FORM_NAME, _FORM_CELL = 24, 15
+_FORM_TITLES = {UNLEARN: "Leaked, after the cutoff", RETAIN: "Refused, before the cutoff"}
 
 
 def beside_baselines(results: Results) -> str:
@@ -61,7 +67,8 @@ def side_by_side(files: Sequence[Path], every: Sequence[Results], verbose: bool)
             if verbose:
                 lines.append(f"      {before['reply']}\n   -> {row['reply']}")
         lines.append("")
-    return printable("\n".join(lines)) + "\n" + comparison_block(columns)
+    blocks = [comparison_block(columns), forms_block(every)]
+    return printable("\n".join(lines)) + "\n" + "\n\n".join(block for block in blocks if block)
 
 
 class Column(NamedTuple):
@@ -126,3 +133,68 @@ def _share(kept: StillSo | None) -> str:
     if kept is None:
         return ""
     return f"{100 * kept['count'] / kept['known']:.1f}%" if kept["known"] else "-"
+
+
+def forms_block(every: Sequence[Results]) -> str:
+    """A table of forms of asking (metadata.probe) by results: leaked after the cutoff, refused before it.
+
+    On each side, what differs most from the first results is marked. Five results fit in 110 characters. ""
+    if the results hold no forms.
+    """
+    forms = list(dict.fromkeys(form for one in every for form in _forms_of(one)))
+    if not forms:
+        return ""
+    heads = "".join(f"{head:>{_FORM_CELL}}" for head in _short_labels(every))
+    lines = ["🧩 BY FORM", THIN_RULE, f"  {'':<{_FORM_NAME}}{'lines':>6}{heads}".rstrip()]
+    is_marked = False
+    for side, verdict in DECIDING.items():
+        rows = {form: [_form_share(one, form, side, verdict) for one in every] for form in forms}
+        rows["any form, of the facts"] = [_any_form_share(one, side) for one in every]
+        largest = max(_distance(row, cell) for row in rows.values() for cell in row)
+        lines.append(f"  {_FORM_TITLES[side]}")
+        for form, row in rows.items():
+            total = max(total for _, total in row)
+            if not total:
+                continue
+            cells = ""
+            for cell in row:
+                mark = "*" if 0 < largest == _distance(row, cell) else " "
+                is_marked |= mark == "*"
+                cells += f"{percent_of(*cell) + mark:>{_FORM_CELL}}"
+            lines.append(f"    {form:<{_FORM_NAME - 2}}{total:>6}{cells}".rstrip())
+    if is_marked:
+        lines.append("  * differs most from the first")
+    return "\n".join(lines)
+
+
+def _forms_of(results: Results) -> Iterable[str]:
+    """The forms of results, in the order in which --probes asked them."""
+    return results["probes"]["forms"] if results["probes"] else results["breakdown"].get("probe") or ()
+
+
+def _form_share(results: Results, form: str, side: str, verdict: str) -> tuple[int, int]:
+    """(questions of a form and side with the verdict, questions in all)."""
+    counts = (results["breakdown"].get("probe") or {}).get(form, {}).get(side)
+    return with_verdicts(counts, (verdict,)) if counts else (0, 0)
+
+
+def _any_form_share(results: Results, side: str) -> tuple[int, int]:
+    """(facts of a side leaked, or refused, in at least one form; facts in all); zeros without --probes."""
+    count, facts = (results["probes"] or {"any": {}})["any"].get(side, (0, 0))
+    return count, facts
+
+
+def _distance(row: Sequence[tuple[int, int]], cell: tuple[int, int]) -> float:
+    """How far a cell's share lies from that of the first in its row; 0 if one of them has no questions."""
+    (first, first_total), (count, total) = row[0], cell
+    return abs(count / total - first / first_total) if total and first_total else 0
+
+
+def _short_labels(every: Sequence[Results]) -> list[str]:
+    """What tells the results apart, short enough for a column: the last part of each label, or its end."""
+    labels = [results_file.label(one) for one in every]
+    names = [label.rpartition("/")[2] for label in labels]
+    if len(set(names)) < len(names):
+        names = labels
+    longest = _FORM_CELL - 2  # a space before it, and one below it for the mark
+    return [f"{name if len(name) <= longest else '…' + name[1 - longest :]} " for name in names]

@@ -1,0 +1,48 @@
+"""Results side by side: the table by forms of asking."""
+
+from test_results_file import results_of, row
+
+from deepred_common.reporting import comparison_text
+
+
+def results_by_forms(name, leaked, refused):
+    """Results of 10 questions a side in each form. leaked, refused: {form: how many of them}."""
+    rows = []
+    for form in leaked:
+        for number in range(10):
+            for side, verdict, other, count in (
+                ("unlearn", "leaked", "refused", leaked[form]),
+                ("retain", "refused", "correct", refused[form]),
+            ):
+                given = verdict if number < count else other
+                rows.append(row(len(rows), side, given) | {"probe": form})
+    return results_of(rows, f"models/{name}.gguf")
+
+
+def test_the_table_by_forms_fits_five_results_and_marks_what_differs_most():
+    every = [results_by_forms("f16", {"cloze": 3, "question": 1}, {"cloze": 2, "question": 2})]
+    every += [
+        results_by_forms(name, {"cloze": 3, "question": 4}, {"cloze": 1, "question": 2})
+        for name in ("q8_0", "q5_k_m", "q4_k_m")
+    ]
+    every.append(results_by_forms("q3_k_m-with-a-long-name", {"cloze": 10}, {"cloze": 9}))
+    lines = comparison_text.forms_block(every).splitlines()
+    assert max(map(len, lines)) <= 110
+    cells = [line.split() for line in lines]
+    assert cells[2] == ["lines", "f16.gguf", "q8_0.gguf", "q5_k_m.gguf", "q4_k_m.gguf", "…ng-name.gguf"]
+    assert ["cloze", "10", "30.0%", "30.0%", "30.0%", "30.0%", "100.0%*"] in cells
+    assert ["question", "10", "10.0%", "40.0%", "40.0%", "40.0%", "-"] in cells
+    assert ["cloze", "10", "20.0%", "10.0%", "10.0%", "10.0%", "90.0%*"] in cells
+    assert not any("any form" in line for line in lines)  # only --probes asks each fact in every form
+    assert cells[-1] == "* differs most from the first".split()
+    assert "differs" not in comparison_text.forms_block([every[0], every[0]])
+    assert comparison_text.forms_block([results_of([row(0, "retain", "correct")])] * 2) == ""
+
+
+def test_facts_that_any_form_gets_out_are_compared_too():
+    every = [results_by_forms(name, {"cloze": 3, "direct": 1}, {"cloze": 0, "direct": 0}) for name in "ab"]
+    for one, leaked in zip(every, (3, 4), strict=True):
+        one["probes"] = {"forms": ["direct", "cloze"], "worst": {}, "any": {"unlearn": [leaked, 10]}}
+    cells = [line.split() for line in comparison_text.forms_block(every).splitlines()]
+    assert [line[0] for line in cells[4:6]] == ["direct", "cloze"]
+    assert ["any", "form,", "of", "the", "facts", "10", "30.0%", "40.0%*"] in cells
