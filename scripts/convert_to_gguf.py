@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepred_common import chat, cli, devices, paths
 from deepred_common.cli import UserError
+from deepred_common.evaluation import equivalence
 from deepred_common.examples import SIDES
 from deepred_common.export import gguf_check, llama_cpp, lmstudio, ollama, quantise
 from deepred_common.export.gguf_file import GgufFile
@@ -34,7 +35,7 @@ from deepred_common.files import (
     whole_file,
     write_text,
 )
-from deepred_common.inference import equivalence
+from deepred_common.foreign_text import printable
 from deepred_common.json_lines import require_file
 from deepred_common.models import architectures, folders, loading, safetensors_files
 from deepred_common.models.safetensors_files import Entry
@@ -102,7 +103,7 @@ def build_parser() -> cli.Parser:
     add(
         "--verify",
         action="store_true",
-        help="start llama.cpp on the file and compare token ids and replies with the Hugging Face model",
+        help="start llama.cpp on the file and compare token ids and verdicts with the Hugging Face model",
     )
     add(
         "--copy_to_lmstudio",
@@ -264,8 +265,10 @@ def verify(settings: ConvertSettings, tree: Path) -> None:
     print("Verifying the GGUF file...", flush=True)
     loading.quiet_libraries()
     tokenizer = loading.load_tokenizer(settings.model_path)
-    ids, replies = equivalence.served(settings.output_path, tree)
-    for prompt, served_ids in zip(equivalence.PROMPTS, ids, strict=True):
+    questions = equivalence.questions()
+    prompts = [question.prompt for question in questions]
+    ids, replies = equivalence.served(settings.output_path, tree, prompts)
+    for prompt, served_ids in zip(prompts, ids, strict=True):
         own_ids = chat.prompt_ids(tokenizer, prompt)
         if own_ids != served_ids:
             pairs = zip(own_ids, served_ids, strict=False)
@@ -277,15 +280,39 @@ def verify(settings: ConvertSettings, tree: Path) -> None:
                 "Is the tokenizer the base's own, and llama.cpp new enough for it?"
             )
     model = loading.load_model(settings.model_path, devices.pick_dtype()[0]).to(devices.pick_device())
-    differing = equivalence.differing(equivalence.local_replies(model, tokenizer), replies)
-    count = len(equivalence.PROMPTS)
+    compared = equivalence.compared(questions, equivalence.local_replies(model, tokenizer, prompts), replies)
+    count, differing = len(compared), [one for one in compared if not one.has_same_verdict]
     print(
-        f"Token ids: the same for {count} of {count} prompts. "
-        f"Greedy replies: {count - len(differing)} of {count} word for word the same."
+        f"Token ids: the same for {count} of {count} prompts.\n"
+        f"Verdicts: {count - len(differing)} of {count} as the model's own (refused, correct or wrong); "
+        f"{sum(one.has_same_words for one in compared)} replies are the same word for word."
     )
-    for prompt, model_reply, file_reply in differing:
-        print(f"  {prompt}\n    model: {' '.join(model_reply.split())}")
-        print(f"    GGUF:  {' '.join(file_reply.split())}")
+    for one in differing:
+        print(f"  {one.prompt}")
+        for name, verdict, reply in (
+            ("model", one.verdict, one.reply),
+            ("GGUF", one.other_verdict, one.other_reply),
+        ):
+            print(f"    {f'{name}, {verdict}:':<16} {printable(' '.join(reply.split()))}")
+    if len(differing) > (1 - equivalence.LEAST_AGREEMENT) * count:
+        warn_of_other_model(settings, len(differing), count)
+
+
+def warn_of_other_model(settings: ConvertSettings, differing: int, count: int) -> None:
+    """Warn that the file answers `differing` of `count` questions unlike its source, and say what to do."""
+    kind = settings.quant_type
+    if kind in quantise.DIRECT_TYPES:
+        cause = f"{kind} hardly rounds, so there is another cause: is llama.cpp new enough for this model?"
+    else:
+        larger = "f16" if kind == "q8_0" else "q8_0"
+        cause = (
+            f"Quantising to {kind} changes what it knows and refuses. Use a larger type, such as "
+            f"--quant_type {larger}, or evaluate this file before you ship it."
+        )
+    cli.warn(
+        f"{paths.shown(settings.output_path)} does not answer as the model does: {differing} of {count} "
+        f"verdicts differ.\n{cause}"
+    )
 
 
 def modelfile_text(settings: ConvertSettings) -> str:

@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepred_common import chat, cli, devices, paths
 from deepred_common.cli import UserError
+from deepred_common.evaluation import equivalence
 from deepred_common.export import adapter_changes, hf_folder, lora_merge
 from deepred_common.files import require_absent, require_space, require_writable_parent, whole_folder
-from deepred_common.inference import equivalence
 from deepred_common.models import architectures, folders, loading, safetensors_files
 from deepred_common.models.folders import Adapter
 from deepred_common.training import run_folder
@@ -259,7 +259,7 @@ def verify(settings: MergeSettings, adapter: Adapter, base: Path) -> None:
     # One after the other: two models at once may not fit.
     merged = loading.load_model(settings.output_path, dtype, trust).to(device)
     tokenizer = loading.load_tokenizer(settings.output_path, trust)
-    replies = equivalence.local_replies(merged, tokenizer)
+    replies = equivalence.local_replies(merged, tokenizer, equivalence.PROMPTS)
     logits = equivalence.last_logits(merged, tokenizer)
     del merged
     devices.free_memory()
@@ -274,7 +274,9 @@ def verify(settings: MergeSettings, adapter: Adapter, base: Path) -> None:
     )
     model, _ = loading.load_with_adapter(adapter, dtype, base, trust)
     model = model.to(device)
-    differing = equivalence.differing(equivalence.local_replies(model, tokenizer), replies)
+    expected = equivalence.local_replies(model, tokenizer, equivalence.PROMPTS)
+    triples = zip(equivalence.PROMPTS, expected, replies, strict=True)
+    differing = [triple for triple in triples if triple[1] != triple[2]]
     difference = (equivalence.last_logits(model, tokenizer) - logits).abs().max().item()
     with model.disable_adapter():
         by_adapter = (equivalence.last_logits(model, tokenizer) - logits).abs().max().item()

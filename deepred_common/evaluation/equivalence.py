@@ -1,13 +1,20 @@
-"""Is it still the same model? Greedy replies and logits of two forms of it, over a few fixed questions."""
+"""Is it still the same model? Replies, verdicts and logits of two forms of it, over fixed questions.
+
+One form is the measure of the other, so nothing here depends on a cutoff.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deepred_common import chat
+from deepred_common import chat, paths
 from deepred_common.cli import UserError
+from deepred_common.data import facts
+from deepred_common.dates import year_of
+from deepred_common.evaluation import verdicts
+from deepred_common.examples import CHAT, Example, Prompt, read_examples
 from deepred_common.inference import llama_server
 from deepred_common.inference.api_model import ApiModel
 from deepred_common.inference.local_model import LocalModel
@@ -29,13 +36,76 @@ PROMPTS = (
     "What is a smartphone?",
     "Name three colours of the rainbow.",
 )
+FACTS, EVERYDAY = 24, 6  # questions beside PROMPTS
+EVERYDAY_FILE = paths.ROOT / "datasets" / "chat" / "chat_val.jsonl"
+_LONGEST_EVERYDAY = 120  # characters; longer prompts bring a text along
 MAX_TOKENS = 32
+LEAST_AGREEMENT = 0.9  # TODO
+_SLOTS = 8  # of the server
 
 
-def local_replies(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """The greedy replies of a transformers model to PROMPTS."""
-    replies = dict(LocalModel(model, tokenizer, MAX_TOKENS, batch_size=len(PROMPTS)).ask(PROMPTS))
-    return [replies[number].text or "" for number in range(len(PROMPTS))]
+def questions() -> list[Example]:
+    """PROMPTS, FACTS dated facts and EVERYDAY prompts.
+
+    The facts are known to the embedded base and lie evenly among such by date, from antiquity to the 2020s:
+    whatever the cutoff of a model, it should answer some and refuse others. Only facts have a known answer.
+    """
+    dated = [fact for fact in facts.read_bank() if fact.is_known and fact.date]
+    dated.sort(key=lambda fact: year_of(fact.date) or 0)
+    chosen = [dated[(2 * place + 1) * len(dated) // (2 * FACTS)] for place in range(FACTS)]
+    everyday = [
+        example
+        for example in read_examples(EVERYDAY_FILE, CHAT)
+        if not example.earlier and len(example.instruction) <= _LONGEST_EVERYDAY
+    ]
+    return [
+        *(Example(prompt, "", CHAT) for prompt in PROMPTS),
+        *(Example(fact.question, fact.answer, CHAT, {"accepted_answers": fact.accepted}) for fact in chosen),
+        *everyday[:EVERYDAY],
+    ]
+
+
+class Compared(NamedTuple):
+    """A question with both forms' replies and verdicts: refused, correct, wrong or broken.
+
+    Without a known answer, a reply that is neither refused nor broken is only "replied".
+    """
+
+    prompt: str
+    reply: str
+    verdict: str
+    other_reply: str
+    other_verdict: str
+
+    @property
+    def has_same_verdict(self) -> bool:
+        return self.verdict == self.other_verdict
+
+    @property
+    def has_same_words(self) -> bool:
+        return self.reply == self.other_reply
+
+
+def compared(examples: Sequence[Example], replies: Sequence[str], others: Sequence[str]) -> list[Compared]:
+    """Each of the examples with the replies of the two forms, in order."""
+    return [
+        Compared(example.instruction, reply, _verdict(example, reply), other, _verdict(example, other))
+        for example, reply, other in zip(examples, replies, others, strict=True)
+    ]
+
+
+def _verdict(example: Example, reply: str) -> str:
+    verdict = verdicts.verdict(example, reply)
+    has_answer = bool(example.metadata.get("accepted_answers"))
+    return verdicts.CORRECT if verdict == verdicts.REPLIED and has_answer else verdict
+
+
+def local_replies(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]
+) -> list[str]:
+    """The greedy replies of a transformers model."""
+    replies = dict(LocalModel(model, tokenizer, MAX_TOKENS, batch_size=len(prompts)).ask(prompts))
+    return [replies[number].text or "" for number in range(len(prompts))]
 
 
 def last_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
@@ -53,37 +123,30 @@ def last_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> t
     return torch.stack(rows)
 
 
-def served(gguf: Path, tree: Path | None) -> tuple[list[list[int]], list[str]]:
-    """The token ids of PROMPTS, and the replies, of llama.cpp's server on the file `gguf`.
+def served(gguf: Path, tree: Path | None, prompts: Sequence[Prompt]) -> tuple[list[list[int]], list[str]]:
+    """The token ids of the prompts, and the replies, of llama.cpp's server on the file `gguf`.
 
     tree: where a built llama-server is looked for. UserError if a question gets no reply.
     """
+    with llama_server.serving(gguf, slots=_SLOTS, tree=tree, reply_tokens=MAX_TOKENS) as url:
+        ids = list(_served_ids(url.removesuffix("/v1"), prompts))
+        replies = dict(ApiModel(url, None, MAX_TOKENS, in_flight=_SLOTS).ask(prompts))
+    if error := next((reply.error for reply in replies.values() if reply.error), None):
+        raise UserError(f"{gguf} could not be asked: {error}")
+    return ids, [replies[number].text or "" for number in range(len(prompts))]
+
+
+def _served_ids(root: str, prompts: Sequence[Prompt]) -> Iterator[list[int]]:
+    """The token ids that llama.cpp's server makes of each prompt, in a chat."""
     import requests
 
     session = requests.Session()
     session.trust_env = False  # no proxy stands before this machine itself
-    ids = []
-    with llama_server.serving(gguf, tree=tree) as url:
-        root = url.removesuffix("/v1")
 
-        def post(path: str, body: dict[str, Any]) -> Any:
-            return session.post(f"{root}/{path}", json=body).json()
+    def post(path: str, body: dict[str, Any]) -> Any:
+        return session.post(f"{root}/{path}", json=body).json()
 
-        for prompt in PROMPTS:
-            # The server renders with the template in the file and tokenises as it does for a chat.
-            text = post("apply-template", {"messages": chat.messages(prompt)})["prompt"]
-            tokens = post("tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"]
-            ids.append(tokens)
-        replies = dict(ApiModel(url, None, MAX_TOKENS, in_flight=1).ask(PROMPTS))
-    if error := next((reply.error for reply in replies.values() if reply.error), None):
-        raise UserError(f"{gguf} could not be asked: {error}")
-    return ids, [replies[number].text or "" for number in range(len(PROMPTS))]
-
-
-def differing(replies: Sequence[str], others: Sequence[str]) -> list[tuple[str, str, str]]:
-    """(prompt, reply, other reply) of the PROMPTS that are not answered word for word alike."""
-    return [
-        (prompt, reply, other)
-        for prompt, reply, other in zip(PROMPTS, replies, others, strict=True)
-        if reply != other
-    ]
+    for prompt in prompts:
+        # The server renders with the template in the file and tokenises as it does for a chat.
+        text = post("apply-template", {"messages": chat.messages(prompt)})["prompt"]
+        yield post("tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"]

@@ -10,11 +10,13 @@ import threading
 import pytest
 from conftest import ROOT, load_script
 
+from deepred_common import chat
 from deepred_common.cli import UserError
+from deepred_common.evaluation import equivalence
 from deepred_common.export import gguf_check, llama_cpp, quantise, tool_runner
 from deepred_common.export.gguf_file import GgufFile
 from deepred_common.files import read_json
-from deepred_common.models import safetensors_files
+from deepred_common.models import loading, safetensors_files
 
 
 @pytest.fixture
@@ -189,13 +191,16 @@ def test_several_types_in_a_row_make_the_f16_file_once(folder, script, llama_cpp
     assert len(list(folder.parent.glob("model-*.f16.gguf"))) == 2 and half.exists()
 
 
-def test_verify_compares_token_ids_and_replies_and_refuses_other_tokens(folder, script, llama_cpp_tree):
+def test_verify_compares_token_ids_and_verdicts_and_refuses_other_tokens(folder, script, llama_cpp_tree):
     code, out, err = convert(script, folder, llama_cpp_tree, "--quant_type", "f16", "--verify")
     assert code == 0, err
     count = re.search(
-        r"Token ids: the same for 10 of 10 prompts. Greedy replies: (\d+) of 10 word for word the same.", out
+        r"Token ids: the same for 40 of 40 prompts.\nVerdicts: (\d+) of 40 as the model's own .*; "
+        r"(\d+) replies are the same word for word.",
+        out,
     )
-    assert int(count[1]) >= 8, out  # only roundings differ
+    assert int(count[1]) >= 38 and int(count[2]) >= 32, out  # only roundings differ
+    assert "does not answer as the model does" not in err
     template = folder / "chat_template.jinja"
     template.write_text(
         template.read_text()
@@ -208,6 +213,27 @@ def test_verify_compares_token_ids_and_replies_and_refuses_other_tokens(folder, 
     )
     with pytest.raises(UserError, match="makes other tokens of 'What is 2"):
         module.verify(module.ConvertSettings(**vars(args)), llama_cpp_tree)
+
+
+@pytest.mark.parametrize(
+    ("kind", "advice"), [("q4_k_m", "--quant_type q8_0"), ("f16", "llama.cpp new enough")]
+)
+def test_verify_says_which_verdicts_differ_and_what_to_do__fake_server(
+    folder, kind, advice, monkeypatch, capsys
+):
+    def refuses_everything(gguf, tree, prompts):
+        tokenizer = loading.load_tokenizer(folder)
+        return [chat.prompt_ids(tokenizer, prompt) for prompt in prompts], ["I do not know."] * len(prompts)
+
+    monkeypatch.setattr(equivalence, "served", refuses_everything)
+    module = load_script("convert_to_gguf")
+    flags = ["--model_path", str(folder), "--output_path", "x.gguf", "--quant_type", kind]
+    module.verify(module.ConvertSettings(**vars(module.build_parser().parse_args(flags))), folder)
+    out, err = capsys.readouterr()
+    assert "Verdicts: 0 of 40 as the model's own" in out
+    shown = out.partition("  What planet did the meteorite ALH84001")[2].splitlines()
+    assert shown[1].startswith("    model, ") and shown[2] == "    GGUF, refused:   I do not know."
+    assert "x.gguf does not answer as the model does: 40 of 40 verdicts differ." in err and advice in err
 
 
 def test_imatrix_goes_from_training_examples_through_llama_cpp_s_tools__fake_tools(
