@@ -89,14 +89,14 @@ def ask(task: Task, model: Backend, conditions: Conditions, output: Path) -> lis
     settings, examples, path = task.settings, task.examples, journal.path_for(output)
     count = len(examples)
     total = count * (1 + (settings.samples or 0))
+    sampled = [number for number, example in enumerate(examples) if not choices.texts_of(example)]
+    rounds = range(count, total, count)
+    numbers = [*range(count), *(start + number for start in rounds for number in sampled)]
     rows: dict[int, ResultRow] = {}
     told_of_thoughts = False
     with journal.opened(path, conditions, settings.resume, settings.overwrite) as log:
         if log.replies:
             cli.progress(f"{len(log.replies)} of {len(numbers)} replies are in {paths.shown(path)} already")
-        sampled = [number for number, example in enumerate(examples) if not choices.texts_of(example)]
-        rounds = range(count, total, count)
-        numbers = [*range(count), *(start + number for start in rounds for number in sampled)]
         waiting = [number for number in numbers if number not in log.replies]
         # The replies to one question together, so that back ends read it once.
         waiting.sort(key=lambda number: number % count)
