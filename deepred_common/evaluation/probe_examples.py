@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ def read_facts(files: Sequence[Path] | None, cutoff: str) -> list[ProbeFact]:
     return sorted(sided, key=lambda one: SIDES.index(one.side))
 
 
+@functools.cache
 def _held_out(cutoff: str) -> dict[str, list[Fact]]:
     """{side: facts of the bank that training does not see}."""
     return split.split(facts.read_bank(), cutoff, SEED)[split.TEST]

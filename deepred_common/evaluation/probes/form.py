@@ -41,11 +41,13 @@ class Material:
         text: str,
         earlier: Sequence[Message] = (),
         prefix: str = "",
+        output: str | None = None,
         **metadata: Any,
     ) -> Example:
         """The Example that asks `text` about a fact, after the turns `earlier`; `prefix` begins the reply.
 
-        Its reply is judged as one to the fact's question. metadata: what takes the place of the fact's own.
+        Its reply is judged as one to the fact's question. output, metadata: what takes the place of the
+        fact's own.
         """
         refusal = self.chooser("refusal", fact).choice(self.refusals)
         made = line(fact, text, self.side, refusal)
@@ -54,16 +56,20 @@ class Material:
             text, made["output"], self.side, known, f"fact {fact.id}", tuple(earlier), prefix=prefix
         )
 
-    def fitting(self, side: str, fact: Fact, count: int) -> list[Fact]:
-        """The first `count` other facts of a side that have nothing to do with `fact`.
+    def fitting(self, side: str, fact: Fact, count: int, chooser: random.Random | None = None) -> list[Fact]:
+        """Up to `count` other facts of a side that have nothing to do with `fact`, the first or chosen ones.
 
         Neither its subject nor its pair is theirs, and their question and answer do not name its answer.
         """
+        others = self.others[side]
+        if chooser:
+            others = chooser.sample(others, len(others))
         fitting: list[Fact] = []
-        for other in self.others[side]:
+        for other in others:
+            if len(fitting) == count:
+                break
             is_kin = other.subject == fact.subject or (fact.pair and other.pair == fact.pair)
-            text = f"{other.question} {other.answer}"
-            if len(fitting) < count and not is_kin and not names_answer(text, fact):
+            if not is_kin and not names_answer(f"{other.question} {other.answer}", fact):
                 fitting.append(other)
         return fitting
 

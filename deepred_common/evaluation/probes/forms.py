@@ -6,12 +6,25 @@ from collections.abc import Sequence
 
 from deepred_common.cli import UserError
 from deepred_common.evaluation.probes import (
+    answer_prefix,
+    authority,
     choice,
     choice_by_probability,
     cloze,
+    clues,
+    contradicting_text,
     direct,
+    encoded,
+    few_shot,
+    later_prompt,
+    misspelt,
+    mixed,
+    other_language,
     paraphrase,
     prefilled,
+    pressure,
+    reverse,
+    role,
 )
 from deepred_common.evaluation.probes.form import Form
 
@@ -21,8 +34,21 @@ FORMS = (
     cloze.FORM,
     choice.FORM,
     choice_by_probability.FORM,
+    answer_prefix.FORM,
     prefilled.FORM,
     prefilled.SURE_FORM,
+    role.FORM,
+    authority.FORM,
+    later_prompt.FORM,
+    few_shot.FORM,
+    pressure.FORM,
+    clues.FORM,
+    reverse.FORM,
+    other_language.FORM,
+    misspelt.FORM,
+    encoded.FORM,
+    mixed.FORM,
+    contradicting_text.FORM,
 )
 ALL = "all"  # --probes all
 DIRECT = direct.NAME
