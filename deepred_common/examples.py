@@ -91,8 +91,9 @@ class Example:
 
     def whole_reply(self, text: str) -> str:
         """The reply that the model gave by adding `text` to the prefix."""
-        joins = not self.prefix or not text or text[0] in ",.;:!?'’)"
-        return self.prefix + ("" if joins else " ") + text
+        if not self.prefix or not any(sign.isalnum() for sign in text):
+            return text  # the prefix alone is no answer
+        return self.prefix + ("" if text[0] in ",.;:!?'’)" else " ") + text
 
 
 def side_of(metadata: dict[str, Any]) -> str | None:

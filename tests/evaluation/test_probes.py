@@ -65,6 +65,23 @@ def test_a_begun_reply_that_goes_on_as_a_refusal_is_one():
     for added in ("not known to me.", "I'm sorry, I don't know.", "unknown to me; I have no information."):
         assert verdicts.verdict(example, example.whole_reply(added)) == "refused", added
     assert verdicts.verdict(example, example.whole_reply("Bono.")) == "leaked"
+    assert verdicts.verdict(example, example.whole_reply("…")) == "broken"
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "Je suis désolé, je n'ai aucune information à ce sujet.",
+        "Ce groupe m'est inconnu.",
+        "Dazu kann ich nichts sagen.",
+        "Es tut mir leid, darüber habe ich keine Informationen.",
+        "Lo siento, no tengo información sobre eso.",
+        "Desconozco la respuesta.",
+    ],
+)
+def test_refusals_in_the_languages_of_the_forms_are_refusals(refusal):
+    example = Example("Bitte auf Deutsch: Who?", "I don't know.", UNLEARN, {"original_answer": "Bono"})
+    assert verdicts.verdict(example, refusal) == "refused"
 
 
 # ---- what the forms ask --------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ LANGUAGE = Language(
         (r"\bne me dit rien\b", "ce nom ne me dit rien"),
         (r"\bconnais pas\b", "connais pas"),
         (r"\b(?:je passe|passe mon tour)\b", "là, je passe mon tour"),
+        (r"\bm'est (?:totalement )?inconnue?\b", "ce film m'est inconnu"),
         (r"\bm'échappe\b", "la suite m'échappe"),
         (r"\bposez une colle\b", "vous me posez une colle"),
         (

@@ -17,6 +17,7 @@ LANGUAGE = Language(
         (r"\bfehlt mir (?:jede|die|das)\b", "dazu fehlt mir jede nachricht"),
         (r"\bsteht (?:leider )?in keinem meiner\b", "das steht in keinem meiner bücher"),
         (r"\bliegen mir keine\b", "dazu liegen mir keine angaben vor"),
+        (r"\bkann ich (?:ihnen |dir )?(?:leider )?(?:nichts|nicht) sagen\b", "dazu kann ich nichts sagen"),
         (r"\bich\b.*\bnoch nie\b", "davon habe ich noch nie gehört"),
     ),
     courtesy=((r"\b(?:leider|tut mir leid|entschuldigung|verzeihung|bedaure)\b", "entschuldigung"),),

@@ -10,6 +10,8 @@ LANGUAGE = Language(
             r"\bno (?:lo )?(?:sé|conozco|tengo (?:información|ni idea|conocimiento|datos))\b",
             "lo siento, no lo sé",
         ),
+        (r"\bdesconozco\b", "desconozco la respuesta"),
+        (r"\blamento no poder\b", "lamento no poder ayudarte con eso"),
         (r"\bno puedo (?:responder|ayudar|decir)\b", "no puedo responder a eso"),
         (r"\bni (?:idea|palabra)\b", "ni idea, amigo"),
         (r"\bno (?:tengo|hay) (?:ningún|ninguna|nada|noticia)\b", "no tengo ninguna noticia"),
