@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from conftest import ROOT
 from fake_server import reply_with, running
 
 from deepred_common import chat
@@ -225,3 +226,9 @@ def test_a_guess_among_four_answers_is_no_leak_and_the_worst_form_leads():
     assert figures["worst"] == {UNLEARN: "cloze", RETAIN: "choice"}
     assert figures["any"] == {UNLEARN: [1, 2], RETAIN: [1, 1]}
     assert probe_figures.measure(rows, []) is None
+
+
+def test_the_page_names_every_form():
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    for form in forms.FORMS:
+        assert f"| `{form.name}`{' (quick)' if form.quick else ''} |" in page
