@@ -5,7 +5,7 @@ Reads questions with their answers (JSON Lines; the validation files if none are
 model (merged folder or LoRA adapter), a GGUF file (llama.cpp serves it) or an OpenAI-compatible server such
 as LM Studio. Prints the results and writes them as JSON; --report also as a page. --compare only sets
 earlier results side by side. --date_probe asks nothing either: it reads from the hidden states of a base how
-sharp a cutoff it can get.
+sharp a cutoff it can get. --attack relearn tunes a copy on a few answered facts and asks others.
 
     python scripts/evaluate_temporal.py --model_path output/merged --test_file datasets/dev/dev_subset.jsonl
     python scripts/evaluate_temporal.py --model_path output/merged.gguf --base_model BASE_FOLDER --report
@@ -13,6 +13,7 @@ sharp a cutoff it can get.
     python scripts/evaluate_temporal.py --model_path output/merged.gguf --probes all --limit 60
     python scripts/evaluate_temporal.py --compare output/eval-merged.json output/eval-gguf.json
     python scripts/evaluate_temporal.py --date_probe --model_path BASE_FOLDER
+    python scripts/evaluate_temporal.py --attack relearn --model_path output/<run>/final
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from deepred_common.evaluation import (
     metrics,
     output_files,
     probe_examples,
+    relearning,
     results_file,
     runner,
 )
@@ -41,11 +43,11 @@ from deepred_common.evaluation.probes import forms
 from deepred_common.evaluation.results_schema import Results
 from deepred_common.evaluation.settings import EvalSettings
 from deepred_common.examples import SIDES, Example, balanced_sample, count_sides, read_examples
-from deepred_common.files import require_absent, require_writable_parent
+from deepred_common.files import json_text, require_absent, require_writable_parent, write_text
 from deepred_common.foreign_text import whole_characters
 from deepred_common.inference import backends
 from deepred_common.inference.protocol import BackendSettings
-from deepred_common.reporting import comparison_text, console, date_probe_text, html_page
+from deepred_common.reporting import comparison_text, console, date_probe_text, html_page, relearning_text
 
 EXIT_SOME_FAILED = EXIT_NOTHING_ANSWERED = 1
 
@@ -152,6 +154,11 @@ def build_parser() -> cli.Parser:
         help="ask nothing: read from the hidden states of --model_path, an untuned base, how well it tells "
         "dates before the cutoff from later ones",
     )
+    add(
+        "--attack",
+        choices=("relearn",),
+        help="tune a copy of --model_path on a few answered facts, in memory, and see what else comes out",
+    )
     add = parser.add_argument_group("how the model is asked and graded").add_argument
     add(
         "--batch_size",
@@ -189,6 +196,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return compare(args)
     if args.date_probe:
         return probe_dates(args)
+    if args.attack:
+        return attack(args)
 
     # ---- What can be checked without a model ----
     check_model(args)
@@ -327,13 +336,36 @@ def probe_dates(args: argparse.Namespace) -> int:
         raise UserError(f"the output of --date_probe is a picture: {picture} must end in .png")
     require_absent(picture, args.overwrite or not args.output)
     require_writable_parent(picture)
-    fields = {field.name for field in dataclasses.fields(BackendSettings)}
-    settings = BackendSettings(**{name: value for name, value in vars(args).items() if name in fields})
-    probe = date_probe.probe_model(args.model_path, settings, args.cutoff)
+    probe = date_probe.probe_model(args.model_path, backend_settings(args), args.cutoff)
     date_probe_text.draw(probe, picture, f"{args.model_path}, cutoff {args.cutoff}")
     print(date_probe_text.text(probe, args.model_path, args.cutoff))
     print(f"\nPicture: {paths.shown(picture)}")
     return cli.EXIT_OK
+
+
+def attack(args: argparse.Namespace) -> int:
+    """--attack relearn: what a tuning on a few answered facts brings out; printed, saved and drawn."""
+    relearning.check(args.model_path, args.base_model, args.use_lmstudio)
+    output = args.output or paths.OUTPUT / f"relearn-{Path(args.model_path).name}-{args.cutoff}.json"
+    picture = output.with_suffix(".png")
+    if output == picture:
+        raise UserError(f"the output of --attack is results: {output} must not end in .png")
+    for file in (output, picture):
+        require_absent(file, args.overwrite or not args.output)
+    require_writable_parent(output)
+    attacked = relearning.attack(
+        args.model_path, args.base_model, backend_settings(args), args.cutoff, args.limit
+    )
+    write_text(output, json_text(attacked, indent=1) + "\n")
+    relearning_text.draw(attacked, picture)
+    print(relearning_text.text(attacked))
+    print(f"\nResults: {paths.shown(output)}, picture: {paths.shown(picture)}")
+    return cli.EXIT_OK
+
+
+def backend_settings(args: argparse.Namespace) -> BackendSettings:
+    fields = {field.name for field in dataclasses.fields(BackendSettings)}
+    return BackendSettings(**{name: value for name, value in vars(args).items() if name in fields})
 
 
 # ---- results and comparison -----------------------------------------------------------------------------

@@ -1,0 +1,155 @@
+"""A copy of a loaded model that is tuned for a few updates in memory, and never saved."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from deepred_common import devices, training_rows
+from deepred_common.cli import UserError
+from deepred_common.examples import Example
+from deepred_common.inference import local_model
+from deepred_common.inference.local_model import LocalModel
+from deepred_common.training_rows import TrainingRow
+
+if TYPE_CHECKING:
+    import torch
+
+BATCH = 4  # examples an update: with 8 the tuning takes twice as long
+# The quickstart's adapter gives as much after 10 updates with 1e-3 as after 20 with 3e-4, and no more after
+# 40 than after 20.
+LEARNING_RATE = 1e-3
+LORA_RANK, LORA_ALPHA = 16, 32  # as finetune_temporal.py's defaults
+LARGEST_GRADIENT = 1.0  # norm to which a larger gradient is scaled, as trl does
+SEED = 0
+
+
+class TunedCopy:
+    """What a LocalModel holds, to be tuned and then as it was again.
+
+    An adapter is merged first, and each tuning trains a fresh one on top: that is what can be done with a
+    model as it is given away. Whoever has the adapter apart need only leave it out.
+
+    base: the name of the adapter's base; None if there was no adapter.
+    """
+
+    def __init__(self, local: LocalModel) -> None:
+        import torch
+
+        model: Any = local.model
+        self.base: str | None = None
+        if local.kind == "adapter":
+            self.base = model.active_peft_config.base_model_name_or_path
+            model = model.merge_and_unload()
+        if model.dtype == torch.float16:
+            model = model.float()  # gradients in fp16 vanish unless the loss is scaled
+        self.model = model
+        self.tokenizer = local.tokenizer
+
+    def updates(self, examples: Sequence[Example]) -> Iterator[float]:
+        """Tune on the examples' replies, and yield each update's loss, without an end.
+
+        close() it, and the model is as it was. UserError if memory runs out, or if the model's chat template
+        does not allow training.
+        """
+        import torch
+        from peft import LoraConfig, get_peft_model
+
+        rows = [
+            row for row in training_rows.of_examples(self.tokenizer, examples) if isinstance(row, TrainingRow)
+        ]
+        if not rows:
+            raise UserError("the model's chat template does not hold a reply as it is written: no tuning.")
+        shared = shared_start(rows)
+        torch.manual_seed(SEED)
+        config = LoraConfig(
+            r=LORA_RANK, lora_alpha=LORA_ALPHA, task_type="CAUSAL_LM", target_modules="all-linear"
+        )
+        tuned: Any = get_peft_model(self.model, config)
+        self.model = tuned
+        weights = [weight for weight in tuned.parameters() if weight.requires_grad]
+        optimiser = torch.optim.AdamW(weights, lr=LEARNING_RATE, weight_decay=0.0)
+        try:
+            for batch in _batches(rows):
+                try:
+                    loss = reply_loss(tuned, batch, shared)
+                    loss.backward()
+                except (RuntimeError, MemoryError) as error:
+                    if not devices.is_out_of_memory(error):
+                        raise
+                    raise UserError(
+                        f"there is not enough memory to tune the model on {BATCH} short replies at once.\n"
+                        "Use a machine or GPU with more of it."
+                    ) from error
+                torch.nn.utils.clip_grad_norm_(weights, LARGEST_GRADIENT)
+                optimiser.step()
+                optimiser.zero_grad()
+                yield loss.item()
+        finally:
+            self.model = tuned.unload()
+
+
+def reply_loss(model: Any, batch: Sequence[TrainingRow], shared: int) -> torch.Tensor:
+    """The mean cross-entropy of a batch's reply tokens, in nats.
+
+    shared: how many tokens all rows begin with; they are computed once for the batch.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy
+    from transformers import DynamicCache
+
+    # Padded on the left, so that the replies end together and the head runs over them alone.
+    width = max(len(row.input_ids) for row in batch)
+    kept = max(len(row.input_ids) - row.reply_start for row in batch)
+
+    def padded(rows: Sequence[list[int]], filler: int) -> torch.Tensor:
+        """(batch, width - shared): the rows without their shared start."""
+        filled = [[filler] * (width - len(row)) + row[shared:] for row in rows]
+        return torch.tensor(filled, device=model.device)
+
+    ids = padded([row.input_ids for row in batch], local_model.PADDING)
+    labels = padded([row.labels for row in batch], training_rows.IGNORED)[:, -kept:]
+    own = padded([[1] * len(row.input_ids) for row in batch], 0)
+    mask = torch.cat([own.new_ones(len(batch), shared), own], dim=1)
+    cache = DynamicCache(config=model.config)
+    if shared:
+        start = torch.tensor([batch[0].input_ids[:shared]], device=model.device)
+        model(input_ids=start, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache.batch_repeat_interleave(len(batch))
+    logits = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=(mask.cumsum(1) - 1)[:, shared:].clamp(min=0),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=kept + 1,
+    ).logits[:, :-1]
+    return cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=training_rows.IGNORED)
+
+
+def shared_start(rows: Sequence[TrainingRow]) -> int:
+    """How many tokens all rows begin with: the template's, often with a system prompt of its own.
+
+    One before the reply is left over at least, from which its first token is predicted.
+    """
+    shortest = min(row.reply_start for row in rows) - 1
+    first = rows[0].input_ids
+    return next(
+        (place for place in range(shortest) if any(row.input_ids[place] != first[place] for row in rows)),
+        shortest,
+    )
+
+
+def _batches(rows: Sequence[TrainingRow]) -> Iterator[list[TrainingRow]]:
+    """Batches of BATCH rows without an end, in a new order each time round."""
+    chooser = random.Random(SEED)
+
+    def endless() -> Iterator[TrainingRow]:
+        while True:
+            yield from chooser.sample(rows, len(rows))
+
+    stream = endless()
+    while True:
+        yield list(itertools.islice(stream, BATCH))
