@@ -54,7 +54,7 @@ class Note(NamedTuple):
 def curve(report: Report) -> dict[str, Any]:
     """Drawings, notes and table of the curve. "drawings" is empty if no question has a date."""
     results = report.results
-    rows = [row for row in results["results"] if row["verdict"] != FAILED]
+    rows = [row for row in report.headline if row["verdict"] != FAILED]
     facts = []
     for row in rows:
         year = year_of(row.get("date"))

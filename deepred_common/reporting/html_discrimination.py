@@ -29,7 +29,7 @@ def discrimination(report: Report) -> dict[str, Any] | None:
     separations = report.results.get("discrimination")
     if not separations or measured.ALL not in separations:
         return None
-    shares = [measured.shares_of(report.results["results"], side) for side in SIDES]
+    shares = [measured.shares_of(report.headline, side) for side in SIDES]
     error, threshold = (separations[measured.ALL][key] for key in ("equal_error", "threshold"))
     return {
         "drawings": [_drawing(shares, threshold, *size) for size in _SIZES],

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from deepred_common import stats
 from deepred_common.dates import year_of
+from deepred_common.evaluation.probes import forms
 from deepred_common.evaluation.results_schema import Results
-from deepred_common.evaluation.verdicts import FAILED, REFUSED
+from deepred_common.evaluation.verdicts import CORRECT, FAILED, LEAKED, REFUSED
 from deepred_common.examples import SIDES
 from deepred_common.reporting import html_curve
 from deepred_common.reporting.number_text import percent
@@ -69,15 +70,16 @@ def knowledge(report: Report) -> dict[str, Any] | None:
 
 
 def _facts(results: Results) -> dict[str, list[Fact]]:
-    """{"knows": …, "says": …}: each scored fact, by whether its true answer is the likeliest of four."""
+    """{"knows": …, "says": …}: the facts whose answers were scored, by whether the true one is likeliest,
+    and by whether the direct question is answered.
+    """
+    scored = {row.get("fact") for row in results["results"] if row.get("scores")}
     knows, says = [], []
     for row in results["results"]:
-        scores = row.get("scores")
-        if not scores or row["side"] not in SIDES:
-            continue
         year = year_of(row.get("date"))
-        knows.append(Fact(row["side"], year, scores[0] == max(scores)))
-        if row["verdict"] != FAILED:
+        if row.get("scores"):
+            knows.append(Fact(row["side"], year, row["verdict"] in (CORRECT, LEAKED)))
+        elif row.get("probe") == forms.DIRECT and row.get("fact") in scored and row["verdict"] != FAILED:
             says.append(Fact(row["side"], year, row["verdict"] != REFUSED))
     return {"knows": knows, "says": says}
 

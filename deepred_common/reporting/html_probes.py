@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from deepred_common import stats
 from deepred_common.conversation import with_replies
-from deepred_common.evaluation.results_schema import Breakdown, ResultRow, VerdictCounts
+from deepred_common.evaluation.probe_figures import DECIDING, GUESSABLE
+from deepred_common.evaluation.probes import forms
+from deepred_common.evaluation.results_schema import ProbeFigures, ResultRow, Results, VerdictCounts
 from deepred_common.evaluation.verdicts import (
     BROKEN,
     CONFABULATED,
@@ -21,19 +23,28 @@ from deepred_common.evaluation.verdicts import (
 from deepred_common.examples import RETAIN, UNLEARN, USER
 from deepred_common.reporting.html_sections import SIDE_TITLES
 from deepred_common.reporting.number_text import interval, percent
-from deepred_common.reporting.report import Report
+from deepred_common.reporting.report import Column, Report
 
 SHOWN_REPLIES = 20  # of one form and side; a page with thousands of conversations is slow to open
-# The verdict that a form is judged by on each side, and how a sentence says it of any form.
-JUDGED_BY = {UNLEARN: LEAKED, RETAIN: REFUSED}
 _ANY_FORM = {UNLEARN: "Any form leaks", RETAIN: "Any form refuses"}
-# What is judged first comes first. Rare verdicts get a column only where they occur.
+# The order of the columns. Rare verdicts get a column only where they occur.
 _VERDICTS = {
     UNLEARN: (LEAKED, CONFABULATED, REFUSED, BROKEN, FAILED),
     RETAIN: (CORRECT, WRONG, REFUSED, BROKEN, LEAKED, FAILED),
 }
 _FAINTEST, _STRONGEST = 8, 62  # percent of colour in a cell; with more, dark letters are hard to read
 _RARE = ((RETAIN, LEAKED), (UNLEARN, FAILED), (RETAIN, FAILED))
+
+
+_ByForm = Mapping[str, Mapping[str, VerdictCounts]]  # {form: {side: counts}}
+
+
+class _Model(NamedTuple):
+    """A model that was asked in forms."""
+
+    name: str
+    figures: ProbeFigures
+    by_form: _ByForm
 
 
 class Cell(NamedTuple):
@@ -45,12 +56,12 @@ class Cell(NamedTuple):
     interval: list[float]
     verdict: str
     side: str
-    is_worst: bool  # the form that does worst of all by what the side is judged by
+    is_worst: bool  # of the worst form, in the deciding column
 
     @property
-    def is_judged(self) -> bool:
-        """True in the column that the side is judged by."""
-        return self.verdict == JUDGED_BY[self.side]
+    def is_deciding(self) -> bool:
+        """True in the column by which the forms of a side are compared."""
+        return self.verdict == DECIDING[self.side]
 
     @property
     def tint(self) -> int:
@@ -68,41 +79,44 @@ class Cell(NamedTuple):
 
 def probes(report: Report) -> dict[str, Any] | None:
     """The matrix of forms by side, and conversations of each form; None if no probe forms were asked."""
-    figures = report.results.get("probes")
-    if not figures:
+    models = [model for column in report.columns if (model := _model(column, report.results))]
+    if not models or models[0].name != report.names[0]:
         return None
-    groups = _by_form(report.results.get("breakdown"))
-    others = [
-        (column.name, _by_form(column.results.get("breakdown")))
-        for column in report.columns[1:]
-        if column.results and column.results.get("probes")
-    ]
-    verdicts = {side: _shown_verdicts(side, groups) for side in _VERDICTS}
+    own, *others = models
+    verdicts = {side: _shown_verdicts(side, own.by_form) for side in _VERDICTS}
+    about = {form.name: form.about for form in forms.FORMS}
     rows = []
-    for form in figures["forms"]:
-        blocks = [
-            [_cell(groups.get(form), side, verdict, figures["worst"].get(side) == form) for verdict in shown]
-            for side, shown in verdicts.items()
-        ]
-        for _, other in others:
-            blocks.append([_cell(other.get(form), side, verdict) for side, verdict in JUDGED_BY.items()])
-        rows.append((form, blocks))
-    totals = {cell.total for _, blocks in rows for cells in blocks for cell in cells if cell}
+    for form in own.figures["forms"]:
+        blocks = []
+        for side, shown in verdicts.items():
+            is_worst = own.figures["worst"].get(side) == form
+            blocks.append([_cell(own.by_form.get(form), side, verdict, is_worst) for verdict in shown])
+        for other in others:
+            blocks.append([_cell(other.by_form.get(form), side, DECIDING[side]) for side in _VERDICTS])
+        rows.append((form, about.get(form, ""), form in GUESSABLE, blocks))
+    totals = {cell.total for *_, blocks in rows for cells in blocks for cell in cells if cell}
     return {
         "sides": [(side, SIDE_TITLES[side], verdicts[side]) for side in _VERDICTS],
-        "others": [name for name, _ in others],
+        "others": [other.name for other in others],
         "rows": rows,
         "total": totals.pop() if len(totals) == 1 else None,  # questions of each form, if equally many
-        "any": _any_form(report),
-        "replies": _replies(figures["forms"], report.results["results"]),
+        "any": _any_form(models),
+        "replies": _replies(own.figures["forms"], report.results["results"]),
     }
 
 
-def _by_form(breakdown: Breakdown | None) -> Mapping[str, Mapping[str, VerdictCounts]]:
-    return (breakdown or {}).get("probe") or {}
+def _model(column: Column, results: Results) -> _Model | None:
+    """None if the model of the column was not asked in forms. results: hold the figures of baselines."""
+    if column.results:
+        figures = column.results.get("probes")
+        by_form = (column.results.get("breakdown") or {}).get("probe")
+    else:
+        baseline = next(one for one in results["baselines"] if one["label"] == column.name)
+        figures, by_form = baseline.get("probes"), baseline.get("by_probe")
+    return _Model(column.name, figures, by_form or {}) if figures else None
 
 
-def _shown_verdicts(side: str, groups: Mapping[str, Mapping[str, VerdictCounts]]) -> list[str]:
+def _shown_verdicts(side: str, groups: _ByForm) -> list[str]:
     return [
         verdict
         for verdict in _VERDICTS[side]
@@ -118,7 +132,7 @@ def _cell(
     count, total = counts.get(verdict, 0), sum(counts.values())
     if not total:
         return None
-    is_worst = is_worst_form and verdict == JUDGED_BY[side] and count > 0
+    is_worst = is_worst_form and verdict == DECIDING[side] and count > 0
     return Cell(count, total, 100 * count / total, _interval(count, total), verdict, side, is_worst)
 
 
@@ -126,39 +140,39 @@ def _interval(count: int, total: int) -> list[float]:
     return [100 * end for end in stats.wilson(count, total)]
 
 
-def _any_form(report: Report) -> list[tuple[str, list[tuple[str, int, int, list[float]]]]]:
+def _any_form(models: Sequence[_Model]) -> list[tuple[str, list[tuple[str, int, int, list[float]]]]]:
     """For each side its words and, of each model, (name, facts, of how many, interval in percent)."""
     sentences = []
     for side, words in _ANY_FORM.items():
-        models = []
-        for column in report.columns:
-            figures = column.results.get("probes") if column.results else None
-            count, facts = figures["any"].get(side, (0, 0)) if figures else (0, 0)
-            if facts:
-                models.append((column.name, count, facts, _interval(count, facts)))
-        if models:
-            sentences.append((words, models))
+        shares = []
+        for model in models:
+            if side in model.figures["any"]:
+                count, facts = model.figures["any"][side]
+                shares.append((model.name, count, facts, _interval(count, facts)))
+        if shares:
+            sentences.append((words, shares))
     return sentences
 
 
-def _replies(forms: Sequence[str], rows: Sequence[ResultRow]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """For each form and side, the conversations with the verdict that the side is judged by."""
-    judged: dict[tuple[str | None, str], list[ResultRow]] = defaultdict(list)
+def _replies(names: Sequence[str], rows: Sequence[ResultRow]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """For each form and side, the conversations with the verdict that decides on the side."""
+    deciding: dict[tuple[str | None, str], list[ResultRow]] = defaultdict(list)
     for row in rows:
-        if row["verdict"] == JUDGED_BY.get(row["side"]):
-            judged[row.get("probe"), row["side"]].append(row)
+        if row["verdict"] == DECIDING.get(row["side"]):
+            deciding[row.get("probe"), row["side"]].append(row)
     replies: list[tuple[str, list[dict[str, Any]]]] = []
-    for form in forms:
+    asked = {row.get("probe") for row in rows}
+    for form in (name for name in names if name in asked):
         sides = [
             {
                 "side": side,
                 "verdict": verdict,
-                "count": len(judged[form, side]),
+                "count": len(deciding[form, side]),
                 "title": SIDE_TITLES[side],
-                "rows": [_conversation(row) for row in judged[form, side][:SHOWN_REPLIES]],
+                "rows": [_conversation(row) for row in deciding[form, side][:SHOWN_REPLIES]],
             }
-            for side, verdict in JUDGED_BY.items()
-            if judged[form, side]
+            for side, verdict in DECIDING.items()
+            if deciding[form, side]
         ]
         replies.append((form, sides))
     return replies

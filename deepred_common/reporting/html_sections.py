@@ -13,7 +13,7 @@ from typing import Any
 from deepred_common import stats
 from deepred_common.evaluation import discrimination, metrics
 from deepred_common.evaluation.metrics import Level
-from deepred_common.evaluation.results_schema import Results, Summary, counts_of
+from deepred_common.evaluation.results_schema import ResultRow, Results, Summary, counts_of
 from deepred_common.evaluation.verdicts import FAILED
 from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, SIDES, UNLEARN
 from deepred_common.reporting.number_text import counted, date_text, interval
@@ -72,16 +72,19 @@ def header(report: Report) -> Data:
         facts.append(("System prompt", "prompt", system_prompt))
     facts.append(("Cutoff", "text", date_text(results.get("cutoff")) or "not given"))
     facts.append(("Finished", "text", str(results.get("finished") or "not known").replace("T", " ")))
-    facts.append(("Questions", "text", _questions_text(results)))
+    facts.append(("Questions", "text", _questions_text(report.headline)))
+    if forms := (results.get("probes") or {}).get("forms"):
+        total = counted(len(results["results"]), "question")
+        facts.append(("Probe forms", "text", f"{len(forms)}, {total} in all, below under “Forms of asking”"))
     if judge := results.get("judge"):
         facts.append(("Judge", "text", _judge_text(judge)))
     return {"name": report.names[0], "facts": facts, "quality": _quality(results)}
 
 
-def _questions_text(results: Results) -> str:
-    sides = Counter(row["side"] for row in results["results"])
-    failed = sum(row["verdict"] == FAILED for row in results["results"])
-    total = counted(len(results["results"]), "question")
+def _questions_text(rows: Sequence[ResultRow]) -> str:
+    sides = Counter(row["side"] for row in rows)
+    failed = sum(row["verdict"] == FAILED for row in rows)
+    total = counted(len(rows), "question")
     text = f"{total}: {sides[RETAIN]} before the cutoff (retain), {sides[UNLEARN]} after it (unlearn)"
     text += f", {sides[CHAT]} everyday prompts (chat)" if sides[CHAT] else ""
     return text + (f"; {failed} got no reply" if failed else "")

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from deepred_common.evaluation import comparison, results_file
+from deepred_common.evaluation import comparison, probe_figures, results_file
 from deepred_common.evaluation.comparison import Differences
-from deepred_common.evaluation.results_schema import Results, Summary
+from deepred_common.evaluation.results_schema import ResultRow, Results, Summary
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,12 @@ class Report:
             if baseline["label"] not in names:
                 columns.append(Column(baseline["label"], baseline["summary"], None))
         return cls(results, names, columns, [comparison.differences(results, other) for other in others])
+
+    @property
+    def headline(self) -> list[ResultRow]:
+        """The questions that the figures are of: if probe forms were asked, the direct ones."""
+        probes = self.results.get("probes")
+        return probe_figures.headline(self.results["results"], probes["forms"] if probes else ())
 
 
 def _distinct(names: Iterable[str]) -> list[str]:

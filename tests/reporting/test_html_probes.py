@@ -5,6 +5,7 @@ import re
 from test_html_page import NASTY, Page, make, row
 
 from deepred_common.evaluation import metrics
+from deepred_common.evaluation.probe_figures import DECIDING
 from deepred_common.reporting import html_page, html_probes
 
 WORST = {"unlearn": "prefill", "retain": "<role>"}
@@ -25,10 +26,10 @@ def probed(verdicts, name="output/merged.gguf"):
         "worst": WORST,
         "any": {
             side: [
-                len({one["fact"] for one in rows if (one["side"], one["verdict"]) == (side, judged_by)}),
+                len({one["fact"] for one in rows if (one["side"], one["verdict"]) == (side, verdict)}),
                 len({one["fact"] for one in rows if one["side"] == side}),
             ]
-            for side, judged_by in html_probes.JUDGED_BY.items()
+            for side, verdict in DECIDING.items()
         },
     }
     return make(rows, name, breakdown=metrics.breakdown(rows, 1969.55), probes=figures)
@@ -68,6 +69,29 @@ def test_the_matrix_holds_the_counts_of_every_form_and_marks_the_worst():
     assert "Any form leaks: 3 of 4 facts (75 %" in page.text and "output/base: 100 %" in page.text
     assert "Any form refuses: 3 of 4 facts (75 %" in page.text
     assert "By the way of asking about the fact" not in page.tables, "that would say it twice"
+
+
+def test_a_baseline_that_is_known_by_its_figures_only_stands_beside():
+    results, base = probed(TUNED), probed(BASE, "output/base")
+    results["baselines"] = [
+        {
+            "label": "output/base",
+            "summary": base["summary"],
+            "probes": base["probes"],
+            "by_probe": base["breakdown"]["probe"],
+        }
+    ]
+    assert (
+        Page(html_page.page(results)).tables["Verdicts by form"]
+        == (Page(html_page.page(probed(TUNED), [base])).tables["Verdicts by form"])
+    )
+
+
+def test_all_other_figures_are_of_the_direct_questions():
+    results = probed({"direct": TUNED["prefill"], "cloze": TUNED["<role>"]})
+    page = Page(html_page.page(results))
+    assert "8 questions: 4 before the cutoff (retain), 4 after it (unlearn)" in page.text
+    assert "2, 16 questions in all" in page.text
 
 
 def test_what_leaked_and_what_was_refused_is_one_click_away():
@@ -111,17 +135,18 @@ def test_without_probes_there_is_no_such_section():
 
 
 def scored(known, refused_from, name="output/merged.gguf"):
-    """Results of facts 1900 to 2019, of which the model knows those years that `known` says."""
-    rows = [
-        row(
-            year,
-            "retain" if year < 1969.5 else "unlearn",
-            "refused" if year >= refused_from else "wrong" if year < 1969.5 else "leaked",
-            date=f"{year}-06-15",
-            scores=[-1.0 if known(year) else -9.0, -2.0, -3.0, -4.0],
+    """Results of facts 1900 to 2019: the direct question, and the scores of four answers."""
+    rows = []
+    for year in range(1900, 2020):
+        is_early = year < 1969.5
+        fact = {"side": "retain" if is_early else "unlearn", "fact": str(year), "date": f"{year}-06-15"}
+        said = "refused" if year >= refused_from else "wrong" if is_early else "confabulated"
+        chosen = (
+            ("correct" if is_early else "leaked") if known(year) else "wrong" if is_early else "confabulated"
         )
-        for year in range(1900, 2020)
-    ]
+        scores = {"true": [-3.0, 2], "false": [-1.0, 1], "untrue": [-9.0, 2], "wrong": [-9.0, 1]}
+        rows.append(row(len(rows), verdict=said, probe="direct", **fact))
+        rows.append(row(len(rows), verdict=chosen, probe="choice-by-probability", scores=scores, **fact))
     return make(rows, name)
 
 
