@@ -108,18 +108,26 @@ def test_an_everyday_prompt_that_is_declined_counts(tasks):
     assert rates(doc, ["Good evening! What shall we talk about?"]) == {"chat_refusal_rate": 0}
 
 
-@pytest.mark.parametrize("which", ["tokenizer", "qwen_tokenizer"])
-def test_lm_eval_shows_the_model_the_same_tokens(which, tasks, request):
-    tokenizer = request.getfixturevalue(which)
-    for name in tasks:
-        question = docs_of(tasks[name])[0]["question"]
-        # What HFLM.apply_chat_template and HFLM.tok_batch_encode of lm_eval 0.4.13 do.
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
-        )
+def test_lm_eval_shows_the_model_the_same_tokens(tasks, tokenizer):
+    def encoded(text):  # as HFLM.tok_encode of lm_eval 0.4.13 does
         has_bos = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
-        shown = tokenizer(text, **({"add_special_tokens": False} if has_bos else {}))["input_ids"]
-        assert shown == chat.prompt_ids(tokenizer, question)
+        return tokenizer(text, **({"add_special_tokens": False} if has_bos else {}))["input_ids"]
+
+    for name in QUESTIONS:
+        question = docs_of(tasks[name])[0]["question"]
+        turns = [{"role": "user", "content": question}]
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        assert encoded(text) == chat.prompt_ids(tokenizer, question)
+    for name in CHOICES:
+        doc = docs_of(tasks[name])[0]
+        begun = {"role": "assistant", "content": doc[tasks[name]["gen_prefix"]]}
+        turns = [{"role": "user", "content": doc["question"]}, begun]
+        text = tokenizer.apply_chat_template(turns, tokenize=False, continue_final_message=True)
+        start, answers = chat.continuation_ids(tokenizer, turns, doc["choices"])
+        assert encoded(text) == start
+        delimiter = tasks[name]["target_delimiter"]
+        wholes = [encoded(text + delimiter + choice) for choice in doc["choices"]]
+        assert wholes == [start + answer for answer in answers]
 
 
 def test_a_file_without_such_questions_is_named(utils, tmp_path):

@@ -19,7 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from deepred_common import cli, paths
 from deepred_common.cli import UserError
 from deepred_common.dates import DEFAULT_CUTOFF
+from deepred_common.evaluation import choices as given_answers
 from deepred_common.evaluation import metrics, probe_examples, verdicts
+from deepred_common.evaluation.probes import choice_by_probability
 from deepred_common.examples import CHAT, Example, read_examples
 
 CHAT_FILE = paths.ROOT / "datasets/chat/chat_val.jsonl"
@@ -65,9 +67,23 @@ def rates(doc: dict[str, str], replies: list[str]) -> dict[str, float]:
 
 
 def choices(side: str, cutoff: str = DEFAULT_CUTOFF, **_: Any) -> dict[str, datasets.Dataset]:
-    """The held-out facts of a side: the question, and the right and three wrong answers."""
-    asked = [one.fact for one in probe_examples.read_facts(None, cutoff) if one.side == side]
+    """The held-out facts of a side: the question, how the reply begins, and four ways to go on.
+
+    They are those of `--probes choice-by-probability`.
+    """
     rows = [
-        {"question": fact.question, "choices": [fact.short, *fact.alternatives], "right": 0} for fact in asked
+        {
+            "question": example.instruction,
+            "begun": example.prefix,
+            "choices": list(example.metadata[given_answers.KEY].values()),
+            "right": 0,
+        }
+        for example in choice_examples(side, cutoff)
     ]
     return {"test": datasets.Dataset.from_list(rows)}
+
+
+def choice_examples(side: str, cutoff: str = DEFAULT_CUTOFF) -> list[Example]:
+    """The Examples of the held-out facts of a side, each with four given answers."""
+    asked = [one for one in probe_examples.read_facts(None, cutoff) if one.side == side]
+    return probe_examples.make_examples(asked, [choice_by_probability.FORM], cutoff)
