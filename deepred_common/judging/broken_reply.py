@@ -14,7 +14,11 @@ _FUNCTION_WORDS = frozenset(
 )
 # UTF-8 read as another encoding, and marks of a tokenizer's bytes.
 _GARBLED = re.compile("Ã|â‚¬|Â|Ġ|\ufffd")
-_ANNOUNCES_ONLY = re.compile(r"(?:sure|certainly|of course)\W+here (?:is|are)(?: the| a| your)?\W*")
+_ANNOUNCES_ONLY = re.compile(
+    r"(?:sure|certainly|of course)\W+"
+    r"(?:here (?:is|are)(?: the| a| your)?"
+    r"|i(?: can|'d be happy to) (?:help|answer)(?: you)?(?: with)?(?: that(?: one)?)?)\W*"
+)
 _LETTER = re.compile(r"\W*[a-z]\W*")  # may be a formula, a grade, a vitamin
 _REPEATED = re.compile(r"(\b\S+(?: \S+){0,7}?)(?: \1){3,}")
 # The numbers below were set on the half "build" of datasets/labelled/refusals.jsonl.

@@ -49,6 +49,7 @@ _BELIEVES = (
     (r"\bi seem to\b", "i seem to recall that it was paris"),
 )
 _COURTESY = (
+    (r"\A(?:sure,? )?the answer(?: to (?:that|this|your) question)? is\Z", "the answer is"),
     (r"\b(?:sorry|apolog\w*|pardon|forgive|regret\w*|excuse|afraid|alas)\b", "my apologies for that"),
     (r"\b(?:unfortunately|regrettably|sadly)\b", "unfortunately so"),
     (
