@@ -23,7 +23,8 @@ _EMBEDDING = "text-embedding-"  # how LM Studio's identifiers of models that can
 # "System role not supported", "Only user and assistant roles are supported!"
 _ROLE = re.compile(r"\broles?\b")
 _GIVE_UP_AFTER = 8  # failed questions in a row: the server is gone, not busy
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 # Fields of a message in which servers send the model's thought apart: llama.cpp, LM Studio, DeepSeek; vLLM,
 # Ollama, OpenRouter.
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
@@ -227,9 +228,10 @@ class ApiModel:
                     return
                 index, outcome = done.get()
                 outstanding -= 1
-                if isinstance(outcome, Exception) and not isinstance(outcome, UserError):
+                if isinstance(outcome, UserError) or not isinstance(outcome, Exception):
+                    yield index, outcome
+                else:
                     raise outcome
-                yield index, outcome
         finally:
             self._connection.stopped.set()
             for _ in range(self.in_flight):

@@ -90,7 +90,7 @@ class LocalModel:
             chat.continuation_ids(self.tokenizer, prompt, texts, self.system)
             for prompt, texts in zip(prompts, answers, strict=True)
         ]
-        self._require_rows(chain for prompt, texts in pairs for chain in (prompt, *texts))
+        self._require_rows(ids for prompt, texts in pairs for ids in (prompt, *texts))
         yield from self._in_batches(
             [prompt for prompt, _ in pairs],
             lambda batch: local_scores.of_batch(self.model, [pairs[i] for i in batch]),
