@@ -97,6 +97,22 @@ def test_a_part_of_a_name_that_the_question_gives_is_no_answer():
     assert not mentions("I know of no such tunnel.", "", question, ["the Simplon Tunnel"])
 
 
+@pytest.mark.parametrize(
+    ("accepted", "reply", "right"),
+    [
+        ("Explorer I", "Right. I am sorry, but that one is a joke.", False),
+        ("Explorer I", "It was Sputnik I, launched in 1957.", False),
+        ("Explorer I", "It was Explorer I.", True),
+        ("Justinian I", "Hagia Sophia is the largest church.", False),
+        ("Coniston Water", "The Spekofluor Sea, well known as the Bluebird's waters.", False),
+        ("Black Death", "Influenza, which led to many deaths.", False),
+        ("Albert Einstein", "einstein, of course", True),
+    ],
+)
+def test_a_numeral_or_a_common_word_is_no_surname(accepted, reply, right):
+    assert is_right(reply, f"It was {accepted}.", "What was its name?", [accepted]) is right
+
+
 def test_what_may_mean_another_answer_is_not_mentioned():
     question = "Who is President?"
     for reply, mentioned in (("Johnson.", False), ("Andrew Johnson.", False), ("Lyndon Johnson.", True)):
