@@ -13,11 +13,11 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
 from deepred_common import devices, stats
 from deepred_common.cli import UserError, progress
-from deepred_common.data import facts, split
+from deepred_common.data import data_lines, facts, split
 from deepred_common.data.facts import Fact
 from deepred_common.evaluation import verdicts
 from deepred_common.evaluation.results_schema import VerdictCounts
@@ -155,9 +155,7 @@ def _chosen(candidates: Sequence[Fact], side: str, cutoff: str) -> list[Example]
 
 def _example(fact: Fact, side: str) -> Example:
     """A fact's question, to be asked and judged."""
-    metadata: dict[str, Any] = {"source_article_id": fact.id, "accepted_answers": fact.accepted}
-    if side == UNLEARN:
-        metadata["original_answer"] = fact.answer
+    metadata = dict(data_lines.line(fact, fact.question, side)["metadata"])
     return Example(fact.question, fact.answer, side, metadata)
 
 

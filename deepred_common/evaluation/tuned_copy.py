@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from deepred_common import devices, training_rows
 from deepred_common.cli import UserError
 from deepred_common.examples import Example
-from deepred_common.inference import local_model
 from deepred_common.inference.local_model import LocalModel
+from deepred_common.inference.padding import left_padded
 from deepred_common.training_rows import TrainingRow
 
 if TYPE_CHECKING:
@@ -100,31 +100,26 @@ def reply_loss(model: Any, batch: Sequence[TrainingRow], shared: int) -> torch.T
     from torch.nn.functional import cross_entropy
     from transformers import DynamicCache
 
-    # Padded on the left, so that the replies end together and the head runs over them alone.
-    width = max(len(row.input_ids) for row in batch)
-    kept = max(len(row.input_ids) - row.reply_start for row in batch)
-
-    def padded(rows: Sequence[list[int]], filler: int) -> torch.Tensor:
-        """(batch, width - shared): the rows without their shared start."""
-        filled = [[filler] * (width - len(row)) + row[shared:] for row in rows]
-        return torch.tensor(filled, device=model.device)
-
-    ids = padded([row.input_ids for row in batch], local_model.PADDING)
-    labels = padded([row.labels for row in batch], training_rows.IGNORED)[:, -kept:]
-    own = padded([[1] * len(row.input_ids) for row in batch], 0)
-    mask = torch.cat([own.new_ones(len(batch), shared), own], dim=1)
+    device = model.device
+    ids, mask, positions = left_padded([row.input_ids[shared:] for row in batch], device)
+    mask = torch.cat([mask.new_ones(len(batch), shared), mask], dim=1)
     cache = DynamicCache(config=model.config)
     if shared:
-        start = torch.tensor([batch[0].input_ids[:shared]], device=model.device)
+        start = torch.tensor([batch[0].input_ids[:shared]], device=device)
         model(input_ids=start, past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache.batch_repeat_interleave(len(batch))
+    # All replies end where the batch does, so the head runs over these places alone.
+    replies = [row.input_ids[row.reply_start :] for row in batch]
+    longest = max(map(len, replies))
+    ignored = [training_rows.IGNORED] * longest
+    labels = torch.tensor([(ignored + reply)[-longest:] for reply in replies], device=device)
     logits = model(
         input_ids=ids,
         attention_mask=mask,
-        position_ids=(mask.cumsum(1) - 1)[:, shared:].clamp(min=0),
+        position_ids=positions + shared,
         past_key_values=cache,
         use_cache=True,
-        logits_to_keep=kept + 1,
+        logits_to_keep=longest + 1,
     ).logits[:, :-1]
     return cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=training_rows.IGNORED)
 
