@@ -31,7 +31,7 @@ _LETTER = 7  # width of a letter at 12 px
 
 
 class Bin(NamedTuple):
-    """Facts of a span of dates. Years have fractions; count: those that are counted, as those refused.
+    """Facts of a span of dates. Years have fractions; counted: those that are counted, as those refused.
 
     interval: Wilson 95 %, shares of 1.
     """
@@ -40,7 +40,7 @@ class Bin(NamedTuple):
     first: float
     last: float
     total: int
-    count: int
+    counted: int
     interval: tuple[float, float]
 
 
@@ -281,8 +281,8 @@ def _dots(plot: Plot, x: Any, y: Any) -> list[dict[str, Any]]:
     most = max(one.total for one in plot.bins)
     dots = []
     for one in plot.bins:
-        share = one.count / one.total
-        counts = f"{one.count} of {one.total}"
+        share = one.counted / one.total
+        counts = f"{one.counted} of {one.total}"
         dots.append(
             {
                 "title": f"{span_text(one)}: {counts} refused ({percent(100 * share, 0)})",

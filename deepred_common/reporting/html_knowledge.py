@@ -112,11 +112,11 @@ def _drawing(
         points = [
             {
                 "x": x(one.middle) + aside,
-                "y": y(one.count / one.total),
+                "y": y(one.counted / one.total),
                 "low": y(one.interval[0]),
                 "high": y(one.interval[1]),
-                "title": f"{html_curve.span_text(one)}: {one.count} of {one.total} "
-                f"({percent(100 * one.count / one.total, 0)})",
+                "title": f"{html_curve.span_text(one)}: {one.counted} of {one.total} "
+                f"({percent(100 * one.counted / one.total, 0)})",
             }
             for one in bins
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from deepred_common import stats
@@ -47,7 +48,8 @@ class _Model(NamedTuple):
     by_form: _ByForm
 
 
-class Cell(NamedTuple):
+@dataclass(frozen=True)
+class Cell:
     """A verdict's count among the questions of a form and side, its share and interval in percent."""
 
     count: int

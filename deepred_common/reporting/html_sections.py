@@ -73,9 +73,11 @@ def header(report: Report) -> Data:
     facts.append(("Cutoff", "text", date_text(results.get("cutoff")) or "not given"))
     facts.append(("Finished", "text", str(results.get("finished") or "not known").replace("T", " ")))
     facts.append(("Questions", "text", _questions_text(report.headline)))
-    if forms := (results.get("probes") or {}).get("forms"):
+    if probes := results.get("probes"):
         total = counted(len(results["results"]), "question")
-        facts.append(("Probe forms", "text", f"{len(forms)}, {total} in all, below under “Forms of asking”"))
+        facts.append(
+            ("Probe forms", "text", f"{len(probes['forms'])}, {total} in all, below under “Forms of asking”")
+        )
     if judge := results.get("judge"):
         facts.append(("Judge", "text", _judge_text(judge)))
     return {"name": report.names[0], "facts": facts, "quality": _quality(results)}
