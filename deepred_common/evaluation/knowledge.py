@@ -35,7 +35,9 @@ def measure(rows: Iterable[ResultRow]) -> Knowledge | None:
 def _known(rows: Sequence[ResultRow]) -> KnownFacts:
     differences, likeliest = [], 0
     for row in rows:
-        scores = {answer: Score(*numbers) for answer, numbers in (row["scores"] or {}).items()}
+        scores = {
+            answer: Score(numbers[0], int(numbers[1])) for answer, numbers in (row["scores"] or {}).items()
+        }
         true, *false = map(choices.per_token, scores.values())
         differences.append(true - fmean(false))
         likeliest += choices.likeliest(scores) == next(iter(scores))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deepred_common import devices, training_rows
@@ -48,7 +48,7 @@ class TunedCopy:
         self.model = model
         self.tokenizer = local.tokenizer
 
-    def updates(self, examples: Sequence[Example]) -> Iterator[float]:
+    def updates(self, examples: Sequence[Example]) -> Generator[float]:
         """Tune on the examples' replies, and yield each update's loss, without an end.
 
         close() it, and the model is as it was. UserError if memory runs out, or if the model's chat template

@@ -8,6 +8,8 @@ used to reply in sentences: the embedded base 52 % of 50 facts before the cutoff
 
 from __future__ import annotations
 
+from typing import Any
+
 from deepred_common.data.facts import GAP, Fact
 from deepred_common.evaluation import choices
 from deepred_common.evaluation.probes.form import Form, Material
@@ -22,7 +24,8 @@ def _make(fact: Fact, material: Material) -> Example:
     # The space belongs to the answer: most tokenizers join it with the word.
     space = before[len(begun) :]
     texts = {answer: f"{space}{answer}{after}" for answer in (fact.short, *fact.alternatives)}
-    return material.example(fact, NAME, fact.question, prefix=begun, **{choices.KEY: texts})
+    given: dict[str, Any] = {choices.KEY: texts}
+    return material.example(fact, NAME, fact.question, prefix=begun, **given)
 
 
 FORM = Form(NAME, "which of four answers it finds likeliest; chance is 25 %", _make, offers_answer=True)

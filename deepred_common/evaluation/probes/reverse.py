@@ -6,6 +6,7 @@ Source: L. Berglund et al., The reversal curse, arXiv 2309.12288.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from deepred_common.data.facts import GAP, Fact
 from deepred_common.evaluation.probes.form import Form, Material, dates_in, names_answer
@@ -23,6 +24,7 @@ def _make(fact: Fact, material: Material) -> Example | None:
     text = f"Complete the sentence: {statement.replace(subject, GAP)}"
     if subject.lower() in text.lower():
         return None
+    truth: dict[str, Any] = {"original_answer": statement} if material.side == UNLEARN else {}
     return material.example(
         fact,
         NAME,
@@ -30,7 +32,7 @@ def _make(fact: Fact, material: Material) -> Example | None:
         output=subject if material.side == RETAIN else None,
         question=text,
         accepted_answers=[subject],
-        **({"original_answer": statement} if material.side == UNLEARN else {}),
+        **truth,
     )
 
 
