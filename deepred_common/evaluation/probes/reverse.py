@@ -6,11 +6,10 @@ Source: L. Berglund et al., The reversal curse, arXiv 2309.12288.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from deepred_common.data.facts import GAP, Fact
 from deepred_common.evaluation.probes.form import Form, Material, dates_in, names_answer
-from deepred_common.examples import RETAIN, UNLEARN, Example
+from deepred_common.examples import RETAIN, Example
 
 NAME = "reverse"
 
@@ -24,15 +23,15 @@ def _make(fact: Fact, material: Material) -> Example | None:
     text = f"Complete the sentence: {statement.replace(subject, GAP)}"
     if subject.lower() in text.lower():
         return None
-    truth: dict[str, Any] = {"original_answer": statement} if material.side == UNLEARN else {}
+    output = subject if material.side == RETAIN else None
     return material.example(
         fact,
         NAME,
         text,
-        output=subject if material.side == RETAIN else None,
+        output=output,
         question=text,
         accepted_answers=[subject],
-        **truth,
+        original_answer=statement,
     )
 
 
