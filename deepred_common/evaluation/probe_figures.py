@@ -37,7 +37,8 @@ def measure(rows: Sequence[ResultRow], names: Sequence[str]) -> ProbeFigures | N
             if row["side"] == side and (side == RETAIN or form not in GUESSABLE):
                 of_form[form].append(row["verdict"] == verdict)
                 of_fact[fact] |= row["verdict"] == verdict
-        if of_form:
+        if any(of_fact.values()):
             figures["worst"][side] = max(of_form, key=lambda form: sum(of_form[form]) / len(of_form[form]))
+        if of_fact:
             figures["any"][side] = [sum(of_fact.values()), len(of_fact)]
     return figures

@@ -202,7 +202,7 @@ class ProbeFigures(TypedDict):
     """
 
     forms: list[str]  # asked, in order
-    worst: dict[str, str]  # {side: the form with the largest share}
+    worst: dict[str, str]  # {side: the form with the largest share}; no side without any
     any: dict[str, list[int]]  # {side: [facts leaked, or refused, in at least one form; facts]}
 
 

@@ -98,8 +98,9 @@ def _closing_lines(figures: ProbeFigures | None, label: str) -> list[str]:
         return []
     lines = []
     for side, verdict in DECIDING.items():
-        if side in figures["worst"]:
+        if side in figures["any"]:
             count, facts = figures["any"][side]
-            lines.append(f"  {label}Worst form: {figures['worst'][side]} (most {verdict})")
+            if side in figures["worst"]:
+                lines.append(f"  {label}Worst form: {figures['worst'][side]} (most {verdict})")
             lines.append(f"  {label}{_ANY[side]}: {count} of {facts} facts ({100 * count / facts:.0f}%)")
     return lines
