@@ -19,6 +19,7 @@ from deepred_common.inference.connection import Connection, NotTheApi
 from deepred_common.inference.protocol import NoScores, Score
 
 _FORCED = 1e4  # added to a token's logit: beyond any difference of two logits
+_ALL = 1 << 20  # more tokens than a vocabulary has
 
 
 def of_answers(connection: Connection, turns: list[Message], answers: Sequence[str]) -> list[Score]:
@@ -43,31 +44,48 @@ def _tokens(connection: Connection, text: str, add_special: bool = True) -> list
 
 
 def _score(connection: Connection, prompt: list[int], answer: list[int]) -> Score:
-    total = 0.0
-    for place, token in enumerate(answer):
-        body = {
-            "prompt": prompt + answer[:place],
-            "logit_bias": [[token, _FORCED]],
-            "n_predict": 1,
-            "n_probs": 1,  # how many others it lists; with 0 it gives no probabilities
-            "temperature": 0,
-        }
-        written = _asked(connection, "/completion", body, "completion_probabilities")
-        if not written or written[0].get("id") != token:
-            raise _no_scores(connection)
-        total += written[0]["logprob"]
-    return Score(total, len(answer))
+    places = range(len(answer))
+    return Score(sum(_logprob(connection, prompt + answer[:n], answer[n]) for n in places), len(answer))
+
+
+def _logprob(connection: Connection, before: list[int], token: int) -> float:
+    """The log-probability of a token after others."""
+    written = _written(connection, before, token, 1)
+    if not written:
+        # Of a token that ends inside a letter nothing is sent, so it is looked up among all others.
+        likeliest = _written(connection, before, before[-1], _ALL)
+        written = [one for one in likeliest[0]["top_logprobs"] if one["id"] == token] if likeliest else []
+    if not written or written[0].get("id") != token:
+        raise _no_scores(connection)
+    return float(written[0]["logprob"])
+
+
+def _written(connection: Connection, before: list[int], token: int, others: int) -> list[dict[str, Any]]:
+    """What the server says of `token`, which it is made to write, and of so many others (at least one)."""
+    body = {
+        "prompt": before,
+        "logit_bias": [[token, _FORCED]],
+        "n_predict": 1,
+        "n_probs": others,
+        "temperature": 0,
+    }
+    return _request(connection, "/completion", body).get("completion_probabilities") or []
 
 
 def _asked(connection: Connection, path: str, body: dict[str, Any], key: str) -> Any:
     """What stands under `key` in the server's answer. NoScores if it knows no such request."""
+    answer = _request(connection, path, body)
+    if key not in answer:
+        raise _no_scores(connection)
+    return answer[key]
+
+
+def _request(connection: Connection, path: str, body: dict[str, Any]) -> dict[str, Any]:
     try:
         answer = connection.request("POST", path, body, beside_v1=True)
     except NotTheApi as error:
         raise _no_scores(connection) from error
-    if not isinstance(answer, dict) or key not in answer:
-        raise _no_scores(connection)
-    return answer[key]
+    return answer if isinstance(answer, dict) else {}
 
 
 def _no_scores(connection: Connection) -> NoScores:
