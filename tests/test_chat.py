@@ -120,7 +120,7 @@ def test_the_same_token_ids_along_all_four_ways(kind, pipeline):
     generated = []
 
     class Recorder(local_model.LocalModel):
-        def _generate(self, prompts):
+        def _generate(self, prompts, draws):
             generated.extend(prompts)
             return [""] * len(prompts)
 

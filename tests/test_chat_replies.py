@@ -124,7 +124,7 @@ def test_a_local_model_s_reply_is_what_follows_the_template_s_opening(gpt_oss, t
     assert local._reply_of(gpt_oss("He.<|return|>")["input_ids"]).text == "He."
     given = []
     local = LocalModel(model, gpt_oss, 8, 1, opens_reply=True)
-    local._generate = lambda prompts: given.extend(prompts) or [""]
+    local._generate = lambda prompts, draws: given.extend(prompts) or [""]
     list(local.ask(["Who?"]))
     assert gpt_oss.decode(given[0]).endswith("<|start|>assistant<|channel|>final<|message|>")
 

@@ -17,7 +17,7 @@ COMMANDS = sorted([*ROOT.glob("scripts/*.py"), *ROOT.glob("scripts/tools/*.py"),
 # Flags that take a text which is no path. A new one must be named here, or get a type of cli.
 TEXTS = {
     *("cutoff", "lmstudio_url", "lmstudio_model", "system_prompt", "judge_url", "judge_model", "revision"),
-    *("host", "alias", "run"),
+    *("host", "alias", "run", "probes"),
 }
 
 
@@ -66,7 +66,7 @@ def test_every_path_of_every_command_is_expanded(file, parser_of, monkeypatch, t
 
 
 def test_the_paths_of_the_four_scripts_are_many(parser_of):
-    counts = {"finetune_temporal": 9, "merge_lora": 3, "convert_to_gguf": 3, "evaluate_temporal": 8}
+    counts = {"finetune_temporal": 9, "merge_lora": 3, "convert_to_gguf": 3, "evaluate_temporal": 9}
     for name, count in counts.items():
         assert len(path_actions(load_script(name).build_parser())) == count
     assert len(path_actions(llama_server.build_parser())) == 2

@@ -78,14 +78,18 @@ def parts_as_of(
 ) -> dict[str, list[AskedQuestion]]:
     """{TRAIN, VALIDATION or TEST: the questions whose answer before the `cutoff` is known, with this answer}.
 
-    held_out: subjects; what names one of them is not trained on.
+    held_out: subjects; what names one of them, or is about one ("insulin"), is not trained on.
     """
-    named = name_finder(held_out)
+    held_out = list(held_out)
+    named, subjects = name_finder(held_out), {subject.casefold() for subject in held_out}
     parts: dict[str, list[AskedQuestion]] = {TRAIN: [], VALIDATION: [], TEST: []}
     for question in questions:
         if now := as_of(question, cutoff):
             asked = AskedQuestion(question, now)
-            if question.part != TRAIN or not named(" ".join([*question.wordings, asked.answer])):
+            is_held_out = asked.subject.casefold() in subjects
+            if question.part != TRAIN or not (
+                is_held_out or named(" ".join([*question.wordings, asked.answer]))
+            ):
                 parts[question.part].append(asked)
     return parts
 

@@ -21,7 +21,7 @@ SAMPLE = 80  # facts
 # Forms whose text holds more of the fact than its question, or other facts.
 WITH_OTHER_TEXT = (
     *("cloze", "choice", "clues", "reverse", "contradicting-text"),
-    *("misspelt", "base64", "few-shot", "mixed"),
+    *("misspelt", "base64", "few-shot", "mixed", "choice-by-probability"),
 )
 
 

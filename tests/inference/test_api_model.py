@@ -19,7 +19,7 @@ def server():
 def test_an_unexpected_error_in_a_request_is_raised_instead_of_waited_for(server, monkeypatch):
     model = ApiModel(server.url, None, 8, in_flight=2)
 
-    def fail(messages):
+    def fail(messages, draw):
         raise ZeroDivisionError
 
     monkeypatch.setattr(model, "chat", fail)
