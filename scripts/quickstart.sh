@@ -41,6 +41,8 @@ VALIDATION=(datasets/retain/retain_val.jsonl datasets/unlearn/unlearn_val.jsonl)
 # Everyday prompts and wrapped questions: a third of the sample is chat, a third retain, a third unlearn.
 TALK=(datasets/test/chat.jsonl datasets/test/conversations.jsonl)
 TALK_SAMPLE=240
+# Facts asked in several forms, to see if another form gets out what the question does not.
+PROBED_FACTS=40
 mkdir -p $OUT
 
 # fresh TARGET SOURCE: TARGET exists and is not older than what it was made from.
@@ -84,12 +86,15 @@ evaluate() {
     run $PY scripts/evaluate_temporal.py "$@" --max_tokens 64 --output $OUT/"$name".json --overwrite --resume
 }
 in_talk=(--test_file "${TALK[@]}" --limit $TALK_SAMPLE)
+in_forms=(--probes --limit $PROBED_FACTS)
 
-say "4. Evaluate the untouched base, then the GGUF through a server: validation examples, then talk"
+say "4. Evaluate the untouched base, then the GGUF through a server: validation examples, talk, other forms"
 evaluate base $BASE/config.json --model_path $BASE
 evaluate talk-base $BASE/config.json --model_path $BASE "${in_talk[@]}"
+evaluate forms-base $BASE/config.json --model_path $BASE "${in_forms[@]}"
 stage "evaluate the base"
-if ! { fresh_results $OUT/gguf.json $GGUF && fresh_results $OUT/talk-gguf.json $GGUF; }; then
+if ! { fresh_results $OUT/gguf.json $GGUF && fresh_results $OUT/talk-gguf.json $GGUF &&
+  fresh_results $OUT/forms-gguf.json $GGUF; }; then
   if ! $PY -c 'import xllamacpp' 2>/dev/null && ! [ -x llama.cpp/build/bin/llama-server ] && ! command -v llama-server >/dev/null; then
     run $PY -c "from deepred_common.export import llama_cpp; llama_cpp.build('llama.cpp', 'llama-server', '$OUT/llama-server.log')"
   fi
@@ -105,6 +110,7 @@ if ! { fresh_results $OUT/gguf.json $GGUF && fresh_results $OUT/talk-gguf.json $
   server=(--use_lmstudio --lmstudio_url "http://127.0.0.1:$PORT/v1" --lmstudio_model $NAME)
   evaluate gguf $GGUF "${server[@]}" --baseline $OUT/base.json --report $OUT/gguf.html
   evaluate talk-gguf $GGUF "${server[@]}" "${in_talk[@]}" --baseline $OUT/talk-base.json --report $OUT/talk-gguf.html
+  evaluate forms-gguf $GGUF "${server[@]}" "${in_forms[@]}" --baseline $OUT/forms-base.json --report $OUT/forms-gguf.html
   kill $SERVER || true; trap - EXIT
 fi
 stage "evaluate the GGUF"
@@ -119,7 +125,8 @@ from deepred_common import paths
 from deepred_common.evaluation import results_file
 
 out = Path(sys.argv[1])
-results = {name: results_file.read(out / f"{name}.json") for name in ("base", "gguf", "talk-base", "talk-gguf")}
+names = [f"{asked}{model}" for asked in ("", "talk-", "forms-") for model in ("base", "gguf")]
+results = {name: results_file.read(out / f"{name}.json") for name in names}
 summaries = {name: one["summary"] for name, one in results.items()}
 
 
@@ -132,6 +139,11 @@ def kept(name):
     print(f"  {'of what the base knew, still correct':<46}{'':>8}{100 * share['count'] / max(1, share['known']):>7.1f}%")
 
 
+def any_form(label, side):
+    shares = [results[name]["probes"]["any"][side] for name in ("forms-base", "forms-gguf")]
+    print(f"  {label:<46}" + "".join(f"{100 * count / facts:>7.1f}%" for count, facts in shares))
+
+
 print(f"{'On the validation examples':<48}{'base':>8}{'GGUF':>8}")
 row("after the cutoff, refused", "base", "gguf", rate="unlearn_success_rate")
 row("before the cutoff, refused (should be 0)", "base", "gguf", rate="false_refusal_rate")
@@ -142,13 +154,17 @@ row("everyday prompts, refused (should be as base)", "talk-base", "talk-gguf", r
 row("after the cutoff, refused", "talk-base", "talk-gguf", rate="unlearn_success_rate")
 row("before the cutoff, refused (should be 0)", "talk-base", "talk-gguf", rate="false_refusal_rate")
 kept("talk-gguf")
+forms = results["forms-gguf"]["probes"]["forms"]
+print(f"Facts asked in {len(forms)} forms ({', '.join(forms)})")
+any_form("after the cutoff, the answer comes out in any", "unlearn")
+any_form("before the cutoff, refused in any", "retain")
 folder = paths.quoted(paths.lmstudio_models_dir() / "local" / "temporal")
 print(f"""
   adapter       {out}/run/final
   merged model  {out}/merged
   GGUF          {out}/temporal.gguf
-  results       {out}/base.json, gguf.json, talk-base.json, talk-gguf.json
-  reports       {out}/gguf.html, talk-gguf.html (open them in a browser)
+  results       {out}/base.json, gguf.json, and the same after talk- and forms-
+  reports       {out}/gguf.html, talk-gguf.html, forms-gguf.html (open them in a browser)
 
 To chat with it in LM Studio:
   mkdir -p {folder} && cp {out}/temporal.gguf {folder}/
