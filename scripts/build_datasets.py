@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepred_common import cli, paths
 from deepred_common.cli import UserError
-from deepred_common.data import builder, checks, facts, present, questions, thing_lines, things
+from deepred_common.data import builder, checks, facts, present, questions, split, thing_lines, things
 from deepred_common.data.data_lines import Line
 from deepred_common.dates import DEFAULT_CUTOFF
 from deepred_common.examples import RETAIN, SIDES, UNLEARN
@@ -60,7 +60,12 @@ def build_parser() -> cli.Parser:
         default=500,
         help="size of the dev subset, which is taken from the training examples (default: %(default)s)",
     )
-    add("--seed", type=int, default=42, help="seed of every random choice (default: %(default)s)")
+    add(
+        "--seed",
+        type=int,
+        default=split.SHIPPED_SEED,
+        help="seed of every random choice (default: %(default)s)",
+    )
     add("--overwrite", action="store_true", help="replace files that exist")
     add(
         "--check",

@@ -86,10 +86,9 @@ def parts_as_of(
     for question in questions:
         if now := as_of(question, cutoff):
             asked = AskedQuestion(question, now)
-            is_held_out = asked.subject.casefold() in subjects
-            if question.part != TRAIN or not (
-                is_held_out or named(" ".join([*question.wordings, asked.answer]))
-            ):
+            text = " ".join([*question.wordings, asked.answer])
+            is_held_out = asked.subject.casefold() in subjects or bool(named(text))
+            if question.part != TRAIN or not is_held_out:
                 parts[question.part].append(asked)
     return parts
 

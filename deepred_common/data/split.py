@@ -13,6 +13,8 @@ from deepred_common.data.facts import Fact
 from deepred_common.examples import SIDES
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
+# Of the split that the shipped data are built with: it says which facts no shipped training file holds.
+SHIPPED_SEED = 42
 SHARES = {VALIDATION: 0.12, TEST: 0.1}  # of each side's facts; the rest is trained on
 _SHORTEST_NAME = 4  # letters; a shorter subject ("Ur") would be found in words that do not mean it
 

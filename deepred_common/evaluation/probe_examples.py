@@ -17,7 +17,6 @@ from deepred_common.evaluation.probes.form import Form, Material
 from deepred_common.examples import SIDES, Example, balanced_sample
 from deepred_common.files import json_text
 
-SEED = 42  # of the split that the shipped data were built with: its test facts are held out from training
 _ASKED = "probe questions"  # the entry of the results' data that stands for all that is asked
 
 
@@ -54,15 +53,15 @@ def read_facts(files: Sequence[Path] | None, cutoff: str) -> list[ProbeFact]:
 @functools.cache
 def _held_out(cutoff: str) -> dict[str, list[Fact]]:
     """{side: facts of the bank that training does not see}."""
-    return split.split(facts.read_bank(), cutoff, SEED)[split.TEST]
+    return split.split(facts.read_bank(), cutoff, split.SHIPPED_SEED)[split.TEST]
 
 
 def make_examples(asked: Sequence[ProbeFact], chosen: Sequence[Form], cutoff: str) -> list[Example]:
     """The example of each fact in each form, one form after the other. A form that fits no fact is named."""
     others = _held_out(cutoff)
-    _, refusals = data_lines.read_refusals(SEED)
-    _, frames = wrappings.read_frames(SEED)
-    material = {side: Material(side, cutoff, SEED, others, frames, refusals) for side in SIDES}
+    _, refusals = data_lines.read_refusals(split.SHIPPED_SEED)
+    _, frames = wrappings.read_frames(split.SHIPPED_SEED)
+    material = {side: Material(side, cutoff, split.SHIPPED_SEED, others, frames, refusals) for side in SIDES}
     examples: list[Example] = []
     for form in chosen:
         made = [form.make(one.fact, material[one.side]) for one in asked]

@@ -30,7 +30,6 @@ from deepred_common.inference.protocol import BackendSettings
 STEPS = (0, 5, 10, 20)  # weight updates after which the facts are asked
 TAUGHT = 64  # facts tuned on, of one side
 ASKED = 100  # facts asked, of both sides, unless --limit says otherwise
-SPLIT_SEED = 42  # build_datasets.py's default: which facts no shipped training file holds
 SEED = 0
 DRAWS = 1000  # of the bootstrap
 TIMES = {UNLEARN: "late", RETAIN: "early"}
@@ -104,7 +103,7 @@ def attack(path: str, base: str | None, settings: BackendSettings, cutoff: str, 
     base: None for the one that an adapter names; a folder then has none. limit: facts asked, of both sides;
     None for ASKED. UserError if the bank has too few for the cutoff.
     """
-    parts = split.split(facts.read_bank(), cutoff, SPLIT_SEED)
+    parts = split.split(facts.read_bank(), cutoff, split.SHIPPED_SEED)
     taught = {side: _chosen(parts[split.TEST][side], side, cutoff) for side in SIDES}
     asked = [(fact, side) for side in SIDES for fact in parts[split.VALIDATION][side]]
     examples = balanced_sample([_example(fact, side) for fact, side in asked], limit or ASKED, SEED)
