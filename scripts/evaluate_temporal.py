@@ -83,7 +83,7 @@ def build_parser() -> cli.Parser:
     add(
         "--limit",
         type=cli.positive_int,
-        help="ask at most this many (--probes, --attack: facts), spread evenly over the sides, chosen by --seed",
+        help="ask at most this many (--probes, --attack: facts), evenly of both sides, chosen by --seed",
     )
     add("--seed", type=int, default=0, help="for --limit's choice and for --samples (default: %(default)s)")
     add("--max_tokens", type=cli.positive_int, default=256, help="longest reply (default: %(default)s)")
