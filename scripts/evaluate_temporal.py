@@ -21,12 +21,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import cli, paths, provenance
+from deepred_common import cli, paths
 from deepred_common.cli import UserError
 from deepred_common.dates import DEFAULT_CUTOFF
 from deepred_common.evaluation import (
@@ -35,21 +36,24 @@ from deepred_common.evaluation import (
     metrics,
     output_files,
     probe_examples,
+    question_files,
     relearning,
     results_file,
     runner,
 )
 from deepred_common.evaluation.probes import forms
+from deepred_common.evaluation.question_files import Questions
 from deepred_common.evaluation.results_schema import Results
 from deepred_common.evaluation.settings import EvalSettings
-from deepred_common.examples import SIDES, Example, balanced_sample, count_sides, read_examples
-from deepred_common.files import json_text, require_absent, require_writable_parent, write_text
+from deepred_common.examples import count_sides
+from deepred_common.files import json_text, write_text
 from deepred_common.foreign_text import whole_characters
 from deepred_common.inference import backends
 from deepred_common.inference.protocol import BackendSettings
 from deepred_common.reporting import comparison_text, console, date_probe_text, html_page, relearning_text
 
 EXIT_SOME_FAILED = EXIT_NOTHING_ANSWERED = 1
+Kind = TypeVar("Kind", bound=BackendSettings)
 
 
 def build_parser() -> cli.Parser:
@@ -198,46 +202,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         return probe_dates(args)
     if args.attack:
         return attack(args)
+    return evaluate(args, given)
 
+
+# ---- the modes ----------------------------------------------------------------------------------------
+
+
+def evaluate(args: argparse.Namespace, given: Collection[str]) -> int:
+    """Ask a model every question. The results are printed, and written as JSON and as a page."""
     # ---- What can be checked without a model ----
-    check_model(args)
+    check_flags(args)
     if "temperature" in given and not args.samples:
         args.samples = 1
     output = args.output or output_files.new_results(args.model_path or args.lmstudio_model or "server")
     report = output_files.report_path(args.report, output)
-    fields = {field.name for field in dataclasses.fields(EvalSettings)}
-    given_settings = {name: value for name, value in vars(args).items() if name in fields}
-    settings = EvalSettings(**given_settings | {"output": output})
+    settings = settings_of(EvalSettings, args, output=output)
     output_files.check_results(settings, with_base=bool(args.base_model))
     output_files.check_report(report, [output], may_exist=args.overwrite or args.resume)
-    examples, data, probes = read_questions(args)
-    baselines = results_file.read_baselines(args.baseline, examples)
-    if output_files.is_finished(settings):
-        return report_finished(args, settings, data, report, baselines, probes)
-
-    # ---- Settings ----
-    source = "flag" if args.output else "made from model and time"
-    resolved = {"output": (paths.shown(output), source)}
-    if probes:
-        resolved["probes"] = (", ".join(probes), "flag")
+    if args.probes is None:
+        questions = question_files.read(args.test_file, args.limit, args.seed)
     else:
-        resolved["test_file"] = (", ".join(data), "flag" if args.test_file else "default")
-    if report:
-        resolved["report"] = (str(report), "flag")
-    table = cli.print_settings(
-        "Evaluation settings", args, given, {"lmstudio_url": "LMSTUDIO_HOST"}, resolved
-    )
-    counts = count_sides(examples)
-    chat = f" + {counts['chat']} chat" if counts["chat"] else ""
-    print(f"Questions: {counts['retain']} retain + {counts['unlearn']} unlearn{chat}", flush=True)
+        questions = probe_examples.read(args.probes, args.facts, args.limit, args.seed, args.cutoff)
+    baselines = results_file.read_baselines(args.baseline, questions.examples)
+    if output_files.is_finished(settings):
+        return report_finished(args, settings, questions, report, baselines)
 
-    # ---- Judge, base, model ----
+    # ---- Settings, judge, base, model ----
+    table = print_settings(args, given, questions, output, report)
     if args.use_lmstudio and args.judge_url:
         # A judge is checked on hundreds of answers: first see that there is a model to ask at all.
         with backends.opened(settings, None):
             pass
     judge, grade = llm_judge.grader(args.judge_url, args.judge_model, args.timeout)
-    task = runner.Task(settings, table, examples, data, judge, grade, probes)
+    task = runner.Task(settings, table, questions.examples, questions.data, judge, grade, questions.forms)
     bases = runner.evaluate_base(task, args.base_model) if args.base_model else []
     baselines = bases + baselines
     results = runner.evaluate(task, args.model_path, args.system_prompt, output, baselines)
@@ -263,124 +260,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code(results, bases)
 
 
-# ---- before and without any model ----------------------------------------------------------------------
-
-
-def check_model(args: argparse.Namespace) -> None:
-    if args.use_lmstudio and args.model_path:
-        raise UserError("give either --model_path or --use_lmstudio, not both.")
-    if not args.use_lmstudio and not args.model_path:
-        raise UserError("give --model_path (a model folder or .gguf file), --use_lmstudio, or --compare.")
-    if args.resume and not args.output:
-        raise UserError("--resume needs the --output of the evaluation that was cut short.")
-    if args.model_path:
-        backends.check(args.model_path)
-    if args.base_model:
-        backends.check(args.base_model, "base model")
-
-
-def read_questions(args: argparse.Namespace) -> tuple[list[Example], dict[str, str], list[str]]:
-    """(the questions, {file: SHA-256}, the forms of --probes; none without it)."""
-    if args.probes is not None:
-        if args.test_file:
-            raise UserError("--probes asks facts, not the questions of --test_file. Leave one of them out.")
-        asked = probe_examples.read(args.probes, args.facts, args.limit, args.seed, args.cutoff)
-        return asked.examples, asked.data, asked.forms
-    if args.facts:
-        raise UserError("--facts says what --probes asks. Add --probes, or leave --facts out.")
-    # Each file with the side of its questions; None: each question says its own.
-    files: list[tuple[Path, str | None]] = [(paths.dataset_file(f"{side}_val"), side) for side in SIDES]
-    if args.test_file:
-        files = [(path, None) for path in args.test_file]
-    examples = [example for path, side in files for example in read_examples(path, side)]
-    data = {paths.shown(path): provenance.sha256(path) for path, _ in files}
-    return balanced_sample(examples, args.limit, args.seed), data, []
-
-
-def report_finished(
-    args: argparse.Namespace,
-    settings: EvalSettings,
-    data: dict[str, str],
-    report: Path | None,
-    baselines: list[Results],
-    probes: Sequence[str],
-) -> int:
-    """--resume of a finished evaluation: nothing is asked, but a report can still be written."""
-    results = results_file.read(settings.output)
-    name = args.lmstudio_model if args.use_lmstudio else args.model_path
-    if not runner.is_of(results, settings, data, name, args.system_prompt, probes):
-        raise UserError(
-            f"{paths.shown(settings.output)} is a finished evaluation of another model, other data or other "
-            "settings.\nChoose another --output, or add --overwrite."
-        )
-    print(f"{paths.shown(settings.output)} is complete; nothing is left to ask.")
-    if report:
-        if args.base_model:
-            bases = output_files.base_results(settings.output)
-            baselines = [results_file.read(path) for path in bases if path.exists()] + baselines
-        html_page.write_report(report, results, baselines)
-        print(f"Report: {paths.shown(report)} (open it in a browser)")
-    return exit_code(results)
-
-
-# ---- the date probe ---------------------------------------------------------------------------------------
-
-
-def probe_dates(args: argparse.Namespace) -> int:
-    """--date_probe: what the states of a base tell of the bank's facts; printed, and drawn to a PNG."""
-    if not args.model_path:
-        raise UserError("--date_probe needs --model_path: the folder or hub name of an untuned base.")
-    date_probe.check(args.model_path)
-    picture = args.output or paths.OUTPUT / f"date-probe-{Path(args.model_path).name}-{args.cutoff}.png"
-    if picture.suffix != ".png":
-        raise UserError(f"the output of --date_probe is a picture: {picture} must end in .png")
-    require_absent(picture, args.overwrite or not args.output)
-    require_writable_parent(picture)
-    probe = date_probe.probe_model(args.model_path, backend_settings(args), args.cutoff)
-    date_probe_text.draw(probe, picture, f"{args.model_path}, cutoff {args.cutoff}")
-    print(date_probe_text.text(probe, args.model_path, args.cutoff))
-    print(f"\nPicture: {paths.shown(picture)}")
-    return cli.EXIT_OK
-
-
-def attack(args: argparse.Namespace) -> int:
-    """--attack relearn: what a tuning on a few answered facts brings out; printed, saved and drawn."""
-    relearning.check(args.model_path, args.base_model, args.use_lmstudio)
-    output = args.output or paths.OUTPUT / f"relearn-{Path(args.model_path).name}-{args.cutoff}.json"
-    picture = output.with_suffix(".png")
-    if output == picture:
-        raise UserError(f"the output of --attack is results: {output} must not end in .png")
-    for file in (output, picture):
-        require_absent(file, args.overwrite or not args.output)
-    require_writable_parent(output)
-    attacked = relearning.attack(
-        args.model_path, args.base_model, backend_settings(args), args.cutoff, args.limit
-    )
-    write_text(output, json_text(attacked, indent=1) + "\n")
-    relearning_text.draw(attacked, picture)
-    print(relearning_text.text(attacked))
-    print(f"\nResults: {paths.shown(output)}, picture: {paths.shown(picture)}")
-    return cli.EXIT_OK
-
-
-def backend_settings(args: argparse.Namespace) -> BackendSettings:
-    fields = {field.name for field in dataclasses.fields(BackendSettings)}
-    return BackendSettings(**{name: value for name, value in vars(args).items() if name in fields})
-
-
-# ---- results and comparison -----------------------------------------------------------------------------
-
-
-def exit_code(results: Results, bases: Sequence[Results] = ()) -> int:
-    """EXIT_NOTHING_ANSWERED if the model answered nothing at all; that is said of a base as well."""
-    evaluated = [results, *bases]
-    if silent := [results_file.label(one) for one in evaluated if metrics.is_silent(one["results"])]:
-        cli.warn(
-            f"{', '.join(silent)} answered nothing: every reply is empty or a thought without an answer."
-        )
-    return EXIT_NOTHING_ANSWERED if metrics.is_silent(results["results"]) else cli.EXIT_OK
-
-
 def compare(args: argparse.Namespace) -> int:
     """--compare: the first results against each other one, with every verdict that differs."""
     if len(args.compare) < 2:
@@ -395,6 +274,113 @@ def compare(args: argparse.Namespace) -> int:
     if report:
         print(f"\nReport: {paths.shown(report)}")
     return cli.EXIT_OK
+
+
+def probe_dates(args: argparse.Namespace) -> int:
+    """--date_probe: what the states of a base tell of the bank's facts; printed, and drawn to a PNG."""
+    if not args.model_path:
+        raise UserError("--date_probe needs --model_path: the folder or hub name of an untuned base.")
+    date_probe.check(args.model_path)
+    picture = output_files.date_probe_picture(args.output, args.model_path, args.cutoff, args.overwrite)
+    probe = date_probe.probe_model(args.model_path, settings_of(BackendSettings, args), args.cutoff)
+    date_probe_text.draw(probe, picture, f"{args.model_path}, cutoff {args.cutoff}")
+    print(date_probe_text.text(probe, args.model_path, args.cutoff))
+    print(f"\nPicture: {paths.shown(picture)}")
+    return cli.EXIT_OK
+
+
+def attack(args: argparse.Namespace) -> int:
+    """--attack relearn: what a tuning on a few answered facts brings out; printed, saved and drawn."""
+    relearning.check(args.model_path, args.base_model, args.use_lmstudio)
+    output, picture = output_files.relearning_files(args.output, args.model_path, args.cutoff, args.overwrite)
+    attacked = relearning.attack(
+        args.model_path, args.base_model, settings_of(BackendSettings, args), args.cutoff, args.limit
+    )
+    write_text(output, json_text(attacked, indent=1) + "\n")
+    relearning_text.draw(attacked, picture)
+    print(relearning_text.text(attacked))
+    print(f"\nResults: {paths.shown(output)}, picture: {paths.shown(picture)}")
+    return cli.EXIT_OK
+
+
+# ---- parts of an evaluation ---------------------------------------------------------------------------
+
+
+def check_flags(args: argparse.Namespace) -> None:
+    """UserError for flags that do not go together, and for a model that is not there."""
+    if args.use_lmstudio and args.model_path:
+        raise UserError("give either --model_path or --use_lmstudio, not both.")
+    if not args.use_lmstudio and not args.model_path:
+        raise UserError("give --model_path (a model folder or .gguf file), --use_lmstudio, or --compare.")
+    if args.resume and not args.output:
+        raise UserError("--resume needs the --output of the evaluation that was cut short.")
+    if args.model_path:
+        backends.check(args.model_path)
+    if args.base_model:
+        backends.check(args.base_model, "base model")
+    if args.probes is not None and args.test_file:
+        raise UserError("--probes asks facts, not the questions of --test_file. Leave one of them out.")
+    if args.facts and args.probes is None:
+        raise UserError("--facts says what --probes asks. Add --probes, or leave --facts out.")
+
+
+def settings_of(kind: type[Kind], args: argparse.Namespace, **others: Any) -> Kind:
+    """The settings of this kind, of the flags that are named like its fields and of `others`."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    return kind(**{name: value for name, value in vars(args).items() if name in names} | others)
+
+
+def print_settings(
+    args: argparse.Namespace, given: Collection[str], questions: Questions, output: Path, report: Path | None
+) -> dict[str, cli.Setting]:
+    """Print every setting with its source, and how many questions there are; return the settings."""
+    resolved = {"output": (paths.shown(output), "flag" if args.output else "made from model and time")}
+    if questions.forms:
+        resolved["probes"] = (", ".join(questions.forms), "flag")
+    else:
+        resolved["test_file"] = (", ".join(questions.data), "flag" if args.test_file else "default")
+    if report:
+        resolved["report"] = (str(report), "flag")
+    environment = {"lmstudio_url": "LMSTUDIO_HOST"}
+    table = cli.print_settings("Evaluation settings", args, given, environment, resolved)
+    counts = count_sides(questions.examples)
+    chat = f" + {counts['chat']} chat" if counts["chat"] else ""
+    print(f"Questions: {counts['retain']} retain + {counts['unlearn']} unlearn{chat}", flush=True)
+    return table
+
+
+def report_finished(
+    args: argparse.Namespace,
+    settings: EvalSettings,
+    questions: Questions,
+    report: Path | None,
+    baselines: list[Results],
+) -> int:
+    """--resume of a finished evaluation: nothing is asked, but a report can still be written."""
+    results = results_file.read(settings.output)
+    name = args.lmstudio_model if args.use_lmstudio else args.model_path
+    if not runner.is_of(results, settings, questions.data, name, args.system_prompt, questions.forms):
+        raise UserError(
+            f"{paths.shown(settings.output)} is a finished evaluation of another model, other data or other "
+            "settings.\nChoose another --output, or add --overwrite."
+        )
+    print(f"{paths.shown(settings.output)} is complete; nothing is left to ask.")
+    if report:
+        if args.base_model:
+            bases = output_files.base_results(settings.output)
+            baselines = [results_file.read(path) for path in bases if path.exists()] + baselines
+        html_page.write_report(report, results, baselines)
+        print(f"Report: {paths.shown(report)} (open it in a browser)")
+    return exit_code(results)
+
+
+def exit_code(results: Results, bases: Sequence[Results] = ()) -> int:
+    """EXIT_NOTHING_ANSWERED if the model answered nothing at all; that is said of a base as well."""
+    if silent := [results_file.label(one) for one in (results, *bases) if metrics.is_silent(one["results"])]:
+        cli.warn(
+            f"{', '.join(silent)} answered nothing: every reply is empty or a thought without an answer."
+        )
+    return EXIT_NOTHING_ANSWERED if metrics.is_silent(results["results"]) else cli.EXIT_OK
 
 
 if __name__ == "__main__":

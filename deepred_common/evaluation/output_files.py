@@ -81,3 +81,31 @@ def is_finished(settings: EvalSettings) -> bool:
     """True if --resume finds a results file that lacks no reply."""
     unfinished = journal.path_for(settings.output).exists()
     return settings.resume and not settings.overwrite and settings.output.exists() and not unfinished
+
+
+def date_probe_picture(output: Path | None, model: str, cutoff: str, overwrite: bool) -> Path:
+    """The picture of --date_probe: `output`, or one named after model and cutoff, which may exist.
+
+    UserError if it cannot be written, is no PNG file, or exists and was not to be replaced.
+    """
+    picture = output or paths.OUTPUT / f"date-probe-{Path(model).name}-{cutoff}.png"
+    if picture.suffix != ".png":
+        raise UserError(f"the output of --date_probe is a picture: {picture} must end in .png")
+    require_absent(picture, overwrite or not output)
+    require_writable_parent(picture)
+    return picture
+
+
+def relearning_files(output: Path | None, model: str, cutoff: str, overwrite: bool) -> tuple[Path, Path]:
+    """(results, picture) of --attack relearn: `output`, or one named after model and cutoff, and its picture.
+
+    UserError as for date_probe_picture.
+    """
+    results = output or paths.OUTPUT / f"relearn-{Path(model).name}-{cutoff}.json"
+    picture = results.with_suffix(".png")
+    if results == picture:
+        raise UserError(f"the output of --attack is results: {results} must not end in .png")
+    for file in (results, picture):
+        require_absent(file, overwrite or not output)
+    require_writable_parent(results)
+    return results, picture

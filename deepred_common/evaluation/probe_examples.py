@@ -14,6 +14,7 @@ from deepred_common.data import data_lines, facts, split, wrappings
 from deepred_common.data.facts import Fact
 from deepred_common.evaluation.probes import forms
 from deepred_common.evaluation.probes.form import Form, Material
+from deepred_common.evaluation.question_files import Questions
 from deepred_common.examples import SIDES, Example, balanced_sample
 from deepred_common.files import json_text
 
@@ -72,18 +73,9 @@ def make_examples(asked: Sequence[ProbeFact], chosen: Sequence[Form], cutoff: st
     return examples
 
 
-@dataclass(frozen=True)
-class Probes:
-    """What --probes asks. forms: their names. data: {file: SHA-256}, with one of all that is asked."""
-
-    forms: list[str]
-    examples: list[Example]
-    data: dict[str, str]
-
-
 def read(
     names: Sequence[str], files: Sequence[Path] | None, limit: int | None, seed: int, cutoff: str
-) -> Probes:
+) -> Questions:
     """What to ask: at most `limit` facts, as many of each side, chosen by `seed`, in the forms of `names`.
 
     files: of facts; None takes the bank's. UserError for an unknown name or a fact that is not right.
@@ -100,4 +92,4 @@ def read(
         [one.instruction, one.earlier, one.prefix, one.output, one.side, one.metadata] for one in examples
     ]
     data[_ASKED] = hashlib.sha256(json_text(rows).encode()).hexdigest()
-    return Probes([form.name for form in chosen], examples, data)
+    return Questions(examples, data, [form.name for form in chosen])
