@@ -8,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Half the 95th percentile of chi-squared with one degree of freedom: a log-likelihood this far below the
 # best one bounds a 95 % interval by profile likelihood (Venzon and Moolgavkar, Appl. Statist. 37, 1988).
 LIKELIHOOD_DROP = 3.841458820694124 / 2
+DRAWS = 1000  # of a bootstrap
 LEAST_FACTS = 20  # with fewer, four parameters are not determined
 EARLIEST_YEAR = 1700
 PLACES_A_YEAR = 4  # dates are rounded to a quarter, so that 15 000 facts are a few hundred places
@@ -70,16 +71,31 @@ def cohen_kappa(pairs: Iterable[tuple[Hashable, Hashable]]) -> float:
     return 1.0 if chance == 1 else (observed - chance) / (1 - chance)
 
 
-def mean_interval(values: Sequence[float], draws: int = 1000) -> tuple[float, float]:
-    """The 95 % interval of a mean by a percentile bootstrap of `draws` samples, (low, high).
+def bootstrap(figure: Callable[[np.ndarray], Any], groups: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """The 95 % interval of a figure, (low, high), by a percentile bootstrap over groups of values.
 
-    Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), 13.3. One value gives no width.
+    groups: the group of each value; those of one group are drawn together. figure: of how often each value
+    is drawn, a number or an array of them; None leaves the draw out. Source: Efron and Tibshirani, An
+    Introduction to the Bootstrap (1993), 13.3; of groups: Field and Welsh, J. R. Stat. Soc. B 69 (2007).
     """
     import numpy as np
 
-    chosen = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
-    low, high = np.quantile(np.asarray(values)[chosen].mean(1), (0.025, 0.975))
-    return float(low), float(high)
+    _, group = np.unique(groups, return_inverse=True)
+    count = group.max() + 1
+    chooser = np.random.default_rng(0)
+    drawn = (np.bincount(chooser.integers(count, size=count), minlength=count) for _ in range(DRAWS))
+    figures = [value for counts in drawn if (value := figure(counts[group])) is not None]
+    interval: np.ndarray = np.quantile(figures, (0.025, 0.975), axis=0)
+    return interval
+
+
+def mean_interval(values: Sequence[float] | np.ndarray, groups: Sequence[Any] | None = None) -> np.ndarray:
+    """The 95 % interval of the mean of values, or of their columns, by bootstrap over groups of values.
+
+    groups: None if each value is one of its own. One group gives no width.
+    """
+    groups = range(len(values)) if groups is None else groups
+    return bootstrap(lambda drawn: drawn @ values / drawn.sum(), groups)
 
 
 def auroc(before: Sequence[float], after: Sequence[float]) -> float:
@@ -103,34 +119,22 @@ class MeasuredAuroc:
     count: int
 
 
-def measured_auroc(
-    scores: np.ndarray, is_after: np.ndarray, groups: np.ndarray, draws: int = 1000
-) -> MeasuredAuroc:
-    """The AUROC of `scores` for `is_after`, its interval by a bootstrap of `draws` over groups of scores.
-
-    All three are of one length; scores of one group are drawn together. Source: Field and Welsh, J. R. Stat.
-    Soc. B 69 (2007), on clustered data.
-    """
+def measured_auroc(scores: np.ndarray, is_after: np.ndarray, groups: np.ndarray) -> MeasuredAuroc:
+    """The AUROC of `scores` for `is_after`, its interval by bootstrap over `groups`; all of one length."""
     import numpy as np
     from scipy.stats import rankdata
 
-    # Each draw gives a group a weight: how often it was drawn. An AUROC of weighted scores needs one sort.
-    _, group = np.unique(groups, return_inverse=True)
-    count = group.max() + 1
+    # An AUROC of scores that count several times needs one sort.
     rank = rankdata(scores, "dense").astype(int) - 1
 
-    def weighted(weights: np.ndarray) -> float:
+    def weighted(weights: np.ndarray) -> Any:
+        if not 0 < weights[is_after].sum() < weights.sum():
+            return None
         after = np.bincount(rank, weights * is_after, rank.max() + 1)
         before = np.bincount(rank, weights * ~is_after, rank.max() + 1)
         return float((after * (before.cumsum() - before / 2)).sum() / (after.sum() * before.sum()))
 
-    chooser = np.random.default_rng(0)
-    drawn = []
-    for _ in range(draws):
-        weights = np.bincount(chooser.integers(count, size=count), minlength=count)[group]
-        if 0 < weights[is_after].sum() < weights.sum():
-            drawn.append(weighted(weights))
-    low, high = np.quantile(drawn, (0.025, 0.975))
+    low, high = bootstrap(weighted, groups)
     return MeasuredAuroc(weighted(np.ones(len(scores))), float(low), float(high), len(scores))
 
 

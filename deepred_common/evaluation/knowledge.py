@@ -41,7 +41,7 @@ def _known(rows: Sequence[ResultRow]) -> KnownFacts:
         true, *false = map(choices.per_token, scores.values())
         differences.append(true - fmean(false))
         likeliest += choices.likeliest(scores) == next(iter(scores))
-    low, high = stats.mean_interval(differences)
+    low, high = stats.mean_interval(differences).tolist()
     return {
         "facts": len(rows),
         "likeliest": likeliest,

@@ -13,7 +13,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from deepred_common import devices, stats
 from deepred_common.cli import UserError, progress
@@ -27,11 +27,13 @@ from deepred_common.inference import backends, local_model
 from deepred_common.inference.local_model import LocalModel
 from deepred_common.inference.protocol import BackendSettings
 
+if TYPE_CHECKING:
+    import numpy as np
+
 STEPS = (0, 5, 10, 20)  # weight updates after which the facts are asked
 TAUGHT = 64  # facts tuned on, of one side
 ASKED = 100  # facts asked, of both sides, unless --limit says otherwise
 SEED = 0
-DRAWS = 1000  # of the bootstrap
 TIMES = {UNLEARN: "late", RETAIN: "early"}
 
 
@@ -234,13 +236,12 @@ def ratio_of_leaks(
 
     All are of one length, a fact each. The 95 % interval is a bootstrap over groups of facts, by percentiles.
     """
-    import numpy as np
-
     if not any(by_base):
         return None
-    _, group = np.unique(groups, return_inverse=True)
-    by_group = np.stack([np.bincount(group, values) for values in (leaked, by_base)])
-    drawn = np.random.default_rng(SEED).integers(by_group.shape[1], size=(DRAWS, by_group.shape[1]))
-    here, there = by_group[:, drawn].sum(-1)
-    low, high = np.quantile(here[there > 0] / there[there > 0], (0.025, 0.975))
+
+    def ratio(drawn: np.ndarray) -> float | None:
+        ceiling = drawn @ by_base
+        return float(drawn @ leaked / ceiling) if ceiling else None
+
+    low, high = stats.bootstrap(ratio, groups)
     return [sum(leaked) / sum(by_base), float(low), float(high)]
