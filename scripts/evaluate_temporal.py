@@ -250,7 +250,7 @@ def evaluate(args: argparse.Namespace, given: Collection[str]) -> int:
         print(f"Report: {paths.shown(report)} (open it in a browser)")
     rows = [row for evaluated in (results, *bases) for row in evaluated["results"]]
     if errors := runner.errors(rows):
-        count = len(rows) * (1 + (args.samples or 0))
+        count = sum(1 + len(row["samples"]) for row in rows)
         cli.warn(
             f"{len(errors)} of {count} questions got no reply, the first: {errors[0]}\n"
             "They count as failed above. To ask them again: the same command with "

@@ -11,6 +11,7 @@ from deepred_common import chat, cli, paths, provenance, thought
 from deepred_common.cli import UserError
 from deepred_common.data import questions
 from deepred_common.evaluation import choices, journal, output_files, results_file, sampling, verdicts
+from deepred_common.evaluation.probes import forms
 from deepred_common.evaluation.results_schema import (
     Conditions,
     JudgeInfo,
@@ -80,16 +81,16 @@ def evaluate(
 def ask(task: Task, model: Backend, conditions: Conditions, output: Path) -> list[ResultRow]:
     """Ask every example, saving each reply as it comes; return the rows in the order of the examples.
 
-    With samples each example is asked so many times more. Its greedy reply stands in the journal under its
-    number, and the reply of its sample s under the number of s rounds of all examples later. Examples with
-    given answers are scored once; they are left out, with a warning, if the back end gives no probabilities.
+    With samples each example that _is_sampled is asked so many times more. Its greedy reply stands in the
+    journal under its number, that of its sample s under its number and s rounds of all examples. Examples
+    with given answers are scored once, or left out, with a warning, if the back end gives no probabilities.
     """
     from tqdm import tqdm
 
     settings, examples, path = task.settings, task.examples, journal.path_for(output)
     count = len(examples)
     total = count * (1 + (settings.samples or 0))
-    sampled = [number for number, example in enumerate(examples) if not choices.texts_of(example)]
+    sampled = [number for number, example in enumerate(examples) if _is_sampled(example, task.probes)]
     rounds = range(count, total, count)
     numbers = [*range(count), *(start + number for start in rounds for number in sampled)]
     rows: dict[int, ResultRow] = {}
@@ -141,6 +142,13 @@ def errors(rows: Sequence[ResultRow]) -> list[str]:
     """Why there is no reply, of each that is missing, samples too."""
     replies = [reply for row in rows for reply in (row, *(row.get("samples") or ()))]
     return [reply["error"] for reply in replies if reply["error"]]
+
+
+def _is_sampled(example: Example, names: Sequence[str]) -> bool:
+    """True if the figures of samples count it: of probe forms the direct questions, if these are asked."""
+    if forms.DIRECT in names:
+        return example.metadata.get("probe") == forms.DIRECT
+    return not choices.texts_of(example)
 
 
 def _draw(settings: EvalSettings, number: int, count: int) -> Draw | None:

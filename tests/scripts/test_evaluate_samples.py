@@ -92,3 +92,13 @@ def test_a_temperature_alone_takes_one_sample(server, ask, tmp_path):
 def test_what_cannot_be_sampled(ask, server, arguments, message):
     code, _, err = ask(*arguments)
     assert code == 2 and message in err and not server.requests
+
+
+def test_of_probe_forms_the_direct_questions_are_sampled(server, script, tmp_path):
+    seeded(server)
+    flags = ("--probes", "direct", "cloze", "--limit", 4, "--samples", 2, "--output", tmp_path / "out.json")
+    code, out, err = script("evaluate_temporal", "--use_lmstudio", "--lmstudio_url", server.url, *flags)
+    assert code == 0, err
+    rows = json.loads((tmp_path / "out.json").read_text())["results"]
+    assert [(row["probe"], len(row["samples"])) for row in rows] == [("direct", 2)] * 4 + [("cloze", 0)] * 4
+    assert "Sampled 2 times" in out and len(server.requests) == 8 + 4 * 2
