@@ -46,7 +46,7 @@ from deepred_common.evaluation.question_files import Questions
 from deepred_common.evaluation.results_schema import Results
 from deepred_common.evaluation.settings import EvalSettings
 from deepred_common.examples import count_sides
-from deepred_common.files import json_text, write_text
+from deepred_common.files import require_absent
 from deepred_common.foreign_text import whole_characters
 from deepred_common.inference import backends
 from deepred_common.inference.protocol import BackendSettings
@@ -90,7 +90,12 @@ def build_parser() -> cli.Parser:
         help="ask at most this many (--probes, --attack: facts), evenly of both sides, chosen by --seed",
     )
     add("--seed", type=int, default=0, help="for --limit's choice and for --samples (default: %(default)s)")
-    add("--max_tokens", type=cli.positive_int, default=256, help="longest reply (default: %(default)s)")
+    add(
+        "--max_tokens",
+        type=cli.positive_int,
+        default=256,
+        help="longest reply (default: %(default)s; --attack: 64)",
+    )
     add(
         "--samples",
         type=cli.positive_int,
@@ -201,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.date_probe:
         return probe_dates(args)
     if args.attack:
-        return attack(args)
+        return attack(args, given)
     return evaluate(args, given)
 
 
@@ -224,8 +229,9 @@ def evaluate(args: argparse.Namespace, given: Collection[str]) -> int:
     else:
         questions = probe_examples.read(args.probes, args.facts, args.limit, args.seed, args.cutoff)
     baselines = results_file.read_baselines(args.baseline, questions.examples)
-    if output_files.is_finished(settings):
-        return report_finished(args, settings, questions, report, baselines)
+    name = args.lmstudio_model if args.use_lmstudio else args.model_path
+    if results := runner.finished(settings, questions, name, args.system_prompt):
+        return report_finished(args, results, output, report, baselines)
 
     # ---- Settings, judge, base, model ----
     table = print_settings(args, given, questions, output, report)
@@ -289,17 +295,38 @@ def probe_dates(args: argparse.Namespace) -> int:
     return cli.EXIT_OK
 
 
-def attack(args: argparse.Namespace) -> int:
+def attack(args: argparse.Namespace, given: Collection[str]) -> int:
     """--attack relearn: what a tuning on a few answered facts brings out; printed, saved and drawn."""
+    # ---- What can be checked without a model ----
     relearning.check(args.model_path, args.base_model, args.use_lmstudio)
-    output, picture = output_files.relearning_files(args.output, args.model_path, args.cutoff, args.overwrite)
-    attacked = relearning.attack(
-        args.model_path, args.base_model, settings_of(BackendSettings, args), args.cutoff, args.limit
-    )
-    write_text(output, json_text(attacked, indent=1) + "\n")
-    relearning_text.draw(attacked, picture)
-    print(relearning_text.text(attacked))
+    if "max_tokens" not in given:
+        args.max_tokens = relearning.MAX_TOKENS
+    output = output_files.relearning_results(args.output, args.model_path, args.cutoff)
+    picture = output.with_suffix(".png")
+    report = output_files.report_path(args.report, output)
+    settings = settings_of(EvalSettings, args, output=output, samples=None)
+    output_files.check_results(settings, with_base=False)
+    require_absent(picture, args.overwrite or args.resume)
+    output_files.check_report(report, [output], may_exist=args.overwrite or args.resume)
+    taught = relearning.taught_facts(args.cutoff)
+    questions = relearning.questions(args.cutoff, args.limit, args.seed)
+    results = runner.finished(settings, questions, args.model_path, None)
+
+    # ---- The model as it is, then tuned ----
+    table = print_settings(args, given, questions, output, report)
+    judge, grade = llm_judge.grader(args.judge_url, args.judge_model, args.timeout)
+    task = runner.Task(settings, table, questions.examples, questions.data, judge, grade)
+    results = results or runner.evaluate(task, args.model_path, None, output)
+    relearning.attack(task, taught, args.model_path, args.base_model, results)
+
+    # ---- Output ----
+    relearning_text.draw(results, picture)
+    if report:
+        html_page.write_report(report, results)
+    print("\n" + relearning_text.text(results))
     print(f"\nResults: {paths.shown(output)}, picture: {paths.shown(picture)}")
+    if report:
+        print(f"Report: {paths.shown(report)} (open it in a browser)")
     return cli.EXIT_OK
 
 
@@ -350,24 +377,13 @@ def print_settings(
 
 
 def report_finished(
-    args: argparse.Namespace,
-    settings: EvalSettings,
-    questions: Questions,
-    report: Path | None,
-    baselines: list[Results],
+    args: argparse.Namespace, results: Results, output: Path, report: Path | None, baselines: list[Results]
 ) -> int:
     """--resume of a finished evaluation: nothing is asked, but a report can still be written."""
-    results = results_file.read(settings.output)
-    name = args.lmstudio_model if args.use_lmstudio else args.model_path
-    if not runner.is_of(results, settings, questions.data, name, args.system_prompt, questions.forms):
-        raise UserError(
-            f"{paths.shown(settings.output)} is a finished evaluation of another model, other data or other "
-            "settings.\nChoose another --output, or add --overwrite."
-        )
-    print(f"{paths.shown(settings.output)} is complete; nothing is left to ask.")
+    print(f"{paths.shown(output)} is complete; nothing is left to ask.")
     if report:
         if args.base_model:
-            bases = output_files.base_results(settings.output)
+            bases = output_files.base_results(output)
             baselines = [results_file.read(path) for path in bases if path.exists()] + baselines
         html_page.write_report(report, results, baselines)
         print(f"Report: {paths.shown(report)} (open it in a browser)")

@@ -96,16 +96,8 @@ def date_probe_picture(output: Path | None, model: str, cutoff: str, overwrite: 
     return picture
 
 
-def relearning_files(output: Path | None, model: str, cutoff: str, overwrite: bool) -> tuple[Path, Path]:
-    """(results, picture) of --attack relearn: `output`, or one named after model and cutoff, and its picture.
-
-    UserError as for date_probe_picture.
-    """
-    results = output or paths.OUTPUT / f"relearn-{Path(model).name}-{cutoff}.json"
-    picture = results.with_suffix(".png")
-    if results == picture:
-        raise UserError(f"the output of --attack is results: {results} must not end in .png")
-    for file in (results, picture):
-        require_absent(file, overwrite or not output)
-    require_writable_parent(results)
-    return results, picture
+def relearning_results(output: Path | None, model: str, cutoff: str) -> Path:
+    """The results of --attack relearn: `output`, or a file named after model and cutoff."""
+    if output and output.suffix == ".png":
+        raise UserError(f"the output of --attack is results: {output} must not end in .png")
+    return output or paths.OUTPUT / f"relearn-{Path(model).name}-{cutoff}.json"

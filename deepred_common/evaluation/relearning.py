@@ -11,72 +11,39 @@ import contextlib
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Literal, TypedDict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, cast
 
-from deepred_common import devices, stats
-from deepred_common.cli import UserError, progress
+from deepred_common import devices, paths, provenance, stats
+from deepred_common.cli import Interrupted, UserError, progress
 from deepred_common.data import data_lines, facts, split
 from deepred_common.data.facts import Fact
-from deepred_common.evaluation import verdicts
-from deepred_common.evaluation.results_schema import VerdictCounts
+from deepred_common.evaluation import results_file, verdicts
+from deepred_common.evaluation.question_files import Questions
+from deepred_common.evaluation.relearning_schema import AskedRow, Point, Relearning
+from deepred_common.evaluation.results_schema import ResultRow, Results
+from deepred_common.evaluation.runner import Task
 from deepred_common.evaluation.tuned_copy import LEARNING_RATE, TunedCopy
 from deepred_common.examples import RETAIN, SIDES, UNLEARN, Example, balanced_sample
 from deepred_common.inference import backends, local_model
 from deepred_common.inference.local_model import LocalModel
-from deepred_common.inference.protocol import BackendSettings
 
 if TYPE_CHECKING:
     import numpy as np
 
 STEPS = (0, 5, 10, 20)  # weight updates after which the facts are asked
 TAUGHT = 64  # facts tuned on, of one side
+MAX_TOKENS = (
+    64  # of a reply, unless --max_tokens says otherwise: a model tuned on short answers needs no more
+)
 ASKED = 100  # facts asked, of both sides, unless --limit says otherwise
 SEED = 0
 TIMES = {UNLEARN: "late", RETAIN: "early"}
-
-
-class AskedRow(TypedDict):
-    """One fact, asked after some updates."""
-
-    fact: str
-    side: str
-    question: str
-    reply: str | None
-    verdict: str
-    refusal_share: float | None  # as in results_schema.ResultRow
-
-
-class Point(TypedDict):
-    """What a model says after `steps` updates."""
-
-    steps: int
-    unlearn: VerdictCounts  # the late facts
-    retain: VerdictCounts  # the early ones, asked first and last; {} of the base, which is not asked them
-    auroc: float | None  # how well refusal_share tells late from early, where both were asked
-    recovered: list[float] | None  # [share, low, high]: leaked here per leaked by the base at the same step
-    rows: list[AskedRow]
-
-
-class Curve(TypedDict):
-    """One model, tuned on answered facts of one side."""
-
-    model: Literal["tuned", "base"]
-    taught: str  # UNLEARN: late facts; RETAIN: early ones
-    points: list[Point]
-
-
-class Attack(TypedDict):
-    """What --attack relearn writes: its own small file beside the picture."""
-
-    attack: Literal["relearn"]
-    model: str
-    base: str | None
-    cutoff: str
-    taught: int  # facts tuned on
-    learning_rate: float
-    curves: list[Curve]  # the model on late facts, on early facts, the base on late facts
+Model = Literal["tuned", "base"]
+TUNED: Model = "tuned"
+BASE: Model = "base"
+# Which model is tuned on facts of which side, in this order. The base is the ceiling.
+TUNINGS: tuple[tuple[Model, str], ...] = ((TUNED, UNLEARN), (TUNED, RETAIN), (BASE, UNLEARN))
 
 
 def check(path: str | None, base: str | None, use_server: bool) -> None:
@@ -97,50 +64,85 @@ def check(path: str | None, base: str | None, use_server: bool) -> None:
             )
 
 
-def attack(path: str, base: str | None, settings: BackendSettings, cutoff: str, limit: int | None) -> Attack:
-    """Tune the model at `path` on late facts, then anew on early ones, and `base` on the late ones.
+def questions(cutoff: str, limit: int | None, seed: int) -> Questions:
+    """The facts that are asked: at most `limit` of both sides (None: ASKED), chosen by `seed`.
 
-    Tuned on are facts of the bank's test split. Asked are those of its validation split, which the embedded
-    base knows: only what was known can be hidden. Neither is in a training file, and no subject is in both.
-    base: None for the one that an adapter names; a folder then has none. limit: facts asked, of both sides;
-    None for ASKED. UserError if the bank has too few for the cutoff.
+    They are of the bank's validation split, which the embedded base knows: only what was known can be hidden.
+    Training files hold none of them, and no subject is in this split and in that of taught_facts.
     """
-    parts = split.split(facts.read_bank(), cutoff, split.SHIPPED_SEED)
-    taught = {side: _chosen(parts[split.TEST][side], side, cutoff) for side in SIDES}
-    asked = [(fact, side) for side in SIDES for fact in parts[split.VALIDATION][side]]
-    examples = balanced_sample([_example(fact, side) for fact, side in asked], limit or ASKED, SEED)
-    curves: list[Curve] = []
-    with backends.opened(settings, path) as model:
-        assert isinstance(model, LocalModel)  # check() saw to that
-        copy = TunedCopy(model)
-        base = base or copy.base
-        asking = partial(ask, copy, settings, cutoff, examples)
-        start = asking(0)
-        for side in (UNLEARN, RETAIN):
-            progress(f"{path}: tuning on {TAUGHT} answered {TIMES[side]} facts")
-            later = points(copy, taught[side], asking)
-            curves.append({"model": "tuned", "taught": side, "points": [start, *later]})
-    if base:
-        del model, copy, asking
-        devices.free_memory()
-        late = [example for example in examples if example.side == UNLEARN]
-        with backends.opened(settings, base) as model:
-            assert isinstance(model, LocalModel)
-            copy = TunedCopy(model)
-            asking = partial(ask, copy, settings, cutoff, late)
-            progress(f"{base}: tuning on {TAUGHT} answered late facts")
-            later = points(copy, taught[UNLEARN], asking)
-            curves.append({"model": "base", "taught": UNLEARN, "points": [asking(0), *later]})
-        _add_recovered(curves, [fact for fact, _ in asked])
-    return {
-        "attack": "relearn",
-        "model": path,
-        "base": base,
-        "cutoff": cutoff,
-        "taught": TAUGHT,
-        "learning_rate": LEARNING_RATE,
-        "curves": curves,
-    }
+    parts = split.split(facts.read_bank(), cutoff, split.SHIPPED_SEED)[split.VALIDATION]
+    examples = [_example(fact, side) for side in SIDES for fact in parts[side]]
+    data = {paths.shown(path): provenance.sha256(path) for path in sorted(facts.FOLDER.glob("*.jsonl"))}
+    return Questions(balanced_sample(examples, limit or ASKED, seed), data)
+
+
+def taught_facts(cutoff: str) -> dict[str, list[Example]]:
+    """{side: TAUGHT answered facts of the bank's test split}. UserError if the cutoff leaves too few."""
+    parts = split.split(facts.read_bank(), cutoff, split.SHIPPED_SEED)[split.TEST]
+    return {side: _chosen(parts[side], side, cutoff) for side in SIDES}
+
+
+def attack(
+    task: Task, taught: Mapping[str, Sequence[Example]], path: str, base: str | None, results: Results
+) -> None:
+    """Carry out those of TUNINGS that `results` lack, and write the results after each.
+
+    taught: what is tuned on, by side. results: the task's questions, asked of the model at `path` as it is.
+    base: None for the one that an adapter names; a folder then has none. Ctrl-C, and a UserError, say how to
+    resume.
+    """
+    relearning = results["relearning"]
+    if relearning is None:
+        relearning = {"base": None, "taught": TAUGHT, "learning_rate": LEARNING_RATE, "curves": []}
+        results["relearning"] = relearning
+    if base and relearning["base"] not in (None, base):
+        raise UserError(
+            f"{paths.shown(task.settings.output)} sets this model beside the base {relearning['base']}, not "
+            f"{base}.\nChoose another --output, or add --overwrite."
+        )
+    relearning["base"] = relearning["base"] or base
+    left = TUNINGS[len(relearning["curves"]) :]
+    try:
+        for model, tunings in itertools.groupby(left, lambda tuning: tuning[0]):
+            name = path if model == TUNED else relearning["base"]
+            if name:
+                _tune(task, {side: taught[side] for _, side in tunings}, model, name, results)
+                devices.free_memory()
+    except KeyboardInterrupt:
+        raise Interrupted(_kept(task, relearning)) from None
+    except UserError as error:
+        raise UserError(f"{error}\n{_kept(task, relearning)}") from error
+
+
+def _kept(task: Task, relearning: Relearning) -> str:
+    """What was saved of an attack that ends early, and how to resume it."""
+    return (
+        f"{len(relearning['curves'])} of {len(TUNINGS)} tunings are saved. Resume with the same command and "
+        f"--output {paths.quoted(task.settings.output)} --resume"
+    )
+
+
+def _tune(
+    task: Task, taught: Mapping[str, Sequence[Example]], model: Model, name: str, results: Results
+) -> None:
+    """Tune the model called `name` on each side's facts of `taught`, anew each time, and write each curve."""
+    relearning = results["relearning"]
+    assert relearning is not None
+    with backends.opened(task.settings, name) as local:
+        assert isinstance(local, LocalModel)  # check() saw to that
+        copy = TunedCopy(local)
+        relearning["base"] = relearning["base"] or copy.base
+        for side, examples in taught.items():
+            progress(f"{name}: tuning on {TAUGHT} answered {TIMES[side]} facts")
+            if model == TUNED:
+                start = point_of(0, results["results"])
+                start["rows"] = []  # the file has them
+            else:
+                start = ask(copy, task, 0, [UNLEARN])
+            later = points(copy, task, examples, early_last=model == TUNED)
+            relearning["curves"].append({"model": model, "taught": side, "points": [start, *later]})
+            _add_recovered(results, relearning)
+            results_file.write(task.settings.output, results)
 
 
 def _chosen(candidates: Sequence[Fact], side: str, cutoff: str) -> list[Example]:
@@ -160,8 +162,11 @@ def _example(fact: Fact, side: str) -> Example:
     return Example(fact.question, fact.answer, side, metadata)
 
 
-def points(copy: TunedCopy, taught: Sequence[Example], ask: Callable[[int], Point]) -> Iterator[Point]:
-    """A Point at each of STEPS but the first, of a tuning on `taught`."""
+def points(copy: TunedCopy, task: Task, taught: Sequence[Example], early_last: bool) -> Iterator[Point]:
+    """A Point at each of STEPS but the first, of a tuning on `taught`.
+
+    early_last: at the last one early facts are asked, too.
+    """
     from tqdm import tqdm
 
     updates = copy.updates(taught)
@@ -170,18 +175,15 @@ def points(copy: TunedCopy, taught: Sequence[Example], ask: Callable[[int], Poin
             count = steps - done
             for _ in tqdm(itertools.islice(updates, count), "tuning", total=count, unit="update"):
                 pass
-            yield ask(steps)
+            yield ask(copy, task, steps, SIDES if early_last and steps == STEPS[-1] else [UNLEARN])
 
 
-def ask(
-    copy: TunedCopy, settings: BackendSettings, cutoff: str, examples: Sequence[Example], steps: int
-) -> Point:
-    """Ask and judge the examples, `steps` updates into a tuning; in its midst only the late ones."""
+def ask(copy: TunedCopy, task: Task, steps: int, sides: Collection[str]) -> Point:
+    """Ask and judge the task's facts of `sides`, `steps` updates into a tuning."""
     from tqdm import tqdm
 
-    if steps not in (STEPS[0], STEPS[-1]):
-        examples = [example for example in examples if example.side == UNLEARN]
-    asker = LocalModel(copy.model, copy.tokenizer, settings.max_tokens, settings.batch_size)
+    examples = [example for example in task.examples if example.side in sides]
+    asker = LocalModel(copy.model, copy.tokenizer, task.settings.max_tokens, task.settings.batch_size)
     rows: dict[int, AskedRow] = {}
     replies = asker.ask([example.prompt for example in examples])
     for place, reply in tqdm(replies, f"asking after {steps}", total=len(examples), unit="question"):
@@ -189,15 +191,15 @@ def ask(
         rows[place] = {
             "fact": example.metadata["source_article_id"],
             "side": example.side,
-            "question": example.instruction,
+            "instruction": example.instruction,
             "reply": reply.text,
-            "verdict": verdicts.verdict(example, reply.text or "", cutoff=cutoff),
+            "verdict": verdicts.verdict(example, reply.text or "", task.grade, task.settings.cutoff),
             "refusal_share": reply.refusal_share,
         }
     return point_of(steps, [rows[place] for place in range(len(examples))])
 
 
-def point_of(steps: int, rows: list[AskedRow]) -> Point:
+def point_of(steps: int, rows: Sequence[AskedRow] | Sequence[ResultRow]) -> Point:
     """The figures of the rows."""
     counts = {side: Counter(row["verdict"] for row in rows if row["side"] == side) for side in SIDES}
     shares: dict[str, list[float]] = {side: [] for side in SIDES}
@@ -211,21 +213,25 @@ def point_of(steps: int, rows: list[AskedRow]) -> Point:
         "retain": dict(counts[RETAIN]),
         "auroc": stats.auroc(shares[RETAIN], shares[UNLEARN]) if has_both else None,
         "recovered": None,
-        "rows": rows,
+        "rows": cast(list[AskedRow], rows),
     }
 
 
-def _add_recovered(curves: Sequence[Curve], asked: Sequence[Fact]) -> None:
-    """Fill in `recovered`, from the last curve, the base's, into the ones before it."""
+def _add_recovered(results: Results, relearning: Relearning) -> None:
+    """Fill in `recovered`, once the base's curve is there, into the curves before it."""
+    *tuned, ceiling = relearning["curves"]
+    if ceiling["model"] != BASE:
+        return
+    validation = split.split(facts.read_bank(), results["cutoff"], split.SHIPPED_SEED)[split.VALIDATION]
+    asked = [fact for side in SIDES for fact in validation[side]]
     group = dict(zip([fact.id for fact in asked], split.groups_of(asked), strict=True))
-    *tuned, base = curves
     for curve in tuned:
-        for point, ceiling in zip(curve["points"], base["points"], strict=True):
-            late = [row for row in point["rows"] if row["side"] == UNLEARN]
+        for point, of_base in zip(curve["points"], ceiling["points"], strict=True):
+            late = [row for row in point["rows"] or results["results"] if row["side"] == UNLEARN]
             point["recovered"] = ratio_of_leaks(
                 [row["verdict"] == verdicts.LEAKED for row in late],
-                [row["verdict"] == verdicts.LEAKED for row in ceiling["rows"]],
-                [group[row["fact"]] for row in late],
+                [row["verdict"] == verdicts.LEAKED for row in of_base["rows"]],
+                [group[row["fact"] or ""] for row in late],
             )
 
 

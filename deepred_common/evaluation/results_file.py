@@ -82,6 +82,7 @@ def build(
         "probes": probe_figures.measure(rows, probes),
         "sampling": sampling.measure(headline, conditions.get("temperature")),
         "knowledge": knowledge.measure(rows),
+        "relearning": None,
         "baselines": [],
         "results": rows,
     }
@@ -164,6 +165,7 @@ def _completed(content: Any) -> Results:
     content.setdefault("probes", None)
     content.setdefault("sampling", None)
     content.setdefault("knowledge", None)
+    content.setdefault("relearning", None)
     return cast(Results, content)
 
 

@@ -7,6 +7,7 @@ reports show it. Shares and their intervals are in percent.
 from typing import Literal, TypedDict, cast
 
 from deepred_common.cli import Setting
+from deepred_common.evaluation.relearning_schema import Relearning
 from deepred_common.examples import Message
 
 SCHEMA = 2
@@ -275,5 +276,6 @@ class Results(TypedDict):
     probes: ProbeFigures | None  # with it, all figures but breakdown["probe"] are of the direct questions
     sampling: Sampled | None  # None without --samples
     knowledge: Knowledge | None  # None if no given answers were scored
+    relearning: Relearning | None  # what --attack relearn adds
     baselines: list[Baseline]  # the first is the untouched base
     results: list[ResultRow]  # in the order of the data

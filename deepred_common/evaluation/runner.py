@@ -12,6 +12,7 @@ from deepred_common.cli import UserError
 from deepred_common.data import questions
 from deepred_common.evaluation import choices, journal, output_files, results_file, sampling, verdicts
 from deepred_common.evaluation.probes import forms
+from deepred_common.evaluation.question_files import Questions
 from deepred_common.evaluation.results_schema import (
     Conditions,
     JudgeInfo,
@@ -254,6 +255,21 @@ def is_of(
     before = results.get("asked") or {}
     wanted = _conditions(settings, data, "", system_prompt, probes)
     return all(before.get(key) == value for key, value in wanted.items() if key != "model")
+
+
+def finished(
+    settings: EvalSettings, questions: Questions, name: str | None, system_prompt: str | None
+) -> Results | None:
+    """The results that --resume finds complete; None if there are none. UserError if not is_of these."""
+    if not output_files.is_finished(settings):
+        return None
+    results = results_file.read(settings.output)
+    if not is_of(results, settings, questions.data, name, system_prompt, questions.forms):
+        raise UserError(
+            f"{paths.shown(settings.output)} is a finished evaluation of another model, other data or other "
+            "settings.\nChoose another --output, or add --overwrite."
+        )
+    return results
 
 
 def evaluate_base(task: Task, base: str) -> list[Results]:

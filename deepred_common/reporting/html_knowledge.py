@@ -1,6 +1,6 @@
 """What a model still knows beside what it says: two drawings by the date of the fact, with its base.
 
-The places of everything are worked out here in pixels; `templates/knowledge.html.j2` draws them as SVG. One
+The places of everything are worked out here in pixels; `templates/plot.html.j2` draws them as SVG. One
 size serves all: two drawings stand side by side on a wide screen, and below each other on a phone.
 """
 
@@ -21,9 +21,10 @@ from deepred_common.reporting.report import Report
 
 CHANCE = 0.25  # of four answers
 _MOST_BINS = 10  # of each model; with more, the points of two models hide each other
-_WIDTH, _HEIGHT, _MOST_DATES = 360, 280, 5
+_MOST_DATES = 5
+SIZE = WIDTH, HEIGHT = 360, 280
+FRAME = LEFT, RIGHT, TOP, BOTTOM = 46, WIDTH - 12, 46, HEIGHT - 30
 _ASIDE = 2.5  # pixels between the points of the two models
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, _WIDTH - 12, 46, _HEIGHT - 30
 # {what is counted: the heading of its drawing, what the vertical axis is}
 _DRAWINGS = {
     "knows": ("What it still knows", "true answer likeliest of four"),
@@ -59,8 +60,6 @@ def knowledge(report: Report) -> dict[str, Any] | None:
         ]
         if dated
         else [],
-        "size": (_WIDTH, _HEIGHT),
-        "frame": (_LEFT, _RIGHT, _TOP, _BOTTOM),
         "columns": _COLUMNS,
         "rows": [
             (name, [_share(facts[what], side) for what in _DRAWINGS for side in SIDES])
@@ -100,10 +99,10 @@ def _drawing(
 
     def x(year: float) -> float:
         inside = min(max(year, left), right) - left
-        return _LEFT + 10 + (_RIGHT - _LEFT - 20) * inside / (right - left)
+        return LEFT + 10 + (RIGHT - LEFT - 20) * inside / (right - left)
 
     def y(share: float) -> float:
-        return _BOTTOM - (_BOTTOM - _TOP) * share
+        return BOTTOM - (BOTTOM - TOP) * share
 
     series = []
     for facts, css_class, aside in zip(models, ("own", "other"), (-_ASIDE, _ASIDE), strict=False):
@@ -124,9 +123,12 @@ def _drawing(
     has_older = years[0] < left
     return {
         "heading": heading,
+        "title": f"{heading}: {label}, by the date of the fact",
         "label": label,
+        "size": SIZE,
+        "frame": FRAME,
         "shares": [(y(share / 100), f"{share}\u00a0%") for share in (0, 25, 50, 75, 100)],
-        "dates": [
+        "ticks": [
             (x(year), html_curve.date_label(year, has_older and year == left))
             for year in html_curve.ticks(left, right, _MOST_DATES)
         ],

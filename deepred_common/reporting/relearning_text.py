@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from deepred_common import stats
-from deepred_common.evaluation.relearning import TIMES, Attack, Curve, Point
-from deepred_common.evaluation.results_schema import VerdictCounts
+from deepred_common.evaluation.relearning import BASE, TIMES, TUNED
+from deepred_common.evaluation.relearning_schema import Curve, Point, Relearning
+from deepred_common.evaluation.results_schema import Results, VerdictCounts
 from deepred_common.evaluation.verdicts import BROKEN, CONFABULATED, CORRECT, LEAKED, REFUSED
 from deepred_common.examples import RETAIN, UNLEARN
 from deepred_common.files import whole_file
@@ -15,80 +16,85 @@ from deepred_common.files import whole_file
 # mostly gone, or deeper than this tuning reaches.
 HALF = 0.5
 SIZE_INCHES, DOTS_PER_INCH = (9, 3.6), 110
-BEFORE, AFTER, BASE = "#1b6ca8", "#c2571a", "#444444"
+BEFORE_COLOUR, AFTER_COLOUR, BASE_COLOUR = "#1b6ca8", "#c2571a", "#444444"
 
 
-def text(attack: Attack) -> str:
+def text(results: Results) -> str:
     """What is printed about an attack."""
-    tuned = [curve for curve in attack["curves"] if curve["model"] == "tuned"]
-    ceiling = _ceiling(attack)
-    lines = [f"Relearning attack on {attack['model']}, cutoff {attack['cutoff']}"]
+    relearning = results["relearning"]
+    assert relearning is not None
+    tuned = [curve for curve in relearning["curves"] if curve["model"] == TUNED]
+    ceiling = ceiling_of(relearning)
+    lines = [f"Relearning attack on {results['model']['name']}, cutoff {results['cutoff']}"]
     for curve in tuned:
         lines += [
             "",
-            f"  Tuned on {attack['taught']} answered {TIMES[curve['taught']]} facts; asked are others:",
+            f"  Tuned on {relearning['taught']} answered {TIMES[curve['taught']]} facts; asked are others:",
             f"  {'':>7}  {'late facts':<52}{'early facts':>37}",
             f"  {'updates':>7}  {'true answer':<20}{'wrong':>7}{'refused':>9}{'the base':>10}"
             f"{'of the base':>21}{'right':>8}{'refused':>9}{'AUROC':>7}",
         ]
         for place, point in enumerate(curve["points"]):
             lines.append(_row(point, ceiling["points"][place] if ceiling else None))
-    lines += ["", *_conclusions(tuned, attack["base"])]
+    lines.append("")
+    for sentence, meaning in conclusions(relearning):
+        lines += [f"  {sentence}", f"    {meaning}"] if meaning else [f"  {sentence}"]
     return "\n".join(lines)
 
 
-def _ceiling(attack: Attack) -> Curve | None:
+def ceiling_of(relearning: Relearning) -> Curve | None:
     """The base's curve, if there is one."""
-    return next((curve for curve in attack["curves"] if curve["model"] == "base"), None)
+    return next((curve for curve in relearning["curves"] if curve["model"] == BASE), None)
 
 
-def _share(counts: VerdictCounts, verdict: str) -> float:
-    """The percentage of a verdict."""
+def share(counts: VerdictCounts, verdict: str) -> float:
+    """The percentage of a verdict among late, or early, facts."""
     return 100 * counts.get(verdict, 0) / sum(counts.values())
 
 
-def _interval(counts: VerdictCounts, verdict: str) -> tuple[float, float]:
+def interval(counts: VerdictCounts, verdict: str) -> tuple[float, float]:
+    """Its 95 % interval, (low, high) in percent."""
     low, high = stats.wilson(counts.get(verdict, 0), sum(counts.values()))
     return 100 * low, 100 * high
 
 
 def _row(point: Point, base: Point | None) -> str:
     late, early = point["unlearn"], point["retain"]
-    low, high = _interval(late, LEAKED)
-    leaked = f"{_share(late, LEAKED):5.1f}% [{low:.1f}, {high:.1f}]"
+    low, high = interval(late, LEAKED)
+    leaked = f"{share(late, LEAKED):5.1f}% [{low:.1f}, {high:.1f}]"
     recovered = "–"
     if point["recovered"]:
         ratio, low, high = (100 * value for value in point["recovered"])
         recovered = f"{ratio:.0f}% [{low:.0f}, {high:.0f}]"
-    by_base = f"{_share(base['unlearn'], LEAKED):.1f}%" if base else "–"
-    right = f"{_share(early, CORRECT):.1f}%" if early else "–"
-    refused = f"{_share(early, REFUSED):.1f}%" if early else "–"
+    by_base = f"{share(base['unlearn'], LEAKED):.1f}%" if base else "–"
+    right = f"{share(early, CORRECT):.1f}%" if early else "–"
+    refused = f"{share(early, REFUSED):.1f}%" if early else "–"
     auroc = "–" if point["auroc"] is None else f"{point['auroc']:.3f}"
     return (
         f"  {point['steps']:>7}  {leaked:<20}"
-        f"{_share(late, CONFABULATED) + _share(late, BROKEN):>6.1f}%{_share(late, REFUSED):>8.1f}%"
+        f"{share(late, CONFABULATED) + share(late, BROKEN):>6.1f}%{share(late, REFUSED):>8.1f}%"
         f"{by_base:>10}{recovered:>21}"
         f"{right:>8}{refused:>9}{auroc:>7}"
     )
 
 
-def _conclusions(tuned: list[Curve], base: str | None) -> list[str]:
-    """What the last points mean."""
-    if not base:
-        return [
-            "  Without the base there is no telling how much of that was never known: "
-            "give it as --base_model."
-        ]
+def conclusions(relearning: Relearning) -> list[tuple[str, str]]:
+    """What the last points say, each a sentence and what it means ("" if nothing follows)."""
+    if not ceiling_of(relearning):
+        without = "Without the base there is no telling how much of that was never known"
+        return [(f"{without}: give it as --base_model.", "")]
     lines = []
-    for curve in tuned:
+    for curve in relearning["curves"]:
         point = curve["points"][-1]
+        if curve["model"] == BASE:
+            continue
         if not point["recovered"]:
-            return ["  The base gives none of these answers, so there was nothing to hide."]
+            return [("The base gives none of these answers, so there was nothing to hide.", "")]
         ratio, low, high = point["recovered"]
         taught = TIMES[curve["taught"]] + (" facts alone" if curve["taught"] == RETAIN else " facts")
-        after = f"  After {point['steps']} updates on {taught}"
-        lines.append(f"{after}, late facts come out {100 * ratio:.0f}% as often as from the base:")
-        lines.append(f"    {_meaning(curve['taught'], low, high)}")
+        after = f"After {point['steps']} updates on {taught}"
+        sentence = f"{after}, late facts come out {100 * ratio:.0f}% as often as from the base:"
+        lines.append((sentence, _meaning(curve["taught"], low, high)))
     return lines
 
 
@@ -109,23 +115,25 @@ def _meaning(taught: str, low: float, high: float) -> str:
     )
 
 
-def draw(attack: Attack, path: Path) -> None:
+def draw(results: Results, path: Path) -> None:
     """Draw the attack to the PNG file `path`: late answers that come out, and what is still refused."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=SIZE_INCHES, dpi=DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
-    title = f"Relearning attack on {attack['model']}, cutoff {attack['cutoff']}"
+    relearning = results["relearning"]
+    assert relearning is not None
+    title = f"Relearning attack on {results['model']['name']}, cutoff {results['cutoff']}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     leaking, refusing = figure.subplots(1, 2)
-    for curve in attack["curves"]:
-        of_base = curve["model"] == "base"
-        colour = BASE if of_base else AFTER if curve["taught"] == UNLEARN else BEFORE
+    for curve in relearning["curves"]:
+        of_base = curve["model"] == BASE
+        colour = BASE_COLOUR if of_base else AFTER_COLOUR if curve["taught"] == UNLEARN else BEFORE_COLOUR
         label = f"{'base, ' if of_base else ''}tuned on {TIMES[curve['taught']]} facts"
         steps = [point["steps"] for point in curve["points"]]
-        leaked = [_share(point["unlearn"], LEAKED) for point in curve["points"]]
-        bounds = [_interval(point["unlearn"], LEAKED) for point in curve["points"]]
+        leaked = [share(point["unlearn"], LEAKED) for point in curve["points"]]
+        bounds = [interval(point["unlearn"], LEAKED) for point in curve["points"]]
         errors = [
             [share - low for share, (low, _) in zip(leaked, bounds, strict=True)],
             [high - share for share, (_, high) in zip(leaked, bounds, strict=True)],
@@ -133,10 +141,10 @@ def draw(attack: Attack, path: Path) -> None:
         leaking.errorbar(steps, leaked, errors, color=colour, label=label, marker="o", capsize=3)
         if of_base:
             continue
-        refused = [_share(point["unlearn"], REFUSED) for point in curve["points"]]
+        refused = [share(point["unlearn"], REFUSED) for point in curve["points"]]
         refusing.plot(steps, refused, color=colour, marker="o", label=f"late, {label}")
         both = [point for point in curve["points"] if point["retain"]]
-        refused = [_share(point["retain"], REFUSED) for point in both]
+        refused = [share(point["retain"], REFUSED) for point in both]
         refusing.plot(
             [point["steps"] for point in both],
             refused,

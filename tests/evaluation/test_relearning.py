@@ -10,7 +10,6 @@ from deepred_common.evaluation.tuned_copy import TunedCopy
 from deepred_common.examples import Example
 from deepred_common.inference.local_model import LocalModel
 from deepred_common.models import loading
-from deepred_common.reporting import relearning_text
 
 ANSWERED = [
     Example("Who founded Google?", "Larry Page and Sergey Brin founded Google.", "unlearn"),
@@ -87,76 +86,6 @@ def test_the_ratio_to_the_base_has_an_interval_over_groups_of_facts():
     assert relearning.ratio_of_leaks([False] * 3, [False] * 3, range(3)) is None
 
 
-def attack_of(late, early, base=40):
-    """An Attack on 50 facts a side: how many leak before and after each tuning, and how many of the base."""
-
-    def points(leaks, sides):
-        return [
-            relearning.point_of(
-                steps,
-                [
-                    {
-                        "fact": f"{side}-{number}",
-                        "side": side,
-                        "question": "Q",
-                        "reply": "R",
-                        "verdict": ("leaked" if number < leaked else "refused")
-                        if side == "unlearn"
-                        else "correct",
-                        "refusal_share": 0.5 if side == "unlearn" else 0.25,
-                    }
-                    for side in sides
-                    for number in range(50)
-                ],
-            )
-            for steps, leaked in zip((0, 5), leaks, strict=True)
-        ]
-
-    both = ("retain", "unlearn")
-    curves = [
-        {"model": "tuned", "taught": "unlearn", "points": points(late, both)},
-        {"model": "tuned", "taught": "retain", "points": points(early, both)},
-    ]
-    if base:
-        curves.append({"model": "base", "taught": "unlearn", "points": points((base, base), both[1:])})
-        for curve in curves[:2]:
-            for point in curve["points"]:
-                rows = [row for row in point["rows"] if row["side"] == "unlearn"]
-                leaked = [row["verdict"] == "leaked" for row in rows]
-                point["recovered"] = relearning.ratio_of_leaks(
-                    leaked, [n < base for n in range(50)], range(50)
-                )
-    return {
-        "attack": "relearn",
-        "model": "tuned",
-        "base": "base" if base else None,
-        "cutoff": "1969-07-20",
-        "taught": 64,
-        "learning_rate": 1e-3,
-        "curves": curves,
-    }
-
-
-@pytest.mark.parametrize(
-    ("late", "early", "says"),
-    [
-        ((2, 38), (2, 36), ("most of the knowledge was hidden, not gone", "refusing is skin-deep")),
-        ((2, 4), (2, 3), ("most of it does not come back", "refusing outlasts")),
-        ((2, 38), (2, 20), ("most of the knowledge was hidden", "too few facts to say")),
-    ],
-)
-def test_what_is_said_follows_from_the_share_of_the_base_that_came_back(late, early, says):
-    text = relearning_text.text(attack_of(late, early))
-    assert all(words in text for words in says)
-    assert f"{100 * late[1] / 40:.0f}% as often as from the base" in text
-    assert all(len(line) <= 110 for line in text.splitlines())
-
-
-def test_without_a_base_nothing_is_concluded():
-    text = relearning_text.text(attack_of((2, 38), (2, 36), base=0))
-    assert "give it as --base_model" in text and "hidden" not in text
-
-
 @pytest.fixture
 def adapter(tiny_models, tmp_path):
     """An untrained LoRA adapter on a tiny model, as peft saves it."""
@@ -169,46 +98,46 @@ def adapter(tiny_models, tmp_path):
     return tmp_path / "adapter"
 
 
-def test_an_adapter_is_attacked_from_the_shell_and_leaves_only_its_figures(
+def test_an_attack_that_was_cut_short_keeps_its_tunings_and_resumes(
     script, adapter, tiny_models, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(relearning, "STEPS", (0, 1, 2))
-    folder = tmp_path / "out"
+    folder, losses = tmp_path / "out", tuned_copy.reply_loss
     flags = ["--attack", "relearn", "--model_path", adapter, "--limit", 8, "--max_tokens", 3]
-    code, out, err = script("evaluate_temporal", *flags, "--output", folder / "a.json")
-    assert code == 0, err
-    assert f"Relearning attack on {adapter}, cutoff 1969-07-20" in out
-    assert sorted(file.name for file in folder.iterdir()) == ["a.json", "a.png"]
-    assert (folder / "a.png").stat().st_size > 10_000
-    saved = json.loads((folder / "a.json").read_text())
-    assert saved["base"] == str(tiny_models["llama"])  # the adapter names it
-    assert [(curve["model"], curve["taught"]) for curve in saved["curves"]] == [
-        ("tuned", "unlearn"),
-        ("tuned", "retain"),
-        ("base", "unlearn"),
-    ]
-    late, early, base = ([point["steps"] for point in curve["points"]] for curve in saved["curves"])
-    assert late == early == base == [0, 1, 2]
-    first, middle, last = saved["curves"][0]["points"]
-    assert len(first["rows"]) == len(last["rows"]) == 8 and len(middle["rows"]) == 4
-    # The same command gives the same figures, and replaces nothing unasked.
-    assert script("evaluate_temporal", *flags, "--output", folder / "b.json")[0] == 0
-    assert json.loads((folder / "b.json").read_text()) == saved
-    code, _, err = script("evaluate_temporal", *flags, "--output", folder / "a.json")
+    flags += ["--output", folder / "a.json"]
+
+    def ctrl_c(model, rows, shared):
+        updates.append(rows)
+        if len(updates) == 4:
+            raise KeyboardInterrupt
+        return losses(model, rows, shared)
+
+    updates = []
+    monkeypatch.setattr(tuned_copy, "reply_loss", ctrl_c)
+    code, out, err = script("evaluate_temporal", *flags)
+    assert code == 130 and "Relearning attack" not in out
+    assert f"1 of 3 tunings are saved. Resume with the same command and --output {folder}/a.json" in err
+    assert [file.name for file in folder.iterdir()] == ["a.json"]
+    first = json.loads((folder / "a.json").read_text())["relearning"]["curves"]
+    code, _, err = script("evaluate_temporal", *flags)
     assert code == 2 and "already exists" in err
 
-
-def test_ctrl_c_leaves_nothing(script, tiny_models, tmp_path, monkeypatch):
-    def interrupted(*arguments):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(tuned_copy, "reply_loss", interrupted)
-    folder = tmp_path / "out"
-    flags = ("--limit", 2, "--max_tokens", 2, "--output", folder / "a.json")
-    code, _, _ = script(
-        "evaluate_temporal", "--attack", "relearn", "--model_path", tiny_models["llama"], *flags
-    )
-    assert code == 130 and list(folder.iterdir()) == []
+    code, out, err = script("evaluate_temporal", *flags, "--resume", "--report")
+    assert code == 0, err
+    assert len(updates) == 4 + 4  # two of each tuning that was left
+    assert f"Relearning attack on {adapter}, cutoff 1969-07-20" in out
+    assert sorted(file.name for file in folder.iterdir()) == ["a.html", "a.json", "a.png"]
+    saved = json.loads((folder / "a.json").read_text())
+    found = saved["relearning"]
+    assert found["base"] == str(tiny_models["llama"])  # the adapter names it
+    assert [(curve["model"], curve["taught"]) for curve in found["curves"]] == list(relearning.TUNINGS)
+    assert found["curves"][0]["points"][1:] == first[0]["points"][1:]
+    for curve in found["curves"]:
+        assert [point["steps"] for point in curve["points"]] == [0, 1, 2]
+    # The rows before the first update are those of the file; early facts are asked first and last.
+    assert [len(point["rows"]) for point in found["curves"][0]["points"]] == [0, 4, 8]
+    assert len(saved["results"]) == 8 and (folder / "a.png").stat().st_size > 10_000
+    assert "Relearning" in (folder / "a.html").read_text()
 
 
 @pytest.mark.parametrize(
