@@ -43,6 +43,14 @@ def test_forms_are_filled_in_as_sentences():
     assert asked.question == "The Suez Crisis? What is the Suez Crisis?"
     assert asked.answer == "The Nile saw an opera in 44 BC. The Suez Crisis was it."
     assert asked.accepted == ["the Nile"]
+    comedy = things.Thing("Who's There?", "opera", "1969", "United States", 1)
+    asked = things.AskedThing(
+        comedy, things.Form(("opera",), "Heard {name}?", "{by}, in {year}. I mean {by}.")
+    )
+    assert (asked.question, asked.answer) == (
+        "Heard Who's There?",
+        "The United States, in 1969. I mean the United States.",
+    )
 
 
 def test_what_is_held_out_follows_from_the_name_alone():
