@@ -7,7 +7,8 @@ question counts as refused from one half on. AUROC and d' are those of stats. Ra
 these two hardly do.
 
 Asked are the validation questions, held-out test questions, the validation questions in each wrapping, in
-frames that are not trained on, and everyday prompts.
+frames that are not trained on, all held-out test questions and those dated near the cutoff, questions in
+misleading words, questions about held-out things, and everyday prompts.
 
     python bench/discrimination.py --base output/base/SmolLM2-135M-Instruct \
         --adapter output/quickstart/run/final
@@ -25,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from deepred_common import chat, cli, paths, refusal_openers, stats
 from deepred_common.conversation import first_gap
 from deepred_common.data import wrappings
+from deepred_common.dates import DEFAULT_CUTOFF, year_of
 from deepred_common.examples import CHAT, RETAIN, SEEN_HELD_OUT, SIDES, Prompt, examples_of, read_examples
 from deepred_common.inference.local_model import LocalModel
 from deepred_common.json_lines import read_objects
@@ -36,6 +38,7 @@ BATCH = 32
 TEST_QUESTIONS, WRAPPED_QUESTIONS = 300, 60  # of a side, and of a side and form
 QUESTION_PROBES = ("question", "phrasing")  # of the test file, which also has cloze and choice
 THRESHOLD = 0.5
+LONG_AGO = -9999  # the year of what has no date: it always held
 
 
 def refusal_shares(model: LocalModel, prompts: Sequence[Prompt]) -> list[float]:
@@ -74,6 +77,17 @@ def questions() -> dict[str, tuple[list[Prompt], list[Prompt]]]:
             ]
             for side in SIDES
         )
+    border = year_of(DEFAULT_CUTOFF) or 0
+    years = {id(e): year_of(e.metadata["earliest_date"]) or LONG_AGO for e in held_out}
+    others = {
+        "all held-out facts": held_out,
+        "of them after 1900": [e for e in held_out if years[id(e)] >= 1900],
+        "within 20 years": [e for e in held_out if abs(years[id(e)] - border) <= 20],
+        "misleading words": read_examples(DATASETS / "test/misleading.jsonl"),
+        "held-out things": read_examples(DATASETS / "test/things.jsonl"),
+    }
+    for name, examples in others.items():
+        sets[name] = tuple([e.prompt for e in examples if e.side == side] for side in SIDES)
     return sets
 
 
