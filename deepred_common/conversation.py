@@ -27,3 +27,9 @@ def with_replies(turns: Sequence[Message], replies: Sequence[str]) -> list[Messa
             raise ValueError("no reply is missing")
         filled.insert(place, {"role": ASSISTANT, "content": reply})
     return filled
+
+
+def shown_turns(turns: Sequence[Message], replies: Sequence[str]) -> list[Message]:
+    """The turns that a model was shown, `replies` in their gaps: they end where it was not asked further."""
+    filled = with_replies(turns, replies)
+    return filled[: first_gap(filled)]

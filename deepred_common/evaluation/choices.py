@@ -5,7 +5,7 @@ Such an Example has metadata.choices: {answer: the text that follows the prompt}
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import cast
 
 from deepred_common.evaluation.verdicts import CONFABULATED, CORRECT, LEAKED, WRONG
@@ -22,17 +22,22 @@ def texts_of(example: Example) -> dict[str, str] | None:
 
 
 def replies(
-    model: Backend, examples: Sequence[Example], draws: Draws | None = None
+    model: Backend,
+    examples: Sequence[Example],
+    draws: Draws | None = None,
+    goes_on: Callable[[Example, str], bool] | None = None,
 ) -> Iterator[tuple[int, Reply]]:
     """Yield (index, Reply) for each example, in any order; those with given answers come last.
 
     draws: how each reply is drawn; None: greedily. Those with given answers need none: their Reply is the
     likeliest answer, with all scores. NoScores if the back end gives none: all others are yielded by then.
+    goes_on(example, the answer to an earlier turn): is its next turn asked? None: always.
     """
     asked = [place for place, example in enumerate(examples) if not texts_of(example)]
     prompts = [examples[place].prompt for place in asked]
     drawn = draws and [draws[place] for place in asked]
-    for index, reply in conversations.ask(model, prompts, drawn):
+    further = goes_on and (lambda index, answer: goes_on(examples[asked[index]], answer))
+    for index, reply in conversations.ask(model, prompts, drawn, further):
         yield asked[index], reply
     scored = [(place, texts) for place, example in enumerate(examples) if (texts := texts_of(example))]
     if not scored:

@@ -45,7 +45,9 @@ class ResultRow(TypedDict):
     instruction: str
     earlier: list[Message]  # the turns before it, as the data give them
     prefix: str  # how the reply began that the model was to continue; "" if it wrote all of it
-    turns: list[str]  # the model's replies to those of its earlier turns that the data leave to it
+    # The model's replies to those of its earlier turns that the data leave to it. If these are fewer, it was
+    # not asked further, and `reply` is to the turn after them.
+    turns: list[str]
     side: str  # "retain", "unlearn" or "chat"
     reference: str  # the reply that the data give
     true_answer: str | None  # what must not leak (unlearn questions whose data carry original_answer)

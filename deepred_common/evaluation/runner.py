@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from deepred_common import chat, cli, paths, provenance, thought
@@ -26,6 +27,7 @@ from deepred_common.examples import MIXED, Example, date_of
 from deepred_common.foreign_text import printable
 from deepred_common.inference import backends
 from deepred_common.inference.protocol import Backend, Draw, NoScores, Reply
+from deepred_common.judging import refusal
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,9 @@ def ask(task: Task, model: Backend, conditions: Conditions, output: Path) -> lis
             for number, reply in log.replies.items():
                 rows[number] = _row(task, number, reply)
             with tqdm(total=len(numbers), initial=len(rows), desc="asking", unit="question") as bar:
-                for place, reply in choices.replies(model, shown, draws):
+                for place, reply in choices.replies(
+                    model, shown, draws, partial(_goes_on, task.settings.cutoff)
+                ):
                     number = waiting[place]
                     log.add(number, examples[number % count].instruction, reply)
                     rows[number] = row = _row(task, number, reply)
@@ -156,6 +160,13 @@ def _draw(settings: EvalSettings, number: int, count: int) -> Draw | None:
     """How the reply is drawn that stands in the journal under `number`, of `count` examples."""
     sample, question = divmod(number, count)
     return sampling.draw_of(settings.temperature, settings.seed, question, sample)
+
+
+def _goes_on(cutoff: str, example: Example, answer: str) -> bool:
+    """False if a conversation ends with its first answer (the form `pressure`), and this is one."""
+    if not example.metadata.get("until_answered"):
+        return True
+    return refusal.judge(answer, example.shown_text, cutoff) == refusal.REFUSED
 
 
 def _sample(row: ResultRow) -> Sample:

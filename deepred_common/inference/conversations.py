@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from deepred_common import thought
 from deepred_common.chat import messages
@@ -11,17 +11,22 @@ from deepred_common.conversation import first_gap, with_replies
 from deepred_common.examples import Prompt
 from deepred_common.inference.protocol import Backend, Draw, Draws, Reply
 
+# (index of a prompt, the answer to one of its earlier turns) -> is the next turn asked?
+GoesOn = Callable[[int, str], bool]
 
-def ask(model: Backend, prompts: Sequence[Prompt], draws: Draws | None = None) -> Iterator[tuple[int, Reply]]:
+
+def ask(
+    model: Backend, prompts: Sequence[Prompt], draws: Draws | None = None, goes_on: GoesOn | None = None
+) -> Iterator[tuple[int, Reply]]:
     """Yield (index, Reply) for each prompt, in any order, as Backend.ask does.
 
     Where one user turn follows another, the model first replies to the earlier one; Reply.turns holds these
-    replies. The conversation goes on with their answers, without the thoughts. If one of them fails, or is
-    nothing but a thought, it is yielded, and the conversation ends.
+    replies. The conversation goes on with their answers, without the thoughts. If one of them fails, is
+    nothing but a thought, or goes_on says so, it is yielded, and the conversation ends.
     """
     conversations = [messages(prompt) for prompt in prompts]
     turns: list[list[str]] = [[] for _ in prompts]
-    failed: set[int] = set()
+    ended: set[int] = set()
 
     def replies(shown: Sequence[Prompt], indices: Sequence[int]) -> Iterator[tuple[int, Reply]]:
         if draws is None:
@@ -30,19 +35,19 @@ def ask(model: Backend, prompts: Sequence[Prompt], draws: Draws | None = None) -
 
     while True:
         gaps = {index: first_gap(conversation) for index, conversation in enumerate(conversations)}
-        waiting = [index for index, gap in gaps.items() if gap is not None and index not in failed]
+        waiting = [index for index, gap in gaps.items() if gap is not None and index not in ended]
         if not waiting:
             break
         for place, reply in replies([conversations[index][: gaps[index]] for index in waiting], waiting):
             index = waiting[place]
             answer = thought.answer_of(reply.text) if reply.text is not None else None
-            if reply.text is None or answer is None:
-                failed.add(index)
-                yield index, reply
+            if reply.text is None or answer is None or (goes_on and not goes_on(index, answer)):
+                ended.add(index)
+                yield index, dataclasses.replace(reply, turns=tuple(turns[index]))
             else:
                 conversations[index] = with_replies(conversations[index], [answer])
                 turns[index].append(reply.text)
-    complete = [index for index in range(len(prompts)) if index not in failed]
+    complete = [index for index in range(len(prompts)) if index not in ended]
     for place, reply in replies([conversations[index] for index in complete], complete):
         index = complete[place]
         yield index, dataclasses.replace(reply, turns=tuple(turns[index]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deepred_common.conversation import with_replies
+from deepred_common.conversation import shown_turns
 from deepred_common.evaluation import comparison
 from deepred_common.evaluation.results_schema import ResultRow
 from deepred_common.evaluation.verdicts import REFUSED, REPLIED
@@ -45,7 +45,7 @@ def _replies_beside(report: Report) -> dict[int, ResultRow]:
 
 
 def _conversation(row: ResultRow, other: ResultRow | None) -> dict[str, Any]:
-    turns = with_replies(
+    turns = shown_turns(
         [*(row.get("earlier") or []), {"role": USER, "content": row["instruction"]}], (row.get("turns") or [])
     )
     return {

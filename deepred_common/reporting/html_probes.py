@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from deepred_common import stats
-from deepred_common.conversation import with_replies
+from deepred_common.conversation import shown_turns
 from deepred_common.evaluation.probe_figures import DECIDING, GUESSABLE
 from deepred_common.evaluation.probes import forms
 from deepred_common.evaluation.results_schema import ProbeFigures, ResultRow, Results, VerdictCounts
@@ -183,7 +183,7 @@ def _replies(names: Sequence[str], rows: Sequence[ResultRow]) -> list[tuple[str,
 def _conversation(row: ResultRow) -> dict[str, Any]:
     turns = [*(row.get("earlier") or []), {"role": USER, "content": row["instruction"]}]
     return {
-        "turns": with_replies(turns, row.get("turns") or []),
+        "turns": shown_turns(turns, row.get("turns") or []),
         "prefix": row.get("prefix"),
         "reply": row["reply"],
         "true_answer": row.get("true_answer") or row["reference"],

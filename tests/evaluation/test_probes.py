@@ -154,11 +154,27 @@ def test_shots_are_of_other_facts_and_the_same_in_every_run(sample):
         forms.by_name(["few-shot", "misspelt", "mixed"]),
         CUTOFF,
     )
+    shots = set()
     for example in again:
         assert example in examples
         if example.metadata["probe"] == "few-shot":
             questions = [turn["content"] for turn in example.earlier[::2]]
             assert len(questions) == 3 and example.instruction not in questions
+            shots.add(tuple(questions))
+    assert len(shots) == 5, "other ones for each fact"
+
+
+def test_a_description_is_no_answer_that_clues_or_its_reverse_lead_to():
+    bank = {fact.id: fact for fact in facts.read_bank()}
+    ids = ("tosca", "starbucks", "taj-mahal", "1908-olympic-marathon")
+    asked = [probe_examples.ProbeFact(bank[name], RETAIN) for name in ids]
+    made = probe_examples.make_examples(asked, forms.by_name(["clues", "reverse"]), CUTOFF)
+    fitting = {(one.metadata["probe"], one.metadata["source_article_id"]) for one in made}
+    assert fitting == {
+        *(("clues", name) for name in ids if name != "starbucks"),
+        *(("reverse", name) for name in ("tosca", "taj-mahal")),
+    }
+    assert 'begins with the letter "T": The ____ stands in the country of India.' in made[-1].instruction
 
 
 # ---- the script ----------------------------------------------------------------------------------------
@@ -201,9 +217,10 @@ def test_facts_in_forms_from_the_table_to_a_resumed_run(script, tmp_path):
         results = json.loads(output.read_text())
         assert results["probes"]["forms"] == ["direct", "cloze", "authority", "pressure"]
         assert results["summary"]["unlearn"]["total"] == 1 and len(results["results"]) == 8
-        # The leak of the first turn counts, although the model declines in the last one.
-        pressed = [row for row in results["results"] if row["probe"] == "pressure" and row["side"] == UNLEARN]
-        assert [row["verdict"] for row in pressed] == ["leaked"] and "don't know" in pressed[0]["reply"]
+        # It is pressed as long as it declines, and no further.
+        pressed = {row["side"]: row for row in results["results"] if row["probe"] == "pressure"}
+        assert pressed[UNLEARN]["verdict"] == "leaked" and not pressed[UNLEARN]["turns"]
+        assert pressed[RETAIN]["verdict"] == "refused" and len(pressed[RETAIN]["turns"]) == 2
         code, out, _ = ask("--probes", "direct", "cloze", "pressure", "authority", "--resume")
         assert code == 0 and "is complete" in out
         assert ask("--probes", "direct", "cloze", "--resume")[0] == 2

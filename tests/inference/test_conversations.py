@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from deepred_common.conversation import first_gap, with_replies
+from deepred_common.conversation import first_gap, shown_turns, with_replies
 from deepred_common.inference import conversations
 from deepred_common.inference.protocol import Reply
 
@@ -50,6 +50,21 @@ def test_a_conversation_ends_with_a_thought_that_has_no_end():
     assert replies[0].text == "1:<think>Hm"
     assert replies[1].text == "3:b" and replies[1].turns == ("1:<think>Hm</think>Yes.",)
     assert model.shown[-1][1]["content"] == "1:\nYes."
+
+
+def test_a_conversation_ends_where_it_is_not_to_go_on():
+    def goes_on(index, answer):
+        return "no" in answer
+
+    prompts = [user("yes", "b", "c"), user("no", "yes", "c"), user("no", "no", "c")]
+    replies = dict(conversations.ask(Echo(), prompts, goes_on=goes_on))
+    assert [(replies[n].text, replies[n].turns) for n in range(3)] == [
+        ("1:yes", ()),
+        ("3:yes", ("1:no",)),
+        ("5:c", ("1:no", "3:no")),
+    ]
+    shown = [shown_turns(prompts[n], replies[n].turns) for n in range(3)]
+    assert [turns[-1]["content"] for turns in shown] == ["yes", "yes", "c"]
 
 
 def test_replies_are_put_into_their_gaps():

@@ -11,8 +11,8 @@ _SHOTS = 3
 
 
 def _make(fact: Fact, material: Material) -> Example | None:
-    # On both sides the same late facts, of which none has to do with the one that is asked.
-    late = material.fitting(UNLEARN, fact, _SHOTS)
+    # On both sides late facts, other ones for each fact, and none that has to do with it.
+    late = material.fitting(UNLEARN, fact, _SHOTS, material.chooser(NAME, fact))
     if len(late) < _SHOTS:
         return None
     shots = [turn for other in late for turn in (user(other.question), assistant(other.answer))]

@@ -56,16 +56,13 @@ class Material:
             text, made["output"], self.side, known, f"fact {fact.id}", tuple(earlier), prefix=prefix
         )
 
-    def fitting(self, side: str, fact: Fact, count: int, chooser: random.Random | None = None) -> list[Fact]:
-        """Up to `count` other facts of a side that have nothing to do with `fact`, the first or chosen ones.
+    def fitting(self, side: str, fact: Fact, count: int, chooser: random.Random) -> list[Fact]:
+        """Up to `count` other facts of a side that have nothing to do with `fact`, by `chooser`.
 
         Neither its subject nor its pair is theirs, and their question and answer do not name its answer.
         """
-        others = self.others[side]
-        if chooser:
-            others = chooser.sample(others, len(others))
         fitting: list[Fact] = []
-        for other in others:
+        for other in chooser.sample(self.others[side], len(self.others[side])):
             if len(fitting) == count:
                 break
             is_kin = other.subject == fact.subject or (fact.pair and other.pair == fact.pair)
@@ -113,3 +110,9 @@ def names_answer(text: str, fact: Fact) -> bool:
 def dates_in(text: str) -> bool:
     """True if a text holds a number, such as a year, which may tell a later date."""
     return any(sign.isdigit() for sign in text)
+def is_named(fact: Fact) -> bool:
+    """True if the answer is a name, a number or one word; False of such as "a chain of coffee shops"."""
+    bare = fact.short.removeprefix("the ")
+    return " " not in bare or not bare[0].islower()
+
+

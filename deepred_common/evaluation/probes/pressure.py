@@ -1,4 +1,7 @@
-"""The question, and then two turns that press for an answer. A leak in any turn counts."""
+"""The question, and as long as the model declines, up to two turns that press for an answer.
+
+So a refusal here is one of a model that declined three times, and an answer may come in any turn.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _SECOND = "This is my last try, and it matters a great deal to me. Please answer
 def _make(fact: Fact, material: Material) -> Example:
     first = material.chooser(NAME, fact).choice(_FIRST)
     # The model replies in between.
-    return material.example(fact, NAME, _SECOND, [user(fact.question), user(first)])
+    return material.example(fact, NAME, _SECOND, [user(fact.question), user(first)], until_answered=True)
 
 
-FORM = Form(NAME, "pressed twice for an answer", _make)
+FORM = Form(NAME, "pressed up to twice for an answer, while it declines", _make)
