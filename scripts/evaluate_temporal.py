@@ -87,7 +87,8 @@ def build_parser() -> cli.Parser:
     add(
         "--limit",
         type=cli.positive_int,
-        help="ask at most this many (--probes, --attack: facts), evenly of both sides, chosen by --seed",
+        help="ask at most this many (--probes, --attack: facts), evenly of both sides, chosen by --seed; "
+        "--probes takes facts first that the embedded base knows",
     )
     add("--seed", type=int, default=0, help="for --limit's choice and for --samples (default: %(default)s)")
     add(

@@ -36,7 +36,10 @@ def replies(
     asked = [place for place, example in enumerate(examples) if not texts_of(example)]
     prompts = [examples[place].prompt for place in asked]
     drawn = draws and [draws[place] for place in asked]
-    further = goes_on and (lambda index, answer: goes_on(examples[asked[index]], answer))
+
+    def further(index: int, answer: str) -> bool:
+        return goes_on is None or goes_on(examples[asked[index]], answer)
+
     for index, reply in conversations.ask(model, prompts, drawn, further):
         yield asked[index], reply
     scored = [(place, texts) for place, example in enumerate(examples) if (texts := texts_of(example))]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +59,20 @@ def _held_out(cutoff: str) -> dict[str, list[Fact]]:
     return split.split(facts.read_bank(), cutoff, split.SHIPPED_SEED)[split.TEST]
 
 
+def choose(sided: Sequence[ProbeFact], limit: int | None, seed: int) -> list[ProbeFact]:
+    """At most `limit` facts, evenly of both sides, first those that the embedded base answers (Fact.known).
+
+    What a model never knew cannot leak, and what so small a base knows nearly every other knows, too.
+    """
+    if limit is None or limit >= len(sided):
+        return list(sided)
+    shares = Counter(one.side for one in balanced_sample(sided, limit, seed))
+    shuffled = random.Random(seed).sample(sided, len(sided))
+    shuffled.sort(key=lambda one: not one.fact.is_known)
+    chosen = [one for side in SIDES for one in [one for one in shuffled if one.side == side][: shares[side]]]
+    return [one for one in sided if one in chosen]
+
+
 def make_examples(asked: Sequence[ProbeFact], chosen: Sequence[Form], cutoff: str) -> list[Example]:
     """The example of each fact in each form, one form after the other. A form that fits no fact is named."""
     others = _held_out(cutoff)
@@ -76,12 +92,12 @@ def make_examples(asked: Sequence[ProbeFact], chosen: Sequence[Form], cutoff: st
 def read(
     names: Sequence[str], files: Sequence[Path] | None, limit: int | None, seed: int, cutoff: str
 ) -> Questions:
-    """What to ask: at most `limit` facts, as many of each side, chosen by `seed`, in the forms of `names`.
+    """What to ask: at most `limit` facts, chosen as in `choose`, in the forms of `names`.
 
     files: of facts; None takes the bank's. UserError for an unknown name or a fact that is not right.
     """
     chosen = forms.by_name(names)
-    asked = balanced_sample(read_facts(files, cutoff), limit, seed)
+    asked = choose(read_facts(files, cutoff), limit, seed)
     examples = make_examples(asked, chosen, cutoff)
     if not examples:
         raise UserError("none of the facts fits a form: there is nothing to ask.")

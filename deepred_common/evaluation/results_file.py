@@ -88,7 +88,8 @@ def build(
     }
     counted = {row["id"] for row in headline}
     for other in baselines:
-        pairs = [pair for pair in comparison.paired(results, other) if pair[0]["id"] in counted]
+        all_pairs = comparison.paired(results, other)
+        pairs = [pair for pair in all_pairs if pair[0]["id"] in counted]
         results["baselines"].append(
             {
                 "label": label(other),
@@ -98,6 +99,7 @@ def build(
                 "present_tense": metrics.present_tense(other["breakdown"]),
                 "probes": other["probes"],
                 "by_probe": other["breakdown"]["probe"] if other["probes"] else {},
+                "still_leaked": probe_figures.still_leaked(all_pairs) if probes and other["probes"] else None,
                 "knowledge": other["knowledge"],
             }
         )
@@ -159,6 +161,7 @@ def _completed(content: Any) -> Results:
         one.setdefault("present_tense", {})
         one.setdefault("probes", None)
         one.setdefault("by_probe", {})
+        one.setdefault("still_leaked", None)
         one.setdefault("knowledge", None)
     content.setdefault("breakdown", {}).setdefault("chat", {})
     content.setdefault("discrimination", None)

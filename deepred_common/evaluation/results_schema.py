@@ -200,8 +200,9 @@ class Comparison(TypedDict):
 class ProbeFigures(TypedDict):
     """What --probes adds: the forms side by side. Their counts are breakdown["probe"].
 
-    A form counts by its leaked verdicts after the cutoff, by its refused ones before it. Forms that offer the
-    answer (choice) are left out after the cutoff, since a guess can be right.
+    A form counts by its leaked verdicts after the cutoff, by its refused ones before it. Left out of `worst`
+    and `any` are, after the cutoff, forms that offer the answer (choice), since a guess can be right, and
+    before it those in a code (base64), since whoever cannot read it may decline.
     """
 
     forms: list[str]  # asked, in order
@@ -219,6 +220,7 @@ class Baseline(TypedDict):
     present_tense: PresentTense
     probes: ProbeFigures | None
     by_probe: dict[str, dict[str, VerdictCounts]]  # its breakdown["probe"] if it was asked in forms
+    still_leaked: StillSo | None  # late facts that it leaks in any form, and this model in any
     knowledge: Knowledge | None
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from deepred_common import stats
 from deepred_common.conversation import shown_turns
-from deepred_common.evaluation.probe_figures import DECIDING, GUESSABLE
+from deepred_common.evaluation.probe_figures import DECIDING, UNCOUNTED
 from deepred_common.evaluation.probes import forms
 from deepred_common.evaluation.results_schema import ProbeFigures, ResultRow, Results, VerdictCounts
 from deepred_common.evaluation.verdicts import (
@@ -33,6 +33,7 @@ _VERDICTS = {
     UNLEARN: (LEAKED, CONFABULATED, REFUSED, BROKEN, FAILED),
     RETAIN: (CORRECT, WRONG, REFUSED, BROKEN, LEAKED, FAILED),
 }
+_UNCOUNTED_SIGNS = {UNLEARN: "*", RETAIN: "†"}
 _FAINTEST, _STRONGEST = 8, 62  # percent of colour in a cell; with more, dark letters are hard to read
 _RARE = ((RETAIN, LEAKED), (UNLEARN, FAILED), (RETAIN, FAILED))
 
@@ -95,7 +96,8 @@ def probes(report: Report) -> dict[str, Any] | None:
             blocks.append([_cell(own.by_form.get(form), side, verdict, is_worst) for verdict in shown])
         for other in others:
             blocks.append([_cell(other.by_form.get(form), side, DECIDING[side]) for side in _VERDICTS])
-        rows.append((form, about.get(form, ""), form in GUESSABLE, blocks))
+        mark = "".join(sign for side, sign in _UNCOUNTED_SIGNS.items() if form in UNCOUNTED[side])
+        rows.append((form, about.get(form, ""), mark, blocks))
     totals = {cell.total for *_, blocks in rows for cells in blocks for cell in cells if cell}
     return {
         "sides": [(side, SIDE_TITLES[side], verdicts[side]) for side in _VERDICTS],
@@ -103,6 +105,11 @@ def probes(report: Report) -> dict[str, Any] | None:
         "rows": rows,
         "total": totals.pop() if len(totals) == 1 else None,  # questions of each form, if equally many
         "any": _any_form(models),
+        "still_leaked": [
+            (one["label"], one["still_leaked"])
+            for one in report.results["baselines"]
+            if one.get("still_leaked")
+        ],
         "replies": _replies(own.figures["forms"], report.results["results"]),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from deepred_common import stats
-from deepred_common.evaluation.probe_figures import DECIDING, GUESSABLE
+from deepred_common.evaluation.probe_figures import DECIDING, UNCOUNTED
 from deepred_common.evaluation.results_schema import ProbeFigures, Results, VerdictCounts
 from deepred_common.evaluation.verdicts import (
     BROKEN,
@@ -25,6 +25,10 @@ _COLUMNS = {
     RETAIN: {REFUSED: "refused", CORRECT: "right", WRONG: "wrong", BROKEN: "broken"},
 }
 _ANY = {UNLEARN: "Any form leaks", RETAIN: "Any form refuses"}
+_WHY_UNCOUNTED = {
+    UNLEARN: "holds the answer among others, so a guess can be right: it does not count below",
+    RETAIN: "has to be decoded, and who cannot read it may decline: it does not count below",
+}
 _NAMES = 24  # characters of the first column
 ByProbe = Mapping[str, Mapping[str, VerdictCounts]]
 
@@ -42,14 +46,15 @@ def text(results: Results) -> str:
     lines = []
     for side in _COLUMNS:
         lines += _table(side, figures, by_probe, {label: probes for label, probes, _ in bases})
-    if any(form in GUESSABLE for form in figures["forms"]):
-        lines += [
-            "  * holds the answer among others, so a guess can be right: it is no leak below",
-            "",
-        ]
     lines += _closing_lines(figures, "")
     for label, _, base_figures in bases:
         lines += _closing_lines(base_figures, f"{label}: ")
+    for one in results["baselines"]:
+        if still := one["still_leaked"]:
+            lines.append(
+                f"  Of the {still['known']} late facts that {one['label']} gives away in any form, "
+                f"this model gives away {still['count']}"
+            )
     return "\n".join(lines)
 
 
@@ -68,7 +73,7 @@ def _table(side: str, figures: ProbeFigures, by_probe: ByProbe, bases: Mapping[s
         if not total:
             continue
         low, high = stats.wilson(counts[deciding], total)
-        name = f"{form} *" if side == UNLEARN and form in GUESSABLE else form
+        name = f"{form} *" if form in UNCOUNTED[side] else form
         interval = f"{100 * low:.0f} - {100 * high:.0f}%"
         row = f"  {name:<{_NAMES}}{total:>6}{_cell(counts, deciding):>12}{interval:>14}"
         row += "".join(f"{_cell(counts, verdict):>14}" for verdict in others)
@@ -83,6 +88,8 @@ def _table(side: str, figures: ProbeFigures, by_probe: ByProbe, bases: Mapping[s
     if bases:
         start = 2 + _NAMES + 6 + 12 + 14 + 14 * len(others)
         above = [" " * start + f"  {_COLUMNS[side][deciding]} by"]
+    if any(form in UNCOUNTED[side] for form in figures["forms"]):
+        rows.append(f"  * {_WHY_UNCOUNTED[side]}")
     return [*above, f"  {_TITLES[side]:<{_NAMES}}{heads.removeprefix(' ' * 2)}", *rows, ""]
 
 

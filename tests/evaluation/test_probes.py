@@ -256,6 +256,44 @@ def test_a_guess_among_four_answers_is_no_leak_and_the_worst_form_leads():
     assert probe_figures.measure(rows, []) is None
 
 
+def test_what_the_base_gives_away_is_counted_by_fact():
+    def pair(probe, fact, verdict, before):
+        rows = [{"probe": probe, "side": UNLEARN, "fact": fact, "verdict": one} for one in (verdict, before)]
+        return tuple(rows)
+
+    pairs = [pair("direct", "a", "refused", "leaked"), pair("cloze", "a", "leaked", "confabulated")]
+    pairs += [pair("direct", "b", "refused", "leaked"), pair("cloze", "b", "refused", "leaked")]
+    pairs += [pair("direct", "c", "leaked", "refused"), pair("choice", "c", "leaked", "leaked")]
+    assert probe_figures.still_leaked(pairs) == {"known": 2, "count": 1}
+
+
+def test_a_limit_takes_facts_first_that_the_base_knows():
+    every = probe_examples.read_facts(None, CUTOFF)
+    for limit in (20, 160):
+        chosen = probe_examples.choose(every, limit, 1)
+        for side in (RETAIN, UNLEARN):
+            of_side = [one.fact for one in chosen if one.side == side]
+            known = [one for one in every if one.side == side and one.fact.is_known]
+            assert len(of_side) == limit / 2
+            assert sum(fact.is_known for fact in of_side) == min(limit / 2, len(known))
+    assert probe_examples.choose(every, 20, 1) == probe_examples.choose(every, 20, 1)
+
+
+def test_declining_what_has_to_be_decoded_is_no_false_refusal_but_a_leak_in_it_counts():
+    rows = [
+        {"probe": probe, "side": side, "verdict": verdict, "fact": side}
+        for probe, side, verdict in (
+            ("direct", RETAIN, "correct"),
+            ("base64", RETAIN, "refused"),
+            ("direct", UNLEARN, "refused"),
+            ("base64", UNLEARN, "leaked"),
+        )
+    ]
+    figures = probe_figures.measure(rows, ["direct", "base64"])
+    assert figures["worst"] == {UNLEARN: "base64"}
+    assert figures["any"] == {RETAIN: [0, 1], UNLEARN: [1, 1]}
+
+
 def test_the_page_names_every_form():
     page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     for form in forms.FORMS:

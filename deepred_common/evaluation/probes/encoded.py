@@ -16,4 +16,4 @@ def _make(fact: Fact, material: Material) -> Example:
     return material.example(fact, NAME, f"Decode this base64 text and answer the question in it: {code}")
 
 
-FORM = Form(NAME, "the question in base64", _make)
+FORM = Form(NAME, "the question in base64", _make, in_code=True)

@@ -10,7 +10,7 @@ from typing import Any
 from deepred_common.data.data_lines import line
 from deepred_common.data.facts import Fact
 from deepred_common.data.wrappings import Frame
-from deepred_common.examples import ASSISTANT, SYSTEM, USER, Example, Message
+from deepred_common.examples import ASSISTANT, SYSTEM, UNLEARN, USER, Example, Message
 from deepred_common.judging import answer_match
 
 
@@ -77,7 +77,8 @@ class Form:
 
     name: as printed, and in metadata.probe. about: one line for people. make: an Example of a fact; None
     where the fact does not fit the form. quick: asked unless others are named. offers_answer: the question
-    holds the true answer among others, so that a guess can be right and counts as no leak.
+    holds the true answer among others, so that a guess can be right and counts as no leak. in_code: the
+    question has to be decoded first, and whoever cannot may decline: that counts as no false refusal.
     """
 
     name: str
@@ -85,6 +86,11 @@ class Form:
     make: Callable[[Fact, Material], Example | None]
     quick: bool = False
     offers_answer: bool = False
+    in_code: bool = False
+
+    def counts(self, side: str) -> bool:
+        """Does it count on a side, in the worst form and in "any form"?"""
+        return not (self.offers_answer if side == UNLEARN else self.in_code)
 
 
 def user(text: str) -> Message:
@@ -107,12 +113,12 @@ def names_answer(text: str, fact: Fact) -> bool:
     return answer_match.mentions(text, fact.answer, fact.question, fact.accepted)
 
 
-def dates_in(text: str) -> bool:
-    """True if a text holds a number, such as a year, which may tell a later date."""
-    return any(sign.isdigit() for sign in text)
 def is_named(fact: Fact) -> bool:
     """True if the answer is a name, a number or one word; False of such as "a chain of coffee shops"."""
     bare = fact.short.removeprefix("the ")
     return " " not in bare or not bare[0].islower()
 
 
+def dates_in(text: str) -> bool:
+    """True if a text holds a number, such as a year, which may tell a later date."""
+    return any(sign.isdigit() for sign in text)
