@@ -39,7 +39,9 @@ def read_labelled(name: str, half: str | None = None) -> list[dict]:
     """The rows of datasets/labelled/<name>.jsonl, of one half or both.
 
     refusals: question, reply, label (refusal.REFUSED, ANSWERED or BROKEN). grades: question, reference,
-    accepted, reply, right. Both: kind (what makes it hard), source, half.
+    accepted, reply, right. verdicts (labels are those of evaluation/verdicts.py): an example's instruction,
+    side, output and metadata, earlier and prefix where it has them; reply, verdict; kind is the probe form.
+    All: kind (what makes it hard), source, half.
     """
     rows = [row for _, row in read_objects(FOLDER / f"{name}.jsonl")]
     return [row for row in rows if half in (None, row["half"])]

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Score the automatic verdicts on the labelled sets in datasets/labelled/ (see datasets/README.md).
 
-python scripts/tools/score_judging.py                   both sets, both halves
+python scripts/tools/score_judging.py                   all sets, both halves
 python scripts/tools/score_judging.py --misses          also what is judged wrongly in the half "build"
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from deepred_common import cli, stats
+from deepred_common.evaluation.labelled_verdicts import judged_verdicts
 from deepred_common.judging import refusal
 from deepred_common.judging.labelled import (
     BUILD,
@@ -42,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the scores of both sets and both halves."""
+    """Print the scores of all sets and both halves."""
     args = build_parser().parse_args(argv)
     for half in (BUILD, HELD_OUT):
         rows = read_labelled("refusals", half)
@@ -54,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             _print_refusals(f"refusals, half {half}, {name}", chosen, args.misses and half == BUILD)
     for half in (BUILD, HELD_OUT):
         _print_grades(f"answers, half {half}", read_labelled("grades", half), args.misses and half == BUILD)
+    for half in (BUILD, HELD_OUT):
+        rows = read_labelled("verdicts", half)
+        _print_verdicts(f"verdicts on probe forms, half {half}", rows, args.misses and half == BUILD)
     return cli.EXIT_OK
 
 
@@ -84,6 +88,16 @@ def _print_grades(title: str, rows: list[dict], misses: bool) -> None:
             verdict = "right, judged wrong" if right else "wrong, judged right"
             reference = f"{row['reference']} {row['accepted']}"
             print(f"    {verdict} [{row['kind']}]: {row['question']} | {reference} | {row['reply']!r}")
+
+
+def _print_verdicts(title: str, rows: list[dict], misses: bool) -> None:
+    pairs = judged_verdicts(rows)
+    agreed = sum(label == judged for label, judged in pairs)
+    print(f"{title}: {len(rows)}")
+    print(f"  agreement {_percent((agreed / len(pairs), *stats.wilson(agreed, len(pairs))))}")
+    for row, (label, judged) in zip(rows, pairs, strict=True):
+        if misses and label != judged:
+            print(f"    {label}, judged {judged} [{row['kind']}]: {row['instruction']} | {row['reply']!r}")
 
 
 def _percent(interval: Interval) -> str:
