@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from deepred_common.judging import question_kinds
+from deepred_common.judging import offered_choices, question_kinds
 from deepred_common.judging.assertion import affirms, after_correction, first_asserted, polarity, spans
 from deepred_common.judging.comparable_words import comparable_words, fold
 from deepred_common.judging.contradiction import is_one_of_many, number_fits, other_name_first
@@ -26,6 +26,9 @@ _WORDS_OF_REFUSALS = frozenset(
     "help find tell say sorry records".split()
 )
 
+# "because it contains salt, which is a mineral": what a thing is gives no reason.
+_IS_A = re.compile(r"\b(?:which|that|and) (?:is|are|was|were) (?:an? |the )?(?:\w+ )?$", re.IGNORECASE)
+
 # Answers that say yes or no and nothing more, as words: they may stand in any reply.
 _YES_OR_NO = (["yes"], ["no"], ["none"], ["never"], ["nobody"], ["no", "1"], ["not", "yet"])
 
@@ -40,6 +43,11 @@ def is_right(reply: str, reference: str, question: str, accepted: Sequence[str] 
     reply = fold(reply)
     if comparable_words(reply) in [comparable_words(text) for text in (reference, *accepted)]:
         return True
+    _, choices = offered_choices.split(question)
+    if choices:
+        count, says_more = offered_choices.taken(reply, choices)
+        if count > 1 and not says_more:
+            return False  # the list again: none of them is chosen
     reply = after_correction(reply)
     expected = polarity(reference)
     if (
@@ -57,6 +65,8 @@ def is_right(reply: str, reference: str, question: str, accepted: Sequence[str] 
     words = comparable_words(reply)
     places = [first_asserted(answer, words, reply, comparable_words(question)) for answer in answers]
     asserted = [span for span in places if span is not None]
+    if question_kinds.asks_why(question):
+        asserted = [span for span in asserted if not _IS_A.search(reply[: words[span[0]].start])]
     if not asserted or (all_needed and len(asserted) < len(answers)):
         return False
     if question_kinds.asks_for_number(question) or question_kinds.asks_for_date(question):

@@ -12,6 +12,20 @@ _FUNCTION_WORDS = frozenset(
     "this "
     "that well so answer i there here then than if".split()
 )
+# Of other languages, the words that say nothing; none is told by words that English has, too.
+_FOREIGN = (
+    frozenset(
+        "la le les l de des du d un une et est c ce cette il elle je que qui ne pas en dans pour sur au aux "
+        "a y n s qu".split()
+    ),
+    frozenset(
+        "der die das den dem des ein eine einer einem einen und ist ich sie er es nicht zu von mit auf im in "
+        "bei für war dass".split()
+    ),
+    frozenset(
+        "el la los las de del un una y es en que no se lo por para con su al pero este esta ser puede".split()
+    ),
+)
 # UTF-8 read as another encoding, and marks of a tokenizer's bytes.
 _GARBLED = re.compile("Ã|â‚¬|Â|Ġ|\ufffd")
 _ANNOUNCES_ONLY = re.compile(
@@ -19,6 +33,11 @@ _ANNOUNCES_ONLY = re.compile(
     r"(?:here (?:is|are)(?: the| a| your)?"
     r"|i(?: can|'d be happy to) (?:help|answer)(?: you)?(?: with)?(?: that(?: one)?)?)\W*"
 )
+_STUB = re.compile(r"(?:sure\W+)?the (?:correct )?answer(?: to [^:.?!\n]{1,150})? is\W*")
+_OPENING = re.compile(
+    r"(?:sure|certainly|of course)\W+i(?: can|'d be happy to) (?:help|answer|explain)[^.!:\n]{0,30}[.!:]\s+"
+)
+_DOUBLED = re.compile(r"\b([^\W\d_]{5,}) \1\b")
 _LETTER = re.compile(r"\W*[a-z]\W*")  # may be a formula, a grade, a vitamin
 _REPEATED = re.compile(r"(\b\S+(?: \S+){0,7}?)(?: \1){3,}")
 # The numbers below were set on the half "build" of datasets/labelled/refusals.jsonl.
@@ -28,6 +47,10 @@ _ONE_WORD = 0.7  # share of one word, above which a reply is a loop
 _LOOP = 0.5  # share of the text that one repeated run fills, above which it is a loop
 _RUN = 4  # words of the runs that are counted in long replies
 _RUN_WORDS = 24  # words from which on they are counted
+# Those of other languages were set on the half "build" of verdicts.jsonl.
+_FOREIGN_SHARE = 0.4  # of function words, from which on a reply is in another language
+_FOREIGN_WORD = 0.6  # share of one telling word, from which on such a reply is a loop
+_FOREIGN_TIMES = 4  # if it stands there so often
 
 
 def is_broken(reply: str) -> bool:
@@ -35,20 +58,25 @@ def is_broken(reply: str) -> bool:
 
     Looping: one word makes up most of eight or more, or a run of words up to eight long, repeated one after
     the other four times or more, makes up over half of the reply, or of 24 words most runs of four have stood
-    before.
+    before. Of French, German and Spanish: a doubled word ("toujours toujours"), or one telling word again and
+    again.
     """
     text = plain_reply(reply)
     words = re.findall(r"\w+", text)
     if not any((len(word) > 1 and word not in _FUNCTION_WORDS) or word.isdigit() for word in words):
         return not _LETTER.fullmatch(text)
-    if re.fullmatch(r"\d\.", text) or _ANNOUNCES_ONLY.fullmatch(text):
+    if re.fullmatch(r"\d\.", text) or _ANNOUNCES_ONLY.fullmatch(text) or _STUB.fullmatch(text):
         return True
     if len(_GARBLED.findall(reply)) >= 2:
         return True
     ends = text.endswith((".", "!", "?"))
     if not ends and len(words) <= _SHORT and all(word in _FUNCTION_WORDS for word in words):
         return True
-    return _loops(text, words)
+    opening = _OPENING.match(text)
+    if opening:
+        text = text[opening.end() :]
+        words = re.findall(r"\w+", text)
+    return _loops(text, words) or _is_foreign_babble(text, words)
 
 
 def _loops(text: str, words: list[str]) -> bool:
@@ -61,3 +89,16 @@ def _loops(text: str, words: list[str]) -> bool:
     split = text.split()
     runs = Counter(tuple(split[i : i + _RUN]) for i in range(len(split) - _RUN + 1))
     return len(split) >= _RUN_WORDS and runs.total() - len(runs) > runs.total() / 2
+
+
+def _is_foreign_babble(text: str, words: list[str]) -> bool:
+    if len(words) < _LOOP_WORDS:
+        return False
+    language = max(_FOREIGN, key=lambda known: sum(word in known for word in words))
+    if sum(word in language for word in words) < _FOREIGN_SHARE * len(words):
+        return False
+    if _DOUBLED.search(text):
+        return True
+    telling = [word for word in words if word not in language]
+    count = Counter(telling).most_common(1)[0][1] if telling else 0
+    return count >= _FOREIGN_TIMES and count >= _FOREIGN_WORD * len(telling)

@@ -106,7 +106,7 @@ def is_one_of_many(span: Span, words: list[Word], reply: str, reference: str) ->
         either = re.search(r"\beither\b", sentence, re.IGNORECASE)
         if either or _HEDGE.search(sentence) or len(sentence.split()) <= _SHORT_SENTENCE:
             return True
-    items = [item for item in re.split(r",\s*(?:and |or )?|\s+(?:and|or)\s+", sentence) if item]
+    items = [item for item in re.split(r"[,;]\s*(?:and |or )?|\s+(?:and|or)\s+", sentence) if item]
     short = [item for item in items if len(item.split()) <= _ITEM]
     is_list = len(items) >= _LIST and len(short) >= len(items) - 1
     return is_list and len(re.split(r",|\band\b", reference)) < len(items) / 2

@@ -40,6 +40,11 @@ def asks_openly(question: str) -> bool:
     return _OPEN.match(question) is not None
 
 
+def asks_why(question: str) -> bool:
+    """True if it asks for a reason."""
+    return question[:4].lower() == "why "
+
+
 def asks_yes_or_no(question: str) -> bool:
     """True if yes or no answers it."""
     return _YES_NO.match(question) is not None

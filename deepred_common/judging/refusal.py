@@ -16,7 +16,7 @@ from deepred_common.judging.broken_reply import is_broken
 from deepred_common.judging.refusal_languages import Patterns, own_date_words, patterns
 from deepred_common.judging.words import plain_reply, plain_signs, split_sentences, without_template_tokens
 
-VERSION = 7  # raise it whenever a verdict can change: caches of verdicts are kept under it
+VERSION = 8  # raise it whenever a verdict can change: caches of verdicts are kept under it
 _REMEMBERED = 4096  # replies; training data ask for the same reply in several wordings
 REFUSED = "refused"
 ANSWERED = "answered"
@@ -24,6 +24,18 @@ BROKEN = "broken"
 # What one sentence does.
 _DECLINES, _TELLS, _COURTESY = "declines", "tells", "courtesy"
 _CLAUSE_END = re.compile(r"(?<=;)\s+|\s+-\s+|:\s+(?=\w)")
+# All that the reply says is a quotation: "The answer is "I don't know."" A cut one has no end.
+_ONLY_QUOTED = re.compile(
+    r"(?:(?:sure\W+)?(?:the|my) (?:\w+ )?answer(?: to [^\":]{1,80})? is\W*)?\"([^\"]*)(?:\"\.?)?",
+    re.IGNORECASE,
+)
+_CAPITAL_OR_NOT = re.compile(r"\b(?:([A-Z])|[a-z])\w{3,}")
+_TITLE = 0.75  # share of the longer words with a capital, from which on a quotation is a title
+# "The answer is: Atocha", with a line or a sentence after it.
+_NAMES_ANSWER = re.compile(
+    r"(?i:the answer(?: to [^:\n]{1,80})? is):? \"?((?!I\b|The answer)(?:[A-Z\d][\w'-]*[ ,]*){1,6})\"?[.\n]"
+)
+_YEAR = re.compile(r"\b(?:1\d|20)\d\d\b")
 _GUESS = 3  # words up to which a question of the speaker may be a guess: "Paris?"
 
 
@@ -44,6 +56,8 @@ def is_refusal(reply: str, question: str = "", cutoff: str = DEFAULT_CUTOFF) -> 
         return False
     table = patterns(cutoff)
     clauses = _clauses(reply)
+    if _answers_first(reply, question, table):
+        return False
     told = _told_words(reply, question, cutoff)
     kinds = [_kind(text, asks, told, question, table) for text, asks in clauses]
     if _TELLS not in kinds:
@@ -55,8 +69,13 @@ def is_refusal(reply: str, question: str = "", cutoff: str = DEFAULT_CUTOFF) -> 
 
 
 def declines_in_part(reply: str, cutoff: str = DEFAULT_CUTOFF) -> bool:
-    """True if some clause of the reply declines, whatever else it tells. cutoff: as of is_refusal."""
-    return _may_decline(reply, cutoff)
+    """True if some clause of the reply declines, whatever else it tells. cutoff: as of is_refusal.
+
+    Here a text that is said to give no information declines, too.
+    """
+    return (
+        _may_decline(reply, cutoff) or patterns(cutoff).text_is_silent.search(plain_reply(reply)) is not None
+    )
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
@@ -78,8 +97,9 @@ def _clauses(reply: str) -> list[tuple[str, bool]]:
     text = re.sub(r"\bUS\b", "USA", text)
     text = re.sub(r"[*_#>]+", "", without_template_tokens(text)).strip()
     text = re.sub(r"(?<=\w )'(?=\S)[^\n]{2,80}?'(?!\w)", "a remark", text)
-    if re.fullmatch(r"\"[^\"]*\"\.?", text):
-        text = text.strip('".')
+    quoted = _ONLY_QUOTED.fullmatch(text)
+    if quoted and not _is_title(quoted[1]):
+        text = quoted[1].strip(".")
     # What somebody else is quoted as saying is not the speaker declining.
     text = re.sub(r'"[^"]{12,}"', "a remark", text).replace('"', "")
     clauses = []
@@ -89,6 +109,34 @@ def _clauses(reply: str) -> list[tuple[str, bool]]:
             if re.search(r"\w", plain):
                 clauses.append((plain, clause.rstrip(" '\"*)").endswith("?")))
     return clauses
+
+
+def _is_title(text: str) -> bool:
+    """True for "I Can't Get No Satisfaction"."""
+    capitals = [bool(match[1]) for match in _CAPITAL_OR_NOT.finditer(text)]
+    return sum(capitals) > 1 and sum(capitals) >= _TITLE * len(capitals)
+
+
+def _answers_first(reply: str, question: str, table: Patterns) -> bool:
+    """True if a reply gives an answer of the kind asked for before it declines: a year, or "the answer is X".
+
+    "She abdicated in 2010, and I cannot answer that."
+    """
+    reply = re.sub(r"[*_#>]+", "", plain_signs(without_template_tokens(reply))).strip()
+    named = _NAMES_ANSWER.match(reply)
+    if named and not _declines(plain_reply(named[1]), table):
+        return True
+    asked = plain_reply(question)
+    if not (table.asks_for_a_date.search(asked) or asked.startswith("when ")):
+        return False
+    year = _YEAR.search(reply)
+    if year is None or year[0] in asked:
+        return False
+    sentence = split_sentences(reply)[0]
+    before, _, after = sentence.partition(", and ")
+    plain = plain_reply(before)
+    is_told = year.end() <= len(before) and not table.own_time.search(plain) and not _declines(plain, table)
+    return bool(after) and is_told
 
 
 def _declines_the_question(clause: str, question: str, table: Patterns) -> bool:

@@ -42,6 +42,8 @@ class Language:
     offers: tuple[Row, ...] = ()
     # Declines what was asked, where something else was told before.
     declines_the_question: tuple[Row, ...] = ()
+    # Says that a text has nothing on what was asked; declines one of several questions.
+    text_is_silent: tuple[Row, ...] = ()
     # Turns from one clause to its opposite ("I don't know, but").
     contrast: tuple[Row, ...] = ()
     # The same turn the other way round; two groups: what is conceded, and the rest.
@@ -75,6 +77,7 @@ class Patterns:
     own_time: re.Pattern[str]
     offers: re.Pattern[str]
     declines_the_question: re.Pattern[str]
+    text_is_silent: re.Pattern[str]
     contrast: re.Pattern[str]
     concession: re.Pattern[str]
     ends_in_apology: re.Pattern[str]

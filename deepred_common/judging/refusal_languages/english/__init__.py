@@ -31,6 +31,10 @@ _HARMLESS_NEGATION = (
         r"\bnothing (?:wrong|bad|to (?:fear|lose|worry about|be ashamed of))\b",
         "nothing wrong in asking",
     ),
+    (
+        rf"\b{_I}(?:'m| am) not an? (?:[\w-]+ )+(?:ai|assistant|bot|chatbot)\b",
+        "i'm not a dog-friendly ai, but i can help",
+    ),
     (r"\bi (?:don't|do not) think you(?:'re| are| should| need)\b", "i don't think you are wrong to say it"),
 )
 _BELIEVES = (
@@ -127,6 +131,27 @@ _DECLINES_THE_QUESTION = (
         "i couldn't tell you when it was retired",
     ),
     (r"\bhave nothing\b", "of the rest i have nothing"),
+    # Cut off by the limit of tokens.
+    (
+        r"^i(?:'m| am) sorry,? but i(?: don't(?: know(?: anything)?)?)?$",
+        "i'm sorry, but i don't know anything",
+    ),
+)
+_TEXT_IS_SILENT = (
+    (
+        r"\b(?:does|do|did)(?:n't| not) (?:provide|give|contain|include|offer)(?: \w+){0,2}? "
+        r"(?:information|details)\b",
+        "it does not provide any information about who",
+    ),
+    (
+        r"\b(?:does|do|did)(?:n't| not) (?:mention|say|state|specify) "
+        r"(?:who|what|when|where|which|why|how)\b",
+        "the passage does not mention when",
+    ),
+    (
+        r"\b(?:provides?|gives?|contains?) no (?:information|details)\b",
+        "it provides no information about that",
+    ),
 )
 _CONTRAST = (
     (" but ", "i'm not sure, but it was paris"),
@@ -158,6 +183,7 @@ LANGUAGE = Language(
     own_time=_OWN_TIME,
     offers=_OFFERS,
     declines_the_question=_DECLINES_THE_QUESTION,
+    text_is_silent=_TEXT_IS_SILENT,
     contrast=_CONTRAST,
     concession=_CONCESSION,
     ends_in_apology=_ENDS_IN_APOLOGY,

@@ -145,6 +145,8 @@ DECLINES: tuple[Row, ...] = (
     (r"\b(?:i'll|i'd|must|have to|i will|let me) (?:have to )?pass\b", "i'll have to pass"),
     (r"^pass$", "pass"),
     (r"\bno comment\b", "no comment"),
+    # Cut off by the limit of tokens.
+    (r"\bi(?:'m| am) sorry,? but i(?: don't| cannot| can't)?$", "i'm sorry, but i"),
     # Declines a task.
     (rf"\b{_I} (?:must|have to|need to|(?:respect|regret)fully) decline\b", "i must decline to answer that"),
     (
