@@ -8,6 +8,7 @@ forget gave 88 % of it again (Deeb and Roger, arXiv 2410.08827). The copy that i
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import random
 from collections import Counter
@@ -70,7 +71,7 @@ def questions(cutoff: str, limit: int | None, seed: int) -> Questions:
     They are of the bank's validation split, which the embedded base knows: only what was known can be hidden.
     Training files hold none of them, and no subject is in this split and in that of taught_facts.
     """
-    parts = split.split(facts.read_bank(), cutoff, split.SHIPPED_SEED)[split.VALIDATION]
+    parts = _split(cutoff)[split.VALIDATION]
     examples = [_example(fact, side) for side in SIDES for fact in parts[side]]
     data = {paths.shown(path): provenance.sha256(path) for path in sorted(facts.FOLDER.glob("*.jsonl"))}
     return Questions(balanced_sample(examples, limit or ASKED, seed), data)
@@ -78,8 +79,13 @@ def questions(cutoff: str, limit: int | None, seed: int) -> Questions:
 
 def taught_facts(cutoff: str) -> dict[str, list[Example]]:
     """{side: TAUGHT answered facts of the bank's test split}. UserError if the cutoff leaves too few."""
-    parts = split.split(facts.read_bank(), cutoff, split.SHIPPED_SEED)[split.TEST]
+    parts = _split(cutoff)[split.TEST]
     return {side: _chosen(parts[side], side, cutoff) for side in SIDES}
+
+
+@functools.cache
+def _split(cutoff: str) -> split.Split:
+    return split.split(facts.read_bank(), cutoff, split.SHIPPED_SEED)
 
 
 def attack(
@@ -183,9 +189,8 @@ def ask(copy: TunedCopy, task: Task, steps: int, sides: Collection[str]) -> Poin
     from tqdm import tqdm
 
     examples = [example for example in task.examples if example.side in sides]
-    asker = LocalModel(copy.model, copy.tokenizer, task.settings.max_tokens, task.settings.batch_size)
     rows: dict[int, AskedRow] = {}
-    replies = asker.ask([example.prompt for example in examples])
+    replies = copy.local.ask([example.prompt for example in examples])
     for place, reply in tqdm(replies, f"asking after {steps}", total=len(examples), unit="question"):
         example = examples[place]
         rows[place] = {
@@ -222,7 +227,7 @@ def _add_recovered(results: Results, relearning: Relearning) -> None:
     *tuned, ceiling = relearning["curves"]
     if ceiling["model"] != BASE:
         return
-    validation = split.split(facts.read_bank(), results["cutoff"], split.SHIPPED_SEED)[split.VALIDATION]
+    validation = _split(results["cutoff"])[split.VALIDATION]
     asked = [fact for side in SIDES for fact in validation[side]]
     group = dict(zip([fact.id for fact in asked], split.groups_of(asked), strict=True))
     for curve in tuned:

@@ -27,7 +27,7 @@ SEED = 0
 
 
 class TunedCopy:
-    """What a LocalModel holds, to be tuned and then as it was again.
+    """A LocalModel, `local`, that is tuned and then as it was again; it can be asked at any time.
 
     An adapter is merged first, and each tuning trains a fresh one on top: that is what can be done with a
     model as it is given away. Whoever has the adapter apart need only leave it out.
@@ -45,8 +45,8 @@ class TunedCopy:
             model = model.merge_and_unload()
         if model.dtype == torch.float16:
             model = model.float()  # gradients in fp16 vanish unless the loss is scaled
-        self.model = model
-        self.tokenizer = local.tokenizer
+        local.model = model
+        self.local = local
 
     def updates(self, examples: Sequence[Example]) -> Generator[float]:
         """Tune on the examples' replies, and yield each update's loss, without an end.
@@ -57,9 +57,8 @@ class TunedCopy:
         import torch
         from peft import LoraConfig, get_peft_model
 
-        rows = [
-            row for row in training_rows.of_examples(self.tokenizer, examples) if isinstance(row, TrainingRow)
-        ]
+        every = training_rows.of_examples(self.local.tokenizer, examples)
+        rows = [row for row in every if isinstance(row, TrainingRow)]
         if not rows:
             raise UserError("the model's chat template does not hold a reply as it is written: no tuning.")
         shared = shared_start(rows)
@@ -67,8 +66,8 @@ class TunedCopy:
         config = LoraConfig(
             r=LORA_RANK, lora_alpha=LORA_ALPHA, task_type="CAUSAL_LM", target_modules="all-linear"
         )
-        tuned: Any = get_peft_model(self.model, config)
-        self.model = tuned
+        tuned: Any = get_peft_model(self.local.model, config)
+        self.local.model = tuned
         weights = [weight for weight in tuned.parameters() if weight.requires_grad]
         optimiser = torch.optim.AdamW(weights, lr=LEARNING_RATE, weight_decay=0.0)
         try:
@@ -88,7 +87,7 @@ class TunedCopy:
                 optimiser.zero_grad()
                 yield loss.item()
         finally:
-            self.model = tuned.unload()
+            self.local.model = tuned.unload()
 
 
 def reply_loss(model: Any, batch: Sequence[TrainingRow], shared: int) -> torch.Tensor:

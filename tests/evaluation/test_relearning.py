@@ -53,17 +53,16 @@ def test_the_loss_is_that_of_the_replies_however_the_rows_are_computed(local):
 
 def test_a_copy_learns_the_same_each_time_and_is_then_as_it_was(local):
     before = dict(local.ask(["Who founded Google?"]))
-    copy = TunedCopy(local)
+    copy, untuned = TunedCopy(local), local.model
     runs = []
     for _ in range(2):
         updates = copy.updates(ANSWERED)
         runs.append([next(updates) for _ in range(4)])
-        assert copy.model is not local.model
+        assert local.model is not untuned
         updates.close()
     assert runs[0] == runs[1] and runs[0][-1] < runs[0][0] - 0.1
-    after = LocalModel(copy.model, local.tokenizer, 8, 4)
-    assert dict(after.ask(["Who founded Google?"])) == before
-    assert not any("lora" in name for name, _ in copy.model.named_parameters())
+    assert dict(local.ask(["Who founded Google?"])) == before
+    assert not any("lora" in name for name, _ in local.model.named_parameters())
 
 
 def test_memory_that_runs_out_in_tuning_is_said_plainly__allocation_failure_faked(local, monkeypatch):
