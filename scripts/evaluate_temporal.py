@@ -161,8 +161,8 @@ def build_parser() -> cli.Parser:
     add(
         "--date_probe",
         action="store_true",
-        help="ask nothing: read from the hidden states of --model_path, an untuned base, how well it tells "
-        "dates before the cutoff from later ones",
+        help="read from the hidden states of --model_path, an untuned base, how well it tells dates before "
+        "the cutoff from later ones; of a tuned model also how near its refusing comes to that",
     )
     add(
         "--attack",
@@ -284,15 +284,17 @@ def compare(args: argparse.Namespace) -> int:
 
 
 def probe_dates(args: argparse.Namespace) -> int:
-    """--date_probe: what the states of a base tell of the bank's facts; printed, and drawn to a PNG."""
+    """--date_probe: what a model's states tell of the bank's facts; printed, drawn and saved."""
     if not args.model_path:
         raise UserError("--date_probe needs --model_path: the folder or hub name of an untuned base.")
     date_probe.check(args.model_path)
     picture = output_files.date_probe_picture(args.output, args.model_path, args.cutoff, args.overwrite)
     probe = date_probe.probe_model(args.model_path, settings_of(BackendSettings, args), args.cutoff)
+    figures = date_probe.figures(probe, args.model_path, args.cutoff)
+    write_text(picture.with_suffix(".json"), json_text(figures, indent=1) + "\n")
     date_probe_text.draw(probe, picture, f"{args.model_path}, cutoff {args.cutoff}")
     print(date_probe_text.text(probe, args.model_path, args.cutoff))
-    print(f"\nPicture: {paths.shown(picture)}")
+    print(f"\nPicture: {paths.shown(picture)}, figures: {paths.shown(picture.with_suffix('.json'))}")
     return cli.EXIT_OK
 
 

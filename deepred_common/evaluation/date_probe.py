@@ -2,29 +2,31 @@
 
 A linear probe (Alain and Bengio, arXiv 1610.01644) reads the side of the cutoff out of the states in which a
 model leaves a question. It is taught with some facts and tried on others. The one model of which it is known
-got about as far when it was tuned on as many facts (SmolLM2-135M: docs/benchmarks.md).
+got about as far when it was tuned on as many facts (SmolLM2-135M: docs/benchmarks.md). Of a model that was
+tuned, its own refusing is measured as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from deepred_common import chat, stats
 from deepred_common.cli import UserError
 from deepred_common.data.facts import Fact, read_bank
 from deepred_common.data.facts import side as side_of_fact
-from deepred_common.data.split import groups_of
+from deepred_common.data.split import SHIPPED_SEED, TEST, groups_of, split
 from deepred_common.dates import year_of
 from deepred_common.examples import SIDES, UNLEARN
 from deepred_common.inference import backends, local_model
+from deepred_common.inference.local_model import LocalModel
 from deepred_common.inference.protocol import BackendSettings
 from deepred_common.stats import MeasuredAuroc
 
 if TYPE_CHECKING:
     import numpy as np
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 DEPTHS = (0.25, 0.5, 0.75)  # of the layers; the last ones turn to the next word
 FOLDS = 5  # each fact is tried once, by a probe taught with four fifths of the others
@@ -34,8 +36,21 @@ LEAST_OF_A_SIDE = 20  # facts, below which a figure says nothing
 # The inverse strength of the probe's L2 penalty, on standardised states. There are as many states as facts:
 # without a strong penalty the probe learns the facts by heart.
 PENALTY = 1e-3
-BATCH = 32
 SEED = 0
+# A model that refuses a smaller share of the late questions at its first token was not tuned to. The embedded
+# base refuses none.
+LEAST_REFUSED = 0.1
+
+
+@dataclass(frozen=True)
+class Refusing:
+    """How well a model's own refusing, and the probe, tell the sides of the facts held out for the test.
+
+    own: by the share of the first token's probability on tokens that begin a refusal. probe: the same facts.
+    """
+
+    own: MeasuredAuroc
+    probe: MeasuredAuroc
 
 
 @dataclass(frozen=True)
@@ -44,7 +59,8 @@ class Probe:
 
     depths: {share of the layers: figure}; all others are of the `best` of them. groups: {name: figure}.
     curve: (facts taught with, AUROC) of growing shares of the facts. margins: per fact, how late the probe
-    takes it to be (log-odds of the side after the cutoff); late: whether it is.
+    takes it to be (log-odds of the side after the cutoff); late: whether it is. refusing: of a model that
+    refuses, else None.
     """
 
     depths: dict[float, MeasuredAuroc]
@@ -53,6 +69,20 @@ class Probe:
     curve: list[tuple[int, float]]
     margins: list[float]
     late: list[bool]
+    refusing: Refusing | None = None
+
+
+class ProbeFigures(TypedDict):
+    """What --date_probe writes as JSON: a Probe's fields, and what was probed."""
+
+    model: str
+    cutoff: str
+    probe: dict[str, object]
+
+
+def figures(probe: Probe, model: str, cutoff: str) -> ProbeFigures:
+    """The file's content for a probe of `model`."""
+    return {"model": model, "cutoff": cutoff, "probe": dataclasses.asdict(probe)}
 
 
 def check(path: str) -> None:
@@ -70,9 +100,11 @@ def probe_model(path: str, settings: BackendSettings, cutoff: str) -> Probe:
     bank = [fact for fact in read_bank() if side_of_fact(fact, cutoff)]
     require_both_sides(bank, cutoff)
     with backends.opened(settings, path) as model:
-        assert isinstance(model, local_model.LocalModel)  # check() saw to that
-        states = question_states(model.model, model.tokenizer, [fact.question for fact in bank])
-    return probe_facts(bank, states, cutoff)
+        assert isinstance(model, LocalModel)  # check() saw to that
+        states = question_states(model, [fact.question for fact in bank])
+        shares = refusal_shares(model, held_out(bank, cutoff))
+    probe = probe_facts(bank, states, cutoff)
+    return dataclasses.replace(probe, refusing=measure_refusing(bank, probe, shares))
 
 
 def require_both_sides(facts: Sequence[Fact], cutoff: str) -> None:
@@ -86,9 +118,38 @@ def require_both_sides(facts: Sequence[Fact], cutoff: str) -> None:
             )
 
 
-def question_states(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[str]
-) -> np.ndarray:
+def held_out(bank: Sequence[Fact], cutoff: str) -> list[Fact]:
+    """The facts of both sides that the builder keeps for the test: like the others, but not trained on."""
+    test = split(bank, cutoff, SHIPPED_SEED)[TEST]
+    return [fact for side in SIDES for fact in test[side]]
+
+
+def refusal_shares(local: LocalModel, facts: Sequence[Fact]) -> dict[str, float]:
+    """{id: the share of the first token's probability on what begins a refusal} of the facts' questions."""
+    # One token of each reply, after what the template writes first: that decides nothing.
+    brief = LocalModel(local.model, local.tokenizer, 1, local.batch_size, opens_reply=True)
+    shares = {
+        facts[number].id: reply.refusal_share for number, reply in brief.ask([f.question for f in facts])
+    }
+    return {fact: share for fact, share in shares.items() if share is not None}
+
+
+def measure_refusing(bank: Sequence[Fact], probe: Probe, shares: Mapping[str, float]) -> Refusing | None:
+    """The Refusing of a model with these refusal shares; None if it refuses too little, or of too few."""
+    import numpy as np
+
+    known = np.array([fact.id in shares for fact in bank])
+    late, groups = np.array(probe.late)[known], np.array(groups_of(bank))[known]
+    own = np.array([shares[fact.id] for fact in bank if fact.id in shares])
+    if min(late.sum(), (~late).sum()) < LEAST_OF_A_SIDE or (own[late] > 0.5).mean() < LEAST_REFUSED:
+        return None
+    return Refusing(
+        stats.measured_auroc(own, late, groups),
+        stats.measured_auroc(np.array(probe.margins)[known], late, groups),
+    )
+
+
+def question_states(local: LocalModel, questions: Sequence[str]) -> np.ndarray:
     """What the model makes of each question: float32, (DEPTHS, questions, 2 x hidden size).
 
     At each depth the state of the prompt's last token and the mean over the tokens that are not the same in
@@ -96,17 +157,19 @@ def question_states(
     """
     import numpy as np
     import torch
+    from tqdm import tqdm
     from transformers import DynamicCache
 
-    ids = [chat.prompt_ids(tokenizer, question) for question in questions]
+    model = local.model
+    ids = [chat.prompt_ids(local.tokenizer, question) for question in questions]
     # Template and system prompt are often longer than the question: they are read once for a batch.
     shared = _shared_start(ids)
     layers = model.config.get_text_config().num_hidden_layers
     at = [max(1, round(depth * layers)) for depth in DEPTHS]
     # Without the head: over 49 000 or 262 000 words it costs more than some layers.
     body, device = model.base_model, model.device
-    found: np.ndarray | None = None
-    for batch in _batches(ids):
+
+    def states_of(batch: list[int]) -> list[np.ndarray]:
         width = max(len(ids[place]) for place in batch)
         tokens = torch.tensor([ids[n] + [0] * (width - len(ids[n])) for n in batch], device=device)
         lengths = torch.tensor([len(ids[n]) for n in batch], device=device)
@@ -125,15 +188,17 @@ def question_states(
             ).hidden_states
         own = mask[:, shared:, None].float()
         rows = torch.arange(len(batch), device=device)
-        for depth, layer in enumerate(at):
+        by_depth = []
+        for layer in at:
             state = states[layer].float()
             mean = (state * own).sum(1) / own.sum(1)
-            if found is None:
-                found = np.zeros((len(at), len(ids), 2 * state.shape[-1]), np.float32)
             last = state[rows, lengths - shared - 1]
-            found[depth, batch] = torch.cat([last, mean], dim=1).cpu().numpy()
-    assert found is not None, "no questions"
-    return found
+            by_depth.append(torch.cat([last, mean], dim=1))
+        return list(torch.stack(by_depth, dim=1).cpu().numpy())
+
+    reading = tqdm(local.in_batches(ids, states_of), total=len(ids), desc="reading", unit="question")
+    by_question = dict(reading)
+    return np.stack([by_question[number] for number in range(len(ids))], axis=1)
 
 
 def _shared_start(ids: Sequence[list[int]]) -> int:
@@ -143,18 +208,6 @@ def _shared_start(ids: Sequence[list[int]]) -> int:
     return next(
         (place for place in range(shortest) if any(row[place] != first[place] for row in ids)), shortest
     )
-
-
-def _batches(ids: Sequence[list[int]]) -> Iterator[list[int]]:
-    """The places of the prompts in batches of like length."""
-    from tqdm import tqdm
-
-    order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
-    with tqdm(total=len(ids), desc="reading", unit="question") as bar:
-        for start in range(0, len(order), BATCH):
-            batch = order[start : start + BATCH]
-            yield batch
-            bar.update(len(batch))
 
 
 def margins(taught: np.ndarray, late: Sequence[bool], tried: np.ndarray) -> np.ndarray:

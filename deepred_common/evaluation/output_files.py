@@ -86,12 +86,14 @@ def is_finished(settings: EvalSettings) -> bool:
 def date_probe_picture(output: Path | None, model: str, cutoff: str, overwrite: bool) -> Path:
     """The picture of --date_probe: `output`, or one named after model and cutoff, which may exist.
 
-    UserError if it cannot be written, is no PNG file, or exists and was not to be replaced.
+    UserError if it cannot be written, is no PNG file, or it or the JSON file beside it exists and was not to
+    be replaced.
     """
     picture = output or paths.OUTPUT / f"date-probe-{Path(model).name}-{cutoff}.png"
     if picture.suffix != ".png":
         raise UserError(f"the output of --date_probe is a picture: {picture} must end in .png")
-    require_absent(picture, overwrite or not output)
+    for file in (picture, picture.with_suffix(".json")):
+        require_absent(file, overwrite or not output)
     require_writable_parent(picture)
     return picture
 

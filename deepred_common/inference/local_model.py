@@ -77,7 +77,7 @@ class LocalModel:
         ]
         self._require_rows(tokens)
         draws = draws or [None] * len(tokens)
-        for index, reply in self._in_batches(
+        for index, reply in self.in_batches(
             tokens, lambda batch: self._generate([tokens[i] for i in batch], [draws[i] for i in batch])
         ):
             yield index, self._continuation(reply) if begun[index] else reply
@@ -91,7 +91,7 @@ class LocalModel:
             for prompt, texts in zip(prompts, answers, strict=True)
         ]
         self._require_rows(ids for prompt, texts in pairs for ids in (prompt, *texts))
-        yield from self._in_batches(
+        yield from self.in_batches(
             [prompt for prompt, _ in pairs],
             lambda batch: local_scores.of_batch(self.model, [pairs[i] for i in batch]),
         )
@@ -102,10 +102,14 @@ class LocalModel:
         for ids in tokens:
             loading.require_rows(self.tokenizer, rows, self.name or self.tokenizer.name_or_path, ids)
 
-    def _in_batches(
+    def in_batches(
         self, tokens: Sequence[list[int]], work: Callable[[list[int]], list[Answer]]
     ) -> Iterator[tuple[int, Answer]]:
-        """(index, what `work` makes of it) for each prompt (token ids), longest first. work: of a batch."""
+        """(index, what `work` makes of it) for each prompt (token ids), longest first.
+
+        work: of the indices of a batch. What does not fit in memory is worked on again in halves, and so is
+        all that follows. UserError if not even one prompt fits.
+        """
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]), reverse=True)
         start = 0
         while start < len(order):
@@ -118,7 +122,7 @@ class LocalModel:
                 if len(batch) == 1:
                     raise UserError(
                         "there is not enough memory for a single question.\n"
-                        "Use a smaller --max_tokens, or ask the GGUF file."
+                        "Free some, use a smaller --max_tokens, or ask the GGUF file."
                     ) from error
                 self.batch_size = len(batch) // 2
                 devices.free_memory()

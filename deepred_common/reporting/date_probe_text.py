@@ -1,4 +1,4 @@
-"""What a date probe of a base found, in words and as a picture."""
+"""What a date probe of a model found, in words and as a picture."""
 
 from __future__ import annotations
 
@@ -28,6 +28,18 @@ def text(probe: Probe, name: str, cutoff: str) -> str:
     lines += [_line(group, one) for group, one in probe.groups.items()]
     lines += ["", f"  {'facts taught with':<36}{'AUROC':>8}"]
     lines += [f"  {count:<36}{auroc:>8.3f}" for count, auroc in probe.curve]
+    if probe.refusing:
+        lines += ["", f"  {'facts held out for the test':<36}{'AUROC':>8}{'95 % interval':>18}{'facts':>8}"]
+        lines.append(_line("the probe", probe.refusing.probe))
+        lines.append(_line("its own refusing, first token", probe.refusing.own))
+    if probe.refusing:
+        own, reached = probe.refusing.own.auroc, probe.refusing.probe.auroc
+        lines += [
+            "",
+            f"  Its own refusing reaches {own:.3f} of the {reached:.3f} that its states hold.",
+        ]
+        lines.append("  The figures of all facts are too good: it was tuned on most of them.")
+        return "\n".join(lines)
     near = [group for group in probe.groups if group.startswith("within")]
     lines += ["", f"  This base tells before from after {cutoff} {_how_well(overall.auroc)}"]
     if near:
@@ -72,6 +84,10 @@ def draw(probe: Probe, path: Path, title: str) -> None:
     sides.legend(frameon=False)
     counts, aurocs = zip(*probe.curve, strict=True)
     curve.plot(counts, aurocs, color="#444444", marker="o")
+    if probe.refusing:
+        own = probe.refusing.own.auroc
+        curve.axhline(own, color=AFTER, linestyle="--", label="its own refusing, facts held out")
+        curve.legend(frameon=False, loc="lower right", fontsize=8)
     curve.set_xscale("log", base=2)
     curve.set_xticks(counts, [str(count) for count in counts])
     curve.minorticks_off()

@@ -1,6 +1,7 @@
 """The date probe: what the states of a base tell of dates, and what is said about it."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from deepred_common import chat
 from deepred_common.data import facts
 from deepred_common.evaluation import date_probe
+from deepred_common.inference.local_model import LocalModel
 from deepred_common.models import loading
 from deepred_common.reporting import date_probe_text
 
@@ -55,11 +57,10 @@ def test_facts_of_a_pair_are_never_taught_and_tried_apart(bank):
 
 def test_states_do_not_depend_on_the_batch_they_were_read_in(tiny_models):
     folder = next(iter(tiny_models.values()))
-    tokenizer = loading.load_tokenizer(folder)
-    chat.ensure_template(tokenizer)
-    model = loading.load_model(folder, "float32").eval()
+    local = LocalModel(loading.load_model(folder, "float32"), loading.load_tokenizer(folder), 1, 3)
+    model, tokenizer = local.model, local.tokenizer
     questions = ["Who was Napoleon?", "Tell me all that you know about the Battle of Hastings.", "Why?"]
-    together = date_probe.question_states(model, tokenizer, questions)
+    together = date_probe.question_states(local, questions)
     assert together.shape == (len(date_probe.DEPTHS), 3, 2 * model.config.hidden_size)
     # The last token's state, by itself.
     alone = model(
@@ -69,6 +70,47 @@ def test_states_do_not_depend_on_the_batch_they_were_read_in(tiny_models):
     layer = max(1, round(0.5 * model.config.num_hidden_layers))
     expected = alone.hidden_states[layer][0, -1].detach().numpy()
     assert np.allclose(together[1, 1, : len(expected)], expected, atol=1e-4)
+
+
+def test_states_are_read_in_halves_where_memory_runs_out__allocation_failure_faked(tiny_models, monkeypatch):
+    import torch
+
+    folder = next(iter(tiny_models.values()))
+    local = LocalModel(loading.load_model(folder, "float32"), loading.load_tokenizer(folder), 1, 4)
+    questions = ["Who was Napoleon?", "Who was Hannibal?", "Who was Caesar?", "Who was Nero?"]
+    expected = date_probe.question_states(local, questions)
+    real = local.model.base_model.forward
+
+    def short_of_memory(*given, input_ids, **more):
+        if len(input_ids) > 2:
+            raise torch.OutOfMemoryError("no")
+        return real(*given, input_ids=input_ids, **more)
+
+    monkeypatch.setattr(local.model.base_model, "forward", short_of_memory)
+    assert np.allclose(date_probe.question_states(local, questions), expected, atol=1e-4)
+    assert local.batch_size == 2
+
+
+def test_a_tuned_model_s_own_refusing_stands_beside_the_probe(bank, tmp_path):
+    made = states(bank, 3.0)
+    probe = date_probe.probe_facts(bank, made, CUTOFF)
+    asked = date_probe.held_out(bank, CUTOFF)
+    assert 0.05 * len(bank) < len(asked) < 0.2 * len(bank)
+
+    def refusing(before, after):
+        """With these shares on each side."""
+        shares = {f.id: after if facts.side(f, CUTOFF) == "unlearn" else before for f in asked}
+        return date_probe.measure_refusing(bank, probe, shares)
+
+    assert refusing(0.3, 0.1) is None  # an untouched base that begins with "I"
+    tuned = refusing(0.1, 0.9)
+    assert tuned.own.auroc == 1 and tuned.own.count == tuned.probe.count == len(asked)
+    assert 0.9 < tuned.probe.auroc < 1
+    told = dataclasses.replace(probe, refusing=tuned)
+    text = date_probe_text.text(told, "tuned", CUTOFF)
+    assert f"reaches 1.000 of the {tuned.probe.auroc:.3f}" in text and "Expect about" not in text
+    assert date_probe.figures(told, "tuned", CUTOFF)["probe"]["refusing"]["own"]["auroc"] == 1
+    date_probe_text.draw(told, tmp_path / "told.png", "tuned")
 
 
 def test_what_is_printed_says_how_well_and_whether_more_facts_would_help(bank):
@@ -87,6 +129,8 @@ def test_a_base_is_probed_from_the_shell(script, tiny_models, tmp_path, monkeypa
     code, out, err = script("evaluate_temporal", "--date_probe", "--model_path", folder, "--output", picture)
     assert code == 0, err
     assert f"Date probe of {folder}, cutoff 1969-07-20" in out and picture.stat().st_size > 10_000
+    figures = json.loads(picture.with_suffix(".json").read_text())
+    assert figures["model"] == str(folder) and len(figures["probe"]["depths"]) == 3
     code, _, err = script("evaluate_temporal", "--date_probe", "--model_path", folder, "--output", picture)
     assert code == 2 and "exists" in err
 
