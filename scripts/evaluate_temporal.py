@@ -46,7 +46,7 @@ from deepred_common.evaluation.question_files import Questions
 from deepred_common.evaluation.results_schema import Results
 from deepred_common.evaluation.settings import EvalSettings
 from deepred_common.examples import count_sides
-from deepred_common.files import require_absent
+from deepred_common.files import json_text, require_absent, write_text
 from deepred_common.foreign_text import whole_characters
 from deepred_common.inference import backends
 from deepred_common.inference.protocol import BackendSettings
