@@ -37,7 +37,7 @@ from deepred_common.examples import SIDES, Example, balanced_sample, read_exampl
 from deepred_common.files import json_text
 from deepred_common.models import loading
 from deepred_common.training import memory_estimate
-from deepred_common.training.objective import RefuseAndRetain
+from deepred_common.training.objectives.refusal import Refusal
 from deepred_common.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def with_ours(args: argparse.Namespace, plain: bool) -> Trained:
     from deepred_common.training.trainer import build_trainer
 
     # With these parameters it is plain cross-entropy, without a forward pass of the base.
-    without_base = RefuseAndRetain(decision_weight=1, retain_learning=1, retain_weight=1)
+    without_base = Refusal(decision_weight=1, retain_learning=1, retain_weight=1)
     settings = TrainSettings(
         model_name=args.model,
         epochs=args.epochs,
@@ -164,7 +164,7 @@ def with_ours(args: argparse.Namespace, plain: bool) -> Trained:
         precision=args.precision,
         eval_steps=NEVER,
         save_steps=NEVER,
-        objective=without_base if plain else RefuseAndRetain(),
+        objective=without_base if plain else Refusal(),
     )
     machine = Machine(devices.pick_device(), devices.pick_dtype(settings.precision)[0])
     config = setup.load_config(settings)

@@ -12,14 +12,18 @@ if TYPE_CHECKING:
 
 
 def collate(rows: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Tensor]:
-    """One right-padded batch of rows of token_rows.py.
+    """One right-padded batch of rows of token_rows.py; their other replies, if any, are rows at its end.
 
     Returns input_ids, labels (IGNORED in prompts and padding) and attention_mask, each (batch, longest row),
     decisions, (batch,), the place where each reply's own text begins, sides, (batch,) of numbers in
-    examples.ALL_SIDES, and learns_wording, (batch,) bool.
+    examples.ALL_SIDES, learns_wording, (batch,) bool, and other_of, (batch,), the row whose other reply a row
+    is, -1 for the rows given.
     """
     import torch
 
+    paired = [(number, _with_other_reply(row)) for number, row in enumerate(rows) if len(row["other_reply"])]
+    other_of = torch.tensor([-1] * len(rows) + [number for number, _ in paired])
+    rows = [*rows, *(row for _, row in paired)]
     width = max(len(row["input_ids"]) for row in rows)
     ids = torch.full((len(rows), width), pad_id)
     labels = torch.full((len(rows), width), IGNORED)
@@ -39,6 +43,16 @@ def collate(rows: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Tensor]
         "decisions": decisions,
         "sides": sides,
         "learns_wording": learns_wording,
+        "other_of": other_of,
+    }
+
+
+def _with_other_reply(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with its other reply in place of its own."""
+    prompt = list(row["input_ids"][: int(row["reply_start"])])
+    return dict(row) | {
+        "input_ids": [*prompt, *row["other_reply"]],
+        "decision": row["other_decision"],
     }
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from deepred_common import cli, devices, paths, provenance
 from deepred_common.cli import UserError
 from deepred_common.models import loading
-from deepred_common.training.objective import RefuseAndRetain
+from deepred_common.training.objectives.refusal import Refusal
 from deepred_common.training.replay import REPLY_TOKENS
 from deepred_common.training.run_folder import Identity, Manifest, RunChoice, read_manifest
 
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 # Runs from before the objective was recorded were trained with this one.
 FIRST_OBJECTIVE = {
-    "name": "refuse_and_retain",
+    "name": "refusal",
     "decision_weight": 10,
     "retain_learning": 0.05,
     "retain_weight": 3,
 }
+FIRST_NAME_OF_REFUSAL = "refuse_and_retain"  # the same objective under an earlier name
 FIRST_REPLY_TOKENS = 32  # the same of the length of replies
 
 
@@ -69,9 +70,11 @@ def recorded(manifest: Manifest) -> dict[str, Any]:
     identity: dict[str, Any] = dict(manifest.get("identity", {}))
     if identity:
         identity.setdefault("objective", FIRST_OBJECTIVE)
-        if identity["objective"].get("name") == RefuseAndRetain.name:
+        if identity["objective"].get("name") == FIRST_NAME_OF_REFUSAL:
+            identity["objective"] = identity["objective"] | {"name": Refusal.name}
+        if identity["objective"].get("name") == Refusal.name:
             # From before these were; they change nothing where there is no such row or base.
-            later = {name: getattr(RefuseAndRetain, name) for name in ("chat_weight", "fallback_learning")}
+            later = {name: getattr(Refusal, name) for name in ("chat_weight", "fallback_learning")}
             identity["objective"] = later | identity["objective"]
         identity.setdefault("replay_share", 0)
         identity.setdefault("replay_tokens", FIRST_REPLY_TOKENS if identity["replay_share"] else None)
@@ -91,6 +94,9 @@ def differences(before: dict[str, Any], now: Identity) -> list[str]:
         if name == "epochs" or name not in before or old == value:
             continue
         if isinstance(old, dict) and isinstance(value, dict):
+            if old.get("name") != value.get("name"):  # two objectives, whose parameters are not comparable
+                lines.append(f"{name}: {old.get('name')} -> {value.get('name')}")
+                continue
             parts = [part for part in {**old, **value} if old.get(part) != value.get(part)]
             lines += [
                 f"{name} {part}: {_short(old.get(part))} -> {_short(value.get(part))}" for part in parts

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from deepred_common import devices, paths
-from deepred_common.training.objective import Objective, RefuseAndRetain
+from deepred_common.training.objectives.protocol import Objective
+from deepred_common.training.objectives.refusal import Refusal
 
 TRAINING_FILES = ("retain_train", "unlearn_train")
 VALIDATION_FILES = ("retain_val", "unlearn_val")
@@ -50,7 +51,7 @@ class TrainSettings:
     tensorboard: bool = False
     seed: int = 42
     trust_remote_code: bool = False
-    objective: Objective = field(default_factory=RefuseAndRetain)
+    objective: Objective = field(default_factory=Refusal)
 
     @property
     def quantisation_bits(self) -> int | None:

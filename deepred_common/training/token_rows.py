@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from deepred_common import cache, chat, examples, provenance, training_rows
 from deepred_common.cli import UserError
@@ -19,12 +19,28 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 3  # raise it when this module makes other rows of the same examples
+VERSION = 4  # raise it when this module makes other rows of the same examples
 CHUNK = 2000  # rows rendered at a time: memory stays flat whatever the data's size
 BAR_DELAY = 2  # seconds of rendering before a bar is shown
 SHOWN_EXAMPLES = 3
 SHOWN_PERCENTILES = (50, 90, 99, 100)
 NAMED_UNUSABLE = 5  # examples that cannot be trained on and are named
+
+
+class Pair(NamedTuple):
+    """Two examples that differ in their replies: what should be said, and what should not."""
+
+    own: Example
+    other: Example
+
+
+class _Rendered(NamedTuple):
+    """What the table of rows holds of one example."""
+
+    own: training_rows.TrainingRow
+    other: training_rows.TrainingRow | None
+    side: int
+    learns_wording: bool
 
 
 @dataclass
@@ -39,13 +55,15 @@ class Skipped:
 def load_or_render(
     tokenizer: PreTrainedTokenizerBase,
     key: Sequence[str],
-    read_examples: Callable[[], Sequence[Example]],
+    read_examples: Callable[[], Sequence[Example | Pair]],
     max_length: int,
 ) -> tuple[Dataset, Skipped]:
     """read_examples() rendered by `tokenizer` as a datasets.Dataset, and what was Skipped.
 
     A row has input_ids, reply_start (where the labels begin), decision (where the reply's own text begins)
-    and length, all in tokens, side, its number in ALL_SIDES, and learns_wording (of Example).
+    and length, all in tokens, side, its number in ALL_SIDES, and learns_wording (of Example). That of a Pair
+    also has other_reply, the other's tokens from reply_start on (empty in all other rows), and
+    other_decision, as decision; its length is that of prompt and reply, twice.
     key: texts that tell the data apart (their files' paths and hashes, and how they were chosen).
     read_examples() is called only if the cache does not hold their rows yet. A row longer than max_length is
     skipped, not cut: a cut reply would teach the model not to stop. UserError if no row is left.
@@ -77,7 +95,7 @@ def load_or_render(
 
 
 def _render(
-    tokenizer: PreTrainedTokenizerBase, to_render: Sequence[Example], max_length: int
+    tokenizer: PreTrainedTokenizerBase, to_render: Sequence[Example | Pair], max_length: int
 ) -> tuple[Dataset, Skipped]:
     import pyarrow as pa
     from datasets import Dataset
@@ -92,19 +110,24 @@ def _render(
     with tqdm(total=len(to_render), desc="rendering", unit="example", delay=BAR_DELAY, leave=False) as bar:
         for start in range(0, len(to_render), CHUNK):
             chunk = to_render[start : start + CHUNK]
-            rows, sides, learns_wording = [], [], []
-            for example, row in zip(chunk, training_rows.of_examples(tokenizer, chunk), strict=True):
-                if isinstance(row, str):
+            examples = [item.own if isinstance(item, Pair) else item for item in chunk]
+            others = [item.other for item in chunk if isinstance(item, Pair)]
+            other_rows = iter(training_rows.of_examples(tokenizer, others))
+            rendered = []
+            for item, example, own in zip(
+                chunk, examples, training_rows.of_examples(tokenizer, examples), strict=True
+            ):
+                other = next(other_rows) if isinstance(item, Pair) else None
+                if isinstance(own, str) or isinstance(other, str):
                     skipped.unusable += 1
                     if len(skipped.named) < NAMED_UNUSABLE:
-                        skipped.named.append(f"{example.where}: {row}")
-                elif len(row.input_ids) > max_length:
+                        skipped.named.append(f"{example.where}: {own if isinstance(own, str) else other}")
+                elif max(len(row.input_ids) for row in (own, other) if row) > max_length:
                     skipped.too_long[example.side] += 1
                 else:
-                    rows.append(row)
-                    sides.append(ALL_SIDES.index(example.side))
-                    learns_wording.append(example.learns_wording)
-            tables.append(_table(rows, sides, learns_wording))
+                    side = ALL_SIDES.index(example.side)
+                    rendered.append(_Rendered(own, other, side, example.learns_wording))
+            tables.append(_table(rendered))
             bar.update(len(chunk))
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     dataset = Dataset(InMemoryTable(pa.concat_tables(tables)))
@@ -115,25 +138,31 @@ def _render(
     return dataset, skipped
 
 
-def _table(
-    rows: Sequence[training_rows.TrainingRow], sides: Sequence[int], learns_wording: Sequence[bool]
-) -> pa.Table:
-    """The Arrow table of rows and their sides, made of flat arrays: many times faster than from Python
-    lists."""
+def _table(rows: Sequence[_Rendered]) -> pa.Table:
+    """The Arrow table of rows, made of flat arrays: many times faster than from Python lists."""
     import numpy as np
     import pyarrow as pa
 
-    lengths = np.array([len(row.input_ids) for row in rows], dtype=np.int32)
-    ids = np.array([i for row in rows for i in row.input_ids], dtype=np.int32)
-    offsets = np.concatenate([[0], lengths.cumsum()]).astype(np.int32)
+    def lists(values: Sequence[Sequence[int]]) -> pa.ListArray:
+        lengths = np.array([len(ids) for ids in values], dtype=np.int32)
+        flat = np.array([i for ids in values for i in ids], dtype=np.int32)
+        offsets = np.concatenate([[0], lengths.cumsum()]).astype(np.int32)
+        return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat))
+
+    others = [row.other.input_ids[row.other.reply_start :] if row.other else [] for row in rows]
+    lengths = [len(row.own.input_ids) + (len(row.other.input_ids) if row.other else 0) for row in rows]
     return pa.table(
         {
-            "input_ids": pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids)),
-            "reply_start": np.array([row.reply_start for row in rows], dtype=np.int32),
-            "decision": np.array([row.decision for row in rows], dtype=np.int32),
-            "side": np.array(sides, dtype=np.int8),
-            "learns_wording": np.array(learns_wording, dtype=bool),
-            "length": lengths,
+            "input_ids": lists([row.own.input_ids for row in rows]),
+            "reply_start": np.array([row.own.reply_start for row in rows], dtype=np.int32),
+            "decision": np.array([row.own.decision for row in rows], dtype=np.int32),
+            "other_reply": lists(others),
+            "other_decision": np.array(
+                [row.other.decision if row.other else 0 for row in rows], dtype=np.int32
+            ),
+            "side": np.array([row.side for row in rows], dtype=np.int8),
+            "learns_wording": np.array([row.learns_wording for row in rows], dtype=bool),
+            "length": np.array(lengths, dtype=np.int32),
         }
     )
 
@@ -182,6 +211,8 @@ def examples_text(tokenizer: PreTrainedTokenizerBase, rows: Dataset, count: int 
         side = ALL_SIDES[row["side"]]
         lines.append(f"--- {side}, {len(ids)} tokens, {len(ids) - start} trained on")
         lines.append(f"{tokenizer.decode(ids[:start])}⟦{tokenizer.decode(ids[start:])}⟧")
+        if len(row["other_reply"]):
+            lines.append(f"rather than ⟦{tokenizer.decode(row['other_reply'])}⟧")
     return "\n".join(lines)
 
 

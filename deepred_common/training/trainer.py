@@ -28,12 +28,13 @@ from deepred_common.training import (
     time_estimate,
     token_rows,
 )
+from deepred_common.training.objectives.protocol import EXAMPLES, LossInputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, TrainerCallback
 
     from deepred_common.training.machine import Machine
-    from deepred_common.training.objective import Objective
+    from deepred_common.training.objectives.protocol import Objective
     from deepred_common.training.settings import TrainSettings
     from deepred_common.training.setup import Rows
 
@@ -59,7 +60,7 @@ class TemporalTrainer(SFTTrainer):
             and self.args.world_size == 1
             and packing.can_pack(self.model.config, self.args.max_length)
         )
-        # The loss is divided by the labels of all accumulated batches; the trainer must not divide it again.
+        # The loss is divided by the items of all accumulated batches; the trainer must not divide it again.
         self.model_accepts_loss_kwargs = True
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -78,23 +79,30 @@ class TemporalTrainer(SFTTrainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """The objective's loss of one batch of batches.collate, for the trainer."""
-        labels, sides = inputs["labels"], inputs["sides"]
-        places = batches.places_to_predict(labels)
-        logits = self._logits(model, inputs, places)
-        base_logits = self._base_logits(model, inputs, places)
+        places = batches.places_to_predict(inputs["labels"])
         loss = self.objective.loss(
-            logits,
-            labels,
-            inputs["decisions"],
-            sides,
-            inputs["learns_wording"],
-            base_logits,
-            num_items_in_batch,
+            LossInputs(
+                logits=self._logits(model, inputs, places),
+                labels=inputs["labels"],
+                decisions=inputs["decisions"],
+                sides=inputs["sides"],
+                learns_wording=inputs["learns_wording"],
+                other_of=inputs["other_of"],
+                base_logits=self._base_logits(model, inputs, places),
+                num_items=num_items_in_batch,
+            )
         )
         if num_items_in_batch is not None:
-            # num_items counts the labels of all processes, whose gradients are then averaged.
+            # num_items counts the items of all processes, whose gradients are then averaged.
             loss = loss * self.accelerator.num_processes
         return (loss, {}) if return_outputs else loss
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        """What the objective's loss is the mean of, counted over an update's batches in all processes."""
+        if self.objective.mean_over != EXAMPLES:
+            return super()._get_num_items_in_batch(batch_samples, device)
+        count = sum((batch["other_of"] < 0).sum() for batch in batch_samples).to(device)
+        return self.accelerator.gather(count).sum() if self.args.world_size > 1 else count
 
     def _logits(self, model: Any, inputs: Mapping[str, torch.Tensor], places: torch.Tensor) -> torch.Tensor:
         """(rows, places, vocabulary) of what a model predicts, where the rows have labels."""
@@ -105,12 +113,9 @@ class TemporalTrainer(SFTTrainer):
         self, model: Any, inputs: dict[str, torch.Tensor], places: torch.Tensor
     ) -> torch.Tensor | None:
         """The base's logits for the rows of the objective's base_sides; None if there are none to compute."""
-        sides = self.objective.base_sides
-        if not sides:
+        if not self.objective.base_sides:
             return None
-        needed = torch.zeros_like(inputs["sides"], dtype=torch.bool)
-        for side in sides:
-            needed |= inputs["sides"] == ALL_SIDES.index(side)
+        needed = self.objective.needs_base(inputs["sides"])
         computed = needed.clone()
         # Processes that share a model must run it equally often, or they wait for each other for ever.
         computed[0] |= self.args.world_size > 1

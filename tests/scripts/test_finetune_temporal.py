@@ -196,7 +196,7 @@ def test_what_a_run_writes_down(pipeline):
     identity = manifest["identity"]
     assert re.fullmatch(r"[0-9a-f]{64}", identity["base"]) and list(identity["data"]) == ["dev_path"]
     assert manifest["precision"] == f"torch.{devices.PRECISIONS[identity['precision']]}"
-    assert identity["objective"]["name"] == "refuse_and_retain"
+    assert identity["objective"]["name"] == "refusal"
     assert manifest["hardware"]["cpus"] and manifest["versions"]["torch"]
     assert re.match(r"[0-9a-f]{40}", manifest["git_commit"])
     assert (run / "training_curves.png").read_bytes().startswith(b"\x89PNG")

@@ -16,7 +16,7 @@ from short_runs import ROUNDING, distance, same, short_run, weights
 from deepred_common import paths
 from deepred_common.data import checks
 from deepred_common.training import run_folder, run_identity
-from deepred_common.training.objective import RefuseAndRetain
+from deepred_common.training.objectives.refusal import Refusal
 from deepred_common.training.settings import TrainSettings
 
 SECONDS_TO_WAIT = 120  # for a process of a test to get somewhere
@@ -113,7 +113,7 @@ def test_stopping_saves_first_and_prints_how_to_resume(command, tmp_path, number
 
 def fail_at(monkeypatch, call, error):
     """Let the training's loss fail at its `call`-th computation."""
-    true_loss, calls = RefuseAndRetain.loss, []
+    true_loss, calls = Refusal.loss, []
 
     def loss(*args, **kwargs):
         calls.append(1)
@@ -121,7 +121,7 @@ def fail_at(monkeypatch, call, error):
             raise error
         return true_loss(*args, **kwargs)
 
-    monkeypatch.setattr(RefuseAndRetain, "loss", loss)
+    monkeypatch.setattr(Refusal, "loss", loss)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -237,8 +237,8 @@ def test_a_run_is_resumed_with_its_own_objective_only(finished, three_epochs, sc
 def test_another_objective_does_not_resume_a_run_that_recorded_none():
     before = run_identity.recorded({"identity": {"seed": 42}})
     for objective, changes in (
-        (RefuseAndRetain(retain_weight=3), []),
-        (RefuseAndRetain(retain_weight=3, decision_weight=1), ["objective decision_weight: 10 -> 1"]),
+        (Refusal(retain_weight=3), []),
+        (Refusal(retain_weight=3, decision_weight=1), ["objective decision_weight: 10 -> 1"]),
     ):
         now = run_identity.of_settings(TrainSettings(objective=objective, replay_share=0), data={})
         assert run_identity.differences(before, now) == changes

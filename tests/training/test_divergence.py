@@ -10,7 +10,7 @@ from short_runs import short_run
 
 from deepred_common.files import json_text
 from deepred_common.training import run_folder, trainer
-from deepred_common.training.objective import RefuseAndRetain
+from deepred_common.training.objectives.refusal import Refusal
 
 NAN = float("nan")
 
@@ -29,13 +29,13 @@ def train(script, tiny_models, data_file, tmp_path, monkeypatch):
 
 def lose(monkeypatch, when):
     """Let the loss be NaN where when(call number, is_training) is true."""
-    true_loss, calls = RefuseAndRetain.loss, []
+    true_loss, calls = Refusal.loss, []
 
-    def loss(*args):
+    def loss(self, inputs):
         calls.append(1)
-        return true_loss(*args) * (NAN if when(len(calls), args[-1] is not None) else 1)
+        return true_loss(self, inputs) * (NAN if when(len(calls), inputs.num_items is not None) else 1)
 
-    monkeypatch.setattr(RefuseAndRetain, "loss", loss)
+    monkeypatch.setattr(Refusal, "loss", loss)
 
 
 def require_no_nan(folder):

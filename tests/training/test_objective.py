@@ -11,11 +11,12 @@ from deepred_common import chat
 from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, SIDES, UNLEARN, Example
 from deepred_common.training import batches
 from deepred_common.training.machine import Machine
-from deepred_common.training.objective import Objective, RefuseAndRetain, token_weights
+from deepred_common.training.objectives.protocol import LossInputs, Objective
+from deepred_common.training.objectives.refusal import Refusal, token_weights
 from deepred_common.training.settings import TrainSettings
 from deepred_common.training_rows import IGNORED
 
-SHIPPED = RefuseAndRetain()
+SHIPPED = Refusal()
 
 
 def numbers(*sides: str) -> torch.Tensor:
@@ -37,6 +38,7 @@ def batch():
         decisions=torch.tensor([3, 2, 6]),
         sides=numbers(RETAIN, UNLEARN, RETAIN),
         learns_wording=torch.tensor([False, False, False]),
+        other_of=torch.tensor([-1, -1, -1]),
         base=torch.randn(2, 9, 11),
     )
 
@@ -46,7 +48,9 @@ def loss_of(batch, objective=SHIPPED, **changes):
     places = batches.places_to_predict(b.labels)
     base_logits = None if b.base is None else b.base[:, places]
     return objective.loss(
-        b.logits[:, places], b.labels, b.decisions, b.sides, b.learns_wording, base_logits
+        LossInputs(
+            b.logits[:, places], b.labels, b.decisions, b.sides, b.learns_wording, b.other_of, base_logits
+        )
     ).item()
 
 
@@ -72,7 +76,7 @@ def test_the_weight_is_the_reply_s_own_first_token_s_not_the_template_s(batch):
 @pytest.mark.parametrize("side", [RETAIN, CHAT])
 def test_what_the_template_writes_before_a_reply_is_learnt_on_every_side(side, batch):
     """Held to the base, retain replies would begin with a thought and refusals with none."""
-    objective = RefuseAndRetain(retain_learning=0.0)
+    objective = Refusal(retain_learning=0.0)
     changes = {"sides": numbers(side, UNLEARN, side), "base": batch.logits[[0, 2]].clone()}
     batch.decisions[0] = 4
     likelier = batch.logits.clone()
@@ -96,7 +100,7 @@ def test_unlearn_rows_are_weighted_cross_entropy(batch):
 
 
 def test_retain_rows_pull_back_to_the_base(batch):
-    objective = RefuseAndRetain(retain_learning=0.0)
+    objective = Refusal(retain_learning=0.0)
     rows = numbers(RETAIN, RETAIN, RETAIN)
     away = loss_of(batch, objective, sides=rows, base=torch.randn(3, 9, 11))
     at_the_base = loss_of(batch, objective, sides=rows, base=batch.logits.clone())
@@ -107,7 +111,7 @@ def test_retain_rows_pull_back_to_the_base(batch):
 def test_a_reply_that_the_base_would_not_give_is_learnt_word_for_word(batch):
     """It weighs as a refusal does, and its distance to the base does not count."""
     rows = numbers(RETAIN, UNLEARN, UNLEARN)
-    objective = RefuseAndRetain(retain_weight=3)
+    objective = Refusal(retain_weight=3)
     learnt = torch.tensor([True, False, False])
     as_unlearn = loss_of(batch, objective, sides=numbers(UNLEARN, UNLEARN, UNLEARN), base=None)
     own_base = batch.base[:1]
@@ -125,7 +129,7 @@ def test_the_end_of_a_retain_reply_is_learnt_though_the_base_would_go_on(batch):
     going_on[0, 6, end] -= 5
     ending = batch.logits.clone()
     ending[0, 6, end] += 5
-    objective = RefuseAndRetain(retain_learning=0.0)
+    objective = Refusal(retain_learning=0.0)
     assert loss_of(batch, objective, logits=ending, base=base) < loss_of(batch, objective, base=base)
     assert loss_of(batch, objective, base=base) < loss_of(batch, objective, logits=going_on, base=base)
 
@@ -153,25 +157,25 @@ def test_chat_rows_learn_nothing_but_to_stay_at_the_base(batch):
     """The wording of their replies does not count, whatever the objective teaches retain rows."""
     rows = numbers(CHAT, UNLEARN, CHAT)
     at_the_base = batch.logits[[0, 2]].clone()
-    unlearn_alone = loss_of(batch, RefuseAndRetain(chat_weight=0), sides=rows)
+    unlearn_alone = loss_of(batch, Refusal(chat_weight=0), sides=rows)
     assert loss_of(batch, sides=rows, base=at_the_base) == pytest.approx(unlearn_alone, rel=1e-5)
     assert loss_of(batch, sides=rows) > unlearn_alone
-    assert loss_of(batch, RefuseAndRetain(retain_learning=1), sides=rows) == loss_of(batch, sides=rows)
+    assert loss_of(batch, Refusal(retain_learning=1), sides=rows) == loss_of(batch, sides=rows)
 
 
 def test_each_row_is_compared_with_its_own_base_row(batch):
     """Retain and chat rows stand in any order; the base's rows stand in the same."""
     rows = numbers(CHAT, UNLEARN, RETAIN)
-    objective = RefuseAndRetain(retain_learning=0.0, retain_weight=1, chat_weight=1)
+    objective = Refusal(retain_learning=0.0, retain_weight=1, chat_weight=1)
     base = batch.logits[[0, 2]].clone()
-    expected = loss_of(batch, RefuseAndRetain(retain_weight=0, chat_weight=0), sides=rows)
+    expected = loss_of(batch, Refusal(retain_weight=0, chat_weight=0), sides=rows)
     expected += ends_alone(batch, objective, [2])
     assert loss_of(batch, objective, sides=rows, base=base) == pytest.approx(expected, rel=1e-5)
     assert loss_of(batch, objective, sides=rows, base=base.flip(0)) > expected + 0.1
 
 
 def test_without_the_base_the_loss_is_plain_cross_entropy(batch):
-    objective = RefuseAndRetain(decision_weight=1, retain_learning=1, retain_weight=1)
+    objective = Refusal(decision_weight=1, retain_learning=1, retain_weight=1)
     assert objective.base_sides == ("chat",) and SHIPPED.base_sides == ("retain", "chat")
     plain = torch.nn.functional.cross_entropy(
         batch.logits[:, :-1].flatten(0, 1), batch.labels[:, 1:].flatten(), ignore_index=IGNORED
@@ -190,13 +194,16 @@ def test_accumulated_batches_sum_to_one_big_batch(batch):
         retain_rows += int(batch.sides[i] == 0)
         logits = batch.logits[row, places]
         total += SHIPPED.loss(
-            logits,
-            batch.labels[row],
-            batch.decisions[row],
-            batch.sides[row],
-            batch.learns_wording[row],
-            base_logits,
-            10,
+            LossInputs(
+                logits,
+                batch.labels[row],
+                batch.decisions[row],
+                batch.sides[row],
+                batch.learns_wording[row],
+                batch.other_of[row],
+                base_logits,
+                10,
+            )
         ).item()
     assert total == pytest.approx(loss_of(batch), rel=1e-5)
 
@@ -206,7 +213,7 @@ def test_padding_changes_nothing_but_the_shape():
         {"input_ids": [1, 5, 6, 2], "reply_start": 2, "decision": 3, "side": 0, "learns_wording": True},
         {"input_ids": [1, 7], "reply_start": 1, "decision": 1, "side": 1, "learns_wording": False},
     ]
-    batch = batches.collate(rows, pad_id=0)
+    batch = batches.collate([row | {"other_reply": []} for row in rows], pad_id=0)
     assert batch["input_ids"].tolist() == [[1, 5, 6, 2], [1, 7, 0, 0]]
     assert batch["labels"].tolist() == [[IGNORED, IGNORED, 6, 2], [IGNORED, 7, IGNORED, IGNORED]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
@@ -227,6 +234,7 @@ class TowardsBase(Objective):
     """A stand-in that records what the trainer gives it: `strength` times a distance to the base."""
 
     name: ClassVar[str] = "towards_base"
+    summary: ClassVar[str] = "a stand-in"
     strength: float = 2.0
     sides: str = " ".join(SIDES)
     calls: ClassVar[list] = []
@@ -235,10 +243,10 @@ class TowardsBase(Objective):
     def base_sides(self):
         return tuple(self.sides.split())
 
-    def loss(self, logits, labels, decisions, sides, learns_wording, base_logits, num_items=None):
-        self.calls.append((sides, base_logits))
-        target = 0.0 if base_logits is None else base_logits.mean()
-        return self.strength * (logits.mean() - target).square()
+    def loss(self, inputs):
+        self.calls.append((inputs.sides, inputs.base_logits))
+        target = 0.0 if inputs.base_logits is None else inputs.base_logits.mean()
+        return self.strength * (inputs.logits.mean() - target).square()
 
 
 @pytest.fixture

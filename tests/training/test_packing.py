@@ -45,6 +45,7 @@ def batch():
             "decision": 14 + number,
             "side": number % 2,
             "learns_wording": False,
+            "other_reply": [],
         }
         for number, length in enumerate((18, 24, 17))
     ]

@@ -1,18 +1,13 @@
-"""What training minimises: refuse after the cutoff, stay the same model before it and in all other talk.
-
-An objective is a frozen dataclass whose fields are its parameters. It decides what the loss of a batch is and
-for which rows the base's own predictions are needed. batches.py makes the batches; trainer.py runs the
-models.
-"""
+"""What ships: refuse after the cutoff, stay the same model before it and in all other talk."""
 
 from __future__ import annotations
 
-import abc
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
 from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, UNLEARN
 from deepred_common.training.batches import places_to_predict
+from deepred_common.training.objectives.protocol import LossInputs, Objective
 from deepred_common.training_rows import IGNORED
 
 if TYPE_CHECKING:
@@ -20,58 +15,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Objective(abc.ABC):
-    """What every objective is a subclass of. Each has a `name` of its own, and TrainSettings takes it.
-
-    Its fields are numbers, texts or booleans, so that run.json can hold them.
-    """
-
-    name: ClassVar[str]
-
-    @property
-    def base_sides(self) -> tuple[str, ...]:
-        """The sides (of ALL_SIDES) whose rows need the base's logits, in a forward pass of their own."""
-        return ()
-
-    @abc.abstractmethod
-    def loss(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        decisions: Tensor,
-        sides: Tensor,
-        learns_wording: Tensor,
-        base_logits: Tensor | None,
-        num_items: Tensor | int | None = None,
-    ) -> Tensor:
-        """The loss of a batch, a scalar in nats a label.
-
-        logits: (batch, n, vocabulary), at places_to_predict(labels). They mean nothing where a row has no
-            label.
-        labels: (batch, length), IGNORED where there is no loss.
-        decisions: (batch,), the place of the first label that is the reply's own text; labels before it are
-            what the chat template writes into every reply (mostly nothing).
-        sides: (batch,) of numbers in ALL_SIDES.
-        learns_wording: (batch,) bool, True for retain rows whose reply the base would not give.
-        base_logits: as logits, of the model without its adapter, for the rows of base_sides only, in order;
-            None if there are no such rows.
-        num_items: labels in all the accumulated batches, from the trainer; None counts this batch's own.
-        """
-
-    def for_fallback_template(self) -> Objective:
-        """The objective for a base that has no chat template, and so has never seen a conversation."""
-        return self
-
-    def identity(self) -> dict[str, Any]:
-        """{"name": …, parameter: value}, for run.json: a run is resumed only with the same objective."""
-        return {"name": self.name, **asdict(self)}
-
-
-@dataclass(frozen=True)
-class RefuseAndRetain(Objective):
+class Refusal(Objective):
     """Cross-entropy on the refusal after the cutoff; before it, mostly the distance to the base."""
 
-    name: ClassVar[str] = "refuse_and_retain"
+    name: ClassVar[str] = "refusal"
+    summary: ClassVar[str] = "learn the refusal after the cutoff; before it, stay at the base"
     # How many shares of its example's loss the first token of the reply's text gets; every other gets one.
     decision_weight: float = 10
     # The share of the example's own wording in what a retain token is trained towards; the base's own
@@ -86,23 +34,14 @@ class RefuseAndRetain(Objective):
     # The same of a chat token, which is trained towards the base's prediction alone.
     chat_weight: float = 1
 
-    def for_fallback_template(self) -> Objective:
+    def for_fallback_template(self) -> Refusal:
         return replace(self, retain_learning=max(self.retain_learning, self.fallback_learning))
 
     @property
     def base_sides(self) -> tuple[str, ...]:
         return (RETAIN, CHAT) if self.retain_learning < 1 else (CHAT,)
 
-    def loss(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        decisions: Tensor,
-        sides: Tensor,
-        learns_wording: Tensor,
-        base_logits: Tensor | None,
-        num_items: Tensor | int | None = None,
-    ) -> Tensor:
+    def loss(self, inputs: LossInputs) -> Tensor:
         """See Objective.loss.
 
         Unlearn rows: cross-entropy on the refusal. Retain and chat rows: cross-entropy towards a mixture of
@@ -118,16 +57,15 @@ class RefuseAndRetain(Objective):
         import torch
         from torch.nn.functional import cross_entropy, log_softmax
 
+        logits, labels, sides, base_logits = inputs.logits, inputs.labels, inputs.sides, inputs.base_logits
         places = places_to_predict(labels)
-        weights = token_weights(labels, decisions, self.decision_weight)[:, places]
+        weights = token_weights(labels, inputs.decisions, self.decision_weight)[:, places]
         counted = weights > 0
         targets = labels[:, 1:][:, places]
         is_end = counted & (counted.cumsum(1) == counted.sum(1, keepdim=True))
-        is_opening = counted & (places + 1 < decisions[:, None])
+        is_opening = counted & (places + 1 < inputs.decisions[:, None])
         total = logits.new_zeros((), dtype=torch.float32)
-        needs_base = torch.zeros_like(sides, dtype=torch.bool)
-        for side in self.base_sides:
-            needs_base |= sides == ALL_SIDES.index(side)
+        needs_base = self.needs_base(sides)
         for side, learning, side_weight in (
             (UNLEARN, 1.0, 1.0),
             (RETAIN, self.retain_learning, self.retain_weight),
@@ -141,7 +79,7 @@ class RefuseAndRetain(Objective):
             drift: Tensor | float = 0.0
             row_weight: Tensor | float = side_weight
             if side == RETAIN:
-                is_worded = learns_wording[:, None].expand_as(here)[here]
+                is_worded = inputs.learns_wording[:, None].expand_as(here)[here]
                 is_learnt = is_learnt | is_end[here] | is_worded
                 row_weight = torch.where(is_worded, 1.0, side_weight)
             if learning < 1:
@@ -154,7 +92,7 @@ class RefuseAndRetain(Objective):
             learnt = torch.where(is_learnt, 1.0, learning)
             losses = (1 - learnt) * drift + learnt * wording
             total = total + (row_weight * losses * weights[here]).sum()
-        return total / (num_items if num_items is not None else counted.sum())
+        return total / (inputs.num_items if inputs.num_items is not None else counted.sum())
 
 
 def token_weights(labels: Tensor, decisions: Tensor, decision_weight: float) -> Tensor:
