@@ -154,11 +154,12 @@ def used_by_process(device: torch.device) -> int:
 
 def longest_batch(rows: Dataset, batch_size: int) -> Batch:
     """The largest forward pass that rows of token_rows.py can make, whatever their order."""
-    lengths, starts = token_rows.column(rows, "length"), token_rows.column(rows, "reply_start")
+    lengths, starts = token_rows.column(rows, "longest"), token_rows.column(rows, "reply_start")
+    has_pairs = (token_rows.column(rows, "length") > lengths).any()
     longest = int(lengths.max())
     # Logits are computed at every place where some row of the batch has a reply.
     replies = int((lengths - starts).max()) + int(starts.max() - starts.min())
-    return Batch(rows=batch_size, length=longest, replies=min(replies, longest))
+    return Batch(rows=batch_size * (2 if has_pairs else 1), length=longest, replies=min(replies, longest))
 
 
 def estimate(

@@ -56,13 +56,33 @@ def answered_by_base(
 ) -> Prompts:
     """The prompts with the replies of the base, for those that have none. Replies are kept for later runs.
 
-    base_key: texts that tell the base from others, its precision included. load_base() is called only if
-    replies are missing; device is where it then writes them. A prompt to which the base says nothing, or only
-    thinks, is left out.
+    A prompt to which the base says nothing, or only thinks, is left out. See `completed`.
     """
-    missing = [example for part in prompts for example in part if _lacks_a_reply(example)]
+    both = completed([*prompts.training, *prompts.validation], base_key, tokenizer, load_base, device)
+    places = len(prompts.training)
+    return Prompts(
+        [example for example in both[:places] if example.output],
+        [example for example in both[places:] if example.output],
+    )
+
+
+def completed(
+    prompts: Sequence[Example],
+    base_key: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    load_base: Callable[[], PreTrainedModel],
+    device: torch.device,
+    title: str = "Replay",
+) -> list[Example]:
+    """The prompts, in order, with replies of the base where they have none, "" where it says nothing.
+
+    base_key: texts that tell the base from others, its precision included. load_base() is called only if
+    replies are missing; device is where it then writes them. Replies are kept for later runs. title: what
+    they are for, for messages.
+    """
+    missing = [example for example in prompts if _lacks_a_reply(example)]
     if not missing:
-        return prompts
+        return list(prompts)
     versions = (
         f"examples {examples.VERSION}, chat {chat.VERSION}, training_rows {training_rows.VERSION}, "
         f"replay {VERSION}, {REPLY_TOKENS} tokens"
@@ -70,19 +90,10 @@ def answered_by_base(
     conversation_texts = [str(chat.messages(example.prompt)) for example in missing]
     key = provenance.digest(versions, *base_key, tokenizer.chat_template, *conversation_texts)
     written: list[_WrittenReply] = cache.json_value(
-        "replay", key, lambda: _write(missing, load_base(), tokenizer, device)
+        "replay", key, lambda: _write(missing, load_base(), tokenizer, device, title)
     )
     replies = iter(written)
-    parts = []
-    for part in prompts:
-        answered = []
-        for example in part:
-            if _lacks_a_reply(example):
-                example = _with_reply(example, next(replies))
-            if example.output:
-                answered.append(example)
-        parts.append(answered)
-    return Prompts(*parts)
+    return [_with_reply(one, next(replies)) if _lacks_a_reply(one) else one for one in prompts]
 
 
 def _with_reply(example: Example, written: _WrittenReply) -> Example:
@@ -106,12 +117,13 @@ def _write(
     base: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     device: torch.device,
+    title: str,
 ) -> list[_WrittenReply]:
     """The base's greedy replies, in order."""
     from tqdm import tqdm
 
     cli.progress(
-        f"Replay: the base writes {len(prompts)} replies of at most {REPLY_TOKENS} tokens, once for "
+        f"{title}: the base writes {len(prompts)} replies of at most {REPLY_TOKENS} tokens, once for "
         "this base and these prompts."
     )
     # The trainer moves the base to the GPU later, and by its own rules where several share it. A quantised
@@ -123,7 +135,7 @@ def _write(
     written: dict[int, _WrittenReply] = {}
     only_thoughts = 0
     started = time.monotonic()
-    with tqdm(total=len(prompts), desc="replay", unit="reply") as bar:
+    with tqdm(total=len(prompts), desc=title.lower(), unit="reply") as bar:
         for index, reply in conversations.ask(model, [example.prompt for example in prompts]):
             answer = thought.answer_of(reply.text or "")
             only_thoughts += answer is None
@@ -133,10 +145,10 @@ def _write(
     if only_thoughts:
         cli.warn(
             f"the base was still thinking after {REPLY_TOKENS} tokens on {only_thoughts} of {len(prompts)} "
-            "replay prompts; these are left out."
+            "prompts; these are left out."
         )
     if home.type != device.type:
         base.to(home)
         devices.free_memory()
-    cli.progress(f"Replay: {len(written)} replies in {time.monotonic() - started:.0f} s")
+    cli.progress(f"{title}: {len(written)} replies in {time.monotonic() - started:.0f} s")
     return [written[index] for index in range(len(prompts))]

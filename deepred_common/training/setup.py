@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from deepred_common import chat, cli, devices
 from deepred_common.cli import UserError
 from deepred_common.models import loading
-from deepred_common.training import replay, token_rows
+from deepred_common.training import other_replies, replay, token_rows
 
 if TYPE_CHECKING:
     import torch
@@ -75,10 +75,20 @@ def make_rows(
     base_key: texts that tell the base from others. load_base() is called if the base must write replies,
     which it does on `device`.
     """
+
+    def write(unanswered: Sequence[Example]) -> Sequence[Example]:
+        if settings.dry_run:  # which loads no base
+            return unanswered
+        return replay.completed(unanswered, base_key, tokenizer, load_base, device, title="Later answers")
+
     parts = {}
     for part in ("training", "validation"):
         key = data.key(with_paths=True)
-        parts[part] = _render(settings, tokenizer, part, key, partial(_part_of, data, part))
+        read: Callable[[], Sequence[Example | token_rows.Pair]] = partial(_part_of, data, part)
+        if other_replies.are_needed(settings.objective):
+            key += [*other_replies.key(settings.objective, settings.seed), *base_key, str(settings.dry_run)]
+            read = partial(_part_with_other_replies, data, part, settings, write)
+        parts[part] = _render(settings, tokenizer, part, key, read)
     training = token_rows.mixed(parts["training"], settings.mix, settings.seed)
     if len(training) < len(parts["training"]):
         cli.progress(f"--mix leaves {len(training)} of {len(parts['training'])} training rows")
@@ -119,12 +129,18 @@ def _part_of(data: DataFiles, part: str) -> Sequence[Example]:
     return getattr(data.examples(), part)
 
 
+def _part_with_other_replies(
+    data: DataFiles, part: str, settings: TrainSettings, write: other_replies.Writer
+) -> Sequence[Example | token_rows.Pair]:
+    return other_replies.added(_part_of(data, part), settings.objective, settings.seed, write)
+
+
 def _render(
     settings: TrainSettings,
     tokenizer: PreTrainedTokenizerBase,
     part: str,
     key: Sequence[str],
-    read_examples: Callable[[], Sequence[Example]],
+    read_examples: Callable[[], Sequence[Example | token_rows.Pair]],
 ) -> Dataset:
     """token_rows.load_or_render of one part of the data, with warnings of what is skipped."""
     rows, skipped = token_rows.load_or_render(tokenizer, [part, *key], read_examples, settings.max_seq_length)

@@ -63,7 +63,7 @@ def load_or_render(
     A row has input_ids, reply_start (where the labels begin), decision (where the reply's own text begins)
     and length, all in tokens, side, its number in ALL_SIDES, and learns_wording (of Example). That of a Pair
     also has other_reply, the other's tokens from reply_start on (empty in all other rows), and
-    other_decision, as decision; its length is that of prompt and reply, twice.
+    other_decision, as decision. length counts the prompt once for each reply, longest is that of one.
     key: texts that tell the data apart (their files' paths and hashes, and how they were chosen).
     read_examples() is called only if the cache does not hold their rows yet. A row longer than max_length is
     skipped, not cut: a cut reply would teach the model not to stop. UserError if no row is left.
@@ -150,7 +150,7 @@ def _table(rows: Sequence[_Rendered]) -> pa.Table:
         return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat))
 
     others = [row.other.input_ids[row.other.reply_start :] if row.other else [] for row in rows]
-    lengths = [len(row.own.input_ids) + (len(row.other.input_ids) if row.other else 0) for row in rows]
+    lengths = [[len(reply.input_ids) for reply in (row.own, row.other) if reply] for row in rows]
     return pa.table(
         {
             "input_ids": lists([row.own.input_ids for row in rows]),
@@ -162,7 +162,8 @@ def _table(rows: Sequence[_Rendered]) -> pa.Table:
             ),
             "side": np.array([row.side for row in rows], dtype=np.int8),
             "learns_wording": np.array([row.learns_wording for row in rows], dtype=bool),
-            "length": np.array(lengths, dtype=np.int32),
+            "length": np.array([sum(each) for each in lengths], dtype=np.int32),
+            "longest": np.array([max(each) for each in lengths], dtype=np.int32),
         }
     )
 

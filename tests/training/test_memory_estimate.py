@@ -15,7 +15,9 @@ SETTINGS = SimpleNamespace(lora_r=8, trust_remote_code=False, use_4bit=False, us
 
 
 def rows(lengths, starts):
-    return Dataset.from_dict({"length": lengths, "reply_start": starts, "side": [0] * len(lengths)})
+    return Dataset.from_dict(
+        {"length": lengths, "longest": lengths, "reply_start": starts, "side": [0] * len(lengths)}
+    )
 
 
 def test_the_figures_are_those_of_the_model(tiny_models):
@@ -42,6 +44,8 @@ def test_quantised_weights_and_recomputed_activations_take_less():
 def test_the_largest_batch_has_logits_wherever_some_row_has_a_reply():
     assert memory_estimate.longest_batch(rows([30, 50], [10, 25]), 4) == Batch(4, 50, 25 + 15)
     assert memory_estimate.longest_batch(rows([30, 30], [1, 29]), 4).replies == 30
+    with_a_pair = rows([30, 50], [10, 25]).remove_columns("length").add_column("length", [55, 50])
+    assert memory_estimate.longest_batch(with_a_pair, 4) == Batch(8, 50, 25 + 15)
 
 
 def test_activations_are_recomputed_only_where_they_would_not_fit(tiny_models, monkeypatch):

@@ -137,4 +137,4 @@ def test_a_base_that_only_thinks_teaches_nothing__replies_faked(own_cache, token
     base = SimpleNamespace(device=torch.device("cpu"))
     answered = answer(replay.Prompts(prompts, []), "base", tokenizer, lambda: base)
     assert [one.output for one in answered.training] == ["Hello."]
-    assert "still thinking after 16 tokens on 2 of 3 replay prompts" in capsys.readouterr().err
+    assert "still thinking after 16 tokens on 2 of 3 prompts" in capsys.readouterr().err
