@@ -12,13 +12,15 @@ the time that it then took.
 Rows of the table:
   trl, defaults   the spec's settings and the library's defaults (weights as saved, recomputed activations)
   trl, fp32       the same in fp32 without recomputation, where the processor has no bf16
-  ours, plain     our trainer with trl's objective: cross-entropy alone
+  ours, plain     our trainer with trl's objective (--objective sft): cross-entropy alone
   ours            as it ships: retain rows towards the base's own predictions, a second forward pass
+  npo, dpo, …     with --only: our trainer with another of its objectives
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import resource
 import subprocess
@@ -37,7 +39,8 @@ from deepred_common.examples import SIDES, Example, balanced_sample, read_exampl
 from deepred_common.files import json_text
 from deepred_common.models import loading
 from deepred_common.training import memory_estimate
-from deepred_common.training.objectives.refusal import Refusal
+from deepred_common.training.objectives.catalogue import OBJECTIVES
+from deepred_common.training.objectives.protocol import Objective
 from deepred_common.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -142,15 +145,13 @@ def with_trl(args: argparse.Namespace, plain_fp32: bool) -> Trained:
     return Trained(trainer.model, times.began, times.ended)
 
 
-def with_ours(args: argparse.Namespace, plain: bool) -> Trained:
+def with_ours(args: argparse.Namespace, objective: Objective) -> Trained:
     """finetune_temporal.py's own parts."""
-    from deepred_common.training import setup, token_rows
+    from deepred_common.training import other_replies, setup, token_rows
     from deepred_common.training.callbacks import UpdateClock
     from deepred_common.training.machine import Machine
     from deepred_common.training.trainer import build_trainer
 
-    # With these parameters it is plain cross-entropy, without a forward pass of the base.
-    without_base = Refusal(decision_weight=1, retain_learning=1, retain_weight=1)
     settings = TrainSettings(
         model_name=args.model,
         epochs=args.epochs,
@@ -164,15 +165,15 @@ def with_ours(args: argparse.Namespace, plain: bool) -> Trained:
         precision=args.precision,
         eval_steps=NEVER,
         save_steps=NEVER,
-        objective=without_base if plain else Refusal(),
+        objective=objective,
     )
     machine = Machine(devices.pick_device(), devices.pick_dtype(settings.precision)[0])
     config = setup.load_config(settings)
     tokenizer = setup.prepare_tokenizer(settings, config.vocab_size)
-    examples = training_examples(args.rows)
-    training, _ = token_rows.load_or_render(
-        tokenizer, [f"bench {args.rows}"], lambda: examples, settings.max_seq_length
-    )
+    # The shipped unlearn examples have their answers: the base need not write any.
+    examples = other_replies.added(training_examples(args.rows), objective, SEED, list)
+    key = [f"bench {args.rows}", *other_replies.key(objective, SEED)]
+    training, _ = token_rows.load_or_render(tokenizer, key, lambda: examples, settings.max_seq_length)
     rows = setup.Rows(training, training.select(range(2)))
     memory = memory_estimate.estimate(settings, config, training, machine.device, machine.dtype)
     model = setup.add_adapter(settings, setup.load_base(settings, machine), False, None)
@@ -218,8 +219,15 @@ def validation_losses(model: Any, tokenizer: PreTrainedTokenizerBase) -> dict[st
 RUNS: dict[str, Callable[[argparse.Namespace], Trained]] = {
     "trl, defaults": lambda args: with_trl(args, False),
     "trl, fp32": lambda args: with_trl(args, True),
-    "ours, plain": lambda args: with_ours(args, True),
-    "ours": lambda args: with_ours(args, False),
+    "ours, plain": lambda args: with_ours(args, OBJECTIVES["sft"]),
+    "ours": lambda args: with_ours(args, OBJECTIVES["refusal"]),
+}
+TABLE = list(RUNS)
+# --only also takes every other objective by its name.
+RUNS |= {
+    name: functools.partial(with_ours, objective=objective)
+    for name, objective in OBJECTIVES.items()
+    if name not in ("sft", "refusal")
 }
 
 
@@ -274,7 +282,7 @@ def build_parser() -> cli.Parser:
         default=devices.AUTO,
         help="ours (default: %(default)s)",
     )
-    add("--only", nargs="*", choices=RUNS, default=list(RUNS), help="rows of the table")
+    add("--only", nargs="*", choices=RUNS, default=TABLE, help="rows of the table")
     add("--run", choices=RUNS, help=argparse.SUPPRESS)
     return parser
 

@@ -12,6 +12,7 @@ model card), run.json, training_curves.png, train_results.json and eval_results.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import functools
 import sys
@@ -37,6 +38,7 @@ from deepred_common.training import (
 )
 from deepred_common.training.data_files import DataFiles
 from deepred_common.training.machine import Machine, prepare_machine, require_packages
+from deepred_common.training.objectives.catalogue import OBJECTIVES
 from deepred_common.training.run_folder import Identity, RunChoice
 from deepred_common.training.settings import TrainSettings
 from deepred_common.training.time_estimate import TIMED_UPDATES
@@ -50,7 +52,12 @@ SCRIPT = Path(__file__)
 
 
 def build_parser() -> cli.Parser:
-    parser = cli.Parser(description="Fine-tune a model to a temporal knowledge cutoff (LoRA or QLoRA).")
+    parser = cli.Parser(
+        description="Fine-tune a model to a temporal knowledge cutoff (LoRA or QLoRA).",
+        epilog="objectives (sources, formulas: docs/training.md):\n"
+        + "\n".join(f"  {name:<13}{objective.summary}" for name, objective in OBJECTIVES.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("--model_name", type=cli.model, help="hub name or folder of the base model (default: %(default)s)")
     add("--output_dir", type=cli.path, help="run folder (default: output/temporal-<model>-<dev|full>-<time>)")
@@ -99,6 +106,12 @@ def build_parser() -> cli.Parser:
         type=cli.share,
         help="share of replay among all training rows; 0 switches it off (default: %(default)s)",
     )
+    add(
+        "--objective",
+        choices=OBJECTIVES,
+        metavar="NAME",
+        help="what is minimised, one of those listed below (default: %(default)s)",
+    )
     add("--lora_r", type=cli.positive_int, help="LoRA rank (default: %(default)s)")
     add("--lora_alpha", type=cli.positive_int, help="LoRA alpha (default: %(default)s)")
     base = parser.add_mutually_exclusive_group()
@@ -131,14 +144,13 @@ def build_parser() -> cli.Parser:
     add("--seed", type=int, help="order of the data, start of the adapter (default: %(default)s)")
     add("--trust_remote_code", action="store_true", help="run code that the model's authors ship with it")
     defaults = dataclasses.asdict(TrainSettings())
-    del defaults["objective"]  # it has no flag
-    parser.set_defaults(**defaults)
+    parser.set_defaults(**defaults | {"objective": TrainSettings().objective.name})
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args, given = cli.parse(build_parser(), argv)
-    settings = TrainSettings(**vars(args))
+    settings = TrainSettings(**vars(args) | {"objective": OBJECTIVES[args.objective]})
     folders.check_name(settings.model_name, "base model")
     if Path(settings.model_name).is_dir():
         setup.require_16_bit(settings.model_name, read_json(Path(settings.model_name) / "config.json"))

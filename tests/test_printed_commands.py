@@ -72,7 +72,7 @@ def test_what_stands_in_errors_and_files(folder, capsys, monkeypatch, tmp_path):
     assert words[:2] == ["python", "--output"] and cli.path(words[2]) == folder / "eval-x-1.json"
 
     manifest = {
-        "identity": {"base_revision": None, "data": {}},
+        "identity": {"base_revision": None, "data": {}, "objective": {"name": "refusal"}},
         "counts": {"retain": 1, "unlearn": 1},
         "model_name": str(tmp_path / folder),
         "settings": {},

@@ -53,8 +53,9 @@ def draw(history: Iterable[Mapping[str, Any]], path: Path, title: str) -> None:
                 updates, values, color=COLOURS[name], label=label, linewidth=2, marker="o", markersize=4
             )
     losses.set_title(title, loc="left", fontsize=10)
-    losses.set_ylabel("loss (nats a token)")
-    losses.set_ylim(bottom=0)
+    losses.set_ylabel("loss (nats)")
+    if all(value >= 0 for name in (TRAINING, *ALL_SIDES) for _, value in by_name[name]):
+        losses.set_ylim(bottom=0)
     losses.grid(alpha=0.25)
     losses.legend(frameon=False)
     if by_name[LEARNING_RATE]:

@@ -45,6 +45,8 @@ def text(manifest: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
         name: entry["value"] for name, entry in manifest["settings"].items() if name in SHOWN_SETTINGS
     }
     data = [f"`{Path(name).name}` {digest[:SHOWN_HASH_DIGITS]}…" for name, digest in identity["data"].items()]
+    objective = identity["objective"]
+    parameters = {name: value for name, value in objective.items() if name != "name"}
     losses = [
         f"| {side} | {metrics[f'eval_{side}_loss']:.3f} |"
         for side in ALL_SIDES
@@ -67,9 +69,10 @@ def text(manifest: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
             f"- Trained on {counts['retain']} retain, {counts['unlearn']} unlearn and "
             f"{counts.get('chat', 0)} chat examples, "
             f"{manifest['precision']}, {manifest['started'][:10]}",
+            f"- Objective: `{objective['name']}` {json.dumps(parameters)}",
             f"- Data (SHA-256): {', '.join(data)}",
             "",
-            "| validation | loss (nats a token) |",
+            "| validation | loss (nats) |",
             "|---|---|",
             *losses,
             "",

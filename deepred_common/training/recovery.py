@@ -144,9 +144,19 @@ def _diverged(
     rate = min(settings.learning_rate / SLOWER, type(settings).learning_rate)
     # The folder of this run stays as it is.
     other = folder.with_name(f"{folder.name}-lr{rate:g}") if settings.output_dir else None
+    objective = settings.objective
+    endless = (
+        f" The loss of --objective {objective.name} has no lower bound, so the model is spoilt in the end: "
+        "take fewer --epochs, or npo or simnpo."
+        if objective.unbounded
+        else ""
+    )
     fp16 = " fp16 overflows easily: --precision bf16 or fp32 may be enough." if trainer.args.fp16 else ""
     anew = _command(script, other, {"learning_rate": f"{rate:g}"})
-    text = f"the training diverged: the {what} is not a finite number.{fp16} Start anew, slower:\n  {anew}\n"
+    text = (
+        f"the training diverged: the {what} is not a finite number.{endless}{fp16} "
+        f"Start anew, slower:\n  {anew}\n"
+    )
     if newest is None:
         return UserError(f"{text}No checkpoint was saved before.")
     return UserError(

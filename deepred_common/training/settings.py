@@ -17,7 +17,7 @@ VALIDATION_FILES = ("retain_val", "unlearn_val")
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Fields are named like the flags, whose help texts explain them; `objective` has no flag."""
+    """Fields are named like the flags, whose help texts explain them."""
 
     model_name: str = paths.DEFAULT_MODEL
     output_dir: Path | None = None
