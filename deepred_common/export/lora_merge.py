@@ -35,11 +35,12 @@ def merged(
     dtype: torch.dtype,
     transposed: bool,
     device: torch.device | str = "cpu",
+    strength: float = 1.0,
 ) -> torch.Tensor:
     """The tensor of `entry` with `change` made, in `dtype`, on the CPU.
 
-    transposed: weights are stored (in, out), as GPT-2's are. device: where the sums are made. UserError if a
-    sum is not finite.
+    transposed: weights are stored (in, out), as GPT-2's are. device: where the sums are made. strength: by
+    which what is added is multiplied. UserError if a sum is not finite.
     """
     import torch
 
@@ -61,7 +62,7 @@ def merged(
         block = weight[:, rows] if turned else weight[rows]
         block = block.to(device, torch.float32, copy=True)
         delta = b[rows] @ a
-        block.add_((delta.T if turned else delta).mul_(change.scale))
+        block.add_((delta.T if turned else delta).mul_(change.scale * strength))
         if magnitude is not None:
             # DoRA (Liu et al., arXiv 2402.09353): the sum's rows are brought to the learnt length.
             norm = torch.linalg.norm(block.T if turned else block, dim=1)
@@ -88,12 +89,14 @@ def write_merged(
     transposed: bool = False,
     device: torch.device | str = "cpu",
     extra: Sequence[tuple[str, Entry, Change | None]] = (),
+    strength: float = 1.0,
     progress: Callable[[list[PlannedFile]], Iterable[PlannedFile]] = iter,
 ) -> None:
     """Write merged weights to the folder `out`, in the same files as the base has.
 
     files: of safetensors_files.read_folder. extra: tensors that the base does not have (an output layer that
-    was tied), which go into its last file. progress: wraps the list of planned files, for instance tqdm.
+    was tied), which go into its last file. strength: as in `merged`. progress: wraps the list of planned
+    files, for instance tqdm.
     """
     plan: list[PlannedFile] = [
         (file, [(tensor, entry, changes.get(tensor)) for tensor, entry in entries.items()])
@@ -112,7 +115,9 @@ def write_merged(
             shapes[tensor] = kind, shape
             weight_map[tensor] = file
             total += math.prod(shape) * kind.itemsize
-        safetensors_files.write(out / file, shapes, _merge_each(tensors, shapes, transposed, device))
+        safetensors_files.write(
+            out / file, shapes, _merge_each(tensors, shapes, transposed, device, strength)
+        )
     if len(plan) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
         (out / safetensors_files.INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
@@ -123,24 +128,33 @@ def _merge_each(
     shapes: Mapping[str, tuple[torch.dtype, Sequence[int]]],
     transposed: bool,
     device: torch.device | str,
+    strength: float,
 ) -> Iterator[torch.Tensor]:
     """The merged tensors, made one by one as they are needed."""
     for tensor, entry, change in tensors:
-        yield merged(entry, change, shapes[tensor][0], transposed, device)
+        yield merged(entry, change, shapes[tensor][0], transposed, device, strength)
 
 
 def merge_with_peft(
-    adapter: Adapter, base: Path, dtype: torch.dtype, out: Path, trust_remote_code: bool = False
+    adapter: Adapter,
+    base: Path,
+    dtype: torch.dtype,
+    out: Path,
+    trust_remote_code: bool = False,
+    strength: float = 1.0,
 ) -> None:
     """Write peft's own merge to `out`, for unsupported adapters; it needs the whole model in fp32.
 
+    strength: by which what the adapter adds is multiplied.
     Others misread the config.json that transformers writes there: hf_folder.write_config replaces it.
     """
     import torch
+    from peft.helpers import rescale_adapter_scale
 
     model, _ = loading.load_with_adapter(adapter, torch.float32, base, trust_remote_code)
     try:
-        model = model.merge_and_unload(safe_merge=True)
+        with rescale_adapter_scale(model, strength):
+            model = model.merge_and_unload(safe_merge=True)
     except ValueError as error:
         raise UserError(
             f"peft refused to merge: {error}. The adapter is damaged or training diverged."

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import load_script
 
-from deepred_common.export import adapter_changes, hf_folder
+from deepred_common.export import adapter_changes, hf_folder, lora_merge
 from deepred_common.models import folders, loading, safetensors_files
 
 KINDS = {
@@ -73,17 +73,18 @@ def make(tmp_path_factory, tokenizer):
     return build
 
 
-def by_peft(base, adapter, dtype):
+def by_peft(base, adapter, dtype, strength=1.0):
     """peft's merge in fp32, cast once: {tensor name: tensor}."""
     from peft import PeftModel
+    from peft.helpers import rescale_adapter_scale
     from transformers import AutoModelForCausalLM
 
     model = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter
     )
-    return {
-        name: value.to(dtype) for name, value in model.merge_and_unload(safe_merge=True).state_dict().items()
-    }
+    with rescale_adapter_scale(model, strength):
+        merged = model.merge_and_unload(safe_merge=True)
+    return {name: value.to(dtype) for name, value in merged.state_dict().items()}
 
 
 def merged_weights(folder):
@@ -114,6 +115,19 @@ def test_merged_weights_are_bit_for_bit_those_of_peft(kind, dtype, make, script,
         for name in got
         if not (got[name].dtype == expected[name].dtype and torch.equal(got[name], expected[name]))
     ] == []
+
+
+@pytest.mark.parametrize("kind", ["rsLoRA", "DoRA"])
+def test_a_scaled_adapter_is_merged_bit_for_bit_as_peft_rescales_it(kind, make, tmp_path):
+    base, folder = make(kind)
+    adapter, files = folders.require_adapter(folder), safetensors_files.read_folder(base)
+    changes = adapter_changes.read_changes(adapter)
+    (tmp_path / "m").mkdir()
+    lora_merge.write_merged(files, changes, tmp_path / "m", torch.float32, strength=0.7)
+    got = merged_weights(tmp_path / "m")
+    scaled, whole = (by_peft(base, folder, torch.float32, strength) for strength in (0.7, 1.0))
+    assert all(torch.equal(got[name], scaled[name]) for name in got)
+    assert any(not torch.equal(got[name], whole[name]) for name in got)
 
 
 @pytest.mark.parametrize("dora", [False, True])
