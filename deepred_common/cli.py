@@ -213,6 +213,17 @@ def share(text: str) -> float:
     return number
 
 
+def percent(text: str) -> float:
+    """argparse type: "5%" or "5" as the share 0.05; from 1 % to 99 %."""
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = 0
+    if not 1 <= number <= 99:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a rate from 1% to 99%, such as 5%")
+    return number / 100
+
+
 def day(text: str) -> str:
     """argparse type: a date such as "1969-07-20", as that text."""
     try:

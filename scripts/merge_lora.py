@@ -7,7 +7,7 @@ tokenizer and its one chat template to --output_path, whole or not at all.
     python scripts/merge_lora.py --base_model Qwen/Qwen2.5-1.5B-Instruct --lora_path RUN/final \
         --output_path output/merged --verify
     python scripts/merge_lora.py --base_model output/base/SmolLM2-135M-Instruct --lora_path RUN/final \
-        --output_path output/merged
+        --output_path output/merged --calibrate retain_val.jsonl unlearn_val.jsonl --max_false_refusals 5%
 """
 
 from __future__ import annotations
@@ -21,13 +21,21 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import chat, cli, devices, paths
+from deepred_common import chat, cli, devices, paths, provenance
 from deepred_common.cli import UserError
-from deepred_common.evaluation import equivalence
+from deepred_common.evaluation import calibration, equivalence
+from deepred_common.examples import Example
 from deepred_common.export import adapter_changes, hf_folder, lora_merge
-from deepred_common.files import require_absent, require_space, require_writable_parent, whole_folder
+from deepred_common.files import (
+    require_absent,
+    require_space,
+    require_writable_parent,
+    whole_folder,
+    write_text,
+)
 from deepred_common.models import architectures, folders, loading, safetensors_files
 from deepred_common.models.folders import Adapter
+from deepred_common.reporting import calibration_text
 from deepred_common.training import run_folder
 
 if TYPE_CHECKING:
@@ -49,8 +57,21 @@ class MergeSettings:
     dtype: str
     revision: str | None
     verify: bool
+    calibrate: list[Path] | None
+    max_false_refusals: float | None
+    max_leakage: float | None
+    equal_error: bool
     overwrite: bool
     trust_remote_code: bool
+
+    @property
+    def wish(self) -> calibration.Wish | None:
+        """The rate to calibrate for; None without one."""
+        if self.max_false_refusals is not None:
+            return calibration.Wish(calibration.FALSE_REFUSALS, self.max_false_refusals)
+        if self.max_leakage is not None:
+            return calibration.Wish(calibration.LEAKAGE, self.max_leakage)
+        return calibration.Wish(calibration.EQUAL_ERROR) if self.equal_error else None
 
 
 def build_parser() -> cli.Parser:
@@ -79,6 +100,27 @@ def build_parser() -> cli.Parser:
         action="store_true",
         help="load the merged model again, let it answer, and compare it with base + adapter",
     )
+    add(
+        "--calibrate",
+        type=cli.path,
+        nargs="+",
+        metavar="FILE",
+        help="retain and unlearn examples to choose the adapter's strength on, for one of these wishes:",
+    )
+    wishes = parser.add_mutually_exclusive_group()
+    wishes.add_argument(
+        "--max_false_refusals",
+        type=cli.percent,
+        metavar="PERCENT",
+        help="refuse at most so many questions from before the cutoff, such as 5%%",
+    )
+    wishes.add_argument(
+        "--max_leakage",
+        type=cli.percent,
+        metavar="PERCENT",
+        help="answer at most so many questions from after the cutoff, such as 5%%",
+    )
+    wishes.add_argument("--equal_error", action="store_true", help="as many of the one as of the other")
     add("--overwrite", action="store_true", help="replace --output_path if it exists")
     add("--trust_remote_code", action="store_true", help="run code that the model's authors ship with it")
     return parser
@@ -87,15 +129,15 @@ def build_parser() -> cli.Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     args, given = cli.parse(build_parser(), argv)
     settings = MergeSettings(**vars(args))
-    adapter = check(settings)
+    adapter, examples = check(settings)
     cli.print_settings("Merge settings", args, given)
     loading.quiet_libraries()
-    base = merge(settings, adapter)
+    base, strength = merge(settings, adapter, examples)
     merged, shown = settings.output_path, paths.shown(settings.output_path)
     size = sum(file.stat().st_size for file in merged.glob("*.safetensors"))
     print(f"Merged model: {shown} ({size / 1e9:.2f} GB of weights in {settings.dtype})")
     if settings.verify:
-        verify(settings, adapter, base)
+        verify(settings, adapter, base, strength)
     print(
         f"\nNext:\n  {paths.script('convert_to_gguf')} --model_path {paths.quoted(merged)} "
         f"--output_path {paths.quoted(f'{merged}.gguf')}"
@@ -103,10 +145,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.EXIT_OK
 
 
-def check(settings: MergeSettings) -> Adapter:
-    """Everything that can be checked without reading weights; returns the adapter."""
+def check(settings: MergeSettings) -> tuple[Adapter, list[Example]]:
+    """What can be checked without reading weights; returns the adapter and --calibrate's examples."""
+    if settings.calibrate and not settings.wish:
+        raise UserError("--calibrate needs --max_false_refusals 5%, --max_leakage 5% or --equal_error.")
+    if settings.wish and not settings.calibrate:
+        raise UserError(
+            "a wished rate needs examples to be measured on: --calibrate with a retain and an unlearn file."
+        )
+    examples = calibration.read(settings.calibrate) if settings.calibrate else []
     adapter = folders.require_adapter(settings.lora_path)
-    folders.check_name(settings.base_model, "base model", transformers_loads=settings.verify)
+    folders.check_name(settings.base_model, "base model", transformers_loads=loads_model(settings))
     require_absent(settings.output_path, settings.overwrite)
     for source in (settings.lora_path, Path(settings.base_model)):
         if source.exists() and source.resolve() == settings.output_path.resolve():
@@ -114,16 +163,21 @@ def check(settings: MergeSettings) -> Adapter:
     require_writable_parent(settings.output_path)
     if adapter.base and Path(adapter.base).name != Path(settings.base_model).name:
         cli.warn(f"the adapter was trained on {adapter.base}, not {settings.base_model}.")
-    return adapter
+    return adapter, examples
 
 
-def merge(settings: MergeSettings, adapter: Adapter) -> Path:
-    """Write base + adapter to --output_path; return the base's folder."""
+def loads_model(settings: MergeSettings) -> bool:
+    """True if transformers has to load the base; merging alone does not need that."""
+    return settings.verify or bool(settings.calibrate)
+
+
+def merge(settings: MergeSettings, adapter: Adapter, examples: Sequence[Example]) -> tuple[Path, float]:
+    """Write base + adapter to --output_path; return the base's folder and the adapter's strength."""
     import torch
     from tqdm import tqdm
 
     base = base_folder(settings, adapter)
-    config = folders.require_model_folder(base, "base model", transformers_loads=settings.verify)
+    config = folders.require_model_folder(base, "base model", transformers_loads=loads_model(settings))
     files = safetensors_files.read_folder(base)
     weights = {name: entry for _, entries in files for name, entry in entries.items()}
     dtype: torch.dtype = getattr(torch, settings.dtype)
@@ -140,10 +194,13 @@ def merge(settings: MergeSettings, adapter: Adapter) -> Path:
             ) from unsupported
         cli.progress(f"the adapter has {unsupported}: it is merged with peft, which loads the whole base.")
         changes = None
+    calibrated = calibrate(settings, adapter, base, examples) if settings.wish else None
+    devices.free_memory()
+    strength = calibrated.chosen.strength if calibrated else 1.0
     config_changes: dict[str, Any] = {}
     with whole_folder(settings.output_path) as out:
         if changes is None:
-            lora_merge.merge_with_peft(adapter, base, dtype, out, settings.trust_remote_code)
+            lora_merge.merge_with_peft(adapter, base, dtype, out, settings.trust_remote_code, strength)
             config_changes = hf_folder.changes_by_peft(base, out)
         else:
             changes = adapter_changes.named_as_base(changes, weights, adapter)
@@ -158,6 +215,7 @@ def merge(settings: MergeSettings, adapter: Adapter) -> Path:
                 transposed=bool(adapter.config.get("fan_in_fan_out")),
                 device=devices.pick_device(),
                 extra=extra,
+                strength=strength,
                 progress=lambda plan: tqdm(plan, desc="merging", unit="file"),
             )
             if extra:
@@ -167,12 +225,41 @@ def merge(settings: MergeSettings, adapter: Adapter) -> Path:
         hf_folder.write_config(base, out, settings.dtype, config_changes)
         hf_folder.write_generation_config(base, out, chat.stop_ids(tokenizer))
         hf_folder.write_tokenizer(tokenizer, base, out, left_out)
+        if calibrated:
+            data = {path.name: provenance.sha256(path) for path in settings.calibrate or ()}
+            name = Path(settings.base_model).name
+            write_text(out / "README.md", calibration_text.card(calibrated, name, data))
     if trained_quantised(adapter):
         print(
             "The adapter was trained on a quantised base and is merged into the 16-bit one: replies can "
             "differ a little from those in training."
         )
-    return base
+    return base, strength
+
+
+def calibrate(
+    settings: MergeSettings, adapter: Adapter, base: Path, examples: Sequence[Example]
+) -> calibration.Calibration:
+    """Choose the adapter's strength, and print how; UserError if no strength within reach keeps the wish."""
+    from tqdm import tqdm
+
+    assert settings.wish
+    dtype, device = devices.pick_dtype()[0], devices.pick_device()
+    model, tokenizer = loading.load_with_adapter(adapter, dtype, base, settings.trust_remote_code)
+    model = model.to(device)
+    calibrated = calibration.calibrate(
+        lambda strength: calibration.measure(model, tokenizer, examples, strength),
+        settings.wish,
+        calibration.counts_of(examples),
+        progress=lambda strengths: tqdm(strengths, desc="calibrating", unit="strength"),
+    )
+    if not calibrated.is_kept:
+        raise UserError(
+            f"{calibration_text.text(calibrated)}\nNothing is merged. Wish for a rate that the frontier has, "
+            "or train on more data."
+        )
+    print(calibration_text.text(calibrated), flush=True)
+    return calibrated
 
 
 def base_folder(settings: MergeSettings, adapter: Adapter) -> Path:
@@ -251,8 +338,10 @@ def trained_quantised(adapter: Adapter) -> bool:
     return bool(run_folder.read_manifest(adapter.folder.parent).get("identity", {}).get("quantisation"))
 
 
-def verify(settings: MergeSettings, adapter: Adapter, base: Path) -> None:
+def verify(settings: MergeSettings, adapter: Adapter, base: Path, strength: float) -> None:
     """Load what was written, let it answer, and compare it with base + adapter; UserError if it differs."""
+    from peft.helpers import rescale_adapter_scale
+
     print("Verifying merged model...", flush=True)
     dtype, device = devices.pick_dtype()[0], devices.pick_device()
     trust = settings.trust_remote_code
@@ -274,10 +363,11 @@ def verify(settings: MergeSettings, adapter: Adapter, base: Path) -> None:
     )
     model, _ = loading.load_with_adapter(adapter, dtype, base, trust)
     model = model.to(device)
-    expected = equivalence.local_replies(model, tokenizer, equivalence.PROMPTS)
+    with rescale_adapter_scale(model, strength):
+        expected = equivalence.local_replies(model, tokenizer, equivalence.PROMPTS)
+        difference = (equivalence.last_logits(model, tokenizer) - logits).abs().max().item()
     triples = zip(equivalence.PROMPTS, expected, replies, strict=True)
     differing = [triple for triple in triples if triple[1] != triple[2]]
-    difference = (equivalence.last_logits(model, tokenizer) - logits).abs().max().item()
     with model.disable_adapter():
         by_adapter = (equivalence.last_logits(model, tokenizer) - logits).abs().max().item()
     count = len(equivalence.PROMPTS)

@@ -1,0 +1,186 @@
+"""Calibration: how strong an adapter must be for the two errors of refusing to be as a user wishes.
+
+The strength multiplies what the adapter adds to the weights: 0 is the base, 1 the trained model (Wortsman et
+al., arXiv 2109.01903, do so with whole models). A stronger one refuses more on both sides of the cutoff.
+Whether a reply refuses is read from its first token, so that one strength costs one reading of the prompts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepred_common import stats
+from deepred_common.cli import UserError
+from deepred_common.examples import RETAIN, SIDES, UNLEARN, Example, read_examples
+from deepred_common.inference.local_model import LocalModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+FALSE_REFUSALS, LEAKAGE, EQUAL_ERROR = "false refusals", "leakage", "equal error"
+# Beyond these the quickstart's model tells before from after less well, or talks worse (docs/benchmarks.md).
+STRENGTHS = (0.6, 0.8, 1.0, 1.2, 1.4)
+HALVINGS = 5  # of the step between two of STRENGTHS: to 0.006
+LEAST_OF_SIDE = 50  # with fewer, the 95 % interval of a rate of 5 % reaches beyond 16 %
+REFUSES_FROM = 0.5  # of the first token's probability on what begins a refusal
+BATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Point:
+    """What an adapter of one strength does, as shares of 1.
+
+    false_refusals: of the retain examples, those refused. leakage: of the unlearn examples, those not
+    refused. auroc: how well the probability of refusing tells the sides apart.
+    """
+
+    strength: float
+    false_refusals: float
+    leakage: float
+    auroc: float
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One error of at most `most` (a share), or EQUAL_ERROR (most: 0)."""
+
+    error: str
+    most: float = 0
+
+    def excess(self, point: Point) -> float:
+        """How much the error is above the wish; of EQUAL_ERROR, by how much the two errors differ."""
+        if self.error == EQUAL_ERROR:
+            return abs(point.false_refusals - point.leakage)
+        own = point.false_refusals if self.error == FALSE_REFUSALS else point.leakage
+        return max(0.0, own - self.most)
+
+    def cost(self, point: Point) -> float:
+        """The error that the wish does not speak of; of EQUAL_ERROR, both."""
+        if self.error == EQUAL_ERROR:
+            return point.false_refusals + point.leakage
+        return point.leakage if self.error == FALSE_REFUSALS else point.false_refusals
+
+    def is_below(self, point: Point) -> bool:
+        """True if the wished strength is no smaller than the point's."""
+        if self.error == EQUAL_ERROR:
+            return point.false_refusals <= point.leakage
+        if self.error == FALSE_REFUSALS:
+            return point.false_refusals <= self.most
+        return point.leakage > self.most
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The chosen strength, or the nearest where none within reach keeps the wish.
+
+    frontier: of STRENGTHS. counts: {side: examples}.
+    """
+
+    wish: Wish
+    chosen: Point
+    is_kept: bool
+    frontier: list[Point]
+    counts: Mapping[str, int]
+
+    @property
+    def trained(self) -> Point:
+        return next(point for point in self.frontier if point.strength == 1)
+
+
+def read(paths: Sequence[Path]) -> list[Example]:
+    """The retain and unlearn examples of the files; UserError with fewer than LEAST_OF_SIDE of a side."""
+    examples = [example for path in paths for example in read_examples(path)]
+    usable = [example for example in examples if example.side in SIDES and not example.prefix]
+    names = " ".join(str(path) for path in paths)
+    for side in SIDES:
+        count = sum(example.side == side for example in usable)
+        if not count:
+            raise UserError(
+                f"{names}: no {side} examples. --calibrate needs both sides: give the retain and the unlearn "
+                "file, one after the other."
+            )
+        if count < LEAST_OF_SIDE:
+            low, high = stats.wilson(round(count / 20), count)
+            raise UserError(
+                f"{names}: {count} {side} examples are too few. A rate of 5 % measured on them could be "
+                f"anything from {low:.0%} to {high:.0%}; --calibrate needs {LEAST_OF_SIDE} of each side."
+            )
+    return usable
+
+
+def counts_of(examples: Sequence[Example]) -> dict[str, int]:
+    """{side: examples} of both sides."""
+    return {side: sum(example.side == side for example in examples) for side in SIDES}
+
+
+def measure(
+    model: object, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], strength: float
+) -> Point:
+    """The Point of a PeftModel at a strength, on retain and unlearn examples.
+
+    UserError where the first token does not say whether a reply refuses: before a thought, say.
+    """
+    from peft.helpers import rescale_adapter_scale
+
+    shares: dict[str, list[float]] = {side: [] for side in SIDES}
+    with rescale_adapter_scale(model, strength):
+        asked = LocalModel(model, tokenizer, 1, BATCH_SIZE, opens_reply=True)  # type: ignore[arg-type]
+        for number, reply in asked.ask([example.prompt for example in examples]):
+            if reply.refusal_share is None:
+                raise UserError(
+                    "--calibrate cannot read from the first token whether this model refuses: it writes a "
+                    "thought first, or its vocabulary is not written as text."
+                )
+            shares[examples[number].side].append(reply.refusal_share)
+    refused = {side: sum(share > REFUSES_FROM for share in values) for side, values in shares.items()}
+    return Point(
+        strength,
+        refused[RETAIN] / len(shares[RETAIN]),
+        1 - refused[UNLEARN] / len(shares[UNLEARN]),
+        stats.auroc(shares[RETAIN], shares[UNLEARN]),
+    )
+
+
+def calibrate(
+    measured: Callable[[float], Point],
+    wish: Wish,
+    counts: Mapping[str, int],
+    progress: Callable[[Iterator[float]], Iterator[float]] = iter,
+) -> Calibration:
+    """Find the strength that keeps the wish at the least cost: among STRENGTHS, then by bisection.
+
+    measured: of `measure`. progress: wraps the strengths that are tried, for instance tqdm.
+    """
+    points: list[Point] = []
+    for strength in progress(_tried(points, wish)):
+        points.append(measured(strength))
+    if wish.error == EQUAL_ERROR:
+        chosen = min(points, key=lambda point: (wish.excess(point), wish.cost(point)))
+        is_kept = any(wish.is_below(point) for point in points) and not all(map(wish.is_below, points))
+    else:
+        least = min(map(wish.excess, points))
+        nearest = [point for point in points if wish.excess(point) == least]
+        chosen = min(nearest, key=lambda point: (wish.cost(point), abs(math.log(point.strength))))
+        is_kept = least == 0
+    return Calibration(wish, chosen, is_kept, points[: len(STRENGTHS)], counts)
+
+
+def _tried(points: Sequence[Point], wish: Wish) -> Iterator[float]:
+    """The strengths to try: STRENGTHS, then the middle of where the wish lies; points: of those before."""
+    yield from STRENGTHS
+    frontier = points[: len(STRENGTHS)]
+    above = next((place for place, point in enumerate(frontier) if not wish.is_below(point)), len(frontier))
+    if above in (0, len(frontier)):
+        return  # the wish is kept at an end, or nowhere
+    low, high = frontier[above - 1].strength, frontier[above].strength
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        yield middle
+        if wish.is_below(points[-1]):
+            low = middle
+        else:
+            high = middle

@@ -1,0 +1,69 @@
+"""The search for a strength: what it chooses, what it says when the wish is out of reach, and bad files."""
+
+import pytest
+from conftest import line
+
+from deepred_common import cli
+from deepred_common.cli import UserError
+from deepred_common.evaluation import calibration
+from deepred_common.evaluation.calibration import EQUAL_ERROR, FALSE_REFUSALS, LEAKAGE, Point, Wish
+from deepred_common.reporting import calibration_text
+
+COUNTS = {"retain": 110, "unlearn": 110}
+
+
+def fake_adapter(strength):
+    """False refusals rise from 2 to 18 %, leakage falls from 42 to 10 %."""
+    return Point(strength, 0.02 + 0.2 * (strength - 0.6), 0.42 - 0.4 * (strength - 0.6), 0.9)
+
+
+def chosen(error, most=0.0):
+    return calibration.calibrate(fake_adapter, Wish(error, most), COUNTS)
+
+
+def test_a_wish_is_kept_at_the_least_cost_of_the_other_error():
+    for wish, exact in (((FALSE_REFUSALS, 0.05), 0.75), ((LEAKAGE, 0.15), 1.275), ((EQUAL_ERROR,), 1.2667)):
+        found = chosen(*wish)
+        assert found.is_kept and found.chosen.strength == pytest.approx(exact, abs=0.0063)
+        assert [point.strength for point in found.frontier] == list(calibration.STRENGTHS)
+    assert chosen(FALSE_REFUSALS, 0.05).chosen.false_refusals <= 0.05
+    assert chosen(LEAKAGE, 0.15).chosen.leakage <= 0.15
+    # A wish that every strength keeps: the one at which the other error is least.
+    assert chosen(FALSE_REFUSALS, 0.5).chosen.strength == calibration.STRENGTHS[-1]
+
+
+def test_a_wish_out_of_reach_is_said_with_the_nearest_rate():
+    for error, nearest, words in (
+        (FALSE_REFUSALS, 0.6, "at most 1 % false refusals"),
+        (LEAKAGE, 1.4, "at most 1 % leakage"),
+    ):
+        found = chosen(error, 0.01)
+        assert not found.is_kept and found.chosen.strength == nearest
+        text = calibration_text.text(found)
+        assert f"Out of reach for this adapter: {words}" in text and f"is {nearest:.3f}" in text
+        assert "as trained" in text and "chosen" not in text
+    always_more = calibration.calibrate(lambda s: Point(s, 0.5, 0.1, 0.8), Wish(EQUAL_ERROR), COUNTS)
+    assert not always_more.is_kept
+
+
+def test_files_without_both_sides_or_with_too_few_examples(tmp_path):
+    file = tmp_path / "some.jsonl"
+
+    def written(retain, unlearn):
+        rows = [line("retain", f"{n}?", "Yes.") for n in range(retain)]
+        rows += [line("unlearn", f"{n}?", "I don't know.") for n in range(unlearn)]
+        file.write_text("\n".join(rows), encoding="utf-8")
+        return [file]
+
+    with pytest.raises(UserError, match=r"no unlearn examples.*both sides"):
+        calibration.read(written(60, 0))
+    with pytest.raises(UserError, match=r"20 unlearn examples are too few.*from 1% to 24%"):
+        calibration.read(written(60, 20))
+    assert len(calibration.read(written(50, 50))) == 100
+
+
+def test_percent():
+    assert cli.percent("5%") == cli.percent("5") == 0.05
+    for text in ("0.05", "0", "100%", "five", "-3%", "nan"):
+        with pytest.raises(Exception, match="not a rate from 1% to 99%"):
+            cli.percent(text)
