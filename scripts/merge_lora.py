@@ -130,7 +130,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, given = cli.parse(build_parser(), argv)
     settings = MergeSettings(**vars(args))
     adapter, examples = check(settings)
-    cli.print_settings("Merge settings", args, given)
+    files = ", ".join(paths.shown(file) for file in settings.calibrate or ())
+    cli.print_settings(
+        "Merge settings", args, given, resolved={"calibrate": (files, "flag")} if files else None
+    )
     loading.quiet_libraries()
     base, strength = merge(settings, adapter, examples)
     merged, shown = settings.output_path, paths.shown(settings.output_path)
@@ -251,7 +254,7 @@ def calibrate(
         lambda strength: calibration.measure(model, tokenizer, examples, strength),
         settings.wish,
         calibration.counts_of(examples),
-        progress=lambda strengths: tqdm(strengths, desc="calibrating", unit="strength"),
+        progress=lambda strengths: tqdm(strengths, "calibrating", calibration.MOST_TRIED, unit=" strengths"),
     )
     if not calibrated.is_kept:
         raise UserError(

@@ -2,7 +2,8 @@
 
 The strength multiplies what the adapter adds to the weights: 0 is the base, 1 the trained model (Wortsman et
 al., arXiv 2109.01903, do so with whole models). A stronger one refuses more on both sides of the cutoff.
-Whether a reply refuses is read from its first token, so that one strength costs one reading of the prompts.
+A reply counts as refused if the likeliest first token begins a refusal: of the quickstart's 220 validation
+replies, 217 are judged the same when read whole. So one strength costs one reading of the prompts.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepred_common import stats
+from deepred_common import refusal_openers, stats
 from deepred_common.cli import UserError
 from deepred_common.examples import RETAIN, SIDES, UNLEARN, Example, read_examples
 from deepred_common.inference.local_model import LocalModel
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 FALSE_REFUSALS, LEAKAGE, EQUAL_ERROR = "false refusals", "leakage", "equal error"
-# Beyond these the quickstart's model tells before from after less well, or talks worse (docs/benchmarks.md).
+# No less than 0.6: there the quickstart's AUROC on held-out questions is 0.83, not 0.87 (docs/benchmarks.md).
 STRENGTHS = (0.6, 0.8, 1.0, 1.2, 1.4)
-HALVINGS = 5  # of the step between two of STRENGTHS: to 0.006
+HALVINGS = 4  # of the step between two of STRENGTHS: to 0.0125
+MOST_TRIED = len(STRENGTHS) + HALVINGS
 LEAST_OF_SIDE = 50  # with fewer, the 95 % interval of a rate of 5 % reaches beyond 16 %
-REFUSES_FROM = 0.5  # of the first token's probability on what begins a refusal
 BATCH_SIZE = 16
 
 
@@ -127,6 +128,7 @@ def measure(
     from peft.helpers import rescale_adapter_scale
 
     shares: dict[str, list[float]] = {side: [] for side in SIDES}
+    refused = dict.fromkeys(SIDES, 0)
     with rescale_adapter_scale(model, strength):
         asked = LocalModel(model, tokenizer, 1, BATCH_SIZE, opens_reply=True)  # type: ignore[arg-type]
         for number, reply in asked.ask([example.prompt for example in examples]):
@@ -135,8 +137,9 @@ def measure(
                     "--calibrate cannot read from the first token whether this model refuses: it writes a "
                     "thought first, or its vocabulary is not written as text."
                 )
-            shares[examples[number].side].append(reply.refusal_share)
-    refused = {side: sum(share > REFUSES_FROM for share in values) for side, values in shares.items()}
+            side = examples[number].side
+            shares[side].append(reply.refusal_share)
+            refused[side] += refusal_openers.begins_refusal(reply.text or "")
     return Point(
         strength,
         refused[RETAIN] / len(shares[RETAIN]),

@@ -24,7 +24,7 @@ def chosen(error, most=0.0):
 def test_a_wish_is_kept_at_the_least_cost_of_the_other_error():
     for wish, exact in (((FALSE_REFUSALS, 0.05), 0.75), ((LEAKAGE, 0.15), 1.275), ((EQUAL_ERROR,), 1.2667)):
         found = chosen(*wish)
-        assert found.is_kept and found.chosen.strength == pytest.approx(exact, abs=0.0063)
+        assert found.is_kept and found.chosen.strength == pytest.approx(exact, abs=0.0126)
         assert [point.strength for point in found.frontier] == list(calibration.STRENGTHS)
     assert chosen(FALSE_REFUSALS, 0.05).chosen.false_refusals <= 0.05
     assert chosen(LEAKAGE, 0.15).chosen.leakage <= 0.15

@@ -24,9 +24,9 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def refusing(tmp_path_factory, tokenizer, base_folder):
-    """(base, adapter): a tiny Llama, and a LoRA on its output layer that makes refusals as likely as not.
+    """(base, adapter): a tiny Llama, and a LoRA on its output layer for what begins a refusal.
 
-    It adds about 7 to the logits of what begins a refusal, more to "Who is Robot …?" than to sums.
+    After "Who is Robot …?" it adds a tenth more than makes that the likeliest, after sums a tenth less.
     """
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -52,10 +52,11 @@ def refusing(tmp_path_factory, tokenizer, base_folder):
 
     before, after = states("What is {} + 2?").mean(0), states("Who is Robot {}?").mean(0)
     openers = refusal_openers.token_ids(tokenizer)
-    even = torch.tensor(len(tokenizer) / len(openers)).log()  # the logit that gives them half the probability
+    with torch.inference_mode():
+        logits = model.lm_head(torch.stack([before, after]))
+    missing = logits.max(-1).values - logits[:, openers].max(-1).values
     # The least vector that gives the two means these products.
-    wanted = torch.stack([0.9 * even, 1.1 * even])
-    direction = torch.linalg.pinv(torch.stack([before, after])) @ wanted
+    direction = torch.linalg.pinv(torch.stack([before, after])) @ (missing * torch.tensor([0.9, 1.1]))
     tuned = get_peft_model(
         model, LoraConfig(r=1, lora_alpha=1, target_modules=["lm_head"], task_type="CAUSAL_LM")
     )
@@ -85,8 +86,8 @@ def test_calibrated_weights_are_the_base_and_the_scaled_adapter(script, refusing
         for folder in (refusing[0], tmp_path / "plain", tmp_path / "calibrated")
     )
     strength = ((calibrated - base).norm() / (plain - base).norm()).item()
-    # Half the probability is reached at 0.91 after the cutoff, and at 1.11 before it.
-    assert 0.91 < strength <= 1.2
+    # What begins a refusal is the likeliest from 0.91 on after the cutoff, and from 1.11 on before it.
+    assert 0.9 < strength < 1.15
     card = (tmp_path / "calibrated" / "README.md").read_text(encoding="utf-8")
     assert f"merged at {strength:.4f}" in card and "at most 5 % false refusals" in card
     assert "`retain.jsonl`" in card and not (tmp_path / "plain" / "README.md").exists()
