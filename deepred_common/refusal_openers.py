@@ -7,12 +7,15 @@ One rule for a tokenizer's vocabulary and for the token texts of a server, so th
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from deepred_common import paths
 from deepred_common.json_lines import read_objects
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
 WORDINGS = paths.ROOT / "datasets" / "refusals.jsonl"
@@ -46,3 +49,16 @@ def begins_refusal(token: str) -> bool:
 def token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The ids of the tokens that begin a refusal, sorted; none if the vocabulary is not written as text."""
     return sorted(number for token, number in tokenizer.get_vocab().items() if begins_refusal(str(token)))
+
+
+def log_odds(logits: Tensor, ids: Sequence[int]) -> Tensor:
+    """The log-odds of all that begins a refusal, (rows,) in fp32.
+
+    logits: (rows, vocabulary), of the first token of a reply's own text. ids: of token_ids, at least one.
+    """
+    import torch
+
+    openers = torch.tensor(ids, device=logits.device)
+    logits = logits.float()
+    others = logits.index_fill(1, openers, -math.inf)
+    return logits[:, openers].logsumexp(-1) - others.logsumexp(-1)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # best one bounds a 95 % interval by profile likelihood (Venzon and Moolgavkar, Appl. Statist. 37, 1988).
 LIKELIHOOD_DROP = 3.841458820694124 / 2
 DRAWS = 1000  # of a bootstrap
+FEWEST_OF_SIDE = 10  # an AUROC of fewer before or after the cutoff says nothing
 LEAST_FACTS = 20  # with fewer, four parameters are not determined
 EARLIEST_YEAR = 1700
 PLACES_A_YEAR = 4  # dates are rounded to a quarter, so that 15 000 facts are a few hundred places
@@ -107,6 +108,16 @@ def auroc(before: Sequence[float], after: Sequence[float]) -> float:
     from scipy.stats import mannwhitneyu
 
     return float(mannwhitneyu(after, before).statistic) / (len(before) * len(after))
+
+
+def auroc_error(area: float, before: int, after: int) -> float:
+    """The standard error of an AUROC `area`, measured on so many scores of each side.
+
+    Source: Hanley and McNeil, Radiology 143 (1982), their formula for exponential scores.
+    """
+    both_after, both_before = area / (2 - area), 2 * area**2 / (1 + area)
+    spread = (after - 1) * (both_after - area**2) + (before - 1) * (both_before - area**2)
+    return math.sqrt(max(0.0, area * (1 - area) + spread) / (before * after))
 
 
 @dataclass(frozen=True)

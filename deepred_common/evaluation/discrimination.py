@@ -12,7 +12,6 @@ from deepred_common.examples import RETAIN, SIDES, UNLEARN
 
 ALL, RECENT = "all", "after 1900"
 _RECENT_FROM = 1900  # long ago is easy to tell, and most questions of the near side are of this time
-FEWEST_OF_SIDE = 10  # an AUROC of fewer says nothing
 
 
 def shares_of(rows: Sequence[ResultRow], side: str) -> list[float]:
@@ -22,14 +21,14 @@ def shares_of(rows: Sequence[ResultRow], side: str) -> list[float]:
 
 
 def measure(rows: Sequence[ResultRow]) -> Discrimination | None:
-    """The Separation of all rows, and of those dated 1900 or later; None with fewer than FEWEST_OF_SIDE."""
+    """The Separation of all rows, and of those dated 1900 or later; None with too few of a side."""
     known = [row for row in rows if row["side"] in SIDES and row.get("refusal_share") is not None]
     recent = [row for row in known if (year_of(row["date"]) or 0) >= _RECENT_FROM]
     groups = {ALL: known, RECENT: recent}
     separations = {
         name: _separation(group)
         for name, group in groups.items()
-        if all(len(shares_of(group, side)) >= FEWEST_OF_SIDE for side in SIDES)
+        if all(len(shares_of(group, side)) >= stats.FEWEST_OF_SIDE for side in SIDES)
     }
     return separations or None
 

@@ -197,13 +197,9 @@ class LocalModel:
 
     def _refusal_shares(self, logits: torch.Tensor) -> list[float]:
         """For each row of logits (rows, vocabulary), the probability of all that begins a refusal."""
-        import torch
-
-        ids = torch.tensor(self._refusal_ids, device=logits.device)
-        logits = logits.float()
-        refusing, other = logits[:, ids].logsumexp(-1), logits.index_fill(1, ids, -math.inf)
         # From the log-odds, and in float64: shares near 1 would all be the same number.
-        shares: list[float] = (refusing - other.logsumexp(-1)).cpu().double().sigmoid().tolist()
+        odds = refusal_openers.log_odds(logits, self._refusal_ids)
+        shares: list[float] = odds.cpu().double().sigmoid().tolist()
         return shares
 
     def _reply_of(self, output: list[int], shares: Mapping[int, float] = MappingProxyType({})) -> Reply:
