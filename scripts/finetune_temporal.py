@@ -35,12 +35,13 @@ from deepred_common.training import (
     run_identity,
     setup,
     token_rows,
+    validation,
 )
 from deepred_common.training.data_files import DataFiles
 from deepred_common.training.machine import Machine, prepare_machine, require_packages
 from deepred_common.training.objectives.catalogue import OBJECTIVES
 from deepred_common.training.run_folder import Identity, RunChoice
-from deepred_common.training.settings import TrainSettings
+from deepred_common.training.settings import BEST, LAST, TrainSettings
 from deepred_common.training.time_estimate import TIMED_UPDATES
 
 if TYPE_CHECKING:
@@ -84,9 +85,15 @@ def build_parser() -> cli.Parser:
         "--save_total_limit",
         type=cli.positive_int,
         metavar="N",
-        help="keep the newest N checkpoints only, the one resumed from among them (default: all)",
+        help="keep the newest N checkpoints only, the one resumed from among them (default: %(default)s)",
     )
     add("--eval_steps", type=cli.positive_int, help="updates between validations (default: %(default)s)")
+    add(
+        "--keep",
+        choices=(LAST, BEST),
+        help="the adapter for final/: the last, or that of the validation that told the sides apart best, if "
+        "clearly better than the last (default: %(default)s)",
+    )
     add(
         "--mix",
         type=cli.ratio,
@@ -183,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"How long that takes is printed once {TIMED_UPDATES} updates have been timed."
         )
         return cli.EXIT_OK
-    print_result(result.metrics, is_resumed=run.checkpoint is not None)
+    print_result(result, is_resumed=run.checkpoint is not None)
     print_next(settings.model_name, result.folder)
     return cli.EXIT_OK
 
@@ -210,11 +217,13 @@ def check_data(settings: TrainSettings, data: DataFiles) -> None:
 class Result(NamedTuple):
     """A finished training: its run folder, and the losses and times of training and validation.
 
-    metrics: train_loss is of the whole run (None: not known), train_runtime since it was resumed.
+    metrics: train_loss is of the whole run (None: not known), train_runtime since it was resumed; those of
+    validation are of the update in final/. choice: what to say if that is not the last one.
     """
 
     folder: Path
     metrics: dict[str, Any]
+    choice: str
 
 
 class Plan(NamedTuple):
@@ -255,6 +264,10 @@ def train(
     data.release()  # the texts are tokens now
 
     plan = make_plan(settings, run, config, rows, machine)
+    keeps_best = settings.keep == BEST
+    if keeps_best and (caution := validation.caution(tokenizer, rows.validation)):
+        cli.progress(caution)
+        keeps_best = False
     if settings.dry_run:
         print(token_rows.examples_text(tokenizer, rows.training))
         return None
@@ -275,13 +288,17 @@ def train(
     # A GPU that hangs can take the process with it before anything is printed.
     cli.progress(f"If the run is interrupted, resume it with:\n  {recovery.resume_command(SCRIPT, folder)}")
 
-    from deepred_common.training.callbacks import LossCurves, OldCheckpoints, StopAndSave
+    from deepred_common.training.callbacks import BestAdapter, LossCurves, OldCheckpoints, StopAndSave
     from deepred_common.training.trainer import build_trainer
 
     stopper = StopAndSave()
-    watchers = [stopper, LossCurves(folder / "training_curves.png", folder.name)]
-    if settings.save_total_limit:
-        watchers.append(OldCheckpoints(folder, settings.save_total_limit, plan.run.checkpoint))
+    watchers = [
+        stopper,
+        LossCurves(folder / "training_curves.png", folder.name),
+        OldCheckpoints(folder, settings.save_total_limit, plan.run.checkpoint),
+    ]
+    if keeps_best:
+        watchers.append(BestAdapter(folder))
     trainer = build_trainer(settings, folder, model, tokenizer, rows, machine, plan.checkpointing, watchers)
     with recovery.explained(SCRIPT, settings, folder, trainer):
         training_metrics = run_updates(plan.run, trainer)
@@ -290,11 +307,18 @@ def train(
             f"update {trainer.state.global_step} is saved. Resume with:\n"
             f"  {recovery.resume_command(SCRIPT, folder)}"
         )
-    with recovery.explained(SCRIPT, settings, folder, trainer):
-        evaluation = trainer.evaluate()
-    manifest["finished"] = provenance.now()
-    run_folder.save_result(folder, trainer, manifest, training_metrics, evaluation)
-    return Result(folder, training_metrics | evaluation)
+    history = trainer.state.log_history
+    kept = last = trainer.state.global_step
+    if keeps_best:
+        kept = validation.chosen(history, validation.kept_updates(folder), last)
+    evaluation = validation.metrics_at(history, kept)
+    if not evaluation:  # resumed with fewer epochs, from a checkpoint beyond their end
+        with recovery.explained(SCRIPT, settings, folder, trainer):
+            evaluation = trainer.evaluate()
+    manifest |= {"finished": provenance.now(), "updates": last, "kept_update": kept}
+    adapter = None if kept == last else validation.adapter_path(folder, kept)
+    run_folder.save_result(folder, trainer, manifest, training_metrics, evaluation, adapter)
+    return Result(folder, training_metrics | evaluation, validation.choice_text(history, kept, last))
 
 
 def make_plan(
@@ -339,7 +363,8 @@ def run_updates(run: RunChoice, trainer: TemporalTrainer) -> dict[str, Any]:
 # ---- what the user sees at the end ---------------------------------------------------------------
 
 
-def print_result(metrics: dict[str, Any], is_resumed: bool) -> None:
+def print_result(result: Result, is_resumed: bool) -> None:
+    metrics = result.metrics
     losses = [] if metrics["train_loss"] is None else [f"training loss {metrics['train_loss']:.3f}"]
     losses += [
         f"{side} validation loss {metrics[f'eval_{side}_loss']:.3f}"
@@ -349,6 +374,9 @@ def print_result(metrics: dict[str, Any], is_resumed: bool) -> None:
     minutes = metrics["train_runtime"] / 60
     since = " since it was resumed" if is_resumed else ""
     print(f"\nTraining finished in {minutes:.1f} min{since}: {', '.join(losses)}")
+    for text in (validation.text(metrics), result.choice):
+        if text:
+            print(text)
 
 
 def print_next(model_name: str, folder: Path) -> None:

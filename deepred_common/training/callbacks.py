@@ -5,10 +5,11 @@ transformers is imported at the top, so import this module only where a model is
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,7 +24,8 @@ from transformers import (
 )
 
 from deepred_common import cli
-from deepred_common.training import loss_plot, run_folder
+from deepred_common.files import whole_folder
+from deepred_common.training import loss_plot, run_folder, validation
 from deepred_common.training.time_estimate import TIMED_UPDATES, TimeEstimate, shown_time
 
 
@@ -131,6 +133,9 @@ class ProgressBar(ProgressCallback):
                 side = name.removeprefix("eval_").removesuffix("_loss")
                 with tqdm.external_write_mode(file=sys.stderr):
                     cli.progress(f"update {state.global_step}: {side} validation loss {value:.3f}")
+        if text := validation.text(logs):
+            with tqdm.external_write_mode(file=sys.stderr):
+                cli.progress(f"update {state.global_step}: {text}")
 
 
 class _UpdateBar(tqdm):
@@ -154,12 +159,21 @@ class LossCurves(TrainerCallback):
         self._path, self._title = path, title
 
     def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if validation.text(metrics or {}):  # of all sides, and not of one of them
+            self.on_train_end(args, state, control)
+
+    def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if state.is_world_process_zero:
             loss_plot.draw(state.log_history, self._path, self._title)
-
-    on_train_end = on_evaluate
 
 
 class LogBeforeSaving(TrainerCallback):
@@ -190,6 +204,54 @@ class OldCheckpoints(TrainerCallback):
         if state.is_world_process_zero:
             newest = run_folder.checkpoint_path(self._folder, state.global_step)
             run_folder.remove_old_checkpoints(self._folder, self._limit, (newest, self._resumed_from))
+
+
+class BestAdapter(TrainerCallback):
+    """Keeps the adapter of the best validation so far, in a folder of its own: checkpoints are rarer.
+
+    The one before it stays until the next checkpoint: a run resumed from the last one may need it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._saved = 0  # the update of the newest checkpoint
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._saved = state.global_step
+        # What is still to be trained may end elsewhere this time.
+        self._remove(state, [u for u in validation.kept_updates(self._folder) if u > self._saved])
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        model: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if not state.is_world_process_zero or validation.AUROC not in (metrics or {}):
+            return
+        kept, update = validation.kept_updates(self._folder), state.global_step
+        if validation.best(state.log_history, [*kept, update]) == update:
+            with whole_folder(validation.adapter_path(self._folder, update)) as folder:
+                model.save_pretrained(str(folder))
+            self._remove(state, [u for u in kept if self._saved < u < update])
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._saved = state.global_step
+        kept = validation.kept_updates(self._folder)
+        best = validation.best(state.log_history, kept)
+        self._remove(state, [u for u in kept if u != best])
+
+    def _remove(self, state: TrainerState, updates: Sequence[int]) -> None:
+        if state.is_world_process_zero:
+            for update in updates:
+                shutil.rmtree(validation.adapter_path(self._folder, update), ignore_errors=True)
 
 
 class StopAndSave(TrainerCallback):

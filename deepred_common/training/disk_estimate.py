@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from deepred_common import paths
 from deepred_common.cli import UserError
 from deepred_common.training import run_folder
+from deepred_common.training.settings import BEST
 from deepred_common.training.time_estimate import times_left
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from deepred_common.training.settings import TrainSettings
 
 ADAPTER_BYTES = 4  # of a parameter in final/: fp32
+BEST_ADAPTERS = 2  # kept at most beside final/: the best one, and the one before until the next checkpoint
 CHECKPOINT_BYTES = 12  # of the same in a checkpoint: with Adam's two moments
 # Of a token in tokenizer.json, with its merge. SmolLM2's takes 72; other scripts take more bytes.
 TOKEN_BYTES = 150
@@ -42,13 +44,13 @@ def estimate(settings: TrainSettings, run: RunChoice, shape: Shape, updates: int
     A dry run, which writes none, only gets the advice.
     """
     size = checkpoint_size(shape)
-    final = ADAPTER_BYTES * shape.lora + TOKEN_BYTES * shape.vocabulary
+    adapters = 1 + (BEST_ADAPTERS if settings.keep == BEST else 0)
+    final = adapters * ADAPTER_BYTES * shape.lora + TOKEN_BYTES * shape.vocabulary
     done = run_folder.step_of(run.checkpoint) if run.checkpoint else 0
     coming = times_left(done, updates, settings.save_steps)
-    if settings.save_total_limit:
-        # While a new one is written, none is removed; those that exist are counted as theirs already.
-        room = settings.save_total_limit + 1 - len(run_folder.checkpoints(run.folder))
-        coming = min(coming, max(1, room))
+    # While a new one is written, none is removed; those that exist are counted as theirs already.
+    room = settings.save_total_limit + 1 - len(run_folder.checkpoints(run.folder))
+    coming = min(coming, max(1, room))
     needed, free = coming * size + final, free_space(run.folder)
     if coming and free < size + final and not settings.dry_run:
         raise UserError(

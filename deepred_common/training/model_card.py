@@ -11,6 +11,7 @@ from typing import Any
 
 from deepred_common.examples import ALL_SIDES
 from deepred_common.files import write_text
+from deepred_common.training import validation
 
 SHOWN_SETTINGS = (
     "epochs",
@@ -52,6 +53,10 @@ def text(manifest: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
         for side in ALL_SIDES
         if f"eval_{side}_loss" in metrics
     ]
+    kept = []
+    if "kept_update" in manifest:
+        figures = validation.text(metrics)
+        kept = [f"- Update {manifest['kept_update']} of {manifest['updates']}{figures and f': {figures}'}"]
     merge = f"python scripts/merge_lora.py --base_model {shlex.quote(base)} --lora_path ADAPTER_FOLDER"
     return "\n".join(
         [
@@ -71,6 +76,7 @@ def text(manifest: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
             f"{manifest['precision']}, {manifest['started'][:10]}",
             f"- Objective: `{objective['name']}` {json.dumps(parameters)}",
             f"- Data (SHA-256): {', '.join(data)}",
+            *kept,
             "",
             "| validation | loss (nats) |",
             "|---|---|",

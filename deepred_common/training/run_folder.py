@@ -65,6 +65,8 @@ class Manifest(TypedDict, total=False):
 
     started: str  # ISO 8601
     finished: str | None  # ISO 8601; None until the adapter is in final/
+    updates: int  # that the run made
+    kept_update: int  # the one whose adapter is in final/
     model_name: str
     settings: dict[str, Setting]
     identity: Identity
@@ -208,12 +210,19 @@ def save_result(
     manifest: Manifest,
     training_metrics: dict[str, Any],
     evaluation: dict[str, float],
+    adapter: Path | None,
 ) -> None:
-    """Write final/, the two results files and `manifest`, in the process that saves; others do nothing."""
+    """Write final/, the two results files and `manifest`, in the process that saves; others do nothing.
+
+    adapter: the folder of the one for final/; None takes the trainer's, as it is now.
+    """
     if not trainer.is_world_process_zero():
         return
     with whole_folder(folder / FINAL) as final:
-        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(str(final))
+        if adapter:
+            shutil.copytree(adapter, final, dirs_exist_ok=True)
+        else:
+            trainer.accelerator.unwrap_model(trainer.model).save_pretrained(str(final))
         trainer.processing_class.save_pretrained(str(final))
         model_card.write(final, manifest, evaluation)
     for name, metrics in (("train", training_metrics), ("eval", evaluation)):

@@ -13,6 +13,7 @@ from deepred_common.training.objectives.refusal import Refusal
 
 TRAINING_FILES = ("retain_train", "unlearn_train")
 VALIDATION_FILES = ("retain_val", "unlearn_val")
+LAST, BEST = "last", "best"  # the values of --keep
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class TrainSettings:
     max_seq_length: int = 512
     gradient_accumulation_steps: int = 4
     save_steps: int = 500
-    save_total_limit: int | None = None
+    save_total_limit: int = 3
     eval_steps: int = 100
+    keep: str = BEST
     mix: tuple[float, float] | None = None
     replay: Sequence[Path] = (paths.ROOT / "datasets" / paths.CHAT_FILE,)
     replay_share: float = 0.25

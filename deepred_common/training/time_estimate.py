@@ -106,8 +106,7 @@ class TimeEstimate:
         last = len(self.update_tokens)
         return (
             cost.seconds(self.update_tokens[update:])
-            # Once more than the trainer does: finetune_temporal.py validates what it saves.
-            + validation * (times_left(update, last, self._eval_steps) + 1)
+            + validation * times_left(update, last, self._eval_steps)
             + self._checkpoint_seconds * times_left(update, last, self._save_steps)
         )
 

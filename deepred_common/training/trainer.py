@@ -15,7 +15,7 @@ import torch
 from transformers import ProgressCallback
 from trl import SFTConfig, SFTTrainer
 
-from deepred_common import chat
+from deepred_common import chat, refusal_openers
 from deepred_common.examples import ALL_SIDES
 from deepred_common.files import sync_folder
 from deepred_common.training import (
@@ -27,10 +27,12 @@ from deepred_common.training import (
     run_folder,
     time_estimate,
     token_rows,
+    validation,
 )
 from deepred_common.training.objectives.protocol import EXAMPLES, LossInputs
 
 if TYPE_CHECKING:
+    import numpy as np
     from transformers import PreTrainedTokenizerBase, TrainerCallback
 
     from deepred_common.training.machine import Machine
@@ -54,6 +56,8 @@ class TemporalTrainer(SFTTrainer):
     def __init__(self, *args: Any, objective: Objective, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.objective = objective
+        self._refusal_openers = refusal_openers.token_ids(self.processing_class)
+        self._log_odds: dict[str, np.ndarray] = {}  # of the latest validation: {side: of each row}
         # Not on a GPU, where it was never measured; and processes must run a model equally often.
         self._packs = (
             self.args.use_cpu
@@ -95,7 +99,9 @@ class TemporalTrainer(SFTTrainer):
         if num_items_in_batch is not None:
             # num_items counts the items of all processes, whose gradients are then averaged.
             loss = loss * self.accelerator.num_processes
-        return (loss, {}) if return_outputs else loss
+        if not return_outputs:
+            return loss
+        return loss, validation.refusal_log_odds(logits, places, inputs["decisions"], self._refusal_openers)
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
         """What the objective's loss is the mean of, counted over an update's batches in all processes."""
@@ -133,8 +139,30 @@ class TemporalTrainer(SFTTrainer):
         self._last_batch = inputs
         return loss
 
+    def prediction_step(
+        self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
+        """The loss of a validation batch, and each row's refusal_log_odds as what is predicted."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss, log_odds = self.compute_loss(model, inputs, return_outputs=True)
+        return loss, log_odds, None
+
+    def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """The losses of each side, and validation.figures."""
+        metrics = super().evaluate(eval_dataset, *args, **kwargs)
+        if eval_dataset is not None:  # one side; the call without a dataset calls this for each
+            return metrics
+        figures = validation.figures(self._log_odds)
+        self.log(figures)
+        metrics |= figures
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         output = super().evaluation_loop(*args, **kwargs)
+        if output.predictions is not None:  # gathered from all processes
+            self._log_odds[kwargs["metric_key_prefix"].removeprefix("eval_")] = output.predictions
         for name, value in output.metrics.items():
             if name.endswith("_loss") and not math.isfinite(value):  # the same in all processes
                 raise recovery.Diverged("validation loss")
@@ -245,7 +273,7 @@ def build_trainer(
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
     )
-    validation = _by_side(rows.validation)
+    by_side = _by_side(rows.validation)
     objective = settings.objective
     if chat.has_fallback_template(tokenizer):
         objective = objective.for_fallback_template()
@@ -255,13 +283,13 @@ def build_trainer(
         args=config,
         processing_class=tokenizer,
         train_dataset=rows.training,
-        eval_dataset=validation,
+        eval_dataset=by_side,
         data_collator=functools.partial(batches.collate, pad_id=tokenizer.pad_token_id),
         callbacks=list(watchers),
     )
     order = trainer._get_train_sampler()
     warm_up = 0.0 if on_cpu else time_estimate.GPU_WARM_UP
-    clock = callbacks.UpdateClock(time_estimate.of_training(settings, order, validation), warm_up)
+    clock = callbacks.UpdateClock(time_estimate.of_training(settings, order, by_side), warm_up)
     trainer.add_callback(callbacks.LogBeforeSaving())
     trainer.add_callback(clock)
     trainer.remove_callback(ProgressCallback)  # it prints every log as a Python dict
@@ -269,7 +297,7 @@ def build_trainer(
     return trainer
 
 
-def _by_side(validation: Any) -> dict[str, Any]:
+def _by_side(rows: Any) -> dict[str, Any]:
     """{side: its validation rows}, sorted by length, since the padding of a batch is computed for nothing."""
-    by_side = {side: token_rows.of_side(validation, side) for side in ALL_SIDES}
+    by_side = {side: token_rows.of_side(rows, side) for side in ALL_SIDES}
     return {side: rows.sort("length") for side, rows in by_side.items() if len(rows)}

@@ -243,7 +243,9 @@ def test_two_processes_learn_what_one_does(precision, tiny_models, data_file, tm
         examples = [text for text in data_file.read_text().splitlines() if f'"{side}"' in text]
         file = tmp_path / f"{side}.jsonl"
         file.write_text("\n".join(examples))
-        flags += [f"--{side}_train", str(file), f"--{side}_val", str(file)]
+        twice = tmp_path / f"{side}-twice.jsonl"  # enough to measure an AUROC
+        twice.write_text("\n".join(2 * examples))
+        flags += [f"--{side}_train", str(file), f"--{side}_val", str(twice)]
     script = [
         str(ROOT / "scripts/finetune_temporal.py"),
         *("--model_name", str(tiny_models["llama"])),
@@ -273,6 +275,8 @@ def test_two_processes_learn_what_one_does(precision, tiny_models, data_file, tm
         for key in alone:
             if key.endswith("loss"):
                 assert together[key] == pytest.approx(alone[key], rel=losses_apart), (alone["step"], key)
+    aurocs = [[entry["eval_auroc"] for entry in history if "eval_auroc" in entry] for history in histories]
+    assert len(aurocs[0]) == 1 and aurocs[1] == pytest.approx(aurocs[0], abs=0.05)
     assert distance(weights(tmp_path / "one"), weights(tmp_path / "two")) <= adapters_apart
     assert run_folder.read_manifest(tmp_path / "two")["processes"] == 2
 

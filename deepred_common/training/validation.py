@@ -1,0 +1,148 @@
+"""What a validation says beside its losses: how well refusing tells late rows from early ones.
+
+And which validation's adapter a run ends with. The losses' own forward pass has all that is needed: the
+logits of each reply's first token.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepred_common import refusal_openers, stats
+from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, SIDES, UNLEARN
+from deepred_common.training import token_rows
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+AUROC, AUROC_ERROR = "eval_auroc", "eval_auroc_error"
+REFUSED = {side: f"eval_{side}_refused" for side in ALL_SIDES}
+
+
+# ---- what is measured ----------------------------------------------------------------------------
+
+
+def refusal_log_odds(
+    logits: Tensor, places: Tensor, decisions: Tensor, openers: Sequence[int]
+) -> Tensor | None:
+    """The log-odds that each row's reply begins as a refusal, (rows,) in fp32; None without openers.
+
+    logits: (rows, n, vocabulary), at places, (n,), in order. decisions: (rows,) of batches.collate. openers:
+    of refusal_openers.token_ids.
+    """
+    import torch
+
+    if not openers:
+        return None
+    rows = torch.arange(len(decisions), device=logits.device)
+    return refusal_openers.log_odds(logits[rows, torch.searchsorted(places, decisions - 1)], openers)
+
+
+def figures(log_odds: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The logged figures of a validation. log_odds: {side: of each of its rows}.
+
+    eval_auroc and its standard error eval_auroc_error, unless a side has too few rows; eval_<side>_refused,
+    the share of rows where more than half of the probability begins a refusal.
+    """
+    shares = {REFUSED[side]: float((values > 0).mean()) for side, values in log_odds.items()}
+    if any(len(log_odds.get(side, ())) < stats.FEWEST_OF_SIDE for side in SIDES):
+        return shares
+    before, after = log_odds[RETAIN], log_odds[UNLEARN]
+    area = stats.auroc(before.tolist(), after.tolist())
+    return {AUROC: area, AUROC_ERROR: stats.auroc_error(area, len(before), len(after))} | shares
+
+
+def text(metrics: Mapping[str, float]) -> str:
+    """The figures as people read them; "" if there are none."""
+    parts = []
+    if AUROC in metrics:
+        parts.append(f"AUROC of refusing {metrics[AUROC]:.3f} ± {metrics[AUROC_ERROR]:.3f}")
+    shares = [f"{100 * metrics[name]:.0f} % of {side}" for side, name in REFUSED.items() if name in metrics]
+    if shares:
+        parts.append(f"refused {', '.join(shares)}")
+    return "; ".join(parts)
+
+
+def caution(tokenizer: PreTrainedTokenizerBase, rows: Dataset) -> str | None:
+    """Why --keep best cannot choose, and what follows; None if it can. rows: of validation."""
+    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+        reason = "under FSDP no process holds the whole adapter during training"
+    elif not refusal_openers.token_ids(tokenizer):
+        reason = "the tokenizer's vocabulary holds no text that begins a refusal"
+    elif any(len(token_rows.of_side(rows, side)) < stats.FEWEST_OF_SIDE for side in SIDES):
+        reason = f"validation has fewer than {stats.FEWEST_OF_SIDE} retain or unlearn rows"
+    else:
+        return None
+    return f"--keep best: {reason}. final/ will be the last update's adapter."
+
+
+# ---- which one is kept ---------------------------------------------------------------------------
+
+
+def metrics_at(history: Iterable[Mapping[str, Any]], update: int) -> dict[str, float]:
+    """All that the validation after an update logged in a trainer's history; {} if there was none."""
+    metrics: dict[str, float] = {}
+    for entry in history:
+        if entry["step"] == update and any(name.startswith("eval_") for name in entry):
+            metrics |= {name: value for name, value in entry.items() if name != "step"}
+    return metrics
+
+
+def best(history: Sequence[Mapping[str, Any]], updates: Iterable[int]) -> int | None:
+    """Which of `updates` has the highest AUROC in a trainer's history; None if none has one.
+
+    Of equal ones: with fewer chat rows refused, then with the lower retain loss, then the later one.
+    """
+
+    def rank(update: int) -> tuple[float, float, float, int]:
+        metrics = metrics_at(history, update)
+        return (metrics[AUROC], -metrics.get(REFUSED[CHAT], 0), -metrics[f"eval_{RETAIN}_loss"], update)
+
+    measured = {entry["step"] for entry in history if AUROC in entry}
+    return max(measured.intersection(updates), key=rank, default=None)
+
+
+def chosen(history: Sequence[Mapping[str, Any]], kept: Iterable[int], last: int) -> int:
+    """The update that --keep best ends with: one of `kept`, or the last.
+
+    An earlier one only if its AUROC is higher by more than the standard error of the last one's (as in the
+    one-standard-error rule of Breiman et al., Classification and Regression Trees, 1984). Closer ones differ
+    by chance, and the last has learnt from all rows and ended at a learning rate of nearly 0.
+    """
+    metrics = metrics_at(history, last)
+    top = best(history, [*kept, last])
+    if top is None or AUROC not in metrics:
+        return last
+    lead = metrics_at(history, top)[AUROC] - metrics[AUROC]
+    return top if lead > metrics[AUROC_ERROR] else last
+
+
+def choice_text(history: Sequence[Mapping[str, Any]], update: int, last: int) -> str:
+    """What the user is told if an earlier update than the last is kept; "" otherwise."""
+    if update == last:
+        return ""
+    before, after = (metrics_at(history, one)[AUROC] for one in (update, last))
+    return (
+        f"Kept: the adapter of update {update}, AUROC {before:.3f}; "
+        f"after the last update, {last}, it was {after:.3f}. --keep last keeps that one."
+    )
+
+
+# ---- the adapters of the best --------------------------------------------------------------------
+
+
+def adapter_path(folder: str | Path, update: int) -> Path:
+    """Where a run keeps the adapter of a validation that was the best so far."""
+    return Path(folder) / f"best-{update}"
+
+
+def kept_updates(folder: str | Path) -> list[int]:
+    """The updates whose adapter is kept in a run's folder as the best so far."""
+    names = [path.name.removeprefix("best-") for path in Path(folder).glob("best-*")]
+    return sorted(int(name) for name in names if name.isdecimal())
