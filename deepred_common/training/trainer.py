@@ -84,9 +84,10 @@ class TemporalTrainer(SFTTrainer):
     ) -> Any:
         """The objective's loss of one batch of batches.collate, for the trainer."""
         places = batches.places_to_predict(inputs["labels"])
+        logits = self._logits(model, inputs, places)
         loss = self.objective.loss(
             LossInputs(
-                logits=self._logits(model, inputs, places),
+                logits=logits,
                 labels=inputs["labels"],
                 decisions=inputs["decisions"],
                 sides=inputs["sides"],
@@ -101,7 +102,10 @@ class TemporalTrainer(SFTTrainer):
             loss = loss * self.accelerator.num_processes
         if not return_outputs:
             return loss
-        return loss, validation.refusal_log_odds(logits, places, inputs["decisions"], self._refusal_openers)
+        log_odds = validation.refusal_log_odds(logits, places, inputs["decisions"], self._refusal_openers)
+        if log_odds is not None:
+            log_odds = log_odds[inputs["other_of"] < 0]  # an example with two replies is one question
+        return loss, log_odds
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
         """What the objective's loss is the mean of, counted over an update's batches in all processes."""
