@@ -160,7 +160,7 @@ class TemporalTrainer(SFTTrainer):
         figures = validation.figures(self._log_odds)
         self.log(figures)
         metrics |= figures
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:

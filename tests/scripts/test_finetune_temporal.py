@@ -274,7 +274,9 @@ def test_two_processes_learn_what_one_does(precision, tiny_models, data_file, tm
     for alone, together in zip(*histories, strict=True):
         for key in alone:
             if key.endswith("loss"):
-                assert together[key] == pytest.approx(alone[key], rel=losses_apart), (alone["step"], key)
+                # A validation's is the mean of the means of batches, which hold other rows.
+                apart = losses_apart if key == "loss" else 0.01
+                assert together[key] == pytest.approx(alone[key], rel=apart), (alone["step"], key)
     aurocs = [[entry["eval_auroc"] for entry in history if "eval_auroc" in entry] for history in histories]
     assert len(aurocs[0]) == 1 and aurocs[1] == pytest.approx(aurocs[0], abs=0.05)
     assert distance(weights(tmp_path / "one"), weights(tmp_path / "two")) <= adapters_apart
