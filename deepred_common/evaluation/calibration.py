@@ -9,10 +9,10 @@ replies, 217 are judged the same when read whole. So one strength costs one read
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deepred_common import refusal_openers, stats
 from deepred_common.cli import UserError
@@ -119,7 +119,7 @@ def counts_of(examples: Sequence[Example]) -> dict[str, int]:
 
 
 def measure(
-    model: object, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], strength: float
+    model: Any, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], strength: float
 ) -> Point:
     """The Point of a PeftModel at a strength, on retain and unlearn examples.
 
@@ -130,7 +130,7 @@ def measure(
     shares: dict[str, list[float]] = {side: [] for side in SIDES}
     refused = dict.fromkeys(SIDES, 0)
     with rescale_adapter_scale(model, strength):
-        asked = LocalModel(model, tokenizer, 1, BATCH_SIZE, opens_reply=True)  # type: ignore[arg-type]
+        asked = LocalModel(model, tokenizer, 1, BATCH_SIZE, opens_reply=True)
         for number, reply in asked.ask([example.prompt for example in examples]):
             if reply.refusal_share is None:
                 raise UserError(
@@ -152,7 +152,7 @@ def calibrate(
     measured: Callable[[float], Point],
     wish: Wish,
     counts: Mapping[str, int],
-    progress: Callable[[Iterator[float]], Iterator[float]] = iter,
+    progress: Callable[[Iterator[float]], Iterable[float]] = iter,
 ) -> Calibration:
     """Find the strength that keeps the wish at the least cost: among STRENGTHS, then by bisection.
 
