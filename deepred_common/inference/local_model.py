@@ -173,7 +173,7 @@ class LocalModel:
                 ).logits[:, -1]
                 if step == 0 and len(distinct) < len(prompts):
                     kept = torch.tensor([distinct.index(prompt) for prompt in prompts], device=device)
-                    cache.batch_select_indices(kept)
+                    cache.reorder_cache(kept)
                     logits, mask, positions = logits[kept], mask[kept], positions[kept]
                 if step in decisions and self._refusal_ids:
                     for row, share in zip(rows, self._refusal_shares(logits), strict=True):
@@ -189,7 +189,7 @@ class LocalModel:
                 if len(rows) - len(going) >= max(1, len(rows) // _ENDED_SHARE):
                     rows = [rows[place] for place in going]
                     kept = torch.tensor(going, device=device)
-                    cache.batch_select_indices(kept)
+                    cache.reorder_cache(kept)
                     tokens, mask, positions = tokens[kept], mask[kept], positions[kept]
                 ids, positions = tokens[:, None], positions[:, -1:] + 1
                 mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)

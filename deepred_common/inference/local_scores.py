@@ -52,7 +52,7 @@ def of_batch(model: PreTrainedModel, pairs: Sequence[tuple[list[int], list[list[
             for row, value in zip(going, chosen.tolist(), strict=True):
                 sums[row] += value
             if len(kept) != len(mask) or not step:
-                cache.batch_select_indices(kept)
+                cache.reorder_cache(kept)
             mask, positions = mask[kept], positions[kept]
             ids, positions = tokens[:, None], positions[:, -1:] + 1
             mask = torch.cat([mask, mask.new_ones(len(kept), 1)], dim=1)
