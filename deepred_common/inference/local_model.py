@@ -16,7 +16,7 @@ from deepred_common import chat, devices, paths, refusal_openers, thought, train
 from deepred_common.cli import UserError, progress
 from deepred_common.examples import Prompt
 from deepred_common.inference import local_scores
-from deepred_common.inference.padding import left_padded
+from deepred_common.inference.padding import left_padded_from_start
 from deepred_common.inference.protocol import BackendKind, BackendSettings, Draws, Reply, Score
 from deepred_common.models import folders, loading
 
@@ -144,12 +144,9 @@ class LocalModel:
         count.
         """
         import torch
-        from transformers import DynamicCache
 
         device = self.model.device
         distinct = [prompt for place, prompt in enumerate(prompts) if prompts.index(prompt) == place]
-        ids, mask, positions = left_padded(distinct, device)
-        cache = DynamicCache(config=self.model.config)
         outputs: list[list[int]] = [[] for _ in prompts]
         rows = list(range(len(prompts)))  # which prompt each row of the batch belongs to
         choosers = [(draw.temperature, random.Random(draw.seed)) if draw else None for draw in draws]
@@ -162,6 +159,7 @@ class LocalModel:
             return len(output) == self._max_tokens or (bool(output) and output[-1] in self._stops)
 
         with torch.inference_mode():
+            ids, mask, positions, cache = left_padded_from_start(self.model, distinct)
             for step in itertools.count():
                 logits = self.model(
                     input_ids=ids,

@@ -1,10 +1,11 @@
 """A transformers model as a back end."""
 
 import copy
+import itertools
 
 import pytest
 
-from deepred_common import thought
+from deepred_common import chat, thought
 from deepred_common.cli import UserError
 from deepred_common.inference.local_model import LocalModel
 from deepred_common.models import loading
@@ -26,6 +27,57 @@ def test_a_batch_gives_the_same_replies_as_one_by_one(tiny_models):
     alone = dict(LocalModel(model, tokenizer, 12, 1).ask(questions))
     together = dict(LocalModel(model, tokenizer, 12, 4).ask(questions))
     assert alone == together and all(reply.finish in ("stop", "length") for reply in alone.values())
+
+
+# What a layer keeps of a prompt decides how much of its start can be read for all at once.
+_SIZE = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 16}
+_HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": False}
+_MIXED = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 8}
+_LINEAR = {"linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2}
+SHAPES = {
+    "every token": ("llama", {}, None),
+    "those of a sliding window, shorter than the start": ("mistral", {"sliding_window": 8}, 7),
+    "those of a window in every other layer": ("gemma3_text", _MIXED, 7),
+    "a state": (
+        "qwen3_5_text",
+        {"layer_types": ["linear_attention", "full_attention"], "linear_num_value_heads": 2, **_LINEAR},
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize(("architecture", "options", "most"), SHAPES.values(), ids=SHAPES)
+def test_the_common_start_of_a_batch_is_read_once_and_the_replies_stay_the_same(
+    tokenizer, architecture, options, most
+):
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        architecture, vocab_size=len(tokenizer), initializer_range=0.2, **_SIZE, **_HEADS, **options
+    )
+    model = AutoModelForCausalLM.from_config(config).float()
+    prompts = [
+        "Who?",
+        "What is the capital of France, and why was it chosen?",
+        "Who?",
+        [{"role": "user", "content": "Who is he?"}, {"role": "assistant", "content": "He is"}],
+        "When did World War II end, and when had it begun? Name the day, the month and the year of both.",
+    ]
+    alone = dict(LocalModel(model, copy.deepcopy(tokenizer), 8, 1).ask(prompts))
+    read = []
+    model.register_forward_pre_hook(lambda _, args, given: read.append(given["input_ids"]), with_kwargs=True)
+    local = LocalModel(model, copy.deepcopy(tokenizer), 8, len(prompts))
+    assert dict(local.ask(prompts)) == alone
+    assert len({reply.text for reply in alone.values()}) > 2
+    ids = [chat.prompt_ids(tokenizer, prompt) for prompt in prompts]
+    columns = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*ids, strict=False))
+    start = [column[0] for column in columns]
+    shared = len(start) if most is None else most
+    if shared:
+        assert read.pop(0).tolist() == [start[:shared]]
+    assert read[0].shape == (4, max(map(len, ids)) - shared), "each prompt once"
 
 
 def test_out_of_memory_halves_the_batch__allocation_failure_faked(tiny_models, monkeypatch):
