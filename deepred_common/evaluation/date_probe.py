@@ -20,7 +20,7 @@ from deepred_common.data.facts import side as side_of_fact
 from deepred_common.data.split import SHIPPED_SEED, TEST, groups_of, split
 from deepred_common.dates import year_of
 from deepred_common.examples import SIDES, UNLEARN
-from deepred_common.inference import backends, local_model
+from deepred_common.inference import backends, local_model, padding
 from deepred_common.inference.local_model import LocalModel
 from deepred_common.inference.protocol import BackendSettings
 from deepred_common.stats import MeasuredAuroc
@@ -163,7 +163,8 @@ def question_states(local: LocalModel, questions: Sequence[str]) -> np.ndarray:
     model = local.model
     ids = [chat.prompt_ids(local.tokenizer, question) for question in questions]
     # Template and system prompt are often longer than the question: they are read once for a batch.
-    shared = _shared_start(ids)
+    # At least one token of each is its own.
+    shared = min(padding.shared_start(ids), min(map(len, ids)) - 1)
     layers = model.config.get_text_config().num_hidden_layers
     at = [max(1, round(depth * layers)) for depth in DEPTHS]
     # Without the head: over 49 000 or 262 000 words it costs more than some layers.
@@ -199,15 +200,6 @@ def question_states(local: LocalModel, questions: Sequence[str]) -> np.ndarray:
     reading = tqdm(local.in_batches(ids, states_of), total=len(ids), desc="reading", unit="question")
     by_question = dict(reading)
     return np.stack([by_question[number] for number in range(len(ids))], axis=1)
-
-
-def _shared_start(ids: Sequence[list[int]]) -> int:
-    """How many tokens all prompts begin with; at least one of each is left over."""
-    shortest = min(map(len, ids)) - 1
-    first = ids[0]
-    return next(
-        (place for place in range(shortest) if any(row[place] != first[place] for row in ids)), shortest
-    )
 
 
 def margins(taught: np.ndarray, late: Sequence[bool], tried: np.ndarray) -> np.ndarray:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from deepred_common import devices, training_rows
 from deepred_common.cli import UserError
 from deepred_common.examples import Example
+from deepred_common.inference import padding
 from deepred_common.inference.local_model import LocalModel
-from deepred_common.inference.padding import left_padded
 from deepred_common.training_rows import TrainingRow
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def reply_loss(model: Any, batch: Sequence[TrainingRow], shared: int) -> torch.T
     from transformers import DynamicCache
 
     device = model.device
-    ids, mask, positions = left_padded([row.input_ids[shared:] for row in batch], device)
+    ids, mask, positions = padding.left_padded([row.input_ids[shared:] for row in batch], device)
     mask = torch.cat([mask.new_ones(len(batch), shared), mask], dim=1)
     cache = DynamicCache(config=model.config)
     if shared:
@@ -128,11 +128,8 @@ def shared_start(rows: Sequence[TrainingRow]) -> int:
 
     One before the reply is left over at least, from which its first token is predicted.
     """
-    shortest = min(row.reply_start for row in rows) - 1
-    first = rows[0].input_ids
-    return next(
-        (place for place in range(shortest) if any(row.input_ids[place] != first[place] for row in rows)),
-        shortest,
+    return min(
+        padding.shared_start([row.input_ids for row in rows]), min(row.reply_start for row in rows) - 1
     )
 
 
