@@ -66,10 +66,13 @@ def choose(sided: Sequence[ProbeFact], limit: int | None, seed: int) -> list[Pro
     """
     if limit is None or limit >= len(sided):
         return list(sided)
-    shares = Counter(one.side for one in balanced_sample(sided, limit, seed))
+    left = Counter(one.side for one in balanced_sample(sided, limit, seed))
     shuffled = random.Random(seed).sample(sided, len(sided))
-    shuffled.sort(key=lambda one: not one.fact.is_known)
-    chosen = [one for side in SIDES for one in [one for one in shuffled if one.side == side][: shares[side]]]
+    chosen = []
+    for one in sorted(shuffled, key=lambda one: not one.fact.is_known):
+        if left[one.side]:
+            chosen.append(one)
+            left[one.side] -= 1
     return [one for one in sided if one in chosen]
 
 
