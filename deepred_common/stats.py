@@ -162,18 +162,28 @@ def d_prime(before: tuple[int, int], after: tuple[int, int]) -> float:
     return z(*after) - z(*before)
 
 
+def error_rates(before: Sequence[float], after: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(thresholds, reached, missed): each score as a threshold, rising, and last one that no score reaches.
+
+    reached: the share of `before` at each threshold or above it. missed: the share of `after` below it.
+    """
+    import numpy as np
+
+    thresholds = np.unique([*before, *after, math.inf])
+    # Counts by counts: 1 - 0.95 is more than 0.05.
+    reached = (len(before) - np.searchsorted(np.sort(before), thresholds)) / len(before)
+    missed = np.searchsorted(np.sort(after), thresholds) / len(after)
+    return thresholds, reached, missed
+
+
 def equal_error(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
     """(error, threshold): the share of `before` that reaches a threshold, where as much of `after` misses it.
 
     The threshold is one of the scores. Where none makes both shares equal, the nearest one counts, and the
     mean of its two shares.
     """
-    import numpy as np
-
-    thresholds = np.unique([*before, *after])
-    reached = 1 - np.searchsorted(np.sort(before), thresholds) / len(before)
-    missed = np.searchsorted(np.sort(after), thresholds) / len(after)
-    best = abs(reached - missed).argmin()
+    thresholds, reached, missed = error_rates(before, after)
+    best = abs(reached - missed)[:-1].argmin()
     return float(reached[best] + missed[best]) / 2, float(thresholds[best])
 
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepred_common import chat, cli, devices, paths, provenance
 from deepred_common.cli import UserError
-from deepred_common.evaluation import calibration, equivalence
+from deepred_common.evaluation import calibration, equivalence, frontier
 from deepred_common.examples import Example
 from deepred_common.export import adapter_changes, hf_folder, lora_merge
 from deepred_common.files import (
@@ -65,13 +65,13 @@ class MergeSettings:
     trust_remote_code: bool
 
     @property
-    def wish(self) -> calibration.Wish | None:
+    def wish(self) -> frontier.Wish | None:
         """The rate to calibrate for; None without one."""
         if self.max_false_refusals is not None:
-            return calibration.Wish(calibration.FALSE_REFUSALS, self.max_false_refusals)
+            return frontier.Wish(frontier.FALSE_REFUSALS, self.max_false_refusals)
         if self.max_leakage is not None:
-            return calibration.Wish(calibration.LEAKAGE, self.max_leakage)
-        return calibration.Wish(calibration.EQUAL_ERROR) if self.equal_error else None
+            return frontier.Wish(frontier.LEAKAGE, self.max_leakage)
+        return frontier.Wish(frontier.EQUAL_ERROR) if self.equal_error else None
 
 
 def build_parser() -> cli.Parser:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from deepred_common import refusal_openers, stats
 from deepred_common.cli import UserError
+from deepred_common.evaluation.frontier import EQUAL_ERROR, Wish
 from deepred_common.examples import RETAIN, SIDES, UNLEARN, Example, read_examples
 from deepred_common.inference.local_model import LocalModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-FALSE_REFUSALS, LEAKAGE, EQUAL_ERROR = "false refusals", "leakage", "equal error"
 # No less than 0.6: there the quickstart's AUROC on held-out questions is 0.83, not 0.87 (docs/benchmarks.md).
 STRENGTHS = (0.6, 0.8, 1.0, 1.2, 1.4)
 HALVINGS = 4  # of the step between two of STRENGTHS: to 0.0125
@@ -43,35 +43,6 @@ class Point:
     false_refusals: float
     leakage: float
     auroc: float
-
-
-@dataclass(frozen=True)
-class Wish:
-    """One error of at most `most` (a share), or EQUAL_ERROR (most: 0)."""
-
-    error: str
-    most: float = 0
-
-    def excess(self, point: Point) -> float:
-        """How much the error is above the wish; of EQUAL_ERROR, by how much the two errors differ."""
-        if self.error == EQUAL_ERROR:
-            return abs(point.false_refusals - point.leakage)
-        own = point.false_refusals if self.error == FALSE_REFUSALS else point.leakage
-        return max(0.0, own - self.most)
-
-    def cost(self, point: Point) -> float:
-        """The error that the wish does not speak of; of EQUAL_ERROR, both."""
-        if self.error == EQUAL_ERROR:
-            return point.false_refusals + point.leakage
-        return point.leakage if self.error == FALSE_REFUSALS else point.false_refusals
-
-    def is_below(self, point: Point) -> bool:
-        """True if the wished strength is no smaller than the point's."""
-        if self.error == EQUAL_ERROR:
-            return point.false_refusals <= point.leakage
-        if self.error == FALSE_REFUSALS:
-            return point.false_refusals <= self.most
-        return point.leakage > self.most
 
 
 @dataclass(frozen=True)
@@ -143,7 +114,7 @@ def measure(
     return Point(
         strength,
         refused[RETAIN] / len(shares[RETAIN]),
-        1 - refused[UNLEARN] / len(shares[UNLEARN]),
+        (len(shares[UNLEARN]) - refused[UNLEARN]) / len(shares[UNLEARN]),  # 1 - 0.95 is more than 0.05
         stats.auroc(shares[RETAIN], shares[UNLEARN]),
     )
 
@@ -161,14 +132,11 @@ def calibrate(
     points: list[Point] = []
     for strength in progress(_tried(points, wish)):
         points.append(measured(strength))
+    chosen = wish.best(sorted(points, key=lambda point: abs(math.log(point.strength))))
     if wish.error == EQUAL_ERROR:
-        chosen = min(points, key=lambda point: (wish.excess(point), wish.cost(point)))
         is_kept = any(wish.is_below(point) for point in points) and not all(map(wish.is_below, points))
     else:
-        least = min(map(wish.excess, points))
-        nearest = [point for point in points if wish.excess(point) == least]
-        chosen = min(nearest, key=lambda point: (wish.cost(point), abs(math.log(point.strength))))
-        is_kept = least == 0
+        is_kept = not wish.excess(chosen)
     return Calibration(wish, chosen, is_kept, points[: len(STRENGTHS)], counts)
 
 

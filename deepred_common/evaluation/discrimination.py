@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from deepred_common import stats
@@ -14,15 +15,21 @@ ALL, RECENT = "all", "after 1900"
 _RECENT_FROM = 1900  # long ago is easy to tell, and most questions of the near side are of this time
 
 
+def share_of(row: ResultRow) -> float | None:
+    """The refusal share of a row; None where it is not known, or not a number."""
+    share = row.get("refusal_share")
+    return None if share is None or math.isnan(share) else share
+
+
 def shares_of(rows: Sequence[ResultRow], side: str) -> list[float]:
     """The refusal shares of one side's rows, as far as they are known."""
-    shares = [row.get("refusal_share") for row in rows if row["side"] == side]
+    shares = [share_of(row) for row in rows if row["side"] == side]
     return [share for share in shares if share is not None]
 
 
 def measure(rows: Sequence[ResultRow]) -> Discrimination | None:
     """The Separation of all rows, and of those dated 1900 or later; None with too few of a side."""
-    known = [row for row in rows if row["side"] in SIDES and row.get("refusal_share") is not None]
+    known = [row for row in rows if row["side"] in SIDES and share_of(row) is not None]
     recent = [row for row in known if (year_of(row["date"]) or 0) >= _RECENT_FROM]
     groups = {ALL: known, RECENT: recent}
     separations = {

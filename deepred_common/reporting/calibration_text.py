@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from deepred_common import stats
-from deepred_common.evaluation.calibration import EQUAL_ERROR, FALSE_REFUSALS, LEAKAGE, Calibration, Point
+from deepred_common.evaluation.calibration import Calibration, Point
+from deepred_common.evaluation.frontier import EQUAL_ERROR, FALSE_REFUSALS, LEAKAGE, Errors, Wish
 from deepred_common.examples import RETAIN, UNLEARN
 
 SHOWN_HASH_DIGITS = 16
@@ -34,20 +35,19 @@ def _is_chosen(calibration: Calibration, point: Point) -> bool:
     return calibration.is_kept and point == calibration.chosen
 
 
-def wish(calibration: Calibration) -> str:
-    """The wish in words: "at most 5 % false refusals"."""
-    wished = calibration.wish
+def wish(wished: Wish) -> str:
+    """A wish in words: "at most 5 % false refusals"."""
     if wished.error == EQUAL_ERROR:
         return "as many false refusals as leakage"
     return f"at most {100 * wished.most:g} % {wished.error}"
 
 
-def errors(calibration: Calibration, point: Point) -> str:
-    """Both errors of a point with their 95 % intervals."""
+def errors(of: Errors, counts: Mapping[str, int]) -> str:
+    """Both errors with their 95 % intervals. counts: {side: examples}."""
     parts = []
     for name, share, count in (
-        (FALSE_REFUSALS, point.false_refusals, calibration.counts[RETAIN]),
-        (LEAKAGE, point.leakage, calibration.counts[UNLEARN]),
+        (FALSE_REFUSALS, of.false_refusals, counts[RETAIN]),
+        (LEAKAGE, of.leakage, counts[UNLEARN]),
     ):
         low, high = stats.wilson(round(share * count), count)
         parts.append(f"{name} {100 * share:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})")
@@ -60,10 +60,12 @@ def outcome(calibration: Calibration) -> str:
     if not calibration.is_kept:
         weakest, strongest = calibration.frontier[0].strength, calibration.frontier[-1].strength
         return (
-            f"Out of reach for this adapter: {wish(calibration)}. The nearest, within strengths of {weakest} "
-            f"to {strongest}, is {chosen.strength:.3f}: {errors(calibration, chosen)}."
+            f"Out of reach for this adapter: {wish(calibration.wish)}. The nearest, within strengths of "
+            f"{weakest} to {strongest}, is {chosen.strength:.3f}: {errors(chosen, calibration.counts)}."
         )
-    return f"Strength {chosen.strength:.3f} for {wish(calibration)}: {errors(calibration, chosen)}."
+    return (
+        f"Strength {chosen.strength:.3f} for {wish(calibration.wish)}: {errors(chosen, calibration.counts)}."
+    )
 
 
 def card(calibration: Calibration, base: str, data: Mapping[str, str]) -> str:
@@ -85,9 +87,9 @@ def card(calibration: Calibration, base: str, data: Mapping[str, str]) -> str:
             f"# {base} with a temporal cutoff, calibrated",
             "",
             f"A LoRA adapter was merged at {calibration.chosen.strength:.6f} of its trained strength, for "
-            f"{wish(calibration)}.",
+            f"{wish(calibration.wish)}.",
             "",
-            f"- Measured: {errors(calibration, calibration.chosen)}",
+            f"- Measured: {errors(calibration.chosen, calibration.counts)}",
             f"- On: {calibration.counts[RETAIN]} retain and {calibration.counts[UNLEARN]} unlearn examples, "
             "by the first token of the reply",
             f"- Data (SHA-256): {', '.join(files)}",

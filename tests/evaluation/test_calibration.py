@@ -6,7 +6,8 @@ from conftest import line
 from deepred_common import cli
 from deepred_common.cli import UserError
 from deepred_common.evaluation import calibration
-from deepred_common.evaluation.calibration import EQUAL_ERROR, FALSE_REFUSALS, LEAKAGE, Point, Wish
+from deepred_common.evaluation.calibration import Point
+from deepred_common.evaluation.frontier import EQUAL_ERROR, FALSE_REFUSALS, LEAKAGE, Wish
 from deepred_common.reporting import calibration_text
 
 COUNTS = {"retain": 110, "unlearn": 110}
