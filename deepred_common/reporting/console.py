@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from deepred_common import stats
-from deepred_common.evaluation import metrics
+from deepred_common.evaluation import frontier, metrics
 from deepred_common.evaluation.results_schema import (
     Breakdown,
     Discrimination,
@@ -60,11 +60,12 @@ _DETAIL_LABELS = {
 def evaluation_text(results: Results) -> str:
     """All blocks about the model itself, a blank line between two."""
     breakdown = results["breakdown"]
+    separations = results["discrimination"]
     blocks = [
         results_block(results["summary"], results["quality"]),
         details_block(results["summary"], metrics.curve_of(results["curve"])),
         present_lines(metrics.present_tense(breakdown)),
-        discrimination_lines(results["discrimination"]),
+        discrimination_lines(separations, frontier.of_results(results) if separations else None),
         near_lines(breakdown),
         sampling_text.sampling_lines(results["sampling"], results["summary"]),
         probe_table.text(results) if results["probes"] else probe_lines(breakdown),
@@ -168,8 +169,13 @@ def curve_line(curve: stats.Curve) -> str:
     )
 
 
-def discrimination_lines(separations: Discrimination | None) -> str:
-    """How well the first token tells the sides apart; "" where its probabilities are not known."""
+def discrimination_lines(
+    separations: Discrimination | None, reachable: frontier.Frontier | None = None
+) -> str:
+    """How well the first token tells the sides apart; "" where its probabilities are not known.
+
+    reachable: of the same questions. With it a line says what another threshold would leak.
+    """
     if not separations:
         return ""
     lines = ["  Discrimination (probability of refusing at the first token):"]
@@ -178,6 +184,12 @@ def discrimination_lines(separations: Discrimination | None) -> str:
             f"  {group:<11} AUROC {one['auroc']:.3f} [{one['low']:.3f}, {one['high']:.3f}], "
             f"d' {one['d_prime']:.1f}, equal error {percent(one['equal_error'])} "
             f"({one['before']} + {one['after']} lines)"
+        )
+    if reachable:
+        leaked = percent(100 * reachable.at_most(frontier.TARGET).leakage)
+        lines.append(
+            f"  With at most {100 * frontier.TARGET:g}% false refusals it would leak {leaked} "
+            "(to move it: merge_lora.py --calibrate)"
         )
     return "\n".join(lines)
 
