@@ -1,5 +1,7 @@
 """How the two sides lie in the probability of refusing: two distributions on one axis, and the figures.
 
+Below them stands what other thresholds would cost (html_frontier).
+
 The places of bars and marks are worked out here in pixels; `templates/discrimination.html.j2` draws them as
 SVG, once for a wide screen and once for a phone.
 """
@@ -13,6 +15,7 @@ from typing import Any
 
 from deepred_common.evaluation import discrimination as measured
 from deepred_common.examples import SIDES
+from deepred_common.reporting import html_frontier
 from deepred_common.reporting.number_text import percent
 from deepred_common.reporting.report import Report
 
@@ -25,17 +28,20 @@ _TITLES = {measured.ALL: "All questions", measured.RECENT: "Dated after 1900"}
 
 
 def discrimination(report: Report) -> dict[str, Any] | None:
-    """Drawings and figures; None if the back end gave no probabilities."""
-    separations = report.results.get("discrimination")
-    if not separations or measured.ALL not in separations:
-        return None
+    """Drawings and figures; None if the back end gave no probabilities, or too few."""
+    separations = report.results.get("discrimination") or {}
+    frontier = html_frontier.frontier(report)
     shares = [measured.shares_of(report.headline, side) for side in SIDES]
-    error, threshold = (separations[measured.ALL][key] for key in ("equal_error", "threshold"))
+    if not all(shares) or not (separations or frontier):
+        return None
+    every = separations.get(measured.ALL)
+    threshold = every["threshold"] if every else None
     return {
         "drawings": [_drawing(shares, threshold, *size) for size in _SIZES],
         "rows": [(_TITLES.get(group, group), one) for group, one in separations.items()],
-        "error": error,
-        "threshold": _share_text(threshold),
+        "error": every["equal_error"] if every else None,
+        "threshold": None if threshold is None else _share_text(threshold),
+        "frontier": frontier,
     }
 
 
@@ -46,7 +52,7 @@ def log_odds(share: float) -> float:
 
 
 def _drawing(
-    shares: Sequence[Sequence[float]], threshold: float, name: str, width: int, height: int
+    shares: Sequence[Sequence[float]], threshold: float | None, name: str, width: int, height: int
 ) -> dict[str, Any]:
     """The places of everything in one drawing, in pixels. shares: before and after the cutoff."""
     left, right, top, bottom = 24, width - 24, 44, height - 40
@@ -74,9 +80,12 @@ def _drawing(
                     "title": f"{questions} of {len(side)} ({percent(100 * part, 0)})",
                 }
             )
-    text = f"equal error at {_share_text(threshold)}"
-    place = x(log_odds(threshold))
-    rightwards = place + _LETTER * len(text) < right
+    marker = None
+    if threshold is not None:
+        text = f"equal error at {_share_text(threshold)}"
+        place = x(log_odds(threshold))
+        rightwards = place + _LETTER * len(text) < right
+        marker = (place, text, place + (4 if rightwards else -4), "start" if rightwards else "end")
     return {
         "name": name,
         "width": width,
@@ -88,7 +97,7 @@ def _drawing(
         "middle": middle,
         "bars": bars,
         "ticks": [(x(log_odds(share)), _share_text(share)) for share in _TICKS],
-        "threshold": (place, text, place + (4 if rightwards else -4), "start" if rightwards else "end"),
+        "threshold": marker,
     }
 
 
