@@ -17,15 +17,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepred_common import chat, cli, devices, paths, provenance
 from deepred_common.cli import UserError
-from deepred_common.evaluation import calibration, equivalence, frontier
+from deepred_common.evaluation import calibration, equivalence, frontier, merge_check
 from deepred_common.examples import Example
-from deepred_common.export import adapter_changes, hf_folder, lora_merge
+from deepred_common.export import adapter_changes, hf_folder, lora_merge, merged_tokenizer
 from deepred_common.files import (
     require_absent,
     require_space,
@@ -35,16 +35,8 @@ from deepred_common.files import (
 )
 from deepred_common.models import architectures, folders, loading, safetensors_files
 from deepred_common.models.folders import Adapter
-from deepred_common.reporting import calibration_text
+from deepred_common.reporting import calibration_text, merge_check_text
 from deepred_common.training import run_folder
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-# The most that rounding the merged weights may change a logit by, as a share of what the adapter changes it
-# by. In the quickstart bfloat16 changes them by 1.5 %; a merge that lost a part of the adapter is off by
-# far more.
-MOST_ROUNDING = 0.25
 
 
 @dataclass(frozen=True)
@@ -185,9 +177,12 @@ def merge(settings: MergeSettings, adapter: Adapter, examples: Sequence[Example]
     weights = {name: entry for _, entries in files for name, entry in entries.items()}
     dtype: torch.dtype = getattr(torch, settings.dtype)
     check_base(settings, base, config, weights, dtype.itemsize)
-    tokenizer = pick_tokenizer(settings, base, adapter)
+    trust = settings.trust_remote_code
+    tokenizer = merged_tokenizer.pick(adapter, base, trust)
     rows = folders.embedding_rows(adapter.tensors()) or folders.embedding_rows(weights)
-    left_out = tokens_to_leave_out(settings, base, adapter, tokenizer, rows)
+    left_out = merged_tokenizer.tokens_to_leave_out(
+        tokenizer, rows, adapter, base, settings.output_path, trust
+    )
     try:
         changes = adapter_changes.read_changes(adapter)
     except adapter_changes.UnsupportedAdapter as unsupported:
@@ -203,7 +198,7 @@ def merge(settings: MergeSettings, adapter: Adapter, examples: Sequence[Example]
     config_changes: dict[str, Any] = {}
     with whole_folder(settings.output_path) as out:
         if changes is None:
-            lora_merge.merge_with_peft(adapter, base, dtype, out, settings.trust_remote_code, strength)
+            lora_merge.merge_with_peft(adapter, base, dtype, out, trust, strength)
             config_changes = hf_folder.changes_by_peft(base, out)
         else:
             changes = adapter_changes.named_as_base(changes, weights, adapter)
@@ -227,7 +222,7 @@ def merge(settings: MergeSettings, adapter: Adapter, examples: Sequence[Example]
                 config_changes["vocab_size"] = rows
         hf_folder.write_config(base, out, settings.dtype, config_changes)
         hf_folder.write_generation_config(base, out, chat.stop_ids(tokenizer))
-        hf_folder.write_tokenizer(tokenizer, base, out, left_out)
+        merged_tokenizer.write(tokenizer, base, out, left_out)
         if calibrated:
             data = {path.name: provenance.sha256(path) for path in settings.calibrate or ()}
             name = Path(settings.base_model).name
@@ -244,18 +239,10 @@ def calibrate(
     settings: MergeSettings, adapter: Adapter, base: Path, examples: Sequence[Example]
 ) -> calibration.Calibration:
     """Choose the adapter's strength, and print how; UserError if no strength within reach keeps the wish."""
-    from tqdm import tqdm
-
     assert settings.wish
     dtype, device = devices.pick_dtype()[0], devices.pick_device()
     model, tokenizer = loading.load_with_adapter(adapter, dtype, base, settings.trust_remote_code)
-    model = model.to(device)
-    calibrated = calibration.calibrate(
-        lambda strength: calibration.measure(model, tokenizer, examples, strength),
-        settings.wish,
-        calibration.counts_of(examples),
-        progress=lambda strengths: tqdm(strengths, "calibrating", calibration.MOST_TRIED, unit=" strengths"),
-    )
+    calibrated = calibration.of_adapter(model.to(device), tokenizer, examples, settings.wish)
     if not calibrated.is_kept:
         raise UserError(
             f"{calibration_text.text(calibrated)}\nNothing is merged. Wish for a rate that the frontier has, "
@@ -290,52 +277,6 @@ def check_base(
     require_space(settings.output_path.resolve().parent, size, "the merged model")
 
 
-def pick_tokenizer(settings: MergeSettings, base: Path, adapter: Adapter) -> PreTrainedTokenizerBase:
-    """The tokenizer to save: the adapter's, or the base's if it has none; with a chat template."""
-    tokenizer = loading.load_adapter_tokenizer(adapter, base, settings.trust_remote_code)
-    chat.remove_eos(tokenizer)
-    if chat.ensure_template(tokenizer):
-        cli.warn("neither base nor adapter has a chat template; a plain question-answer template is saved.")
-    return tokenizer
-
-
-def tokens_to_leave_out(
-    settings: MergeSettings,
-    base: Path,
-    adapter: Adapter,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: int | None,
-) -> list[str]:
-    """The tokens that the merged embedding of `rows` rows has none for, and that no training can have used.
-
-    These are the base's own, and a padding token. UserError if there are others: they were added in training,
-    and their rows were not saved.
-    """
-    beyond = loading.tokens_without_rows(tokenizer, rows) if rows else []
-    if not beyond:
-        return []
-    never_trained = {
-        tokenizer.pad_token,
-        *loading.load_tokenizer(base, settings.trust_remote_code).get_vocab(),
-    }
-    used = {tokenizer.eos_token, tokenizer.bos_token}
-    used |= {token for token in beyond if token in str(tokenizer.chat_template)}
-    lost = [token for token in beyond if token in used or token not in never_trained]
-    if not lost:
-        cli.progress(
-            f"{', '.join(beyond)}: left out of the tokenizer, since the model has no embedding for it."
-        )
-        return beyond
-    size = max(tokenizer.get_vocab().values()) + 1
-    source = adapter.folder if (adapter.folder / "tokenizer_config.json").exists() else base
-    larger = f"{settings.output_path}-base"
-    raise UserError(
-        f"the vocabulary grew from {rows} to {size} tokens in training, but the adapter has no embedding of "
-        f"{', '.join(lost[: cli.LISTED_FAULTS])}.\nGive the base rows for them, then merge with --base_model "
-        f"{larger}:\n  {folders.resize_command(base, source, larger, size)}"
-    )
-
-
 def trained_quantised(adapter: Adapter) -> bool:
     """True if the run.json beside the adapter says that its base was loaded in 4 or 8 bits."""
     return bool(run_folder.read_manifest(adapter.folder.parent).get("identity", {}).get("quantisation"))
@@ -343,45 +284,26 @@ def trained_quantised(adapter: Adapter) -> bool:
 
 def verify(settings: MergeSettings, adapter: Adapter, base: Path, strength: float) -> None:
     """Load what was written, let it answer, and compare it with base + adapter; UserError if it differs."""
-    from peft.helpers import rescale_adapter_scale
-
     print("Verifying merged model...", flush=True)
     dtype, device = devices.pick_dtype()[0], devices.pick_device()
     trust = settings.trust_remote_code
     # One after the other: two models at once may not fit.
     merged = loading.load_model(settings.output_path, dtype, trust).to(device)
     tokenizer = loading.load_tokenizer(settings.output_path, trust)
-    replies = equivalence.local_replies(merged, tokenizer, equivalence.PROMPTS)
-    logits = equivalence.last_logits(merged, tokenizer)
+    answers = merge_check.answers(merged, tokenizer)
     del merged
     devices.free_memory()
-    if not replies[0]:
+    prompt, reply = equivalence.PROMPTS[0], answers.replies[0]
+    if not reply:
         raise UserError(
-            f"the merged model in {settings.output_path} replies nothing to {equivalence.PROMPTS[0]!r}. "
+            f"the merged model in {settings.output_path} replies nothing to {prompt!r}. "
             "Evaluate the adapter itself to see whether training went wrong."
         )
-    print(
-        f"Test generation successful!\n  Prompt: {equivalence.PROMPTS[0]}\n  Response: {replies[0]}",
-        flush=True,
-    )
+    print(f"Test generation successful!\n  Prompt: {prompt}\n  Response: {reply}", flush=True)
     model, _ = loading.load_with_adapter(adapter, dtype, base, trust)
-    model = model.to(device)
-    with rescale_adapter_scale(model, strength):
-        expected = equivalence.local_replies(model, tokenizer, equivalence.PROMPTS)
-        difference = (equivalence.last_logits(model, tokenizer) - logits).abs().max().item()
-    triples = zip(equivalence.PROMPTS, expected, replies, strict=True)
-    differing = [triple for triple in triples if triple[1] != triple[2]]
-    with model.disable_adapter():
-        by_adapter = (equivalence.last_logits(model, tokenizer) - logits).abs().max().item()
-    count = len(equivalence.PROMPTS)
-    print(
-        f"Base + adapter against merged: {count - len(differing)} of {count} greedy replies identical; "
-        f"largest logit difference {difference:.3f} (the adapter itself moves them by up to {by_adapter:.1f})"
-    )
-    for prompt, with_adapter, from_merged in differing:
-        print(f"  {prompt}\n    base + adapter: {' '.join(with_adapter.split())}")
-        print(f"    merged:         {' '.join(from_merged.split())}")
-    if difference > MOST_ROUNDING * by_adapter:
+    check = merge_check.check(answers, model.to(device), tokenizer, strength)
+    print(merge_check_text.text(check))
+    if check.is_beyond_rounding:
         raise UserError(
             f"the merged model in {settings.output_path} is not base + adapter: rounding to {settings.dtype} "
             "explains a small part of the adapter's effect, not this much.\nMerge again with --overwrite, "

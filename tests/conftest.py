@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -83,30 +84,13 @@ def qwen_tokenizer(llama_cpp_tree):
 def tiny_models(tmp_path_factory, tokenizer, qwen_tokenizer):
     """{kind: folder} of tiny models with random weights: 2 layers, hidden size 256 (one K-quant block)."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
+    shape = {"hidden_size": 256, "intermediate_size": 512, "max_position_embeddings": 2048}
     folders = {}
-    for kind, config, build, words in (
-        ("llama", LlamaConfig, LlamaForCausalLM, tokenizer),
-        ("qwen2", Qwen2Config, Qwen2ForCausalLM, qwen_tokenizer),
-    ):
+    for kind, words in (("llama", tokenizer), ("qwen2", qwen_tokenizer)):
         torch.manual_seed(0)
-        shape = config(
-            vocab_size=len(words),
-            hidden_size=256,
-            intermediate_size=512,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=2048,
-            tie_word_embeddings=True,
-            bos_token_id=words.bos_token_id,
-            eos_token_id=words.eos_token_id,
-            pad_token_id=words.pad_token_id,
-        )
         folders[kind] = tmp_path_factory.mktemp("models") / f"tiny-{kind}"
-        build(shape).save_pretrained(folders[kind])
-        words.save_pretrained(folders[kind])
+        tiny.save_base(folders[kind], words, kind, pad_token_id=words.pad_token_id, **shape)
     return folders
 
 

@@ -8,7 +8,7 @@ import pytest
 from deepred_common import chat, thought, training_rows
 from deepred_common.cli import UserError
 from deepred_common.examples import CHAT, RETAIN, Example
-from deepred_common.export import gguf_check, hf_folder
+from deepred_common.export import gguf_check, merged_tokenizer
 from deepred_common.models import loading
 
 PLAIN_TEMPLATE = (
@@ -177,7 +177,7 @@ def test_a_merged_folder_says_whether_a_server_puts_bos_first(adds, with_templat
     """transformers 5 writes nothing where the tokenizer adds none, and llama.cpp then guesses."""
     tokenizer = with_template(PLAIN_TEMPLATE)
     tokenizer.add_bos_token = adds
-    hf_folder.write_tokenizer(tokenizer, base_folder, tmp_path)
+    merged_tokenizer.write(tokenizer, base_folder, tmp_path)
     assert json.loads((tmp_path / "tokenizer_config.json").read_text())["add_bos_token"] is adds
     from gguf import SpecialVocab
 

@@ -119,6 +119,20 @@ def measure(
     )
 
 
+def of_adapter(
+    model: Any, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], wish: Wish
+) -> Calibration:
+    """Calibrate a PeftModel on retain and unlearn examples, with a progress bar; UserError as `measure`."""
+    from tqdm import tqdm
+
+    return calibrate(
+        lambda strength: measure(model, tokenizer, examples, strength),
+        wish,
+        counts_of(examples),
+        progress=lambda strengths: tqdm(strengths, "calibrating", MOST_TRIED, unit=" strengths"),
+    )
+
+
 def calibrate(
     measured: Callable[[float], Point],
     wish: Wish,

@@ -1,24 +1,20 @@
-"""The files beside the weights in a merged model's folder: for transformers 4 and 5, vLLM and llama.cpp."""
+"""The configs beside the weights in a merged model's folder: for transformers 4 and 5, vLLM and llama.cpp."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from deepred_common import chat
 from deepred_common.files import read_json
 from deepred_common.foreign_text import ESCAPED
 from deepred_common.models.architectures import TEXT_PART, text_part
-from deepred_common.models.folders import CHAT_TEMPLATE
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file as transformers does; what is no valid text is escaped."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     path.write_text(text, encoding="utf-8", errors=ESCAPED)
 
@@ -41,7 +37,7 @@ def write_config(base: Path, out: Path, dtype: str, changes: Mapping[str, Any]) 
     if "tie_word_embeddings" in changes:  # in a nested config, this one is read from outside
         config["tie_word_embeddings"] = changes["tie_word_embeddings"]
     _add_older_rope(text)
-    _write_json(out / "config.json", config)
+    write_json(out / "config.json", config)
     # A model's own code, which --trust_remote_code runs; what an image or a sound becomes.
     for file in (*base.glob("*.py"), *base.glob("*processor_config.json")):
         shutil.copy(file, out / file.name)
@@ -84,59 +80,4 @@ def write_generation_config(base: Path, out: Path, stop_ids: Iterable[int]) -> N
     own_ids = own if isinstance(own, list) else [] if own is None else [own]
     ids = sorted({*stop_ids, *own_ids})
     config["eos_token_id"] = ids[0] if len(ids) == 1 else ids
-    _write_json(out / "generation_config.json", config)
-
-
-def write_tokenizer(
-    tokenizer: PreTrainedTokenizerBase, base: Path, out: Path, left_out: Collection[str] = ()
-) -> None:
-    """The tokenizer, with every file that the spec lists and one chat template; transformers 4 can read it.
-
-    transformers 5 no longer writes special_tokens_map.json, vocab.json and merges.txt, names a class that 4
-    does not have, and lists extra special tokens where 4 expects a table. left_out: added tokens that the
-    model has no embedding for.
-    """
-    if tokenizer.pad_token in left_out:
-        tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.save_pretrained(str(out))
-    if left_out:
-        words = read_json(out / "tokenizer.json")
-        words["added_tokens"] = [token for token in words["added_tokens"] if token["content"] not in left_out]
-        _write_json(out / "tokenizer.json", words)
-    special_tokens = tokenizer.special_tokens_map.items()
-    special = {name: str(token) for name, token in special_tokens if isinstance(token, str)}
-    _write_json(out / "special_tokens_map.json", special)
-    config = read_json(out / "tokenizer_config.json")
-    if config.get("tokenizer_class") == "TokenizersBackend":
-        config["tokenizer_class"] = _older_class(base)
-    if isinstance(config.get("extra_special_tokens"), list):
-        extra = config.pop("extra_special_tokens")
-        config["additional_special_tokens"] = [token for token in extra if token not in left_out]
-    # The general class of transformers 4 would also make token types, which no causal model takes.
-    config["model_input_names"] = ["input_ids", "attention_mask"]
-    config.pop("chat_template", None)  # a second copy goes stale, and gguf prefers it
-    # transformers 5 leaves this out, and llama.cpp adds BOS to many vocabularies that do not say it.
-    config["add_bos_token"] = chat.adds_bos(tokenizer)
-    _write_json(out / "tokenizer_config.json", config)
-    (out / CHAT_TEMPLATE).write_text(str(tokenizer.chat_template), encoding="utf-8")
-    _write_bpe_files(out)
-    if (base / "tokenizer.model").exists() and not (out / "tokenizer.model").exists():
-        shutil.copy(base / "tokenizer.model", out)
-
-
-def _older_class(base: Path) -> str:
-    """The tokenizer class that the base names, or a general one, where transformers 5 would write its own."""
-    path = base / "tokenizer_config.json"
-    named = read_json(path).get("tokenizer_class") if path.exists() else None
-    return "PreTrainedTokenizerFast" if named in (None, "TokenizersBackend") else named
-
-
-def _write_bpe_files(out: Path) -> None:
-    """vocab.json and merges.txt of a BPE tokenizer.json, if they are missing."""
-    path = out / "tokenizer.json"
-    model = read_json(path)["model"] if path.exists() else {}
-    if model.get("type") != "BPE" or (out / "vocab.json").exists():
-        return
-    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
-    (out / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
-    (out / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
+    write_json(out / "generation_config.json", config)

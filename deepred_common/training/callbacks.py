@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from deepred_common import cli
+from deepred_common.examples import ALL_SIDES
 from deepred_common.files import whole_folder
 from deepred_common.training import loss_plot, run_folder, validation
 from deepred_common.training.time_estimate import TIMED_UPDATES, TimeEstimate, shown_time
@@ -166,7 +167,11 @@ class LossCurves(TrainerCallback):
         metrics: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        if validation.text(metrics or {}):  # of all sides, and not of one of them
+        # Each side is reported by itself, and then all together. In a run's first validation it is not known
+        # yet which sides follow, so its first side is drawn too.
+        logged = {name for entry in state.log_history for name in entry}
+        losses = logged.intersection(f"eval_{side}_loss" for side in ALL_SIDES)
+        if losses <= (metrics or {}).keys():
             self.on_train_end(args, state, control)
 
     def on_train_end(

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 from conftest import load_script
 
@@ -31,43 +32,23 @@ KINDS = {
 @pytest.fixture(scope="module")
 def make(tmp_path_factory, tokenizer):
     """make(kind) -> (base folder, adapter folder): a tiny Llama in bf16, an adapter with random weights."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+    from transformers import AutoModelForCausalLM
 
     def build(kind="LoRA", shards=False, tied=None, **options):
         chosen, ties = KINDS[kind]
         folder = tmp_path_factory.mktemp("merging")
         torch.manual_seed(1)
-        # Nine thousand rows: more than are summed at a time.
-        config = LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=64,
-            intermediate_size=9000,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
+        tiny.save_base(
+            folder / "base",
+            tokenizer,
+            dtype=torch.bfloat16,
+            max_shard_size="2MB" if shards else "1GB",
+            intermediate_size=9000,  # rows: more than are summed at a time
             tie_word_embeddings=ties if tied is None else tied,
-            bos_token_id=1,
-            eos_token_id=2,
         )
-        LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(
-            folder / "base", max_shard_size="2MB" if shards else "1GB"
-        )
-        tokenizer.save_pretrained(folder / "base")
         model = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)
-        settings = (
-            {"r": 4, "lora_alpha": 11, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
-            | chosen
-            | options
-        )
-        model = get_peft_model(model, LoraConfig(**settings))
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if "lora_" in name and "magnitude" not in name:
-                    parameter.normal_(std=0.05)
-                elif "lora_magnitude" in name or "modules_to_save" in name:
-                    parameter.mul_(1 + 0.1 * torch.randn_like(parameter))
-        model.save_pretrained(folder / "adapter")
+        settings = {"lora_alpha": 11, "target_modules": "all-linear"} | chosen | options
+        tiny.add_lora(model, **settings).save_pretrained(folder / "adapter")
         return folder / "base", folder / "adapter"
 
     return build
@@ -132,7 +113,6 @@ def test_a_scaled_adapter_is_merged_bit_for_bit_as_peft_rescales_it(kind, make, 
 
 @pytest.mark.parametrize("dora", [False, True])
 def test_weights_stored_transposed_as_in_gpt2(dora, tmp_path, tokenizer, script):
-    from peft import LoraConfig, get_peft_model
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
@@ -140,21 +120,13 @@ def test_weights_stored_transposed_as_in_gpt2(dora, tmp_path, tokenizer, script)
         tmp_path / "base"
     )
     tokenizer.save_pretrained(tmp_path / "base")
-    model = get_peft_model(
+    model = tiny.add_lora(
         GPT2LMHeadModel.from_pretrained(tmp_path / "base"),
-        LoraConfig(
-            r=4,
-            lora_alpha=8,
-            target_modules=["c_attn", "c_fc"],
-            fan_in_fan_out=True,
-            task_type="CAUSAL_LM",
-            use_dora=dora,
-        ),
+        lora_alpha=8,
+        target_modules=["c_attn", "c_fc"],
+        fan_in_fan_out=True,
+        use_dora=dora,
     )
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_" in name:
-                parameter.add_(0.05 * torch.randn_like(parameter))
     model.save_pretrained(tmp_path / "adapter")
     code, _, err = merge(
         script, tmp_path / "base", tmp_path / "adapter", tmp_path / "m", "--dtype", "float32"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import tiny
 import torch
 
 from deepred_common.models import folders, loading, safetensors_files
@@ -36,7 +37,6 @@ def trained(tiny_models, tokenizer, tmp_path):
 
     added: tokens that the vocabulary was grown by. save: whether their embeddings are in the adapter.
     """
-    from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     def make(added=(), save="auto"):
@@ -46,13 +46,7 @@ def trained(tiny_models, tokenizer, tmp_path):
         if added:
             words.add_special_tokens({"additional_special_tokens": list(added)})
             model.resize_token_embeddings(len(words))
-        model = get_peft_model(
-            model, LoraConfig(r=4, target_modules=["q_proj", "up_proj"], task_type="CAUSAL_LM")
-        )
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if "lora_" in name:
-                    parameter.normal_(std=0.05)
+        model = tiny.add_lora(model, target_modules=["q_proj", "up_proj"])
         model.save_pretrained(tmp_path / "adapter", save_embedding_layers=save)
         if added:
             words.save_pretrained(tmp_path / "adapter")

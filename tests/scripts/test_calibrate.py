@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import tiny
 import torch
 from conftest import line
 
@@ -28,22 +29,9 @@ def refusing(tmp_path_factory, tokenizer, base_folder):
 
     After "Who is Robot …?" it adds a tenth more than makes that the likeliest, after sums a tenth less.
     """
-    from peft import LoraConfig, get_peft_model
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     folder = tmp_path_factory.mktemp("refusing")
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        tie_word_embeddings=False,
-    )
-    model = LlamaForCausalLM(config)
-    model.save_pretrained(folder / "base")
-    tokenizer.save_pretrained(folder / "base")
+    model = tiny.save_base(folder / "base", tokenizer, num_key_value_heads=4, tie_word_embeddings=False)
 
     def states(question):
         ids = [chat.prompt_ids(tokenizer, question.format(number)) for number in range(5)]
@@ -57,9 +45,7 @@ def refusing(tmp_path_factory, tokenizer, base_folder):
     missing = logits.max(-1).values - logits[:, openers].max(-1).values
     # The least vector that gives the two means these products.
     direction = torch.linalg.pinv(torch.stack([before, after])) @ (missing * torch.tensor([0.9, 1.1]))
-    tuned = get_peft_model(
-        model, LoraConfig(r=1, lora_alpha=1, target_modules=["lm_head"], task_type="CAUSAL_LM")
-    )
+    tuned = tiny.add_lora(model, r=1, lora_alpha=1, target_modules=["lm_head"])
     with torch.no_grad():
         parameters = dict(tuned.named_parameters())
         parameters["base_model.model.lm_head.lora_A.default.weight"].copy_(direction[None])

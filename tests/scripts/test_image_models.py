@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import tiny
 import torch
 
 from deepred_common.models import loading, safetensors_files
@@ -90,17 +91,12 @@ def test_trained_merged_and_converted(kind, base, script, data_file, tmp_path, l
 
 
 def test_an_adapter_that_peft_trained_on_the_whole_checkpoint(base, script, tmp_path):
-    from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForImageTextToText
 
     folder = base("gemma3")
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
     targets = r".*(language_model|vision_tower).*\.(q_proj|v_proj)"
-    model = get_peft_model(model, LoraConfig(r=4, target_modules=targets, task_type="CAUSAL_LM"))
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_" in name:
-                parameter.normal_(std=0.05)
+    model = tiny.add_lora(model, target_modules=targets)
     model.save_pretrained(tmp_path / "adapter")
     code, out, err = script(
         "merge_lora", "--base_model", folder, "--lora_path", tmp_path / "adapter",

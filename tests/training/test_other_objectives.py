@@ -129,6 +129,17 @@ def test_the_loss_is_the_published_formula_and_chat_stays_at_the_base(name, batc
     )
 
 
+def test_answer_preservation_sums_over_a_reply_as_the_authors_code_does(batch):
+    """By hand: every label has 1/11, so the answer of 2 labels has 1/121, the refusal of 5 1/161051.
+
+    Means would be equal, and give 10 log 2 = 6.931 whatever the replies.
+    """
+    batch.logits.zero_()
+    loss = loss_of(IdkAp(), batch, [1, 4])
+    assert loss.item() == pytest.approx(10 * math.log(1 + (121 / 161051) ** 0.1), rel=1e-5)
+    assert loss.item() == pytest.approx(3.968, abs=0.001)
+
+
 def test_sft_is_plain_cross_entropy(batch):
     rows = [0, 1]
     plain = cross_entropy(

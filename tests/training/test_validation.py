@@ -11,7 +11,7 @@ from short_runs import same, short_run, weights
 from deepred_common import refusal_openers, stats
 from deepred_common.examples import RETAIN, SIDES, UNLEARN, Example
 from deepred_common.inference.local_model import LocalModel
-from deepred_common.training import packing, run_folder, setup, token_rows, validation
+from deepred_common.training import loss_plot, packing, run_folder, setup, token_rows, validation
 from deepred_common.training.machine import Machine
 from deepred_common.training.settings import TrainSettings
 from deepred_common.training.trainer import TemporalTrainer, build_trainer
@@ -125,6 +125,21 @@ def fake_aurocs(monkeypatch):
         monkeypatch.setattr(validation, "caution", lambda *_: None)  # data_file has too few rows
 
     return use
+
+
+@pytest.mark.parametrize("measures_refusing", [True, False])
+def test_the_curves_are_drawn_at_each_validation(measures_refusing, train, monkeypatch):
+    if not measures_refusing:  # as with a vocabulary that is not written as text
+        monkeypatch.setattr(refusal_openers, "token_ids", lambda tokenizer: [])
+    drawn = []
+
+    def draw(history, *_):
+        drawn.append({entry["step"] for entry in history if "eval_unlearn_loss" in entry})
+
+    monkeypatch.setattr(loss_plot, "draw", draw)
+    train("run", epochs=1)
+    assert [updates for updates in ({1}, {1, 2}, {1, 2, 3}) if updates not in drawn] == []
+    assert len(drawn) <= 5  # not once more for every side
 
 
 def names(folder):

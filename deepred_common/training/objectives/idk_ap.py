@@ -20,9 +20,11 @@ class IdkAp(ByExample):
     AP = -1/beta log sigmoid(beta (log p(own) - log p(other))), where own is the reply that should be given.
 
     Yuan et al. (arXiv 2410.08109): AP keeps refusals from spreading to questions before the cutoff, without
-    the base and without learning the answers by heart. Its log-probabilities are sums over the reply, as in
-    the code that has been published with it: with beta 0.1, means would hardly ever reach the point where the
-    loss is satisfied. The paper has AP on the retain side only; the mirror on the unlearn side is ours.
+    the base and without learning the answers by heart. The log-probabilities are sums over the reply's
+    labels, not means: the authors' code sums them (github.com/sail-sg/closer-look-LLM-unlearning,
+    trainer/losses.py: ap_loss and get_batch_loss), and their beta of 0.1 is for sums. With means it would
+    hardly ever reach the point where the loss is satisfied. The paper has AP on the retain side only; the
+    mirror on the unlearn side is ours.
     """
 
     name: ClassVar[str] = "idk_ap"
