@@ -16,7 +16,7 @@ from deepred_common import chat, devices, paths, refusal_openers, thought, train
 from deepred_common.cli import UserError, progress
 from deepred_common.examples import Prompt
 from deepred_common.inference import local_scores
-from deepred_common.inference.padding import left_padded_from_start
+from deepred_common.inference.padding import left_padded_from_start, one_block_for_output
 from deepred_common.inference.protocol import BackendKind, BackendSettings, Draws, Reply, Score
 from deepred_common.models import folders, loading
 
@@ -158,7 +158,7 @@ class LocalModel:
             output = outputs[row]
             return len(output) == self._max_tokens or (bool(output) and output[-1] in self._stops)
 
-        with torch.inference_mode():
+        with torch.inference_mode(), one_block_for_output(self.model):
             ids, mask, positions, cache = left_padded_from_start(self.model, distinct)
             for step in itertools.count():
                 logits = self.model(
