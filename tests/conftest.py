@@ -81,17 +81,27 @@ def qwen_tokenizer(llama_cpp_tree):
 
 
 @pytest.fixture(scope="session")
-def tiny_models(tmp_path_factory, tokenizer, qwen_tokenizer):
-    """{kind: folder} of tiny models with random weights: 2 layers, hidden size 256 (one K-quant block)."""
+def tiny_models(request, tmp_path_factory):
+    """{kind: folder} of tiny models with random weights: 2 layers, hidden size 256 (one K-quant block).
+
+    Each is made when it is first used: reading Qwen's tokenizer alone takes longer than most tests.
+    """
     import torch
 
     shape = {"hidden_size": 256, "intermediate_size": 512, "max_position_embeddings": 2048}
-    folders = {}
-    for kind, words in (("llama", tokenizer), ("qwen2", qwen_tokenizer)):
-        torch.manual_seed(0)
-        folders[kind] = tmp_path_factory.mktemp("models") / f"tiny-{kind}"
-        tiny.save_base(folders[kind], words, kind, pad_token_id=words.pad_token_id, **shape)
-    return folders
+    tokenizers = {"llama": "tokenizer", "qwen2": "qwen_tokenizer"}
+
+    class Folders(dict):
+        def __missing__(self, kind):
+            words = request.getfixturevalue(tokenizers[kind])
+            folder = tmp_path_factory.mktemp("models") / f"tiny-{kind}"
+            with torch.random.fork_rng(devices=[]):  # a test may have seeded for itself
+                torch.manual_seed(0)
+                tiny.save_base(folder, words, kind, pad_token_id=words.pad_token_id, **shape)
+            self[kind] = folder
+            return folder
+
+    return Folders()
 
 
 def line(side, instruction, output, **metadata):

@@ -56,7 +56,7 @@ def test_facts_of_a_pair_are_never_taught_and_tried_apart(bank):
 
 
 def test_states_do_not_depend_on_the_batch_they_were_read_in(tiny_models):
-    folder = next(iter(tiny_models.values()))
+    folder = tiny_models["llama"]
     local = LocalModel(loading.load_model(folder, "float32"), loading.load_tokenizer(folder), 1, 3)
     model, tokenizer = local.model, local.tokenizer
     questions = ["Who was Napoleon?", "Tell me all that you know about the Battle of Hastings.", "Why?"]
@@ -75,7 +75,7 @@ def test_states_do_not_depend_on_the_batch_they_were_read_in(tiny_models):
 def test_states_are_read_in_halves_where_memory_runs_out__allocation_failure_faked(tiny_models, monkeypatch):
     import torch
 
-    folder = next(iter(tiny_models.values()))
+    folder = tiny_models["llama"]
     local = LocalModel(loading.load_model(folder, "float32"), loading.load_tokenizer(folder), 1, 4)
     questions = ["Who was Napoleon?", "Who was Hannibal?", "Who was Caesar?", "Who was Nero?"]
     expected = date_probe.question_states(local, questions)
@@ -124,7 +124,7 @@ def test_what_is_printed_says_how_well_and_whether_more_facts_would_help(bank):
 
 def test_a_base_is_probed_from_the_shell(script, tiny_models, tmp_path, monkeypatch):
     monkeypatch.setattr(date_probe, "read_bank", lambda: facts.read_bank()[::4])
-    folder = next(iter(tiny_models.values()))
+    folder = tiny_models["llama"]
     picture = tmp_path / "probe.png"
     code, out, err = script("evaluate_temporal", "--date_probe", "--model_path", folder, "--output", picture)
     assert code == 0, err
@@ -147,6 +147,6 @@ def test_a_base_is_probed_from_the_shell(script, tiny_models, tmp_path, monkeypa
 def test_what_cannot_be_probed_is_said_before_a_model_is_loaded(script, tiny_models, tmp_path, flags, says):
     gguf = tmp_path / "model.gguf"
     gguf.write_bytes(b"GGUF" + bytes(100))
-    given = {"GGUF": gguf, "FOLDER": next(iter(tiny_models.values()))}
+    given = {"GGUF": gguf, "FOLDER": tiny_models["llama"]}
     code, _, err = script("evaluate_temporal", "--date_probe", *(given.get(flag, flag) for flag in flags))
     assert code == 2 and says in err
