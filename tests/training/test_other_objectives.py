@@ -1,11 +1,13 @@
 """Every objective: its published formula, the replies it needs, three updates of a tiny model, resuming."""
 
 import dataclasses
+import functools
 import json
 import math
 from types import SimpleNamespace
 
 import pytest
+import tiny
 import torch
 from conftest import line
 from short_runs import distance, same
@@ -236,17 +238,24 @@ def test_a_pair_is_one_row_and_two_rows_of_a_batch(tokenizer):
 
 
 @pytest.fixture(scope="module")
-def train(tiny_models, tokenizer, tmp_path_factory):
-    """train(objective, …) -> the trainer after three updates (one an epoch) of two examples of each side."""
+def train(tokenizer, tmp_path_factory):
+    """train(objective, …) -> the trainer after three updates (one an epoch) of two examples of each side.
+
+    The same training is run once for the module.
+    """
     from deepred_common.training import setup
     from deepred_common.training.trainer import build_trainer
 
     examples = [*ANSWERED, *RETAINED]
     chat = [Example(f"Hello, I am {name}.", f"Hello {name}, how are you?", CHAT) for name in ("Ann", "Bo")]
+    base = tmp_path_factory.mktemp("base")
+    torch.manual_seed(0)
+    tiny.save_base(base, tokenizer)
 
-    def call(name, batch_size=6, folder=None, resume=None):
+    @functools.cache
+    def call(name, batch_size=6, resume=None):
         settings = TrainSettings(
-            model_name=str(tiny_models["llama"]),
+            model_name=str(base),
             epochs=3,
             batch_size=batch_size,
             gradient_accumulation_steps=6 // batch_size,
@@ -260,10 +269,9 @@ def train(tiny_models, tokenizer, tmp_path_factory):
         machine = Machine(torch.device("cpu"), torch.float32)
         torch.manual_seed(0)
         model = setup.add_adapter(settings, setup.load_base(settings, machine), False, None)
-        folder = folder or tmp_path_factory.mktemp("run")
         trainer = build_trainer(
             settings,
-            folder,
+            tmp_path_factory.mktemp("run"),
             model,
             tokenizer,
             setup.Rows(rows, rows.select([0])),
@@ -317,9 +325,9 @@ def test_three_updates_teach_what_they_should(name, train, tokenizer):
 
 
 @pytest.mark.parametrize("name", ["npo", "dpo"])  # one of answers alone, one of pairs
-def test_a_resumed_run_ends_the_same_bit_for_bit(name, train, tmp_path):
-    trainer = train(name, folder=tmp_path)
-    resumed = train(name, folder=tmp_path, resume=str(tmp_path / "checkpoint-2"))
+def test_a_resumed_run_ends_the_same_bit_for_bit(name, train):
+    trainer = train(name)
+    resumed = train(name, resume=f"{trainer.args.output_dir}/checkpoint-2")
     assert same(adapter(resumed), adapter(trainer))
 
 
