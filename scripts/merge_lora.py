@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Merge a LoRA adapter into its base model: one ordinary Hugging Face folder, ready for convert_to_gguf.py.
 
-Reads the base (folder or hub name) and the adapter (the final/ folder of a run). Writes the merged model, its
+Reads the base (folder or hub name) and the adapter (the final/ folder of a run). Of a run with --full, final/
+holds a whole model: its weights are copied, and the rest is the same. Writes the merged model, its
 tokenizer and its one chat template to --output_path, whole or not at all.
 
     python scripts/merge_lora.py --base_model Qwen/Qwen2.5-1.5B-Instruct --lora_path RUN/final \
@@ -35,10 +36,12 @@ from deepred_common.files import (
 )
 from deepred_common.models import architectures, folders, loading, safetensors_files
 from deepred_common.models.folders import Adapter
+from deepred_common.models.trained_weights import TunedModel, require_trained
 from deepred_common.reporting import calibration_text
 from deepred_common.training import run_folder
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedTokenizerBase
 
 # The most that rounding the merged weights may change a logit by, as a share of what the adapter changes it
@@ -83,7 +86,12 @@ def build_parser() -> cli.Parser:
         type=cli.model,
         help="hub name or folder of the base, the same as in training",
     )
-    add("--lora_path", required=True, type=cli.path, help="the trained adapter: the final/ folder of a run")
+    add(
+        "--lora_path",
+        required=True,
+        type=cli.path,
+        help="what was trained: the final/ folder of a run",
+    )
     add("--output_path", required=True, type=cli.path, help="folder to write the merged model to")
     add(
         "--dtype",
@@ -98,7 +106,7 @@ def build_parser() -> cli.Parser:
     add(
         "--verify",
         action="store_true",
-        help="load the merged model again, let it answer, and compare it with base + adapter",
+        help="load the merged model again, let it answer, and compare it with what was trained",
     )
     add(
         "--calibrate",
@@ -129,18 +137,18 @@ def build_parser() -> cli.Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     args, given = cli.parse(build_parser(), argv)
     settings = MergeSettings(**vars(args))
-    adapter, examples = check(settings)
+    trained, examples = check(settings)
     files = ", ".join(paths.shown(file) for file in settings.calibrate or ())
     cli.print_settings(
         "Merge settings", args, given, resolved={"calibrate": (files, "flag")} if files else None
     )
     loading.quiet_libraries()
-    base, strength = merge(settings, adapter, examples)
+    base, strength = merge(settings, trained, examples)
     merged, shown = settings.output_path, paths.shown(settings.output_path)
     size = sum(file.stat().st_size for file in merged.glob("*.safetensors"))
     print(f"Merged model: {shown} ({size / 1e9:.2f} GB of weights in {settings.dtype})")
     if settings.verify:
-        verify(settings, adapter, base, strength)
+        verify(settings, trained, base, strength)
     print(
         f"\nNext:\n  {paths.script('convert_to_gguf')} --model_path {paths.quoted(merged)} "
         f"--output_path {paths.quoted(f'{merged}.gguf')}"
@@ -148,25 +156,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.EXIT_OK
 
 
-def check(settings: MergeSettings) -> tuple[Adapter, list[Example]]:
-    """What can be checked without reading weights; returns the adapter and --calibrate's examples."""
+def check(settings: MergeSettings) -> tuple[Adapter | TunedModel, list[Example]]:
+    """What can be checked without loading a model; returns what was trained, and --calibrate's examples."""
     if settings.calibrate and not settings.wish:
         raise UserError("--calibrate needs --max_false_refusals 5%, --max_leakage 5% or --equal_error.")
     if settings.wish and not settings.calibrate:
         raise UserError(
             "a wished rate needs examples to be measured on: --calibrate with a retain and an unlearn file."
         )
+    manifest = run_folder.read_manifest(settings.lora_path.resolve().parent)
+    revision = manifest.get("identity", {}).get("base_revision")
+    trained = require_trained(settings.lora_path, manifest.get("model_name", ""), revision)
+    if settings.calibrate and isinstance(trained, TunedModel):
+        raise UserError(
+            f"--calibrate scales an adapter, and {settings.lora_path} has none: all weights were trained."
+        )
     examples = calibration.read(settings.calibrate) if settings.calibrate else []
-    adapter = folders.require_adapter(settings.lora_path)
     folders.check_name(settings.base_model, "base model", transformers_loads=loads_model(settings))
     require_absent(settings.output_path, settings.overwrite)
     for source in (settings.lora_path, Path(settings.base_model)):
         if source.exists() and source.resolve() == settings.output_path.resolve():
             raise UserError(f"--output_path must not be the folder of {source}.")
     require_writable_parent(settings.output_path)
-    if adapter.base and Path(adapter.base).name != Path(settings.base_model).name:
-        cli.warn(f"the adapter was trained on {adapter.base}, not {settings.base_model}.")
-    return adapter, examples
+    if trained.base and Path(trained.base).name != Path(settings.base_model).name:
+        cli.warn(f"the {trained.kind} was trained on {trained.base}, not {settings.base_model}.")
+    return trained, examples
 
 
 def loads_model(settings: MergeSettings) -> bool:
@@ -174,8 +188,13 @@ def loads_model(settings: MergeSettings) -> bool:
     return settings.verify or bool(settings.calibrate)
 
 
-def merge(settings: MergeSettings, adapter: Adapter, examples: Sequence[Example]) -> tuple[Path, float]:
-    """Write base + adapter to --output_path; return the base's folder and the adapter's strength."""
+def merge(
+    settings: MergeSettings, adapter: Adapter | TunedModel, examples: Sequence[Example]
+) -> tuple[Path, float]:
+    """Write base + adapter to --output_path, or the tuned model in the base's place.
+
+    Returns the base's folder and the adapter's strength.
+    """
     import torch
     from tqdm import tqdm
 
@@ -188,28 +207,22 @@ def merge(settings: MergeSettings, adapter: Adapter, examples: Sequence[Example]
     tokenizer = pick_tokenizer(settings, base, adapter)
     rows = folders.embedding_rows(adapter.tensors()) or folders.embedding_rows(weights)
     left_out = tokens_to_leave_out(settings, base, adapter, tokenizer, rows)
-    try:
-        changes = adapter_changes.read_changes(adapter)
-    except adapter_changes.UnsupportedAdapter as unsupported:
-        if architectures.text_part(config) is not config:
-            raise UserError(
-                f"the adapter has {unsupported}, which is not merged into a checkpoint with an image part."
-            ) from unsupported
-        cli.progress(f"the adapter has {unsupported}: it is merged with peft, which loads the whole base.")
-        changes = None
+    changes = read_changes(adapter, weights, config)
     calibrated = calibrate(settings, adapter, base, examples) if settings.wish else None
     devices.free_memory()
     strength = calibrated.chosen.strength if calibrated else 1.0
     config_changes: dict[str, Any] = {}
     with whole_folder(settings.output_path) as out:
         if changes is None:
+            assert isinstance(adapter, Adapter)
             lora_merge.merge_with_peft(adapter, base, dtype, out, settings.trust_remote_code, strength)
             config_changes = hf_folder.changes_by_peft(base, out)
         else:
-            changes = adapter_changes.named_as_base(changes, weights, adapter)
             adapter_changes.require_fit(changes, weights, adapter, settings.base_model)
-            adapter_changes.require_whole_vocabulary(changes, weights, adapter)
-            extra = adapter_changes.untied_output(changes, weights)
+            extra = []
+            if isinstance(adapter, Adapter) or adapter_changes.output_name(weights) in changes:
+                adapter_changes.require_whole_vocabulary(changes, weights, adapter)
+                extra = adapter_changes.untied_output(changes, weights)
             lora_merge.write_merged(
                 files,
                 changes,
@@ -240,13 +253,31 @@ def merge(settings: MergeSettings, adapter: Adapter, examples: Sequence[Example]
     return base, strength
 
 
+def read_changes(
+    adapter: Adapter | TunedModel, weights: Mapping[str, safetensors_files.Entry], config: Mapping[str, Any]
+) -> dict[str, adapter_changes.Change] | None:
+    """{base tensor's name: Change}; None if peft has to merge the adapter. weights, config: the base's."""
+    if isinstance(adapter, TunedModel):
+        return adapter_changes.replacements(adapter, weights)
+    try:
+        changes = adapter_changes.read_changes(adapter)
+    except adapter_changes.UnsupportedAdapter as unsupported:
+        if architectures.text_part(config) is not config:
+            raise UserError(
+                f"the adapter has {unsupported}, which is not merged into a checkpoint with an image part."
+            ) from unsupported
+        cli.progress(f"the adapter has {unsupported}: it is merged with peft, which loads the whole base.")
+        return None
+    return adapter_changes.named_as_base(changes, weights, adapter)
+
+
 def calibrate(
-    settings: MergeSettings, adapter: Adapter, base: Path, examples: Sequence[Example]
+    settings: MergeSettings, adapter: Adapter | TunedModel, base: Path, examples: Sequence[Example]
 ) -> calibration.Calibration:
     """Choose the adapter's strength, and print how; UserError if no strength within reach keeps the wish."""
     from tqdm import tqdm
 
-    assert settings.wish
+    assert settings.wish and isinstance(adapter, Adapter)
     dtype, device = devices.pick_dtype()[0], devices.pick_device()
     model, tokenizer = loading.load_with_adapter(adapter, dtype, base, settings.trust_remote_code)
     model = model.to(device)
@@ -265,7 +296,7 @@ def calibrate(
     return calibrated
 
 
-def base_folder(settings: MergeSettings, adapter: Adapter) -> Path:
+def base_folder(settings: MergeSettings, adapter: Adapter | TunedModel) -> Path:
     """The base as a folder: the one given, or the hub's files at --revision or the one trained on."""
     if folders.looks_like_path(settings.base_model):
         return Path(settings.base_model)
@@ -290,7 +321,9 @@ def check_base(
     require_space(settings.output_path.resolve().parent, size, "the merged model")
 
 
-def pick_tokenizer(settings: MergeSettings, base: Path, adapter: Adapter) -> PreTrainedTokenizerBase:
+def pick_tokenizer(
+    settings: MergeSettings, base: Path, adapter: Adapter | TunedModel
+) -> PreTrainedTokenizerBase:
     """The tokenizer to save: the adapter's, or the base's if it has none; with a chat template."""
     tokenizer = loading.load_adapter_tokenizer(adapter, base, settings.trust_remote_code)
     chat.remove_eos(tokenizer)
@@ -302,7 +335,7 @@ def pick_tokenizer(settings: MergeSettings, base: Path, adapter: Adapter) -> Pre
 def tokens_to_leave_out(
     settings: MergeSettings,
     base: Path,
-    adapter: Adapter,
+    adapter: Adapter | TunedModel,
     tokenizer: PreTrainedTokenizerBase,
     rows: int | None,
 ) -> list[str]:
@@ -336,15 +369,13 @@ def tokens_to_leave_out(
     )
 
 
-def trained_quantised(adapter: Adapter) -> bool:
+def trained_quantised(adapter: Adapter | TunedModel) -> bool:
     """True if the run.json beside the adapter says that its base was loaded in 4 or 8 bits."""
     return bool(run_folder.read_manifest(adapter.folder.parent).get("identity", {}).get("quantisation"))
 
 
-def verify(settings: MergeSettings, adapter: Adapter, base: Path, strength: float) -> None:
-    """Load what was written, let it answer, and compare it with base + adapter; UserError if it differs."""
-    from peft.helpers import rescale_adapter_scale
-
+def verify(settings: MergeSettings, adapter: Adapter | TunedModel, base: Path, strength: float) -> None:
+    """Load what was written, let it answer, and compare it with what was trained; UserError if it differs."""
     print("Verifying merged model...", flush=True)
     dtype, device = devices.pick_dtype()[0], devices.pick_device()
     trust = settings.trust_remote_code
@@ -358,35 +389,64 @@ def verify(settings: MergeSettings, adapter: Adapter, base: Path, strength: floa
     if not replies[0]:
         raise UserError(
             f"the merged model in {settings.output_path} replies nothing to {equivalence.PROMPTS[0]!r}. "
-            "Evaluate the adapter itself to see whether training went wrong."
+            f"Evaluate the {adapter.kind} itself to see whether training went wrong."
         )
     print(
         f"Test generation successful!\n  Prompt: {equivalence.PROMPTS[0]}\n  Response: {replies[0]}",
         flush=True,
     )
+    trained, cause = "base + adapter", "adapter"
+    if isinstance(adapter, TunedModel):
+        trained, cause = "the tuned model", "training"
+    expected, trained_logits, base_logits = trained_replies(settings, adapter, base, strength, tokenizer)
+    difference = (trained_logits - logits).abs().max().item()
+    by_training = (base_logits - logits).abs().max().item()
+    triples = zip(equivalence.PROMPTS, expected, replies, strict=True)
+    differing = [triple for triple in triples if triple[1] != triple[2]]
+    count = len(equivalence.PROMPTS)
+    print(
+        f"{trained.capitalize()} against merged: {count - len(differing)} of {count} greedy replies "
+        f"identical; largest logit difference {difference:.3f} "
+        f"(the {cause} itself moves them by up to {by_training:.1f})"
+    )
+    for prompt, from_trained, from_merged in differing:
+        print(f"  {prompt}\n    {trained + ':':<15} {' '.join(from_trained.split())}")
+        print(f"    {'merged:':<15} {' '.join(from_merged.split())}")
+    if difference > MOST_ROUNDING * by_training:
+        raise UserError(
+            f"the merged model in {settings.output_path} is not {trained}: rounding to {settings.dtype} "
+            f"explains a small part of the {cause}'s effect, not this much.\nMerge again with --overwrite, "
+            "and with --dtype float32 to see whether rounding is to blame."
+        )
+
+
+def trained_replies(
+    settings: MergeSettings,
+    adapter: Adapter | TunedModel,
+    base: Path,
+    strength: float,
+    tokenizer: PreTrainedTokenizerBase,
+) -> tuple[list[str], torch.Tensor, torch.Tensor]:
+    """The replies and last_logits of what was trained, and the last_logits of the base."""
+    from peft.helpers import rescale_adapter_scale
+
+    dtype, device = devices.pick_dtype()[0], devices.pick_device()
+    trust = settings.trust_remote_code
+    if isinstance(adapter, TunedModel):
+        model = loading.load_model(adapter.folder, dtype, trust).to(device)
+        replies = equivalence.local_replies(model, tokenizer, equivalence.PROMPTS)
+        logits = equivalence.last_logits(model, tokenizer)
+        del model
+        devices.free_memory()
+        model = loading.load_model(base, dtype, trust).to(device)
+        return replies, logits, equivalence.last_logits(model, tokenizer)
     model, _ = loading.load_with_adapter(adapter, dtype, base, trust)
     model = model.to(device)
     with rescale_adapter_scale(model, strength):
-        expected = equivalence.local_replies(model, tokenizer, equivalence.PROMPTS)
-        difference = (equivalence.last_logits(model, tokenizer) - logits).abs().max().item()
-    triples = zip(equivalence.PROMPTS, expected, replies, strict=True)
-    differing = [triple for triple in triples if triple[1] != triple[2]]
+        replies = equivalence.local_replies(model, tokenizer, equivalence.PROMPTS)
+        logits = equivalence.last_logits(model, tokenizer)
     with model.disable_adapter():
-        by_adapter = (equivalence.last_logits(model, tokenizer) - logits).abs().max().item()
-    count = len(equivalence.PROMPTS)
-    print(
-        f"Base + adapter against merged: {count - len(differing)} of {count} greedy replies identical; "
-        f"largest logit difference {difference:.3f} (the adapter itself moves them by up to {by_adapter:.1f})"
-    )
-    for prompt, with_adapter, from_merged in differing:
-        print(f"  {prompt}\n    base + adapter: {' '.join(with_adapter.split())}")
-        print(f"    merged:         {' '.join(from_merged.split())}")
-    if difference > MOST_ROUNDING * by_adapter:
-        raise UserError(
-            f"the merged model in {settings.output_path} is not base + adapter: rounding to {settings.dtype} "
-            "explains a small part of the adapter's effect, not this much.\nMerge again with --overwrite, "
-            "and with --dtype float32 to see whether rounding is to blame."
-        )
+        return replies, logits, equivalence.last_logits(model, tokenizer)
 
 
 if __name__ == "__main__":

@@ -37,8 +37,7 @@ def of_settings(settings: TrainSettings, data: dict[str, str]) -> Identity:
     bits = settings.quantisation_bits
     identity = Identity(
         data=data,
-        lora_r=settings.lora_r,
-        lora_alpha=settings.lora_alpha,
+        full=settings.full,
         learning_rate=settings.learning_rate,
         seed=settings.seed,
         max_seq_length=settings.max_seq_length,
@@ -50,6 +49,8 @@ def of_settings(settings: TrainSettings, data: dict[str, str]) -> Identity:
         quantisation=f"{bits}bit" if bits else None,
         objective=settings.objective.identity(),
     )
+    if not settings.full:
+        identity |= Identity(lora_r=settings.lora_r, lora_alpha=settings.lora_alpha)
     if settings.precision != devices.AUTO:
         identity["precision"] = settings.precision
     return identity
@@ -76,6 +77,7 @@ def recorded(manifest: Manifest) -> dict[str, Any]:
             # From before these were; they change nothing where there is no such row or base.
             later = {name: getattr(Refusal, name) for name in ("chat_weight", "fallback_learning")}
             identity["objective"] = later | identity["objective"]
+        identity.setdefault("full", False)
         identity.setdefault("replay_share", 0)
         identity.setdefault("replay_tokens", FIRST_REPLY_TOKENS if identity["replay_share"] else None)
         if "precision" in manifest:
