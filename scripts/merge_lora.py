@@ -173,8 +173,11 @@ def check(settings: MergeSettings) -> tuple[Adapter | TunedModel, list[Example]]
         )
     examples = calibration.read(settings.calibrate) if settings.calibrate else []
     folders.check_name(settings.base_model, "base model", transformers_loads=loads_model(settings))
+    base = Path(settings.base_model)
+    if base.exists() and base.resolve() == settings.lora_path.resolve():
+        raise UserError(f"--lora_path {settings.lora_path} is the base itself. Give the final/ of a run.")
     require_absent(settings.output_path, settings.overwrite)
-    for source in (settings.lora_path, Path(settings.base_model)):
+    for source in (settings.lora_path, base):
         if source.exists() and source.resolve() == settings.output_path.resolve():
             raise UserError(f"--output_path must not be the folder of {source}.")
     require_writable_parent(settings.output_path)
@@ -258,6 +261,7 @@ def read_changes(
 ) -> dict[str, adapter_changes.Change] | None:
     """{base tensor's name: Change}; None if peft has to merge the adapter. weights, config: the base's."""
     if isinstance(adapter, TunedModel):
+        cli.progress(f"{adapter.folder} holds a whole model: its weights are copied.")
         return adapter_changes.replacements(adapter, weights)
     try:
         changes = adapter_changes.read_changes(adapter)

@@ -142,6 +142,8 @@ def test_a_model_of_another_shape_or_with_nan_is_not_merged(bases, script, tmp_p
         save_file(weights | {name: value}, tuned / "model.safetensors", {"format": "pt"})
         code, _, err = script("merge_lora", *arguments)
         assert code == 2 and problem in err, err
+    code, _, err = script("merge_lora", *arguments[:2], "--lora_path", bases["tied"], *arguments[4:])
+    assert code == 2 and "is the base itself. Give the final/ of a run." in err
     assert not (tmp_path / "merged").exists()
 
 
