@@ -31,6 +31,8 @@ def fault(folder: Path) -> str | None:
             names = safetensors_files.file_names(folder)
         except UserError:
             return f"{safetensors_files.INDEX} is damaged"
+    elif not any((folder / name).exists() for name in names):
+        return "its weights are missing"  # an adapter's or a model's: nothing says which
     for name in names:
         file = folder / name
         if not file.exists() or file.stat().st_size == 0:

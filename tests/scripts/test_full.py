@@ -12,6 +12,7 @@ from precisions import PRECISIONS
 from short_runs import same, short_run
 from test_resume import start_and_wait_for
 
+from deepred_common.cli import UserError
 from deepred_common.models import loading, safetensors_files
 from deepred_common.training import recovery, run_folder, run_identity, trainer
 from deepred_common.training.settings import TrainSettings
@@ -178,10 +179,14 @@ def test_killed_in_the_middle_of_a_save_it_ends_as_if_nothing_happened(
     arguments.remove("--full")
     code, _, err = script("finetune_temporal", *arguments, "--resume_latest")
     assert code == 2 and "it is another run than this one:\n  full: True -> False" in err
+    anyway = ("--epochs", "3", "--resume_latest", "--resume_anyway")
+    code, _, err = script("finetune_temporal", *arguments, *anyway)
+    assert code == 2 and "checkpoint-6 holds a whole model. Add --full to resume it." in err
 
 
 def test_a_checkpoint_in_several_files_is_whole_only_with_all_of_them(bases, tmp_path):
     model = loading.load_model(bases["tied"], torch.float32)
+    assert run_folder.checkpoint_fault(tmp_path) == "its weights are missing"
     model.save_pretrained(tmp_path, max_shard_size="2MB")
     for name in ("optimizer.pt", "scheduler.pt"):
         torch.save({}, tmp_path / name)
@@ -200,7 +205,7 @@ def test_a_checkpoint_in_several_files_is_whole_only_with_all_of_them(bases, tmp
     assert run_folder.checkpoint_fault(tmp_path) == f"{index.name} is missing"
 
 
-def test_with_and_without_full_are_two_runs():
+def test_with_and_without_full_are_two_runs(tmp_path):
     with_full = run_identity.of_settings(TrainSettings(full=True, learning_rate=2e-5), {})
     without = run_identity.of_settings(TrainSettings(), {})
     of_old_run = run_identity.recorded({"identity": {"seed": 42, "lora_r": 16}})
@@ -210,6 +215,10 @@ def test_with_and_without_full_are_two_runs():
         "learning_rate: 0.0002 -> 2e-05",
     ]
     assert "full: False -> True" in run_identity.differences(of_old_run, with_full)
+    (tmp_path / "checkpoint-2").mkdir()
+    run = run_folder.RunChoice(tmp_path, tmp_path / "checkpoint-2")
+    with pytest.raises(UserError, match=r"checkpoint-2 holds an adapter. Omit --full to resume it."):
+        run_identity.require_same(TrainSettings(full=True, resume_anyway=True), run, with_full)
 
 
 # ---- before the training -----------------------------------------------------------------------------
