@@ -27,6 +27,14 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
+def splits_model() -> str | None:
+    """What splits a model over the processes of this run: "FSDP", "DeepSpeed", or None."""
+    for name in ("FSDP", "DeepSpeed"):
+        if os.environ.get(f"ACCELERATE_USE_{name.upper()}", "").lower() == "true":  # set by accelerate launch
+            return name
+    return None
+
+
 def usable_cpus() -> int:
     """CPUs that this process may run on; a container or taskset can leave fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows

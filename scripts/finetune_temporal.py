@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Fine-tune a chat model with LoRA or QLoRA so that it knows the world before a date and refuses after it.
+"""Fine-tune a chat model so that it knows the world before a date and refuses after it.
 
-Reads question-answer examples (JSON Lines, datasets/retain and datasets/unlearn, or datasets/dev with --dev)
-and a base model (folder or hub name). Writes a run folder with checkpoint-N/, final/ (the adapter and its
-model card), run.json, training_curves.png, train_results.json and eval_results.json.
+It trains a LoRA adapter (QLoRA with --use_4bit), or all weights with --full. Reads question-answer examples
+(JSON Lines, datasets/retain and datasets/unlearn, or datasets/dev with --dev) and a base model (folder or hub
+name). Writes a run folder with checkpoint-N/, final/ (the adapter or model, and its model card), run.json,
+training_curves.png, train_results.json and eval_results.json.
 
     python scripts/finetune_temporal.py --dev --epochs 1
     python scripts/finetune_temporal.py --model_name Qwen/Qwen2.5-1.5B-Instruct --save_steps 100
@@ -16,13 +17,14 @@ import argparse
 import dataclasses
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepred_common import cache, cli, devices, paths, provenance
+from deepred_common.cli import UserError
 from deepred_common.data import checks
 from deepred_common.examples import ALL_SIDES
 from deepred_common.files import read_json, require_writable_parent
@@ -36,12 +38,13 @@ from deepred_common.training import (
     setup,
     token_rows,
     validation,
+    whole_model,
 )
 from deepred_common.training.data_files import DataFiles
 from deepred_common.training.machine import Machine, prepare_machine, require_packages
 from deepred_common.training.objectives.catalogue import OBJECTIVES
 from deepred_common.training.run_folder import Identity, RunChoice
-from deepred_common.training.settings import BEST, LAST, TrainSettings
+from deepred_common.training.settings import BEST, FULL_LEARNING_RATE, LAST, UNUSED, TrainSettings
 from deepred_common.training.time_estimate import TIMED_UPDATES
 
 if TYPE_CHECKING:
@@ -54,7 +57,7 @@ SCRIPT = Path(__file__)
 
 def build_parser() -> cli.Parser:
     parser = cli.Parser(
-        description="Fine-tune a model to a temporal knowledge cutoff (LoRA or QLoRA).",
+        description="Fine-tune a model to a temporal knowledge cutoff (LoRA, QLoRA or all weights).",
         epilog="objectives (sources, formulas: docs/training.md):\n"
         + "\n".join(f"  {name:<13}{objective.summary}" for name, objective in OBJECTIVES.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -69,7 +72,11 @@ def build_parser() -> cli.Parser:
         add(f"--{name}", type=cli.path, help="JSON Lines file (default: %(default)s)")
     add("--epochs", type=cli.positive_int, help="passes over the training data (default: %(default)s)")
     add("--batch_size", type=cli.positive_int, help="examples per forward pass (default: %(default)s)")
-    add("--learning_rate", type=cli.positive_float, help="peak of the cosine schedule (default: %(default)s)")
+    add(
+        "--learning_rate",
+        type=cli.positive_float,
+        help=f"peak of the cosine schedule (default: %(default)s; with --full {FULL_LEARNING_RATE:g})",
+    )
     add(
         "--max_seq_length",
         type=cli.positive_int,
@@ -91,8 +98,8 @@ def build_parser() -> cli.Parser:
     add(
         "--keep",
         choices=(LAST, BEST),
-        help="the adapter for final/: the last, or that of the validation that told the sides apart best, if "
-        "clearly better than the last (default: %(default)s)",
+        help="the weights for final/: the last, or those of the validation that told the sides apart best, "
+        "if clearly better than the last (default: %(default)s)",
     )
     add(
         "--mix",
@@ -119,6 +126,7 @@ def build_parser() -> cli.Parser:
         metavar="NAME",
         help="what is minimised, one of those listed below (default: %(default)s)",
     )
+    add("--full", action="store_true", help="train all weights instead of an adapter")
     add("--lora_r", type=cli.positive_int, help="LoRA rank (default: %(default)s)")
     add("--lora_alpha", type=cli.positive_int, help="LoRA alpha (default: %(default)s)")
     base = parser.add_mutually_exclusive_group()
@@ -157,6 +165,7 @@ def build_parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args, given = cli.parse(build_parser(), argv)
+    resolved = resolve_full(args, given) if args.full else {}
     settings = TrainSettings(**vars(args) | {"objective": OBJECTIVES[args.objective]})
     folders.check_name(settings.model_name, "base model")
     if Path(settings.model_name).is_dir():
@@ -168,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if run.finished:
         run_identity.require_same_finished(run, identity)
         print(f"{paths.shown(run.folder)} is already finished; nothing to do.")
-        print_next(run_folder.read_manifest(run.folder)["model_name"], run.folder)
+        print_next(run_folder.read_manifest(run.folder)["model_name"], run.folder, settings.product)
         return cli.EXIT_OK
     if not settings.dry_run:
         require_writable_parent(run.folder)
@@ -180,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args,
         given,
         environment=dict.fromkeys(paths.DATASET_FILES, "WIKI_DATA"),
-        resolved={"output_dir": (str(run.folder), folder_source)},
+        resolved=resolved | {"output_dir": (str(run.folder), folder_source)},
     )
 
     result = train(settings, run, data, identity, table)
@@ -191,8 +200,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return cli.EXIT_OK
     print_result(result, is_resumed=run.checkpoint is not None)
-    print_next(settings.model_name, result.folder)
+    print_next(settings.model_name, result.folder, settings.product)
     return cli.EXIT_OK
+
+
+def resolve_full(args: argparse.Namespace, given: Collection[str]) -> dict[str, tuple[Any, str]]:
+    """What --full means for the other flags: {setting: (value, source)} of what it decides, for the table.
+
+    Sets the learning rate in `args`, unless it was given. UserError for flags that it rules out.
+    """
+    for name in ("lora_r", "lora_alpha", "use_4bit", "use_8bit"):
+        if name in given:
+            why = "there is no adapter" if name.startswith("lora") else "quantised ones cannot be trained"
+            raise UserError(f"--full trains all weights of the base: {why}. Omit --{name}, or --full.")
+    if splitter := devices.splits_model():
+        raise UserError(
+            f"--full does not run under {splitter}, which splits the model. "
+            "Use one GPU, or configs/accelerate/ddp.yaml if the model fits on each."
+        )
+    resolved: dict[str, tuple[Any, str]] = {
+        name: (UNUSED, "--full trains no adapter") for name in ("lora_r", "lora_alpha")
+    }
+    if "learning_rate" not in given:
+        args.learning_rate = FULL_LEARNING_RATE
+        resolved["learning_rate"] = (FULL_LEARNING_RATE, "default with --full")
+    return resolved
 
 
 def check_data(settings: TrainSettings, data: DataFiles) -> None:
@@ -265,18 +297,16 @@ def train(
 
     plan = make_plan(settings, run, config, rows, machine)
     keeps_best = settings.keep == BEST
-    if keeps_best and (caution := validation.caution(tokenizer, rows.validation)):
+    if keeps_best and (caution := validation.caution(tokenizer, rows.validation, settings.product)):
         cli.progress(caution)
         keeps_best = False
     if settings.dry_run:
         print(token_rows.examples_text(tokenizer, rows.training))
         return None
 
-    from transformers import set_seed
-
-    base = load_base()
-    set_seed(settings.seed)  # now: loading may draw random numbers, and so may the replies
-    model = setup.add_adapter(settings, base, plan.checkpointing, identity["base_revision"])
+    model, reference = load_models(settings, machine, load_base, plan, identity["base_revision"])
+    load_base.cache_clear()  # without a reference, the base that wrote replies can go
+    save = functools.partial(whole_model.save, config=config) if settings.full else setup.save_adapter
 
     folder = plan.run.folder
     manifest = run_folder.start_manifest(
@@ -288,7 +318,7 @@ def train(
     # A GPU that hangs can take the process with it before anything is printed.
     cli.progress(f"If the run is interrupted, resume it with:\n  {recovery.resume_command(SCRIPT, folder)}")
 
-    from deepred_common.training.callbacks import BestAdapter, LossCurves, OldCheckpoints, StopAndSave
+    from deepred_common.training.callbacks import BestWeights, LossCurves, OldCheckpoints, StopAndSave
     from deepred_common.training.trainer import build_trainer
 
     stopper = StopAndSave()
@@ -298,8 +328,10 @@ def train(
         OldCheckpoints(folder, settings.save_total_limit, plan.run.checkpoint),
     ]
     if keeps_best:
-        watchers.append(BestAdapter(folder))
-    trainer = build_trainer(settings, folder, model, tokenizer, rows, machine, plan.checkpointing, watchers)
+        watchers.append(BestWeights(folder, save))
+    trainer = build_trainer(
+        settings, folder, model, tokenizer, rows, machine, plan.checkpointing, watchers, reference
+    )
     with recovery.explained(SCRIPT, settings, folder, trainer):
         training_metrics = run_updates(plan.run, trainer)
     if stopper.requested:
@@ -316,9 +348,10 @@ def train(
         with recovery.explained(SCRIPT, settings, folder, trainer):
             evaluation = trainer.evaluate()
     manifest |= {"finished": provenance.now(), "updates": last, "kept_update": kept}
-    adapter = None if kept == last else validation.adapter_path(folder, kept)
-    run_folder.save_result(folder, trainer, manifest, training_metrics, evaluation, adapter)
-    return Result(folder, training_metrics | evaluation, validation.choice_text(history, kept, last))
+    kept_folder = None if kept == last else validation.weights_path(folder, kept)
+    run_folder.save_result(folder, trainer, manifest, training_metrics, evaluation, kept_folder, save)
+    choice = validation.choice_text(history, kept, last, settings.product)
+    return Result(folder, training_metrics | evaluation, choice)
 
 
 def make_plan(
@@ -339,7 +372,8 @@ def make_plan(
         f"{memory.text}",
         flush=True,
     )
-    disk = disk_estimate.estimate(settings, run, memory.shape, updates)
+    final_bytes = whole_model.saved_type(config).itemsize if settings.full else disk_estimate.ADAPTER_BYTES
+    disk = disk_estimate.estimate(settings, run, memory.shape, updates, final_bytes)
     print(disk.text, flush=True)
     if disk.advice:
         cli.warn(disk.advice)
@@ -351,6 +385,26 @@ def make_plan(
     # Each process chose alone, by its own clock and free memory; the first one's choice counts.
     folder, checkpointing = broadcast_object_list([run.folder, memory.checkpointing])
     return Plan(dataclasses.replace(run, folder=folder), checkpointing)
+
+
+def load_models(
+    settings: TrainSettings,
+    machine: Machine,
+    load_base: Callable[[], PreTrainedModel],
+    plan: Plan,
+    revision: str | None,
+) -> tuple[Any, PreTrainedModel | None]:
+    """(the model to train, the base beside it or None). revision: the hub's commit of the base."""
+    from transformers import set_seed
+
+    if settings.full:
+        reference = load_base() if settings.needs_reference else None
+        model = whole_model.load(settings, machine)
+        set_seed(settings.seed)  # now: loading may draw random numbers, and so may the replies
+        return model, reference
+    base = load_base()
+    set_seed(settings.seed)
+    return setup.add_adapter(settings, base, plan.checkpointing, revision), None
 
 
 def run_updates(run: RunChoice, trainer: TemporalTrainer) -> dict[str, Any]:
@@ -379,12 +433,13 @@ def print_result(result: Result, is_resumed: bool) -> None:
             print(text)
 
 
-def print_next(model_name: str, folder: Path) -> None:
-    adapter = folder / run_folder.FINAL
+def print_next(model_name: str, folder: Path, product: str = "adapter") -> None:
+    """Print where the result is, and the command that merges it. product: of TrainSettings."""
+    final = folder / run_folder.FINAL
     print(
-        f"Adapter: {paths.shown(adapter)}\n\nNext:\n"
+        f"{product.capitalize()}: {paths.shown(final)}\n\nNext:\n"
         f"  {paths.script('merge_lora')} --base_model {paths.quoted(model_name)} \\\n"
-        f"      --lora_path {paths.quoted(adapter)} --output_path output/merged --verify"
+        f"      --lora_path {paths.quoted(final)} --output_path output/merged --verify"
     )
 
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Merge a LoRA adapter into its base model: one ordinary Hugging Face folder, ready for convert_to_gguf.py.
 
-Reads the base (folder or hub name) and the adapter (the final/ folder of a run). Writes the merged model, its
+Reads the base (folder or hub name) and the adapter (the final/ folder of a run). Of a run with --full, final/
+holds a whole model: its weights are copied, and the rest is the same. Writes the merged model, its
 tokenizer and its one chat template to --output_path, whole or not at all.
 
     python scripts/merge_lora.py --base_model Qwen/Qwen2.5-1.5B-Instruct --lora_path RUN/final \
@@ -35,6 +36,7 @@ from deepred_common.files import (
 )
 from deepred_common.models import architectures, folders, loading, safetensors_files
 from deepred_common.models.folders import Adapter
+from deepred_common.models.trained_weights import TunedModel, require_trained
 from deepred_common.reporting import calibration_text, merge_check_text
 from deepred_common.training import run_folder
 
@@ -75,7 +77,12 @@ def build_parser() -> cli.Parser:
         type=cli.model,
         help="hub name or folder of the base, the same as in training",
     )
-    add("--lora_path", required=True, type=cli.path, help="the trained adapter: the final/ folder of a run")
+    add(
+        "--lora_path",
+        required=True,
+        type=cli.path,
+        help="what was trained: the final/ folder of a run",
+    )
     add("--output_path", required=True, type=cli.path, help="folder to write the merged model to")
     add(
         "--dtype",
@@ -90,7 +97,7 @@ def build_parser() -> cli.Parser:
     add(
         "--verify",
         action="store_true",
-        help="load the merged model again, let it answer, and compare it with base + adapter",
+        help="load the merged model again, let it answer, and compare it with what was trained",
     )
     add(
         "--calibrate",
@@ -121,18 +128,18 @@ def build_parser() -> cli.Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     args, given = cli.parse(build_parser(), argv)
     settings = MergeSettings(**vars(args))
-    adapter, examples = check(settings)
+    trained, examples = check(settings)
     files = ", ".join(paths.shown(file) for file in settings.calibrate or ())
     cli.print_settings(
         "Merge settings", args, given, resolved={"calibrate": (files, "flag")} if files else None
     )
     loading.quiet_libraries()
-    base, strength = merge(settings, adapter, examples)
+    base, strength = merge(settings, trained, examples)
     merged, shown = settings.output_path, paths.shown(settings.output_path)
     size = sum(file.stat().st_size for file in merged.glob("*.safetensors"))
     print(f"Merged model: {shown} ({size / 1e9:.2f} GB of weights in {settings.dtype})")
     if settings.verify:
-        verify(settings, adapter, base, strength)
+        verify(settings, trained, base, strength)
     print(
         f"\nNext:\n  {paths.script('convert_to_gguf')} --model_path {paths.quoted(merged)} "
         f"--output_path {paths.quoted(f'{merged}.gguf')}"
@@ -140,25 +147,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.EXIT_OK
 
 
-def check(settings: MergeSettings) -> tuple[Adapter, list[Example]]:
-    """What can be checked without reading weights; returns the adapter and --calibrate's examples."""
+def check(settings: MergeSettings) -> tuple[Adapter | TunedModel, list[Example]]:
+    """What can be checked without loading a model; returns what was trained, and --calibrate's examples."""
     if settings.calibrate and not settings.wish:
         raise UserError("--calibrate needs --max_false_refusals 5%, --max_leakage 5% or --equal_error.")
     if settings.wish and not settings.calibrate:
         raise UserError(
             "a wished rate needs examples to be measured on: --calibrate with a retain and an unlearn file."
         )
+    manifest = run_folder.read_manifest(settings.lora_path.resolve().parent)
+    revision = manifest.get("identity", {}).get("base_revision")
+    trained = require_trained(settings.lora_path, manifest.get("model_name", ""), revision)
+    if settings.calibrate and isinstance(trained, TunedModel):
+        raise UserError(
+            f"--calibrate scales an adapter, and {settings.lora_path} has none: all weights were trained."
+        )
     examples = calibration.read(settings.calibrate) if settings.calibrate else []
-    adapter = folders.require_adapter(settings.lora_path)
     folders.check_name(settings.base_model, "base model", transformers_loads=loads_model(settings))
+    base = Path(settings.base_model)
+    if base.exists() and base.resolve() == settings.lora_path.resolve():
+        raise UserError(f"--lora_path {settings.lora_path} is the base itself. Give the final/ of a run.")
     require_absent(settings.output_path, settings.overwrite)
-    for source in (settings.lora_path, Path(settings.base_model)):
+    for source in (settings.lora_path, base):
         if source.exists() and source.resolve() == settings.output_path.resolve():
             raise UserError(f"--output_path must not be the folder of {source}.")
     require_writable_parent(settings.output_path)
-    if adapter.base and Path(adapter.base).name != Path(settings.base_model).name:
-        cli.warn(f"the adapter was trained on {adapter.base}, not {settings.base_model}.")
-    return adapter, examples
+    if trained.base and Path(trained.base).name != Path(settings.base_model).name:
+        cli.warn(f"the {trained.kind} was trained on {trained.base}, not {settings.base_model}.")
+    return trained, examples
 
 
 def loads_model(settings: MergeSettings) -> bool:
@@ -166,8 +182,13 @@ def loads_model(settings: MergeSettings) -> bool:
     return settings.verify or bool(settings.calibrate)
 
 
-def merge(settings: MergeSettings, adapter: Adapter, examples: Sequence[Example]) -> tuple[Path, float]:
-    """Write base + adapter to --output_path; return the base's folder and the adapter's strength."""
+def merge(
+    settings: MergeSettings, adapter: Adapter | TunedModel, examples: Sequence[Example]
+) -> tuple[Path, float]:
+    """Write base + adapter to --output_path, or the tuned model in the base's place.
+
+    Returns the base's folder and the adapter's strength.
+    """
     import torch
     from tqdm import tqdm
 
@@ -183,28 +204,22 @@ def merge(settings: MergeSettings, adapter: Adapter, examples: Sequence[Example]
     left_out = merged_tokenizer.tokens_to_leave_out(
         tokenizer, rows, adapter, base, settings.output_path, trust
     )
-    try:
-        changes = adapter_changes.read_changes(adapter)
-    except adapter_changes.UnsupportedAdapter as unsupported:
-        if architectures.text_part(config) is not config:
-            raise UserError(
-                f"the adapter has {unsupported}, which is not merged into a checkpoint with an image part."
-            ) from unsupported
-        cli.progress(f"the adapter has {unsupported}: it is merged with peft, which loads the whole base.")
-        changes = None
+    changes = read_changes(adapter, weights, config)
     calibrated = calibrate(settings, adapter, base, examples) if settings.wish else None
     devices.free_memory()
     strength = calibrated.chosen.strength if calibrated else 1.0
     config_changes: dict[str, Any] = {}
     with whole_folder(settings.output_path) as out:
         if changes is None:
+            assert isinstance(adapter, Adapter)
             lora_merge.merge_with_peft(adapter, base, dtype, out, trust, strength)
             config_changes = hf_folder.changes_by_peft(base, out)
         else:
-            changes = adapter_changes.named_as_base(changes, weights, adapter)
             adapter_changes.require_fit(changes, weights, adapter, settings.base_model)
-            adapter_changes.require_whole_vocabulary(changes, weights, adapter)
-            extra = adapter_changes.untied_output(changes, weights)
+            extra = []
+            if isinstance(adapter, Adapter) or adapter_changes.output_name(weights) in changes:
+                adapter_changes.require_whole_vocabulary(changes, weights, adapter)
+                extra = adapter_changes.untied_output(changes, weights)
             lora_merge.write_merged(
                 files,
                 changes,
@@ -235,11 +250,30 @@ def merge(settings: MergeSettings, adapter: Adapter, examples: Sequence[Example]
     return base, strength
 
 
+def read_changes(
+    adapter: Adapter | TunedModel, weights: Mapping[str, safetensors_files.Entry], config: Mapping[str, Any]
+) -> dict[str, adapter_changes.Change] | None:
+    """{base tensor's name: Change}; None if peft has to merge the adapter. weights, config: the base's."""
+    if isinstance(adapter, TunedModel):
+        cli.progress(f"{adapter.folder} holds a whole model: its weights are copied.")
+        return adapter_changes.replacements(adapter, weights)
+    try:
+        changes = adapter_changes.read_changes(adapter)
+    except adapter_changes.UnsupportedAdapter as unsupported:
+        if architectures.text_part(config) is not config:
+            raise UserError(
+                f"the adapter has {unsupported}, which is not merged into a checkpoint with an image part."
+            ) from unsupported
+        cli.progress(f"the adapter has {unsupported}: it is merged with peft, which loads the whole base.")
+        return None
+    return adapter_changes.named_as_base(changes, weights, adapter)
+
+
 def calibrate(
-    settings: MergeSettings, adapter: Adapter, base: Path, examples: Sequence[Example]
+    settings: MergeSettings, adapter: Adapter | TunedModel, base: Path, examples: Sequence[Example]
 ) -> calibration.Calibration:
     """Choose the adapter's strength, and print how; UserError if no strength within reach keeps the wish."""
-    assert settings.wish
+    assert settings.wish and isinstance(adapter, Adapter)
     dtype, device = devices.pick_dtype()[0], devices.pick_device()
     model, tokenizer = loading.load_with_adapter(adapter, dtype, base, settings.trust_remote_code)
     calibrated = calibration.of_adapter(model.to(device), tokenizer, examples, settings.wish)
@@ -252,7 +286,7 @@ def calibrate(
     return calibrated
 
 
-def base_folder(settings: MergeSettings, adapter: Adapter) -> Path:
+def base_folder(settings: MergeSettings, adapter: Adapter | TunedModel) -> Path:
     """The base as a folder: the one given, or the hub's files at --revision or the one trained on."""
     if folders.looks_like_path(settings.base_model):
         return Path(settings.base_model)
@@ -277,13 +311,13 @@ def check_base(
     require_space(settings.output_path.resolve().parent, size, "the merged model")
 
 
-def trained_quantised(adapter: Adapter) -> bool:
+def trained_quantised(adapter: Adapter | TunedModel) -> bool:
     """True if the run.json beside the adapter says that its base was loaded in 4 or 8 bits."""
     return bool(run_folder.read_manifest(adapter.folder.parent).get("identity", {}).get("quantisation"))
 
 
-def verify(settings: MergeSettings, adapter: Adapter, base: Path, strength: float) -> None:
-    """Load what was written, let it answer, and compare it with base + adapter; UserError if it differs."""
+def verify(settings: MergeSettings, adapter: Adapter | TunedModel, base: Path, strength: float) -> None:
+    """Load what was written, let it answer, and compare it with what was trained; UserError if it differs."""
     print("Verifying merged model...", flush=True)
     dtype, device = devices.pick_dtype()[0], devices.pick_device()
     trust = settings.trust_remote_code
@@ -297,16 +331,24 @@ def verify(settings: MergeSettings, adapter: Adapter, base: Path, strength: floa
     if not reply:
         raise UserError(
             f"the merged model in {settings.output_path} replies nothing to {prompt!r}. "
-            "Evaluate the adapter itself to see whether training went wrong."
+            f"Evaluate the {adapter.kind} itself to see whether training went wrong."
         )
     print(f"Test generation successful!\n  Prompt: {prompt}\n  Response: {reply}", flush=True)
-    model, _ = loading.load_with_adapter(adapter, dtype, base, trust)
-    check = merge_check.check(answers, model.to(device), tokenizer, strength)
-    print(merge_check_text.text(check))
+    if isinstance(adapter, TunedModel):
+        trained, cause = "the tuned model", "training"
+        expected = merge_check.answers(loading.load_model(adapter.folder, dtype, trust).to(device), tokenizer)
+        devices.free_memory()
+        base_logits = equivalence.last_logits(loading.load_model(base, dtype, trust).to(device), tokenizer)
+    else:
+        trained, cause = "base + adapter", "adapter"
+        model, _ = loading.load_with_adapter(adapter, dtype, base, trust)
+        expected, base_logits = merge_check.of_adapter(model.to(device), tokenizer, strength)
+    check = merge_check.check(answers, expected, base_logits)
+    print(merge_check_text.text(check, trained, cause))
     if check.is_beyond_rounding:
         raise UserError(
-            f"the merged model in {settings.output_path} is not base + adapter: rounding to {settings.dtype} "
-            "explains a small part of the adapter's effect, not this much.\nMerge again with --overwrite, "
+            f"the merged model in {settings.output_path} is not {trained}: rounding to {settings.dtype} "
+            f"explains a small part of the {cause}'s effect, not this much.\nMerge again with --overwrite, "
             "and with --dtype float32 to see whether rounding is to blame."
         )
 

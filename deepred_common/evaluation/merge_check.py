@@ -1,4 +1,4 @@
-"""Is a merged model still base + adapter? Its replies and logits, and those of the two it was made from."""
+"""Is a merged model still what was trained? The replies and logits of both, and of the base."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-# The most that rounding the merged weights may change a logit by, as a share of what the adapter changes it
+# The most that rounding the merged weights may change a logit by, as a share of what training changed it
 # by. In the quickstart bfloat16 changes them by 1.5 %; a merge that lost a part of the adapter is off by
 # far more.
 MOST_ROUNDING = 0.25
@@ -29,29 +29,29 @@ class Answers(NamedTuple):
 
 
 class Differing(NamedTuple):
-    """A prompt that base + adapter and the merged model reply to in other words."""
+    """A prompt that what was trained and the merged model reply to in other words."""
 
     prompt: str
-    with_adapter: str
+    trained: str
     merged: str
 
 
 @dataclass(frozen=True)
 class Check:
-    """How a merged model differs from base + adapter.
+    """How a merged model differs from what was trained.
 
-    differing: the prompts with other replies. difference: the largest one of a logit. by_adapter: by how much
-    the adapter itself moves a logit, at most.
+    differing: the prompts with other replies. difference: the largest one of a logit. by_training: by how
+    much the training itself moved a logit, at most.
     """
 
     differing: list[Differing]
     difference: float
-    by_adapter: float
+    by_training: float
 
     @property
     def is_beyond_rounding(self) -> bool:
         """True if it is not the same model: rounding the weights explains no such difference."""
-        return self.difference > MOST_ROUNDING * self.by_adapter
+        return self.difference > MOST_ROUNDING * self.by_training
 
 
 def answers(model: Any, tokenizer: PreTrainedTokenizerBase) -> Answers:
@@ -61,20 +61,26 @@ def answers(model: Any, tokenizer: PreTrainedTokenizerBase) -> Answers:
     )
 
 
-def check(merged: Answers, model: Any, tokenizer: PreTrainedTokenizerBase, strength: float) -> Check:
-    """Compare a merged model's answers with those of the PeftModel that it was made from.
+def of_adapter(
+    model: Any, tokenizer: PreTrainedTokenizerBase, strength: float
+) -> tuple[Answers, torch.Tensor]:
+    """What a PeftModel answers, and the logits of its base, as in Answers.
 
-    strength: by which what the adapter adds was multiplied.
+    strength: by which what the adapter adds is multiplied.
     """
     from peft.helpers import rescale_adapter_scale
 
     with rescale_adapter_scale(model, strength):
-        expected = answers(model, tokenizer)
+        trained = answers(model, tokenizer)
     with model.disable_adapter():
-        by_base = equivalence.last_logits(model, tokenizer)
-    triples = map(Differing, PROMPTS, expected.replies, merged.replies)
+        return trained, equivalence.last_logits(model, tokenizer)
+
+
+def check(merged: Answers, trained: Answers, base_logits: torch.Tensor) -> Check:
+    """Compare the answers of a merged model with those of what was trained, and of its base."""
+    triples = map(Differing, PROMPTS, trained.replies, merged.replies)
     return Check(
-        [triple for triple in triples if triple.with_adapter != triple.merged],
-        difference=(expected.logits - merged.logits).abs().max().item(),
-        by_adapter=(by_base - merged.logits).abs().max().item(),
+        [triple for triple in triples if triple.trained != triple.merged],
+        difference=(trained.logits - merged.logits).abs().max().item(),
+        by_training=(base_logits - merged.logits).abs().max().item(),
     )

@@ -1,4 +1,4 @@
-"""What a LoRA adapter changes in its base's tensors: read from its file, checked against the base.
+"""What a LoRA adapter, or a tuned model, changes in its base's tensors: read from files, checked against it.
 
 Adapters of a type that is not supported here (see `unsupported`) are merged with peft instead.
 """
@@ -16,6 +16,7 @@ from deepred_common.cli import UserError
 from deepred_common.models import adapter_names
 from deepred_common.models.folders import Adapter
 from deepred_common.models.safetensors_files import Entry
+from deepred_common.models.trained_weights import TunedModel
 
 # Settings of peft's LoraConfig (0.21) that are read here, or change nothing of what is merged. Any other one,
 # of a later version too, is not supported, unless it is switched off.
@@ -113,6 +114,21 @@ def read_changes(adapter: Adapter) -> dict[str, Change]:
     return changes
 
 
+def replacements(tuned: TunedModel, weights: Mapping[str, Entry]) -> dict[str, Change]:
+    """{base tensor's name: Change} of a tuned model, which replaces what it was trained from.
+
+    weights: the base's. Tensors that training does not load, such as an image part's, stay the base's.
+    """
+    changes = {name: Change(replacement=entry) for name, entry in tuned.tensors().items()}
+    changes = named_as_base(changes, weights, tuned)
+    output = output_name(weights)
+    if output in weights and output not in changes:
+        # Tied to the embedding, it is not saved in training, but this base's files hold it all the same.
+        inputs = [name for name in changes if name.endswith(INPUT_EMBEDDINGS)]
+        changes[output] = changes[inputs[0]]
+    return changes
+
+
 def _scale(config: Mapping[str, Any], module: str) -> float:
     """alpha / r of a module, or alpha / sqrt(r) for rsLoRA (Kalajdzievski, arXiv 2312.03732)."""
     rank = _pattern_value(config.get("rank_pattern"), module, config["r"])
@@ -129,7 +145,7 @@ def _pattern_value(patterns: Mapping[str, float] | None, module: str, default: f
 
 
 def named_as_base(
-    changes: Mapping[str, Change], weights: Mapping[str, Entry], adapter: Adapter
+    changes: Mapping[str, Change], weights: Mapping[str, Entry], adapter: Adapter | TunedModel
 ) -> dict[str, Change]:
     """`changes` by the names of the base's tensors; a name that the base does not have stays as it is.
 
@@ -142,7 +158,7 @@ def named_as_base(
     for name, change in changes.items():
         base_name = name if name in weights else own.get(adapter_names.core(name), name)
         if base_name in named:
-            raise UserError(f"the adapter {adapter.folder} changes {base_name} twice.")
+            raise UserError(f"the {adapter.kind} {adapter.folder} changes {base_name} twice.")
         named[base_name] = change
     return named
 
@@ -154,7 +170,7 @@ def output_name(weights: Mapping[str, Entry]) -> str:
 
 
 def require_whole_vocabulary(
-    changes: Mapping[str, Change], weights: Mapping[str, Entry], adapter: Adapter
+    changes: Mapping[str, Change], weights: Mapping[str, Entry], adapter: Adapter | TunedModel
 ) -> None:
     """UserError if the adapter gives the embedding another number of rows than the output layer."""
     names = [name for name in weights if name.endswith(INPUT_EMBEDDINGS)]
@@ -169,8 +185,8 @@ def require_whole_vocabulary(
     if len(set(sizes.values())) > 1:
         parts = " and ".join(f"{name} {rows} rows" for name, rows in sizes.items())
         raise UserError(
-            f"the adapter {adapter.folder} was trained with another vocabulary than the base's, and holds "
-            f"a part of it: with it {parts}.\nSave both in training (peft: save_embedding_layers=True)."
+            f"the {adapter.kind} {adapter.folder} was trained with another vocabulary than the base's, and "
+            f"holds a part of it: with it {parts}.\nSave both in training (peft: save_embedding_layers=True)."
         )
 
 
@@ -205,9 +221,12 @@ def _same_replacement(one: Change | None, other: Change | None) -> bool:
 
 
 def require_fit(
-    changes: Mapping[str, Change], weights: Mapping[str, Entry], adapter: Adapter, base: str | Path
+    changes: Mapping[str, Change],
+    weights: Mapping[str, Entry],
+    adapter: Adapter | TunedModel,
+    base: str | Path,
 ) -> None:
-    """UserError naming the tensors of the adapter that the base lacks or has in another shape.
+    """UserError naming the tensors of the adapter or tuned model that the base lacks or has in another shape.
 
     A whole embedding or output layer may have more rows or fewer: the vocabulary of the training.
     """
@@ -225,11 +244,11 @@ def require_fit(
         turned = change.embedding or bool(adapter.config.get("fan_in_fan_out"))
         for changed in _shapes(change, turned):
             if changed != shape:
-                faults.append(f"{name}: {list(changed)} in the adapter, {list(shape)} in the base")
+                faults.append(f"{name}: {list(changed)} in the {adapter.kind}, {list(shape)} in the base")
     if faults:
         raise UserError(
-            f"the adapter {adapter.folder} does not fit the base {base}; it was trained on {adapter.base}.\n"
-            + cli.listed(faults)
+            f"the {adapter.kind} {adapter.folder} does not fit the base {base}; "
+            f"it was trained on {adapter.base}.\n" + cli.listed(faults)
         )
 
 

@@ -14,12 +14,15 @@ from deepred_common.export import hf_folder
 from deepred_common.files import read_json
 from deepred_common.models import folders, loading
 from deepred_common.models.folders import CHAT_TEMPLATE, Adapter
+from deepred_common.models.trained_weights import TunedModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def pick(adapter: Adapter, base: Path, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+def pick(
+    adapter: Adapter | TunedModel, base: Path, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
     """The tokenizer to save: the adapter's, or the base's if it has none; with a chat template."""
     tokenizer = loading.load_adapter_tokenizer(adapter, base, trust_remote_code)
     chat.remove_eos(tokenizer)
@@ -31,7 +34,7 @@ def pick(adapter: Adapter, base: Path, trust_remote_code: bool = False) -> PreTr
 def tokens_to_leave_out(
     tokenizer: PreTrainedTokenizerBase,
     rows: int | None,
-    adapter: Adapter,
+    adapter: Adapter | TunedModel,
     base: Path,
     out: Path,
     trust_remote_code: bool = False,

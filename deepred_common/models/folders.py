@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from deepred_common import paths
 from deepred_common.cli import UserError, progress
@@ -156,6 +156,11 @@ def is_adapter(folder: str | Path) -> bool:
     return (Path(folder) / ADAPTER_CONFIG).exists()
 
 
+def is_whole_model(folder: str | Path) -> bool:
+    """True if `folder` holds a whole model, or the beginning of one, rather than an adapter."""
+    return (Path(folder) / "config.json").exists() and not is_adapter(folder)
+
+
 def require_model_folder(
     folder: str | Path, role: str = "model", transformers_loads: bool = True
 ) -> dict[str, Any]:
@@ -197,6 +202,8 @@ def require_model_folder(
 @dataclass(frozen=True)
 class Adapter:
     """A LoRA adapter folder and its adapter_config.json."""
+
+    kind: ClassVar[str] = "adapter"
 
     folder: Path
     config: dict[str, Any]
@@ -259,6 +266,8 @@ def require_adapter(folder: str | Path) -> Adapter:
 def _adapters_inside(folder: Path) -> str:
     """A sentence about the adapters in sub-folders: a run's final/, or several with names; "" without any."""
     names = sorted(file.parent.name for file in folder.glob(f"*/{ADAPTER_CONFIG}"))
+    if is_whole_model(folder / "final"):  # of a run that trained all weights
+        names = ["final"]
     if not names:
         return ""
     if len(names) == 1 or "final" in names:

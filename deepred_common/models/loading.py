@@ -29,6 +29,7 @@ from deepred_common.models.folders import (
 )
 from deepred_common.models.load_errors import DOWNLOAD_AGAIN, LONGEST_REASON, hub_errors
 from deepred_common.models.safetensors_files import Entry
+from deepred_common.models.trained_weights import TunedModel
 
 if TYPE_CHECKING:
     import torch
@@ -165,7 +166,7 @@ def require_rows(tokenizer: PreTrainedTokenizerBase, rows: int, name: str | Path
 def require_same_tokens(
     tokenizer: PreTrainedTokenizerBase,
     adapter_tokenizer: PreTrainedTokenizerBase,
-    adapter: Adapter,
+    adapter: Adapter | TunedModel,
     base: str | Path,
 ) -> None:
     """UserError unless each token of the base's `tokenizer` has the same id in the adapter's.
@@ -178,15 +179,15 @@ def require_same_tokens(
     own = [(token, number) for token, number in tokenizer.get_vocab().items() if number < size]
     if any(ids.get(token) != number for token, number in own):
         raise UserError(
-            f"the adapter {adapter.folder} does not fit the base {base}: their tokenizers differ.\n"
+            f"the {adapter.kind} {adapter.folder} does not fit the base {base}: their tokenizers differ.\n"
             f"It was trained on {adapter.base}."
         )
 
 
 def load_adapter_tokenizer(
-    adapter: Adapter, base: str | Path, trust_remote_code: bool = False
+    adapter: Adapter | TunedModel, base: str | Path, trust_remote_code: bool = False
 ) -> PreTrainedTokenizerBase:
-    """The adapter's tokenizer, whose chat template it was trained with; the base's, if it has none.
+    """The tokenizer in the adapter's folder, whose chat template it was trained with; if none, the base's.
 
     base: a folder or hub name. UserError if the two tokenizers differ in their tokens.
     """

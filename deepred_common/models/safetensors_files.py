@@ -145,16 +145,20 @@ def read_folder(folder: str | Path) -> list[tuple[str, dict[str, Entry]]]:
     UserError if a file is missing or has a fault.
     """
     folder = Path(folder)
-    names = [SINGLE]
-    if (folder / INDEX).exists():
-        names = sorted(set(_weight_map(folder / INDEX).values()))
-    elif any(folder.glob(SHARDS)):
-        names = [INDEX]  # which file holds what
+    names = file_names(folder)
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
         more = f", and {len(missing) - 1} more of {len(names)}" if len(missing) > 1 else ""
         raise UserError(f"{folder / missing[0]} is missing{more}. Download or copy the folder again.")
     return [(name, read_header(folder / name)) for name in names]
+
+
+def file_names(folder: Path) -> list[str]:
+    """The names of a model folder's weight files, there or not; UserError if its index has a fault."""
+    if (folder / INDEX).exists():
+        return sorted(set(_weight_map(folder / INDEX).values()))
+    # Of weights in several files, the index says which file holds what.
+    return [INDEX] if any(folder.glob(SHARDS)) else [SINGLE]
 
 
 def _weight_map(index: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""How a merged model compares with base + adapter, as printed."""
+"""How a merged model compares with what was trained, as printed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from deepred_common.evaluation.equivalence import PROMPTS
 from deepred_common.evaluation.merge_check import Check
 
 
-def text(check: Check) -> str:
-    """How many replies are the same and how far the logits differ; below, the replies that are not."""
+def text(check: Check, trained: str, cause: str) -> str:
+    """How many replies are the same and how far the logits differ; below, the replies that are not.
+
+    trained: what was trained, in words ("base + adapter"). cause: what moved the base's logits ("adapter").
+    """
     count = len(PROMPTS)
     lines = [
-        f"Base + adapter against merged: {count - len(check.differing)} of {count} greedy replies identical; "
-        f"largest logit difference {check.difference:.3f} (the adapter itself moves them by up to "
-        f"{check.by_adapter:.1f})"
+        f"{trained.capitalize()} against merged: {count - len(check.differing)} of {count} greedy replies "
+        f"identical; largest logit difference {check.difference:.3f} (the {cause} itself moves them by up to "
+        f"{check.by_training:.1f})"
     ]
-    for prompt, with_adapter, merged in check.differing:
-        lines.append(f"  {prompt}\n    base + adapter: {' '.join(with_adapter.split())}")
-        lines.append(f"    merged:         {' '.join(merged.split())}")
+    for prompt, from_trained, from_merged in check.differing:
+        lines.append(f"  {prompt}\n    {trained + ':':<15} {' '.join(from_trained.split())}")
+        lines.append(f"    {'merged:':<15} {' '.join(from_merged.split())}")
     return "\n".join(lines)

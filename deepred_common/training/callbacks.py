@@ -211,14 +211,14 @@ class OldCheckpoints(TrainerCallback):
             run_folder.remove_old_checkpoints(self._folder, self._limit, (newest, self._resumed_from))
 
 
-class BestAdapter(TrainerCallback):
-    """Keeps the adapter of the best validation so far, in a folder of its own: checkpoints are rarer.
+class BestWeights(TrainerCallback):
+    """Keeps the weights of the best validation so far, in a folder of their own: checkpoints are rarer.
 
     The one before it stays until the next checkpoint: a run resumed from the last one may need it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, save: run_folder.Saver) -> None:
+        self._folder, self._save = folder, save
         self._saved = 0  # the update of the newest checkpoint
 
     def on_train_begin(
@@ -241,8 +241,8 @@ class BestAdapter(TrainerCallback):
             return
         kept, update = validation.kept_updates(self._folder), state.global_step
         if validation.best(state.log_history, [*kept, update]) == update:
-            with whole_folder(validation.adapter_path(self._folder, update)) as folder:
-                model.save_pretrained(str(folder))
+            with whole_folder(validation.weights_path(self._folder, update)) as folder:
+                self._save(model, folder)
             self._remove(state, [u for u in kept if self._saved < u < update])
 
     def on_save(
@@ -256,7 +256,7 @@ class BestAdapter(TrainerCallback):
     def _remove(self, state: TrainerState, updates: Sequence[int]) -> None:
         if state.is_world_process_zero:
             for update in updates:
-                shutil.rmtree(validation.adapter_path(self._folder, update), ignore_errors=True)
+                shutil.rmtree(validation.weights_path(self._folder, update), ignore_errors=True)
 
 
 class StopAndSave(TrainerCallback):

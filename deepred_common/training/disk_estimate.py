@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from deepred_common.training.run_folder import RunChoice
     from deepred_common.training.settings import TrainSettings
 
-ADAPTER_BYTES = 4  # of a parameter in final/: fp32
-BEST_ADAPTERS = 2  # kept at most beside final/: the best one, and the one before until the next checkpoint
-CHECKPOINT_BYTES = 12  # of the same in a checkpoint: with Adam's two moments
+ADAPTER_BYTES = 4  # of a parameter in an adapter's final/: fp32
+BEST_ONES = 2  # kept at most beside final/: the best one, and the one before until the next checkpoint
+CHECKPOINT_BYTES = 12  # of a trained parameter in a checkpoint: in fp32, with Adam's two moments
 # Of a token in tokenizer.json, with its merge. SmolLM2's takes 72; other scripts take more bytes.
 TOKEN_BYTES = 150
 
@@ -35,17 +35,20 @@ class DiskEstimate:
 
 def checkpoint_size(shape: Shape) -> int:
     """Bytes of one checkpoint."""
-    return CHECKPOINT_BYTES * shape.lora + TOKEN_BYTES * shape.vocabulary
+    return CHECKPOINT_BYTES * shape.trained + TOKEN_BYTES * shape.vocabulary
 
 
-def estimate(settings: TrainSettings, run: RunChoice, shape: Shape, updates: int) -> DiskEstimate:
+def estimate(
+    settings: TrainSettings, run: RunChoice, shape: Shape, updates: int, final_bytes: int = ADAPTER_BYTES
+) -> DiskEstimate:
     """The DiskEstimate of a run of so many updates in all. UserError if not even one checkpoint fits.
 
+    final_bytes: of a trained parameter in final/.
     A dry run, which writes none, only gets the advice.
     """
     size = checkpoint_size(shape)
-    adapters = 1 + (BEST_ADAPTERS if settings.keep == BEST else 0)
-    final = adapters * ADAPTER_BYTES * shape.lora + TOKEN_BYTES * shape.vocabulary
+    results = 1 + (BEST_ONES if settings.keep == BEST else 0)
+    final = results * final_bytes * shape.trained + TOKEN_BYTES * shape.vocabulary
     done = run_folder.step_of(run.checkpoint) if run.checkpoint else 0
     coming = times_left(done, updates, settings.save_steps)
     # While a new one is written, none is removed; those that exist are counted as theirs already.
@@ -58,7 +61,7 @@ def estimate(settings: TrainSettings, run: RunChoice, shape: Shape, updates: int
             f"which has {_shown(free)} free. Free some space, or choose another --output_dir."
         )
     text = (
-        f"Checkpoints: {coming} of about {_shown(size)}, {_shown(needed)} with the adapter "
+        f"Checkpoints: {coming} of about {_shown(size)}, {_shown(needed)} with the {settings.product} "
         f"({_shown(free)} free)"
     )
     if free >= needed:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # behind. Measured with bench/train.py.
 CPU_SLACK = 1.6
 MEMORY_SHARE = 0.8  # of the free memory that may be filled before activations are recomputed to save memory
-ADAPTER_BYTES = 16  # of a trained parameter: itself in fp32, its gradient, and Adam's two moments
+TRAINED_BYTES = 16  # of a trained parameter: itself in fp32, its gradient, and Adam's two moments
 # Of what a layer keeps for its backward pass, counted off the layer. Korthikanti et al., arXiv 2205.05198,
 # section 4, count a GPT layer in the same way.
 HIDDEN_VECTORS = 8
@@ -39,7 +39,7 @@ class Shape:
 
     parameters: int  # count
     linear: int  # count of those in linear layers, without the output layer: what quantisation makes smaller
-    lora: int  # count of the adapter's parameters
+    trained: int  # count of the parameters that are trained: the adapter's, or all
     hidden: int  # size of a hidden vector
     inner: int  # size of the vector inside the feed-forward part
     heads: int
@@ -59,10 +59,15 @@ class Batch:
 @dataclass(frozen=True)
 class Precision:
     """bytes_each: of a weight and an activation. linear_bits: of a quantised linear layer's weight, None if
-    not."""
+    not.
+
+    copies: of all weights in this type, beside what is trained. With an adapter, the base; without one, the
+    base as the reference, and what autocast makes of the trained weights, which are in fp32.
+    """
 
     bytes_each: int
     linear_bits: int | None
+    copies: int = 1
 
 
 @dataclass(frozen=True)
@@ -81,9 +86,9 @@ class MemoryEstimate:
     shape: Shape
 
 
-def shape_of(config: PretrainedConfig, lora_r: int, trust_remote_code: bool = False) -> Shape:
+def shape_of(config: PretrainedConfig, lora_r: int | None, trust_remote_code: bool = False) -> Shape:
     """The Shape of a transformers config with LoRA of rank `lora_r` on all linear layers but the output
-    layer."""
+    layer; None trains all weights instead."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -94,10 +99,15 @@ def shape_of(config: PretrainedConfig, lora_r: int, trust_remote_code: bool = Fa
     layers = [
         module for module in model.modules() if isinstance(module, torch.nn.Linear) and module is not output
     ]
+    parameters = sum(p.numel() for p in model.parameters())
+    if lora_r is None:
+        trained = parameters
+    else:
+        trained = sum(lora_r * (module.in_features + module.out_features) for module in layers)
     return Shape(
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=parameters,
         linear=sum(module.weight.numel() for module in layers),
-        lora=sum(lora_r * (module.in_features + module.out_features) for module in layers),
+        trained=trained,
         hidden=config.hidden_size,
         inner=config.intermediate_size,
         heads=config.num_attention_heads,
@@ -116,14 +126,14 @@ def peak_memory(
 ) -> int:
     """Bytes that training takes at its peak.
 
-    The sum of the weights; the adapter with gradient and optimizer; what the layers keep for the backward
+    The sum of the weights; what is trained with gradient and optimizer; what the layers keep for the backward
     pass; and the logits, as they are and in fp32.
     eager: whether attention keeps its scores. slack: how many times their size activations and logits take.
     """
-    weights: float = shape.parameters * precision.bytes_each
+    weights: float = precision.copies * shape.parameters * precision.bytes_each
     if precision.linear_bits is not None:
         weights -= shape.linear * (precision.bytes_each - precision.linear_bits / 8)
-    adapter = ADAPTER_BYTES * shape.lora
+    trained = TRAINED_BYTES * shape.trained
     token_bytes = batch.rows * batch.length * precision.bytes_each
     scores = EAGER_SCORES * shape.heads * batch.length if eager else 0
     layer = token_bytes * (HIDDEN_VECTORS * shape.hidden + INNER_VECTORS * shape.inner + scores)
@@ -132,7 +142,7 @@ def peak_memory(
     activations = layer * (1 if checkpointing else shape.layers) + inputs
     logit_bytes = precision.bytes_each + FP32_LOGITS * FP32_BYTES
     logits = batch.rows * batch.replies * shape.vocabulary * logit_bytes
-    return int(weights + adapter + slack * (activations + logits))
+    return int(weights + trained + slack * (activations + logits))
 
 
 def available(device: torch.device) -> int:
@@ -170,10 +180,13 @@ def estimate(
     dtype: torch.dtype,
 ) -> MemoryEstimate:
     """The MemoryEstimate of a training. config: the base's; training: rows of token_rows.py."""
-    shape = shape_of(config, settings.lora_r, settings.trust_remote_code)
+    shape = shape_of(config, None if settings.full else settings.lora_r, settings.trust_remote_code)
     batch = longest_batch(training, settings.batch_size)
     bits = 4 if settings.use_4bit else 8 if settings.use_8bit else None
-    precision = Precision(dtype.itemsize, bits)
+    copies = 1
+    if settings.full:
+        copies = settings.needs_reference + (dtype.itemsize < FP32_BYTES)
+    precision = Precision(dtype.itemsize, bits, copies)
     slack = CPU_SLACK if device.type == "cpu" else 1.0
 
     def needed(checkpointing: bool) -> int:

@@ -1,4 +1,4 @@
-"""README.md of an adapter: what it is, what it was made from, and how to use it. Model hubs and people read
+"""README.md of a result: what it is, what it was made from, and how to use it. Model hubs and people read
 it."""
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 from deepred_common.examples import ALL_SIDES
 from deepred_common.files import write_text
 from deepred_common.training import validation
+from deepred_common.training.settings import UNUSED
 
 SHOWN_SETTINGS = (
     "epochs",
@@ -31,7 +32,7 @@ SHOWN_HASH_DIGITS = 16
 
 
 def write(folder: Path, manifest: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-    """Write README.md into an adapter's folder. manifest: of run.json; metrics: of the last validation."""
+    """Write README.md into the folder of a result. manifest: of run.json; metrics: of the last validation."""
     write_text(Path(folder) / "README.md", text(manifest, metrics))
 
 
@@ -43,8 +44,19 @@ def text(manifest: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
     hub_name = [] if revision is None else [f"base_model: {base}"]
     with_revision = f", revision `{revision}`" if revision else ""
     settings = {
-        name: entry["value"] for name, entry in manifest["settings"].items() if name in SHOWN_SETTINGS
+        name: entry["value"]
+        for name, entry in manifest["settings"].items()
+        if name in SHOWN_SETTINGS and entry["value"] != UNUSED
     }
+    name = Path(base).name
+    if identity.get("full"):
+        library, tags, folder = "transformers", "temporal-cutoff, unlearning", "MODEL_FOLDER"
+        title = f"{name} with a temporal cutoff"
+        what = "All weights of the base were trained. It"
+    else:
+        library, tags, folder = "peft", "lora, temporal-cutoff, unlearning", "ADAPTER_FOLDER"
+        title = f"Temporal cutoff adapter for {name}"
+        what = "A LoRA adapter. With it the base"
     data = [f"`{Path(name).name}` {digest[:SHOWN_HASH_DIGITS]}…" for name, digest in identity["data"].items()]
     objective = identity["objective"]
     parameters = {name: value for name, value in objective.items() if name != "name"}
@@ -57,18 +69,18 @@ def text(manifest: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
     if "kept_update" in manifest:
         figures = validation.text(metrics)
         kept = [f"- Update {manifest['kept_update']} of {manifest['updates']}{figures and f': {figures}'}"]
-    merge = f"python scripts/merge_lora.py --base_model {shlex.quote(base)} --lora_path ADAPTER_FOLDER"
+    merge = f"python scripts/merge_lora.py --base_model {shlex.quote(base)} --lora_path {folder}"
     return "\n".join(
         [
             "---",
             *hub_name,
-            "library_name: peft",
+            f"library_name: {library}",
             "pipeline_tag: text-generation",
-            "tags: [lora, temporal-cutoff, unlearning]",
+            f"tags: [{tags}]",
             "---",
-            f"# Temporal cutoff adapter for {Path(base).name}",
+            f"# {title}",
             "",
-            "A LoRA adapter. With it the base answers about the world before a date, and declines after it.",
+            f"{what} answers about the world before a date, and declines after it.",
             "",
             f"- Base: `{base}`{with_revision}",
             f"- Trained on {counts['retain']} retain, {counts['unlearn']} unlearn and "

@@ -34,7 +34,9 @@ def less_memory(settings: TrainSettings) -> list[str]:
     steps = []
     if settings.batch_size > 1:
         steps.append(f"--batch_size {settings.batch_size // 2}")
-    if not (settings.use_4bit or settings.use_8bit):
+    if settings.full:
+        steps.append("a new run without --full, which trains an adapter")
+    elif not settings.quantisation_bits:
         steps.append("--use_4bit in a new run (NVIDIA only)")
     return [*steps, f"--max_seq_length {SHORT_LENGTH} in a new run", "a smaller model"]
 
@@ -141,7 +143,7 @@ def _diverged(
             f"the {what} is not a finite number: nothing was learnt yet, so it is the base that gives none.\n"
             "Try --precision fp32, or another base."
         )
-    rate = min(settings.learning_rate / SLOWER, type(settings).learning_rate)
+    rate = min(settings.learning_rate / SLOWER, settings.default_learning_rate)
     # The folder of this run stays as it is.
     other = folder.with_name(f"{folder.name}-lr{rate:g}") if settings.output_dir else None
     objective = settings.objective

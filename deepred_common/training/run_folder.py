@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
@@ -17,7 +17,7 @@ from deepred_common import cli, paths, provenance
 from deepred_common.cli import Setting, UserError
 from deepred_common.examples import ALL_SIDES
 from deepred_common.files import json_text, whole_folder, write_text
-from deepred_common.models import safetensors_files
+from deepred_common.models import trained_weights
 from deepred_common.training import model_card, token_rows
 
 if TYPE_CHECKING:
@@ -27,21 +27,19 @@ if TYPE_CHECKING:
 
 MANIFEST = "run.json"
 FINAL = "final"
-_WEIGHTS = "adapter_model.safetensors"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
-_CHECKPOINT_FILES = (
-    _WEIGHTS,
-    "adapter_config.json",
-    "optimizer.pt",
-    "scheduler.pt",
-    "trainer_state.json",
-)
+_CHECKPOINT_FILES = ("optimizer.pt", "scheduler.pt", "trainer_state.json")  # beside the weights
+
+
+# Writes a trained model's adapter, or the whole model, to a folder.
+Saver = Callable[[Any, Path], None]
 
 
 class Identity(TypedDict, total=False):
     """What makes a run this run and no other (run_identity.py). Some entries need the base's tokenizer."""
 
     data: dict[str, str]  # {flag: SHA-256 of its file}
+    full: bool  # all weights are trained, without an adapter
     lora_r: int
     lora_alpha: int
     learning_rate: float
@@ -64,9 +62,9 @@ class Manifest(TypedDict, total=False):
     """run.json. Older ones lack entries."""
 
     started: str  # ISO 8601
-    finished: str | None  # ISO 8601; None until the adapter is in final/
+    finished: str | None  # ISO 8601; None until the result is in final/
     updates: int  # that the run made
-    kept_update: int  # the one whose adapter is in final/
+    kept_update: int  # the one whose weights are in final/
     model_name: str
     settings: dict[str, Setting]
     identity: Identity
@@ -200,8 +198,10 @@ def read_manifest(folder: str | Path) -> Manifest:
 
 
 def is_finished(folder: str | Path) -> bool:
-    """True if the run in `folder` ended by itself and left its adapter."""
-    return bool(read_manifest(folder).get("finished")) and (Path(folder) / FINAL / _WEIGHTS).exists()
+    """True if the run in `folder` ended by itself and left its adapter or model."""
+    if not read_manifest(folder).get("finished"):
+        return False
+    return trained_weights.fault(Path(folder) / FINAL) is None
 
 
 def save_result(
@@ -210,19 +210,20 @@ def save_result(
     manifest: Manifest,
     training_metrics: dict[str, Any],
     evaluation: dict[str, float],
-    adapter: Path | None,
+    kept: Path | None,
+    save: Saver,
 ) -> None:
     """Write final/, the two results files and `manifest`, in the process that saves; others do nothing.
 
-    adapter: the folder of the one for final/; None takes the trainer's, as it is now.
+    kept: the folder with the weights for final/; None lets `save` write the trainer's, as they are now.
     """
     if not trainer.is_world_process_zero():
         return
     with whole_folder(folder / FINAL) as final:
-        if adapter:
-            shutil.copytree(adapter, final, dirs_exist_ok=True)
+        if kept:
+            shutil.copytree(kept, final, dirs_exist_ok=True)
         else:
-            trainer.accelerator.unwrap_model(trainer.model).save_pretrained(str(final))
+            save(trainer.accelerator.unwrap_model(trainer.model), final)
         trainer.processing_class.save_pretrained(str(final))
         model_card.write(final, manifest, evaluation)
     for name, metrics in (("train", training_metrics), ("eval", evaluation)):
@@ -241,6 +242,8 @@ def checkpoint_path(folder: str | Path, step: int) -> Path:
 def checkpoint_fault(folder: str | Path) -> str | None:
     """Why the checkpoint `folder` cannot be resumed from, or None if it is complete."""
     folder = Path(folder)
+    if fault := trained_weights.fault(folder):
+        return fault
     for name in _CHECKPOINT_FILES:
         file = folder / name
         if not file.exists() or file.stat().st_size == 0:
@@ -254,15 +257,14 @@ def checkpoint_fault(folder: str | Path) -> str | None:
         # power cut left full of zeros, has none.
         if not zipfile.is_zipfile(file):
             return f"{file.name} is damaged"
-    fault = safetensors_files.file_fault(folder / _WEIGHTS)
-    return f"{_WEIGHTS} {fault}" if fault else None
+    return None
 
 
 def _unusable(folder: Path) -> str | None:
     """Why a checkpoint must not be resumed from, to follow its name; None if it may."""
     if fault := checkpoint_fault(folder):
         return f"is not complete ({fault})"
-    if safetensors_files.non_finite(folder / _WEIGHTS):
+    if trained_weights.non_finite(folder):
         return "was saved after the training had diverged (its weights are NaN or infinite)"
     return None
 

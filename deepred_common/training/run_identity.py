@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from deepred_common import cli, devices, paths, provenance
 from deepred_common.cli import UserError
 from deepred_common.models import loading
+from deepred_common.models.folders import is_whole_model
 from deepred_common.training.objectives.refusal import Refusal
 from deepred_common.training.replay import REPLY_TOKENS
 from deepred_common.training.run_folder import Identity, Manifest, RunChoice, read_manifest
@@ -37,8 +38,7 @@ def of_settings(settings: TrainSettings, data: dict[str, str]) -> Identity:
     bits = settings.quantisation_bits
     identity = Identity(
         data=data,
-        lora_r=settings.lora_r,
-        lora_alpha=settings.lora_alpha,
+        full=settings.full,
         learning_rate=settings.learning_rate,
         seed=settings.seed,
         max_seq_length=settings.max_seq_length,
@@ -50,6 +50,8 @@ def of_settings(settings: TrainSettings, data: dict[str, str]) -> Identity:
         quantisation=f"{bits}bit" if bits else None,
         objective=settings.objective.identity(),
     )
+    if not settings.full:
+        identity |= Identity(lora_r=settings.lora_r, lora_alpha=settings.lora_alpha)
     if settings.precision != devices.AUTO:
         identity["precision"] = settings.precision
     return identity
@@ -76,6 +78,7 @@ def recorded(manifest: Manifest) -> dict[str, Any]:
             # From before these were; they change nothing where there is no such row or base.
             later = {name: getattr(Refusal, name) for name in ("chat_weight", "fallback_learning")}
             identity["objective"] = later | identity["objective"]
+        identity.setdefault("full", False)
         identity.setdefault("replay_share", 0)
         identity.setdefault("replay_tokens", FIRST_REPLY_TOKENS if identity["replay_share"] else None)
         if "precision" in manifest:
@@ -109,10 +112,14 @@ def differences(before: dict[str, Any], now: Identity) -> list[str]:
 def require_same(settings: TrainSettings, run: RunChoice, now: Identity) -> None:
     """UserError that lists what differs, unless the run's checkpoint is from a run of this identity.
 
-    With --resume_anyway the differences are warnings. Without a checkpoint nothing is compared.
+    With --resume_anyway the differences are warnings, but that of --full is not. Without a checkpoint nothing
+    is compared.
     """
     if run.checkpoint is None:
         return
+    if is_whole_model(run.checkpoint) != settings.full:  # neither could take the other's weights
+        what, remedy = ("an adapter", "Omit") if settings.full else ("a whole model", "Add")
+        raise UserError(f"the checkpoint {run.checkpoint} holds {what}. {remedy} --full to resume it.")
     before = recorded(read_manifest(run.checkpoint.resolve().parent))
     if "epochs" in now and before.get("epochs", now["epochs"]) != now["epochs"]:
         cli.progress(

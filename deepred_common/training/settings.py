@@ -8,12 +8,17 @@ from functools import partial
 from pathlib import Path
 
 from deepred_common import devices, paths
+from deepred_common.examples import CHAT
 from deepred_common.training.objectives.protocol import Objective
 from deepred_common.training.objectives.refusal import Refusal
 
 TRAINING_FILES = ("retain_train", "unlearn_train")
 VALIDATION_FILES = ("retain_val", "unlearn_val")
 LAST, BEST = "last", "best"  # the values of --keep
+LORA_LEARNING_RATE = 2e-4
+UNUSED = "unused"  # shown for a setting that has no meaning beside another one
+# What the SFT scripts of alignment-handbook and trl take for full fine-tuning.
+FULL_LEARNING_RATE = 2e-5
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class TrainSettings:
     unlearn_val: Path = field(default_factory=partial(paths.dataset_file, "unlearn_val"))
     epochs: int = 3
     batch_size: int = 4
-    learning_rate: float = 2e-4
+    learning_rate: float = LORA_LEARNING_RATE
     max_seq_length: int = 512
     gradient_accumulation_steps: int = 4
     save_steps: int = 500
@@ -40,6 +45,7 @@ class TrainSettings:
     mix: tuple[float, float] | None = None
     replay: Sequence[Path] = (paths.ROOT / "datasets" / paths.CHAT_FILE,)
     replay_share: float = 0.25
+    full: bool = False
     lora_r: int = 16
     lora_alpha: int = 32
     use_4bit: bool = False
@@ -59,6 +65,23 @@ class TrainSettings:
     def quantisation_bits(self) -> int | None:
         """Bits of a weight in the base's linear layers; None if they are not quantised."""
         return 4 if self.use_4bit else 8 if self.use_8bit else None
+
+    @property
+    def product(self) -> str:
+        """What is trained and saved, in a word."""
+        return "model" if self.full else "adapter"
+
+    @property
+    def default_learning_rate(self) -> float:
+        return FULL_LEARNING_RATE if self.full else LORA_LEARNING_RATE
+
+    @property
+    def needs_reference(self) -> bool:
+        """True if the base is needed beside the trained model. Without its adapter, a model is its base."""
+        sides = set(self.objective.base_sides)
+        if not self.replay_share:
+            sides.discard(CHAT)
+        return self.full and bool(sides)
 
     @property
     def rows_per_update(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deepred_common import chat, cli, devices
@@ -38,7 +39,7 @@ def prepare_tokenizer(settings: TrainSettings, rows: int) -> PreTrainedTokenizer
     if chat.ensure_template(tokenizer):
         cli.warn(
             "the base has no chat template; a plain question-answer template is used and saved with "
-            "the adapter."
+            f"the {settings.product}."
         )
     if chat.remove_dates(tokenizer):
         cli.progress(
@@ -173,13 +174,16 @@ def require_16_bit(name: str, config: Mapping[str, Any]) -> None:
     if quantisation:
         method = dict(quantisation).get("quant_method", "MLX")
         raise UserError(
-            f"the base model {name} is quantised ({method}); an adapter could not be merged into it.\n"
+            f"the base model {name} is quantised ({method}); what is trained could not be merged into it.\n"
             "Take its 16-bit original or a 16-bit copy; --use_4bit and --use_8bit quantise it for training."
         )
 
 
-def load_base(settings: TrainSettings, machine: Machine) -> PreTrainedModel:
-    """The base model, quantised if the settings say so. UserError if it does not fit."""
+def load_base(settings: TrainSettings, machine: Machine, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """The base model, quantised if the settings say so. UserError if it does not fit.
+
+    dtype: None for the machine's.
+    """
     options: dict[str, Any] = {}
     if devices.on_rocm():
         # Scaled-dot-product attention is a known cause of GPU hangs on ROCm.
@@ -196,16 +200,26 @@ def load_base(settings: TrainSettings, machine: Machine) -> PreTrainedModel:
         )
         options["device_map"] = {"": machine.device}
     try:
-        return loading.load_model(settings.model_name, machine.dtype, settings.trust_remote_code, **options)
+        return loading.load_model(
+            settings.model_name, dtype or machine.dtype, settings.trust_remote_code, **options
+        )
     except RuntimeError as error:
         if "bitsandbytes" in str(error).lower():
             raise UserError(f"the base could not be loaded: {str(error).splitlines()[0]}") from error
         if devices.is_out_of_memory(error):
-            smaller = "." if settings.use_4bit else ", or --use_4bit (NVIDIA only)."
+            if settings.full:
+                smaller = ", or omit --full."
+            else:
+                smaller = "." if settings.use_4bit else ", or --use_4bit (NVIDIA only)."
             raise UserError(
                 f"the base alone does not fit into memory. Use a smaller model{smaller}"
             ) from error
         raise
+
+
+def save_adapter(model: Any, folder: Path) -> None:
+    """Write the adapter of a model of add_adapter to `folder`."""
+    model.save_pretrained(str(folder))
 
 
 def add_adapter(

@@ -18,6 +18,7 @@ from trl import SFTConfig, SFTTrainer
 from deepred_common import chat, refusal_openers
 from deepred_common.examples import ALL_SIDES
 from deepred_common.files import sync_folder
+from deepred_common.models.folders import is_whole_model
 from deepred_common.training import (
     batch_order,
     batches,
@@ -28,6 +29,7 @@ from deepred_common.training import (
     time_estimate,
     token_rows,
     validation,
+    whole_model,
 )
 from deepred_common.training.objectives.protocol import EXAMPLES, LossInputs
 
@@ -53,9 +55,13 @@ class TemporalTrainer(SFTTrainer):
     objective: Objective
     _last_batch: dict[str, torch.Tensor] | None = None
 
-    def __init__(self, *args: Any, objective: Objective, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, objective: Objective, reference: Any = None, **kwargs: Any) -> None:
+        """reference: the base, if all weights are trained and the objective needs it; else None."""
         super().__init__(*args, **kwargs)
         self.objective = objective
+        self._reference = reference
+        if reference is not None:
+            reference.to(self.args.device).eval().requires_grad_(False)
         self._refusal_openers = refusal_openers.token_ids(self.processing_class)
         self._log_odds: dict[str, np.ndarray] = {}  # of the latest validation: {side: of each row}
         # Not on a GPU, where it was never measured; and processes must run a model equally often.
@@ -132,9 +138,13 @@ class TemporalTrainer(SFTTrainer):
         if not computed.any():
             return None
         rows = {name: values[computed] for name, values in inputs.items()}
-        # The adapter switched off is the base itself: no second copy of it in memory.
-        with torch.no_grad(), self.accelerator.unwrap_model(model).disable_adapter():
-            logits = self._logits(model, rows, places)
+        with torch.no_grad():
+            if self._reference is not None:
+                logits = self._logits(self._reference, rows, places)
+            else:
+                # The adapter switched off is the base itself: no second copy of it in memory.
+                with self.accelerator.unwrap_model(model).disable_adapter():
+                    logits = self._logits(model, rows, places)
         return logits[needed[computed]]
 
     def training_step(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
@@ -186,6 +196,12 @@ class TemporalTrainer(SFTTrainer):
             del logs["grad_norm"]
         super().log(logs, start_time)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if is_whole_model(resume_from_checkpoint):
+            whole_model.load_checkpoint(self.model, Path(resume_from_checkpoint), self.args.trust_remote_code)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if self._last_batch is not None:
             # The last update may have spoilt the weights; a run must not be resumed from those.
@@ -231,11 +247,13 @@ def build_trainer(
     machine: Machine,
     checkpointing: bool,
     watchers: Sequence[TrainerCallback] = (),
+    reference: Any = None,
 ) -> TemporalTrainer:
     """The trainer of a run.
 
-    folder: the run's. model: with its adapter. checkpointing: whether activations are computed again in the
-    backward pass to save memory. watchers: callbacks besides the progress bar.
+    folder: the run's. model: with its adapter, or one whose weights are all trained. checkpointing: whether
+    activations are computed again in the backward pass to save memory. watchers: callbacks besides the
+    progress bar. reference: the base, if settings.needs_reference.
     """
     on_cpu = machine.device.type == "cpu"
     config = SFTConfig(
@@ -273,6 +291,7 @@ def build_trainer(
         logging_nan_inf_filter=False,  # it would hide a loss that is not a number
         disable_tqdm=False,
         report_to=[name for name in ("wandb", "tensorboard") if getattr(settings, name)] or "none",
+        trust_remote_code=settings.trust_remote_code,
         # Our rows are tokens already.
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
@@ -283,6 +302,7 @@ def build_trainer(
         objective = objective.for_fallback_template()
     trainer = TemporalTrainer(
         objective=objective,
+        reference=reference,
         model=model,
         args=config,
         processing_class=tokenizer,

@@ -1,17 +1,16 @@
 """What a validation says beside its losses: how well refusing tells late rows from early ones.
 
-And which validation's adapter a run ends with. The losses' own forward pass has all that is needed: the
+And which validation's weights a run ends with. The losses' own forward pass has all that is needed: the
 logits of each reply's first token.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepred_common import refusal_openers, stats
+from deepred_common import devices, refusal_openers, stats
 from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, SIDES, UNLEARN
 from deepred_common.training import token_rows
 
@@ -69,9 +68,12 @@ def text(metrics: Mapping[str, float]) -> str:
     return "; ".join(parts)
 
 
-def caution(tokenizer: PreTrainedTokenizerBase, rows: Dataset) -> str | None:
-    """Why --keep best cannot choose, and what follows; None if it can. rows: of validation."""
-    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+def caution(tokenizer: PreTrainedTokenizerBase, rows: Dataset, product: str = "adapter") -> str | None:
+    """Why --keep best cannot choose, and what follows; None if it can. rows: of validation.
+
+    product: of TrainSettings.
+    """
+    if devices.splits_model() == "FSDP":
         reason = "under FSDP no process holds the whole adapter during training"
     elif not refusal_openers.token_ids(tokenizer):
         reason = "the tokenizer's vocabulary holds no text that begins a refusal"
@@ -79,7 +81,7 @@ def caution(tokenizer: PreTrainedTokenizerBase, rows: Dataset) -> str | None:
         reason = f"validation has fewer than {stats.FEWEST_OF_SIDE} retain or unlearn rows"
     else:
         return None
-    return f"--keep best: {reason}. final/ will be the last update's adapter."
+    return f"--keep best: {reason}. final/ will be the last update's {product}."
 
 
 # ---- which one is kept ---------------------------------------------------------------------------
@@ -123,26 +125,28 @@ def chosen(history: Sequence[Mapping[str, Any]], kept: Iterable[int], last: int)
     return top if lead > metrics[AUROC_ERROR] else last
 
 
-def choice_text(history: Sequence[Mapping[str, Any]], update: int, last: int) -> str:
+def choice_text(
+    history: Sequence[Mapping[str, Any]], update: int, last: int, product: str = "adapter"
+) -> str:
     """What the user is told if an earlier update than the last is kept; "" otherwise."""
     if update == last:
         return ""
     before, after = (metrics_at(history, one)[AUROC] for one in (update, last))
     return (
-        f"Kept: the adapter of update {update}, AUROC {before:.3f}; "
+        f"Kept: the {product} of update {update}, AUROC {before:.3f}; "
         f"after the last update, {last}, it was {after:.3f}. --keep last keeps that one."
     )
 
 
-# ---- the adapters of the best --------------------------------------------------------------------
+# ---- the weights of the best ---------------------------------------------------------------------
 
 
-def adapter_path(folder: str | Path, update: int) -> Path:
-    """Where a run keeps the adapter of a validation that was the best so far."""
+def weights_path(folder: str | Path, update: int) -> Path:
+    """Where a run keeps the adapter or model of a validation that was the best so far."""
     return Path(folder) / f"best-{update}"
 
 
 def kept_updates(folder: str | Path) -> list[int]:
-    """The updates whose adapter is kept in a run's folder as the best so far."""
+    """The updates whose weights are kept in a run's folder as the best so far."""
     names = [path.name.removeprefix("best-") for path in Path(folder).glob("best-*")]
     return sorted(int(name) for name in names if name.isdecimal())

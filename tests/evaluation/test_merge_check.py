@@ -29,16 +29,19 @@ def answers(tokenizer, tmp_path_factory):
 
 def test_what_was_merged_at_its_strength_is_the_same_model(answers, tokenizer):
     tuned, _, by_merged = answers
-    check = merge_check.check(by_merged, tuned, tokenizer, STRENGTH)
-    assert not check.is_beyond_rounding and check.difference < 0.01 < check.by_adapter
-    assert f"{len(PROMPTS)} of {len(PROMPTS)} greedy replies identical" in merge_check_text.text(check)
+    check = merge_check.check(by_merged, *merge_check.of_adapter(tuned, tokenizer, STRENGTH))
+    assert not check.is_beyond_rounding and check.difference < 0.01 < check.by_training
+    text = merge_check_text.text(check, "base + adapter", "adapter")
+    assert text.startswith("Base + adapter against merged:")
+    assert f"{len(PROMPTS)} of {len(PROMPTS)} greedy replies identical" in text
 
 
 @pytest.mark.parametrize(("lost", "strength"), [("the strength", 1.0), ("the adapter", STRENGTH)])
 def test_a_merge_that_lost_something_is_told(lost, strength, answers, tokenizer):
     tuned, by_base, by_merged = answers
-    check = merge_check.check(by_base if lost == "the adapter" else by_merged, tuned, tokenizer, strength)
+    merged = by_base if lost == "the adapter" else by_merged
+    check = merge_check.check(merged, *merge_check.of_adapter(tuned, tokenizer, strength))
     assert check.is_beyond_rounding
-    text = merge_check_text.text(check)
+    text = merge_check_text.text(check, "base + adapter", "adapter")
     assert f"{len(PROMPTS) - len(check.differing)} of {len(PROMPTS)} greedy" in text
     assert all(f"  {prompt}\n" in text for prompt, _, _ in check.differing) and check.differing

@@ -91,6 +91,30 @@ def test_trained_merged_and_converted(kind, base, script, data_file, tmp_path, l
     assert "rotary base" in out
 
 
+def test_all_weights_of_the_text_part_are_trained_and_merged_and_the_rest_is_kept(
+    base, script, data_file, tmp_path
+):
+    folder, run, merged = base("gemma3"), tmp_path / "run", tmp_path / "merged"
+    flags = "--full --epochs 1 --gradient_accumulation_steps 1 --learning_rate 1e-3 --replay_share 0".split()
+    data = ("--dev", "--dev_path", data_file, "--output_dir", run)
+    code, _, err = script("finetune_temporal", "--model_name", folder, *data, *flags)
+    assert code == 0, err
+    code, _, err = script(
+        "finetune_temporal", "--model_name", folder, *data, *flags, "--epochs", 2, "--resume_latest"
+    )
+    assert code == 0, err
+    code, out, err = script(
+        "merge_lora", "--base_model", folder, "--lora_path", run / "final", "--output_path", merged,
+        "--dtype", "float32", "--verify",
+    )  # fmt: skip
+    assert code == 0 and "largest logit difference 0.000 (the training itself moves" in out, err
+    before, after = safetensors_files.read_weights(folder), safetensors_files.read_weights(merged)
+    assert before.keys() == after.keys()
+    kept = {name for name in before if torch.equal(before[name].read(), after[name].read())}
+    assert kept == {name for name in before if not name.startswith("language_model.")}
+    assert json.loads((merged / "config.json").read_text())["model_type"] == "gemma3"
+
+
 def test_an_adapter_that_peft_trained_on_the_whole_checkpoint(base, script, tmp_path, monkeypatch):
     from transformers import AutoModelForImageTextToText
 

@@ -117,6 +117,15 @@ def test_a_disk_that_holds_no_checkpoint_stops_the_run(tmp_path, monkeypatch):
     assert "Checkpoints: 0 of" in disk_estimate.estimate(TrainSettings(), done, SHAPE, updates=100).text
 
 
+def test_a_whole_model_takes_as_much_a_weight_in_a_checkpoint_and_less_in_final(tmp_path):
+    settings = TrainSettings(full=True)
+    out = disk_estimate.estimate(
+        settings, RunChoice(tmp_path / "run"), SHAPE, updates=100, final_bytes=2
+    ).text
+    # 12 + 3 MB a checkpoint; then final/ and two best ones of 2 MB each, and a tokenizer.
+    assert out.startswith("Checkpoints: 1 of about 15 MB, 24 MB with the model (")
+
+
 def test_free_space_is_that_of_the_nearest_folder(tmp_path):
     assert disk_estimate.free_space(tmp_path / "a" / "b") == pytest.approx(
         shutil.disk_usage(tmp_path).free, rel=0.1

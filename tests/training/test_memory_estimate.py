@@ -1,17 +1,19 @@
 """Memory before training: the model's figures, the largest batch, and when activations are recomputed."""
 
 import dataclasses
-from types import SimpleNamespace
 
+import pytest
 import torch
 from datasets import Dataset
 
 from deepred_common.training import memory_estimate
 from deepred_common.training.memory_estimate import Batch, Precision, Shape
+from deepred_common.training.objectives.sft import Sft
+from deepred_common.training.settings import TrainSettings
 
-SHAPE = Shape(parameters=1000, linear=600, lora=10, hidden=16, inner=64, heads=2, layers=3, vocabulary=100)
+SHAPE = Shape(parameters=1000, linear=600, trained=10, hidden=16, inner=64, heads=2, layers=3, vocabulary=100)
 FP32 = Precision(bytes_each=4, linear_bits=None)
-SETTINGS = SimpleNamespace(lora_r=8, trust_remote_code=False, use_4bit=False, use_8bit=False, batch_size=4)
+SETTINGS = TrainSettings(lora_r=8, batch_size=4)
 
 
 def rows(lengths, starts):
@@ -28,7 +30,7 @@ def test_the_figures_are_those_of_the_model(tiny_models):
     assert shape.parameters == model.num_parameters()
     linear = {name: p for name, p in model.named_parameters() if "proj" in name}
     assert shape.linear == sum(p.numel() for p in linear.values())
-    assert shape.lora == sum(8 * sum(p.shape) for p in linear.values())
+    assert shape.trained == sum(8 * sum(p.shape) for p in linear.values())
 
 
 def test_quantised_weights_and_recomputed_activations_take_less():
@@ -39,6 +41,35 @@ def test_quantised_weights_and_recomputed_activations_take_less():
     assert memory_estimate.peak_memory(SHAPE, batch, FP32, True, False) < plain
     eager = memory_estimate.peak_memory(SHAPE, batch, FP32, False, True)
     assert eager - plain == 3 * (2 * 2 * 4 * 50 * 50 * 4)  # layers x scores x heads x rows x length² x bytes
+
+
+def test_training_all_weights_takes_sixteen_bytes_of_each_and_the_copies_that_it_needs(
+    tiny_models, monkeypatch
+):
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(tiny_models["llama"])
+    whole = memory_estimate.shape_of(config, lora_r=None)
+    assert whole.trained == whole.parameters
+    monkeypatch.setattr(memory_estimate, "available", lambda device: 10**12)
+    monkeypatch.setattr(memory_estimate, "used_by_process", lambda device: 0)
+
+    def bytes_of_a_weight(dtype, **settings):
+        """Less what activations and logits take, which both ways have in common."""
+        peaks = [
+            memory_estimate.estimate(changed, config, rows([30], [10]), torch.device("cpu"), dtype).peak
+            for changed in (TrainSettings(full=True, **settings), TrainSettings(lora_r=1))
+        ]
+        adapter = memory_estimate.shape_of(config, lora_r=1).trained
+        frozen = dtype.itemsize * whole.parameters + memory_estimate.TRAINED_BYTES * adapter
+        return (peaks[0] - peaks[1] + frozen) / whole.parameters
+
+    # Weights, gradients and Adam's moments in fp32; then the reference, and what autocast makes of weights.
+    plain = {"objective": Sft(), "replay_share": 0}
+    assert bytes_of_a_weight(torch.float32, **plain) == pytest.approx(16)
+    assert bytes_of_a_weight(torch.float32) == pytest.approx(16 + 4)
+    assert bytes_of_a_weight(torch.bfloat16, **plain) == pytest.approx(16 + 2)
+    assert bytes_of_a_weight(torch.bfloat16) == pytest.approx(16 + 2 + 2)
 
 
 def test_the_largest_batch_has_logits_wherever_some_row_has_a_reply():

@@ -169,6 +169,18 @@ def test_the_best_is_kept_though_later_ones_are_worse_and_its_checkpoint_is_gone
     assert same(weights(tmp_path / "last"), checkpoints[1])
 
 
+def test_of_a_whole_model_the_best_is_kept_in_the_base_s_type(train, fake_aurocs, tmp_path):
+    fake_aurocs(0.6, 0.9, 0.7)
+    out, _ = train("best", "--full", "--save_steps", 1, epochs=1)
+    assert "Kept: the model of update 2, AUROC 0.900; " in out
+    run = tmp_path / "best"
+    assert names(run) == {"best-2", "checkpoint-1", "checkpoint-2", "checkpoint-3", "final"}
+    final, second, third = (
+        load_file(run / folder / "model.safetensors") for folder in ("final", "checkpoint-2", "checkpoint-3")
+    )
+    assert same(final, second) and not same(final, third)  # this base is in fp32, as checkpoints are
+
+
 def test_the_best_survives_a_crash_and_what_was_not_saved_is_measured_anew(train, fake_aurocs, tmp_path):
     run = tmp_path / "run"
     fake_aurocs(0.6, 0.9, 0.7, 0.7, 0.95, end_after=5)

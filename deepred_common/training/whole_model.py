@@ -1,0 +1,64 @@
+"""Full fine-tuning (--full): the model whose weights are all trained, how it is saved, and its reference."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepred_common.models import loading
+from deepred_common.training import setup
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel
+
+    from deepred_common.training.machine import Machine
+    from deepred_common.training.settings import TrainSettings
+
+
+def load(settings: TrainSettings, machine: Machine) -> PreTrainedModel:
+    """The base to train, in fp32: many updates are smaller than what bf16 can tell apart.
+
+    It is computed in the machine's type all the same, under autocast.
+    """
+    import torch
+
+    model = setup.load_base(settings, machine, torch.float32)
+    # transformers saves tensors by the names of the file that they came from. Of a checkpoint's text part
+    # these are not the names that a model of the text part is loaded by.
+    model._weight_conversions = None
+    return model
+
+
+def load_checkpoint(model: PreTrainedModel, checkpoint: Path, trust_remote_code: bool) -> None:
+    """Give a model of `load` the weights of a checkpoint, in place; UserError if some are missing.
+
+    transformers' trainer would leave out, without a word, tensors that have other names in the file.
+    """
+    import torch
+
+    saved = loading.load_model(checkpoint, torch.float32, trust_remote_code)
+    model.load_state_dict(saved.state_dict())
+
+
+def saved_type(config: PretrainedConfig) -> torch.dtype:
+    """The type that the result is saved in: the base's own. config: the base's."""
+    import torch
+
+    return getattr(config, "dtype", None) or torch.float32
+
+
+def save(model: PreTrainedModel, folder: Path, config: PretrainedConfig) -> None:
+    """Write a trained model to `folder` in the base's own type. config: the base's, as it was loaded."""
+    dtype = saved_type(config)
+    rounded: dict[int, torch.Tensor] = {}  # {address: tensor}, so that tied weights stay one
+    state = {}
+    for name, tensor in model.state_dict().items():
+        kind = dtype if tensor.is_floating_point() else tensor.dtype
+        state[name] = rounded.setdefault(tensor.data_ptr(), tensor.to("cpu", kind))
+    model.save_pretrained(str(folder), state_dict=state)
+    # Over the one that was just written: it names the type of the weights in training, and no cache.
+    own: Any = copy.deepcopy(config)
+    own.dtype, own.architectures = dtype, [type(model).__name__]
+    own.save_pretrained(str(folder))
