@@ -306,7 +306,9 @@ def train(
 
     model, reference = load_models(settings, machine, load_base, plan, identity["base_revision"])
     load_base.cache_clear()  # without a reference, the base that wrote replies can go
-    save = functools.partial(whole_model.save, config=config) if settings.full else setup.save_adapter
+    save: run_folder.Saver = setup.save_adapter
+    if settings.full:
+        save = functools.partial(whole_model.save, config=config, tokenizer=tokenizer)
 
     folder = plan.run.folder
     manifest = run_folder.start_manifest(
@@ -329,9 +331,10 @@ def train(
     ]
     if keeps_best:
         watchers.append(BestWeights(folder, save))
-    trainer = build_trainer(
-        settings, folder, model, tokenizer, rows, machine, plan.checkpointing, watchers, reference
-    )
+    with recovery.fitting(settings):  # on a GPU: the models were loaded into the machine's own memory
+        trainer = build_trainer(
+            settings, folder, model, tokenizer, rows, machine, plan.checkpointing, watchers, reference
+        )
     with recovery.explained(SCRIPT, settings, folder, trainer):
         training_metrics = run_updates(plan.run, trainer)
     if stopper.requested:

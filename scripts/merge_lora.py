@@ -36,7 +36,7 @@ from deepred_common.files import (
 )
 from deepred_common.models import architectures, folders, loading, safetensors_files
 from deepred_common.models.folders import Adapter
-from deepred_common.models.trained_weights import TunedModel, require_trained
+from deepred_common.models.trained_weights import TunedModel, require_finite, require_trained
 from deepred_common.reporting import calibration_text, merge_check_text
 from deepred_common.training import run_folder
 
@@ -174,6 +174,7 @@ def check(settings: MergeSettings) -> tuple[Adapter | TunedModel, list[Example]]
     require_writable_parent(settings.output_path)
     if trained.base and Path(trained.base).name != Path(settings.base_model).name:
         cli.warn(f"the {trained.kind} was trained on {trained.base}, not {settings.base_model}.")
+    require_finite(trained)
     return trained, examples
 
 
@@ -256,7 +257,12 @@ def read_changes(
     """{base tensor's name: Change}; None if peft has to merge the adapter. weights, config: the base's."""
     if isinstance(adapter, TunedModel):
         cli.progress(f"{adapter.folder} holds a whole model: its weights are copied.")
-        return adapter_changes.replacements(adapter, weights)
+        changes = adapter_changes.replacements(adapter, weights)
+        kept = weights.keys() - changes.keys()
+        if kept and architectures.text_part(config) is config:
+            names = cli.listed(sorted(kept))
+            cli.warn(f"what {adapter.folder} does not hold stays as it is in the base:\n{names}")
+        return changes
     try:
         changes = adapter_changes.read_changes(adapter)
     except adapter_changes.UnsupportedAdapter as unsupported:

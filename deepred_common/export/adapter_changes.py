@@ -14,7 +14,7 @@ from typing import Any
 from deepred_common import cli
 from deepred_common.cli import UserError
 from deepred_common.models import adapter_names
-from deepred_common.models.folders import Adapter
+from deepred_common.models.folders import Adapter, embedding_rows
 from deepred_common.models.safetensors_files import Entry
 from deepred_common.models.trained_weights import TunedModel
 
@@ -125,7 +125,15 @@ def replacements(tuned: TunedModel, weights: Mapping[str, Entry]) -> dict[str, C
     if output in weights and output not in changes:
         # Tied to the embedding, it is not saved in training, but this base's files hold it all the same.
         inputs = [name for name in changes if name.endswith(INPUT_EMBEDDINGS)]
+        if not (inputs and tuned.ties_embeddings):
+            raise UserError(f"the model {tuned.folder} has no {output}, which the base has.")
         changes[output] = changes[inputs[0]]
+    rows, own = embedding_rows(tuned.tensors()), embedding_rows(weights)
+    if rows != own:
+        raise UserError(
+            f"the model {tuned.folder} has {rows} tokens and the base {own}, so it is not a --full training "
+            "of that base.\nA whole model needs no merging: give it to convert_to_gguf.py."
+        )
     return changes
 
 
@@ -248,7 +256,7 @@ def require_fit(
     if faults:
         raise UserError(
             f"the {adapter.kind} {adapter.folder} does not fit the base {base}; "
-            f"it was trained on {adapter.base}.\n" + cli.listed(faults)
+            f"it was trained on {adapter.base or 'another one'}.\n" + cli.listed(faults)
         )
 
 

@@ -38,9 +38,11 @@ def write_config(base: Path, out: Path, dtype: str, changes: Mapping[str, Any]) 
         config["tie_word_embeddings"] = changes["tie_word_embeddings"]
     _add_older_rope(text)
     write_json(out / "config.json", config)
-    # A model's own code, which --trust_remote_code runs; what an image or a sound becomes.
-    for file in (*base.glob("*.py"), *base.glob("*processor_config.json")):
-        shutil.copy(file, out / file.name)
+    # A model's own code, which --trust_remote_code runs; what an image or a sound becomes; the terms under
+    # which the base may be passed on.
+    for pattern in ("*.py", "*processor_config.json", "LICENSE*", "NOTICE*", "*TERMS*"):
+        for file in base.glob(pattern):
+            shutil.copy(file, out / file.name)
 
 
 def changes_by_peft(base: Path, out: Path) -> dict[str, Any]:

@@ -27,7 +27,9 @@ def pick(
     tokenizer = loading.load_adapter_tokenizer(adapter, base, trust_remote_code)
     chat.remove_eos(tokenizer)
     if chat.ensure_template(tokenizer):
-        cli.warn("neither base nor adapter has a chat template; a plain question-answer template is saved.")
+        cli.warn(
+            f"neither base nor {adapter.kind} has a chat template; a plain question-answer template is saved."
+        )
     return tokenizer
 
 
@@ -59,10 +61,11 @@ def tokens_to_leave_out(
     size = max(tokenizer.get_vocab().values()) + 1
     source = adapter.folder if (adapter.folder / "tokenizer_config.json").exists() else base
     larger = f"{out}-base"
+    names = ", ".join(lost[: cli.LISTED_FAULTS])
     raise UserError(
-        f"the vocabulary grew from {rows} to {size} tokens in training, but the adapter has no embedding of "
-        f"{', '.join(lost[: cli.LISTED_FAULTS])}.\nGive the base rows for them, then merge with --base_model "
-        f"{larger}:\n  {folders.resize_command(base, source, larger, size)}"
+        f"the vocabulary grew from {rows} to {size} tokens in training, but the {adapter.kind} has no "
+        f"embedding of {names}.\nGive the base rows for them, then merge with --base_model {larger}:\n"
+        f"  {folders.resize_command(base, source, larger, size)}"
     )
 
 

@@ -110,6 +110,7 @@ def _load_config(name: str | Path, trust_remote_code: bool) -> tuple[PretrainedC
         return config, False
     # What is said of the whole counts for its text part.
     text.tie_word_embeddings = config.tie_word_embeddings
+    text.dtype = text.dtype or config.dtype
     if whole.get("quantization_config"):
         text.quantization_config = config.quantization_config
     return text, True
@@ -180,7 +181,7 @@ def require_same_tokens(
     if any(ids.get(token) != number for token, number in own):
         raise UserError(
             f"the {adapter.kind} {adapter.folder} does not fit the base {base}: their tokenizers differ.\n"
-            f"It was trained on {adapter.base}."
+            f"It was trained on {adapter.base or 'another one'}."
         )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from deepred_common.cli import UserError
+from deepred_common.files import read_json
 from deepred_common.models import safetensors_files
 from deepred_common.models.folders import (
     ADAPTER_CONFIG,
@@ -62,22 +63,31 @@ class TunedModel:
     base: str
     config: Mapping[str, Any]
 
+    @property
+    def ties_embeddings(self) -> bool:
+        """True if its output layer is its embedding."""
+        return bool(read_json(self.folder / "config.json").get("tie_word_embeddings"))
+
     def tensors(self) -> dict[str, Entry]:
         """{tensor name: Entry} of all its weights."""
         return safetensors_files.read_weights(self.folder)
 
 
 def require_trained(folder: Path, base: str, revision: str | None) -> Adapter | TunedModel:
-    """Check that `folder` holds a complete adapter or tuned model whose weights are finite; return it.
+    """Check that `folder` holds a complete adapter or tuned model; return it. require_finite comes after.
 
     base, revision: of a tuned model, whose files do not say where it came from; see TunedModel.
     """
     if not is_whole_model(folder):
         return require_adapter(folder)
     require_model_folder(folder)
-    if tensor := non_finite(folder):
+    return TunedModel(folder, base, {"revision": revision} if revision else {})
+
+
+def require_finite(trained: Adapter | TunedModel) -> None:
+    """UserError if a weight is NaN or infinite. It reads all of a tuned model; an Adapter was read before."""
+    if isinstance(trained, TunedModel) and (tensor := non_finite(trained.folder)):
         raise UserError(
-            f"the model {folder} holds NaN or infinity (in {tensor}): its training had diverged.\n"
+            f"the model {trained.folder} holds NaN or infinity (in {tensor}): its training had diverged.\n"
             "Train again with a lower --learning_rate."
         )
-    return TunedModel(folder, base, {"revision": revision} if revision else {})

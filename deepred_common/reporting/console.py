@@ -189,7 +189,7 @@ def discrimination_lines(
         leaked = percent(100 * reachable.at_most(frontier.TARGET).leakage)
         lines.append(
             f"  With at most {100 * frontier.TARGET:g}% false refusals it would leak {leaked} "
-            "(to move it: merge_lora.py --calibrate)"
+            "(an adapter can be moved there: merge_lora.py --calibrate)"
         )
     return "\n".join(lines)
 

@@ -17,7 +17,8 @@ def text(check: Check, trained: str, cause: str) -> str:
         f"identical; largest logit difference {check.difference:.3f} (the {cause} itself moves them by up to "
         f"{check.by_training:.1f})"
     ]
+    width = len(trained) + 1
     for prompt, from_trained, from_merged in check.differing:
-        lines.append(f"  {prompt}\n    {trained + ':':<15} {' '.join(from_trained.split())}")
-        lines.append(f"    {'merged:':<15} {' '.join(from_merged.split())}")
+        lines.append(f"  {prompt}\n    {trained}: {' '.join(from_trained.split())}")
+        lines.append(f"    {'merged:':<{width}} {' '.join(from_merged.split())}")
     return "\n".join(lines)

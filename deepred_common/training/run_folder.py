@@ -112,7 +112,7 @@ def choose(settings: TrainSettings) -> RunChoice:
 def _choose_latest(settings: TrainSettings) -> RunChoice:
     folder = settings.output_dir
     if folder is None:
-        folder = newest_unfinished(settings.model_name, settings.dev)
+        folder = newest_unfinished(settings)
         if folder is None:
             cli.progress(
                 "--resume_latest: output/ has no unfinished run of this model and mode; starting one."
@@ -145,10 +145,16 @@ def new_run_folder(model_name: str | Path, dev: bool) -> Path:
     return paths.OUTPUT / (run_prefix(model_name, dev) + datetime.datetime.now().strftime("%Y%m%d_%H%M%S"))
 
 
-def newest_unfinished(model_name: str | Path, dev: bool) -> Path | None:
+def newest_unfinished(settings: TrainSettings) -> Path | None:
     """The newest run folder in output/ of this model and mode that is not finished, or None."""
-    folders = [p for p in paths.OUTPUT.glob(run_prefix(model_name, dev) + "*") if (p / MANIFEST).exists()]
-    unfinished = [p for p in folders if not is_finished(p)]
+    prefix = run_prefix(settings.model_name, settings.dev)
+    folders = [path for path in paths.OUTPUT.glob(f"{prefix}*") if (path / MANIFEST).exists()]
+    unfinished = [
+        path
+        for path in folders
+        if not is_finished(path)
+        and read_manifest(path).get("identity", {}).get("full", False) == settings.full
+    ]
     return max(unfinished, key=lambda p: p.name, default=None)
 
 

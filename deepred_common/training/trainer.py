@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from peft import PeftModel
 from transformers import ProgressCallback
 from trl import SFTConfig, SFTTrainer
 
@@ -60,6 +61,8 @@ class TemporalTrainer(SFTTrainer):
         super().__init__(*args, **kwargs)
         self.objective = objective
         self._reference = reference
+        # Without either there is no base to ask: its sides have no rows then.
+        self._has_base = reference is not None or isinstance(self.model, PeftModel)
         if reference is not None:
             reference.to(self.args.device).eval().requires_grad_(False)
         self._refusal_openers = refusal_openers.token_ids(self.processing_class)
@@ -129,7 +132,7 @@ class TemporalTrainer(SFTTrainer):
         self, model: Any, inputs: dict[str, torch.Tensor], places: torch.Tensor
     ) -> torch.Tensor | None:
         """The base's logits for the rows of the objective's base_sides; None if there are none to compute."""
-        if not self.objective.base_sides:
+        if not (self.objective.base_sides and self._has_base):
             return None
         needed = self.objective.needs_base(inputs["sides"])
         computed = needed.clone()

@@ -11,7 +11,7 @@ from deepred_common.training import setup
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from deepred_common.training.machine import Machine
     from deepred_common.training.settings import TrainSettings
@@ -49,8 +49,13 @@ def saved_type(config: PretrainedConfig) -> torch.dtype:
     return getattr(config, "dtype", None) or torch.float32
 
 
-def save(model: PreTrainedModel, folder: Path, config: PretrainedConfig) -> None:
-    """Write a trained model to `folder` in the base's own type. config: the base's, as it was loaded."""
+def save(
+    model: PreTrainedModel, folder: Path, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Write a trained model to `folder` in the base's own type, with its tokenizer: it can be used as it is.
+
+    config: the base's, as it was loaded.
+    """
     dtype = saved_type(config)
     rounded: dict[int, torch.Tensor] = {}  # {address: tensor}, so that tied weights stay one
     state = {}
@@ -62,3 +67,4 @@ def save(model: PreTrainedModel, folder: Path, config: PretrainedConfig) -> None
     own: Any = copy.deepcopy(config)
     own.dtype, own.architectures = dtype, [type(model).__name__]
     own.save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))

@@ -106,7 +106,8 @@ def test_the_results_say_in_a_line_what_another_threshold_would_leak():
     results = results_of(rows_of([0.01] * 18 + [0.6, 0.99], [0.95] * 15 + [0.02] * 5))
     (line,) = [line for line in console.evaluation_text(results).splitlines() if "would leak" in line]
     assert line == (
-        "  With at most 5% false refusals it would leak 25.0% (to move it: merge_lora.py --calibrate)"
+        "  With at most 5% false refusals it would leak 25.0% "
+        "(an adapter can be moved there: merge_lora.py --calibrate)"
     )
     lines = console.evaluation_text(results).splitlines()
     assert lines[lines.index(line) - 1].startswith("  after 1900  AUROC")

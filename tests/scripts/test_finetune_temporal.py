@@ -34,6 +34,13 @@ def with_replay(arguments):
 
 
 def test_the_base_replies_to_everyday_prompts_and_they_are_trained_on(with_replay, script, tmp_path):
+    # The random base replies nothing to some prompts, which then are left out; to these it does.
+    prompts = tmp_path / "prompts.jsonl"
+    lines = [
+        json.dumps({"instruction": f"{n} and {n}?", "metadata": {"dataset_type": "chat"}}) for n in range(4)
+    ]
+    prompts.write_text("\n".join(lines), encoding="utf-8")
+    with_replay += ["--replay", prompts]
     code, out, err = script(*with_replay)
     assert code == 0, err
     assert "Replay: 4 chat rows, 29 % of all training rows" in out

@@ -4,6 +4,7 @@ import json
 import shlex
 import shutil
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,8 @@ from test_resume import start_and_wait_for
 
 from deepred_common.cli import UserError
 from deepred_common.models import loading, safetensors_files
-from deepred_common.training import recovery, run_folder, run_identity, trainer
+from deepred_common.training import recovery, run_folder, run_identity, trainer, whole_model
+from deepred_common.training.objectives.catalogue import OBJECTIVES
 from deepred_common.training.settings import TrainSettings
 
 FINETUNE = str(ROOT / "scripts/finetune_temporal.py")
@@ -110,6 +112,45 @@ def test_trained_merged_verified_and_evaluated(kind, bases, data_file, script, t
             "merge_lora", "--base_model", bases["untied"], "--lora_path", run, "--output_path", tmp_path / "x"
         )
         assert code == 2 and f"Did you mean {run}/final?" in err
+
+
+def test_the_weights_of_the_best_validation_can_be_merged_as_they_are(bases, tokenizer, script, tmp_path):
+    base, best = bases["tied"], tmp_path / "best-100"
+    whole_model.save(loading.load_model(base, torch.float32), best, loading.load_config(base), tokenizer)
+    code, _, err = script(
+        "merge_lora", "--base_model", base, "--lora_path", best, "--output_path", tmp_path / "merged"
+    )
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("kind", "removed", "problem"),
+    [
+        ("untied", "lm_head.weight", "has no lm_head.weight, which the base has"),
+        ("untied", "model.norm.weight", "stays as it is in the base:\n  model.norm.weight"),
+        ("tied", None, "so it is not a --full training of that base"),
+    ],
+)
+def test_a_model_that_is_no_tuned_base_is_told(kind, removed, problem, bases, script, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    tuned = shutil.copytree(bases[kind], tmp_path / "tuned")
+    weights = load_file(tuned / "model.safetensors")
+    if removed:
+        del weights[removed]
+    else:  # another vocabulary
+        weights["model.embed_tokens.weight"] = weights["model.embed_tokens.weight"][:-8].clone()
+    save_file(weights, tuned / "model.safetensors", {"format": "pt"})
+    code, _, err = script(
+        "merge_lora", "--base_model", bases[kind], "--lora_path", tuned, "--output_path", tmp_path / "merged"
+    )
+    assert problem in err and code == (0 if "stays" in problem else 2)
+
+
+def test_without_a_reference_no_process_asks_the_base():
+    """Processes that share a model run it equally often, but not a base that no row of theirs needs."""
+    plain = SimpleNamespace(objective=OBJECTIVES["sft"], _has_base=False)
+    assert trainer.TemporalTrainer._base_logits(plain, None, {}, None) is None
 
 
 def test_a_tied_output_layer_that_the_base_holds_all_the_same_is_that_of_training(bases, script, tmp_path):

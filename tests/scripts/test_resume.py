@@ -1,5 +1,6 @@
 """Interrupted runs: killed, stopped, out of memory, torn checkpoints; and which run may be resumed."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -298,3 +299,9 @@ def test_resume_latest_takes_the_newest_unfinished_run(monkeypatch, tmp_path):
     run = run_folder.choose(TrainSettings(model_name="org/other", dev=True, resume_latest=True))
     assert run.folder.name.startswith("temporal-other-dev-") and not run.folder.exists()
     assert run.checkpoint is None and not run.finished
+    # A newer run of the other kind, with an adapter or without, could not be resumed.
+    full = tmp_path / "temporal-m-dev-20260104_000000"
+    full.mkdir()
+    run_folder.write_manifest(full, {"finished": None, "identity": {"full": True}})
+    assert run_folder.choose(settings).folder.name == "temporal-m-dev-20260102_000000"
+    assert run_folder.choose(dataclasses.replace(settings, full=True)).folder == full
