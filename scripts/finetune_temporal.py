@@ -331,7 +331,7 @@ def train(
     ]
     if keeps_best:
         watchers.append(BestWeights(folder, save))
-    with recovery.fitting(settings):  # on a GPU: the models were loaded into the machine's own memory
+    with setup.weights_fit(settings):  # on a GPU: the models were loaded into the machine's own memory
         trainer = build_trainer(
             settings, folder, model, tokenizer, rows, machine, plan.checkpointing, watchers, reference
         )

@@ -35,15 +35,15 @@ Place = tuple[float, float]
 
 def frontier(report: Report) -> dict[str, Any] | None:
     """Drawing, table and notes; None with too few probabilities of the report's own model."""
-    models = [
+    frontiers = [
         (column.name, one)
         for column in report.columns
         if column.results and (one := measured.of_results(column.results))
     ]
-    if not models or models[0][0] != report.names[0]:
+    if not frontiers or frontiers[0][0] != report.names[0]:
         return None
-    own = models[0][1]
-    drawn = list(zip(_DRAWN, models, strict=False))
+    own = frontiers[0][1]
+    drawn = list(zip(_DRAWN, frontiers, strict=False))
     return {
         "size": SIZE,
         "frame": FRAME,
@@ -53,13 +53,13 @@ def frontier(report: Report) -> dict[str, Any] | None:
         "curves": [_curve(css_class, name, one) for css_class, (name, one) in drawn],
         "even": _place(own.even),
         "label": _label(own.now),
-        "names": [name for name, _ in models],
-        "rows": list(_rows([one for _, one in models])),
+        "names": [name for name, _ in frontiers],
+        "rows": list(_rows([one for _, one in frontiers])),
         "now": calibration_text.errors(own.now, own.counts).replace(" %", "\u00a0%"),
         "even_text": percent(100 * measured.EVEN, 0),
         "one_question": _one_question(own),
         "wish": f"{100 * measured.TARGET:g}%",
-        "undrawn": len(models) - len(drawn),
+        "undrawn": len(frontiers) - len(drawn),
     }
 
 

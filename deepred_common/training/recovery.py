@@ -41,19 +41,6 @@ def less_memory(settings: TrainSettings) -> list[str]:
     return [*steps, f"--max_seq_length {SHORT_LENGTH} in a new run", "a smaller model"]
 
 
-@contextlib.contextmanager
-def fitting(settings: TrainSettings) -> Iterator[None]:
-    """UserError with what to do, if what is done inside does not fit into memory."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not devices.is_out_of_memory(error):
-            raise
-        raise UserError(
-            f"the weights do not fit into memory. In this order: {', '.join(less_memory(settings))}."
-        ) from error
-
-
 def resume_command(script: Path, folder: Path, **changes: object) -> str:
     """The exact command that resumes the run in `folder`: this process's own, with other values for some
     flags."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -199,22 +200,30 @@ def load_base(settings: TrainSettings, machine: Machine, dtype: torch.dtype | No
             bnb_4bit_compute_dtype=machine.dtype,
         )
         options["device_map"] = {"": machine.device}
+    with weights_fit(settings):
+        try:
+            return loading.load_model(
+                settings.model_name, dtype or machine.dtype, settings.trust_remote_code, **options
+            )
+        except RuntimeError as error:
+            if "bitsandbytes" in str(error).lower():
+                raise UserError(f"the base could not be loaded: {str(error).splitlines()[0]}") from error
+            raise
+
+
+@contextlib.contextmanager
+def weights_fit(settings: TrainSettings) -> Iterator[None]:
+    """Around what loads or moves the weights: UserError with what to do, if they do not fit into memory."""
     try:
-        return loading.load_model(
-            settings.model_name, dtype or machine.dtype, settings.trust_remote_code, **options
-        )
-    except RuntimeError as error:
-        if "bitsandbytes" in str(error).lower():
-            raise UserError(f"the base could not be loaded: {str(error).splitlines()[0]}") from error
-        if devices.is_out_of_memory(error):
-            if settings.full:
-                smaller = ", or omit --full."
-            else:
-                smaller = "." if settings.use_4bit else ", or --use_4bit (NVIDIA only)."
-            raise UserError(
-                f"the base alone does not fit into memory. Use a smaller model{smaller}"
-            ) from error
-        raise
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not devices.is_out_of_memory(error):
+            raise
+        if settings.full:
+            smaller = ", or omit --full."
+        else:
+            smaller = "." if settings.use_4bit else ", or --use_4bit (NVIDIA only)."
+        raise UserError(f"the weights alone do not fit into memory. Use a smaller model{smaller}") from error
 
 
 def save_adapter(model: Any, folder: Path) -> None:

@@ -115,12 +115,14 @@ def test_trained_merged_verified_and_evaluated(kind, bases, data_file, script, t
 
 
 def test_the_weights_of_the_best_validation_can_be_merged_as_they_are(bases, tokenizer, script, tmp_path):
-    base, best = bases["tied"], tmp_path / "best-100"
+    base, best = shutil.copytree(bases["tied"], tmp_path / "base"), tmp_path / "best-100"
+    (base / "NOTICE").write_text("Provided under these terms.")
     whole_model.save(loading.load_model(base, torch.float32), best, loading.load_config(base), tokenizer)
     code, _, err = script(
         "merge_lora", "--base_model", base, "--lora_path", best, "--output_path", tmp_path / "merged"
     )
     assert code == 0, err
+    assert (tmp_path / "merged/NOTICE").read_text() == "Provided under these terms."
 
 
 @pytest.mark.parametrize(
@@ -145,6 +147,17 @@ def test_a_model_that_is_no_tuned_base_is_told(kind, removed, problem, bases, sc
         "merge_lora", "--base_model", bases[kind], "--lora_path", tuned, "--output_path", tmp_path / "merged"
     )
     assert problem in err and code == (0 if "stays" in problem else 2)
+
+
+def test_weights_that_do_not_fit_are_told_in_a_line__fake_gpu(
+    bases, data_file, script, tmp_path, monkeypatch
+):
+    def full(*arguments, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(trainer, "build_trainer", full)
+    code, _, err = script("finetune_temporal", *short_run(bases["tied"], data_file, tmp_path / "run"), *FAST)
+    assert code == 2 and err.endswith("do not fit into memory. Use a smaller model, or omit --full.\n")
 
 
 def test_without_a_reference_no_process_asks_the_base():
