@@ -184,7 +184,7 @@ def loads_model(settings: MergeSettings) -> bool:
 
 
 def merge(
-    settings: MergeSettings, adapter: Adapter | TunedModel, examples: Sequence[Example]
+    settings: MergeSettings, trained: Adapter | TunedModel, examples: Sequence[Example]
 ) -> tuple[Path, float]:
     """Write base + adapter to --output_path, or the tuned model in the base's place.
 
@@ -193,40 +193,40 @@ def merge(
     import torch
     from tqdm import tqdm
 
-    base = base_folder(settings, adapter)
+    base = base_folder(settings, trained)
     config = folders.require_model_folder(base, "base model", transformers_loads=loads_model(settings))
     files = safetensors_files.read_folder(base)
     weights = {name: entry for _, entries in files for name, entry in entries.items()}
     dtype: torch.dtype = getattr(torch, settings.dtype)
     check_base(settings, base, config, weights, dtype.itemsize)
     trust = settings.trust_remote_code
-    tokenizer = merged_tokenizer.pick(adapter, base, trust)
-    rows = folders.embedding_rows(adapter.tensors()) or folders.embedding_rows(weights)
+    tokenizer = merged_tokenizer.pick(trained, base, trust)
+    rows = folders.embedding_rows(trained.tensors()) or folders.embedding_rows(weights)
     left_out = merged_tokenizer.tokens_to_leave_out(
-        tokenizer, rows, adapter, base, settings.output_path, trust
+        tokenizer, rows, trained, base, settings.output_path, trust
     )
-    changes = read_changes(adapter, weights, config)
-    calibrated = calibrate(settings, adapter, base, examples) if settings.wish else None
+    changes = read_changes(trained, weights, config)
+    calibrated = calibrate(settings, trained, base, examples) if settings.wish else None
     devices.free_memory()
     strength = calibrated.chosen.strength if calibrated else 1.0
     config_changes: dict[str, Any] = {}
     with whole_folder(settings.output_path) as out:
         if changes is None:
-            assert isinstance(adapter, Adapter)
-            lora_merge.merge_with_peft(adapter, base, dtype, out, trust, strength)
+            assert isinstance(trained, Adapter)
+            lora_merge.merge_with_peft(trained, base, dtype, out, trust, strength)
             config_changes = hf_folder.changes_by_peft(base, out)
         else:
-            adapter_changes.require_fit(changes, weights, adapter, settings.base_model)
+            adapter_changes.require_fit(changes, weights, trained, settings.base_model)
             extra = []
-            if isinstance(adapter, Adapter) or adapter_changes.output_name(weights) in changes:
-                adapter_changes.require_whole_vocabulary(changes, weights, adapter)
+            if isinstance(trained, Adapter) or adapter_changes.output_name(weights) in changes:
+                adapter_changes.require_whole_vocabulary(changes, weights, trained)
                 extra = adapter_changes.untied_output(changes, weights)
             lora_merge.write_merged(
                 files,
                 changes,
                 out,
                 dtype,
-                transposed=bool(adapter.config.get("fan_in_fan_out")),
+                transposed=bool(trained.config.get("fan_in_fan_out")),
                 device=devices.pick_device(),
                 extra=extra,
                 strength=strength,
@@ -243,7 +243,7 @@ def merge(
             data = {path.name: provenance.sha256(path) for path in settings.calibrate or ()}
             name = Path(settings.base_model).name
             write_text(out / "README.md", calibration_text.card(calibrated, name, data))
-    if trained_quantised(adapter):
+    if trained_quantised(trained):
         print(
             "The adapter was trained on a quantised base and is merged into the 16-bit one: replies can "
             "differ a little from those in training."
@@ -252,19 +252,19 @@ def merge(
 
 
 def read_changes(
-    adapter: Adapter | TunedModel, weights: Mapping[str, safetensors_files.Entry], config: Mapping[str, Any]
+    trained: Adapter | TunedModel, weights: Mapping[str, safetensors_files.Entry], config: Mapping[str, Any]
 ) -> dict[str, adapter_changes.Change] | None:
     """{base tensor's name: Change}; None if peft has to merge the adapter. weights, config: the base's."""
-    if isinstance(adapter, TunedModel):
-        cli.progress(f"{adapter.folder} holds a whole model: its weights are copied.")
-        changes = adapter_changes.replacements(adapter, weights)
+    if isinstance(trained, TunedModel):
+        cli.progress(f"{trained.folder} holds a whole model: its weights are copied.")
+        changes = adapter_changes.replacements(trained, weights)
         kept = weights.keys() - changes.keys()
         if kept and architectures.text_part(config) is config:
             names = cli.listed(sorted(kept))
-            cli.warn(f"what {adapter.folder} does not hold stays as it is in the base:\n{names}")
+            cli.warn(f"what {trained.folder} does not hold stays as it is in the base:\n{names}")
         return changes
     try:
-        changes = adapter_changes.read_changes(adapter)
+        changes = adapter_changes.read_changes(trained)
     except adapter_changes.UnsupportedAdapter as unsupported:
         if architectures.text_part(config) is not config:
             raise UserError(
@@ -272,16 +272,16 @@ def read_changes(
             ) from unsupported
         cli.progress(f"the adapter has {unsupported}: it is merged with peft, which loads the whole base.")
         return None
-    return adapter_changes.named_as_base(changes, weights, adapter)
+    return adapter_changes.named_as_base(changes, weights, trained)
 
 
 def calibrate(
-    settings: MergeSettings, adapter: Adapter | TunedModel, base: Path, examples: Sequence[Example]
+    settings: MergeSettings, trained: Adapter | TunedModel, base: Path, examples: Sequence[Example]
 ) -> calibration.Calibration:
     """Choose the adapter's strength, and print how; UserError if no strength within reach keeps the wish."""
-    assert settings.wish and isinstance(adapter, Adapter)
+    assert settings.wish and isinstance(trained, Adapter)
     dtype, device = devices.pick_dtype()[0], devices.pick_device()
-    model, tokenizer = loading.load_with_adapter(adapter, dtype, base, settings.trust_remote_code)
+    model, tokenizer = loading.load_with_adapter(trained, dtype, base, settings.trust_remote_code)
     calibrated = calibration.of_adapter(model.to(device), tokenizer, examples, settings.wish)
     if not calibrated.is_kept:
         raise UserError(
@@ -292,11 +292,11 @@ def calibrate(
     return calibrated
 
 
-def base_folder(settings: MergeSettings, adapter: Adapter | TunedModel) -> Path:
+def base_folder(settings: MergeSettings, trained: Adapter | TunedModel) -> Path:
     """The base as a folder: the one given, or the hub's files at --revision or the one trained on."""
     if folders.looks_like_path(settings.base_model):
         return Path(settings.base_model)
-    revision = settings.revision or adapter.config.get("revision")
+    revision = settings.revision or trained.config.get("revision")
     cli.progress(f"downloading {settings.base_model}" + (f" at {revision}" if revision else "") + " …")
     return loading.download(settings.base_model, revision)
 
@@ -317,12 +317,12 @@ def check_base(
     require_space(settings.output_path.resolve().parent, size, "the merged model")
 
 
-def trained_quantised(adapter: Adapter | TunedModel) -> bool:
+def trained_quantised(trained: Adapter | TunedModel) -> bool:
     """True if the run.json beside the adapter says that its base was loaded in 4 or 8 bits."""
-    return bool(run_folder.read_manifest(adapter.folder.parent).get("identity", {}).get("quantisation"))
+    return bool(run_folder.read_manifest(trained.folder.parent).get("identity", {}).get("quantisation"))
 
 
-def verify(settings: MergeSettings, adapter: Adapter | TunedModel, base: Path, strength: float) -> None:
+def verify(settings: MergeSettings, trained: Adapter | TunedModel, base: Path, strength: float) -> None:
     """Load what was written, let it answer, and compare it with what was trained; UserError if it differs."""
     print("Verifying merged model...", flush=True)
     dtype, device = devices.pick_dtype()[0], devices.pick_device()
@@ -337,23 +337,23 @@ def verify(settings: MergeSettings, adapter: Adapter | TunedModel, base: Path, s
     if not reply:
         raise UserError(
             f"the merged model in {settings.output_path} replies nothing to {prompt!r}. "
-            f"Evaluate the {adapter.kind} itself to see whether training went wrong."
+            f"Evaluate the {trained.kind} itself to see whether training went wrong."
         )
     print(f"Test generation successful!\n  Prompt: {prompt}\n  Response: {reply}", flush=True)
-    if isinstance(adapter, TunedModel):
-        trained, cause = "the tuned model", "training"
-        expected = merge_check.answers(loading.load_model(adapter.folder, dtype, trust).to(device), tokenizer)
+    if isinstance(trained, TunedModel):
+        name, cause = "the tuned model", "training"
+        expected = merge_check.answers(loading.load_model(trained.folder, dtype, trust).to(device), tokenizer)
         devices.free_memory()
         base_logits = equivalence.last_logits(loading.load_model(base, dtype, trust).to(device), tokenizer)
     else:
-        trained, cause = "base + adapter", "adapter"
-        model, _ = loading.load_with_adapter(adapter, dtype, base, trust)
+        name, cause = "base + adapter", "adapter"
+        model, _ = loading.load_with_adapter(trained, dtype, base, trust)
         expected, base_logits = merge_check.of_adapter(model.to(device), tokenizer, strength)
     check = merge_check.check(answers, expected, base_logits)
-    print(merge_check_text.text(check, trained, cause))
+    print(merge_check_text.text(check, name, cause))
     if check.is_beyond_rounding:
         raise UserError(
-            f"the merged model in {settings.output_path} is not {trained}: rounding to {settings.dtype} "
+            f"the merged model in {settings.output_path} is not {name}: rounding to {settings.dtype} "
             f"explains a small part of the {cause}'s effect, not this much.\nMerge again with --overwrite, "
             "and with --dtype float32 to see whether rounding is to blame."
         )
