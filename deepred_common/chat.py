@@ -8,7 +8,6 @@ GGUF file.
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +15,7 @@ from deepred_common import thought
 from deepred_common.cli import UserError
 from deepred_common.examples import ASSISTANT, SYSTEM, USER, Message, Prompt
 
-VERSION = 3  # raise it when the same example gives other tokens: rendered rows are kept under it (cache.py)
+VERSION = 4  # raise it when the same example gives other tokens: rendered rows are kept under it (cache.py)
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
 
@@ -84,42 +83,6 @@ def has_fallback_template(tokenizer: PreTrainedTokenizerBase) -> bool:
     return without_bos == FALLBACK_TEMPLATE.removeprefix("{{ bos_token }}")
 
 
-# The lines of a template with a date: Llama 3.1 to 3.3 write both of these into every system prompt.
-_DATE_LINES = re.compile(r"""\{\{-?\s*["'](?:Cutting Knowledge Date|Today Date): (?:[^{}]*?)\}\}\s*?\n?""")
-
-
-def remove_dates(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Remove the lines with today's or a knowledge date from the chat template; True if there were any.
-
-    Such a line leaks the present to a model that is to live before its cutoff. It also differs between the
-    day of training and the day of use, so that LM Studio would show the model a prompt it was never trained
-    on.
-    """
-    template = str(tokenizer.chat_template)
-    tokenizer.chat_template = _DATE_LINES.sub("", template)
-    return tokenizer.chat_template != template
-
-
-# A template's marks of what the assistant writes, which only transformers' Jinja knows. They say nothing.
-_GENERATION_TAG = re.compile(r"(\{%[-+]?\s*)(end)?generation(\s*[-+]?%\})")
-
-
-def remove_generation_tags(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Make the generation tags of a chat template tags that every server knows, and that do nothing either.
-    Each stays a tag, since tags take the white space around them away.
-    """
-    if tokenizer.chat_template:
-        tokenizer.chat_template = _GENERATION_TAG.sub(
-            lambda tag: f"{tag[1]}{'endif' if tag[2] else 'if true'}{tag[3]}", tokenizer.chat_template
-        )
-
-
-def date_in_prompt(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """A year of this century that the template puts into every prompt, as text, or None."""
-    year = re.search(r"\b20\d\d\b", prompt_text(tokenizer, "Q"))
-    return year and year[0]
-
-
 def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, system: str | None = None) -> str:
     """The rendered prompt as text, special tokens spelled out, up to where the reply begins or goes on.
 
@@ -161,7 +124,8 @@ def rendered(tokenizer: PreTrainedTokenizerBase, turns: list[Message], reply_fol
     """
     from jinja2 import TemplateError
 
-    # llama.cpp's server lets a model think unless told otherwise; Gemma 4's template alone would not.
+    # As llama.cpp's server does unless told otherwise. Most such templates no longer ask
+    # (template_changes.switch_off_thinking); Gemma 4's alone would not let the model think.
     options: dict[str, Any] = {
         "tokenize": False,
         "add_generation_prompt": reply_follows,

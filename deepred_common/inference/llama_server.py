@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -32,6 +33,7 @@ PROMPT_TOKENS = 1792  # of a slot's context, for a question and what goes before
 REPLY_TOKENS = 256  # the rest of it, unless longer replies are asked for
 START_TIMEOUT = 600  # seconds: a large file on a slow disk takes minutes to load
 _SETTINGS = ("LLAMA_ARG_", "LLAMA_API_KEY")  # how environment variables that llama-server reads begin
+_TEMPLATE_OPTIONS = {"enable_thinking": False}  # as local models are asked (template_changes)
 _STOP_TIMEOUT = 10  # seconds until a server that does not end by itself is killed
 _LAST_WORDS = 500  # characters of the server's log that an error message shows
 
@@ -114,6 +116,9 @@ def _serve_prebuilt(gguf: Path, host: str, port: int, alias: str, slots: int, co
     parameters.n_ctx, parameters.n_parallel = context * slots, slots
     parameters.cpuparams.n_threads = devices.usable_cpus()
     parameters.use_jinja = True
+    parameters.default_template_kwargs = {
+        name: json.dumps(value) for name, value in _TEMPLATE_OPTIONS.items()
+    }
     server = xllamacpp.Server(parameters)
     cli.progress(f"serving {alias} at {server.listening_address}/v1 (Ctrl-C stops it)")
     threading.Event().wait()
@@ -126,7 +131,7 @@ def _serve_built(tool: Path, gguf: Path, host: str, port: int, alias: str, slots
     command = [str(tool), "-m", str(gguf), "--host", host, "--port", str(port), "-a", alias]
     command += ["-c", str(context * slots), "-np", str(slots)]
     # Before December 2025 llama-server rendered with the nearest of its own templates, unless told so.
-    command.append("--jinja")
+    command += ["--jinja", "--chat-template-kwargs", json.dumps(_TEMPLATE_OPTIONS)]
     # Settings of another server of the user's, such as a key or a template, are not for this one.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
     os.execve(tool, command, environment)

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepred_common import chat, provenance
+from deepred_common import chat, provenance, template_changes
 from deepred_common.cli import UserError
 from deepred_common.models import adapter_names, architectures, safetensors_files
 from deepred_common.models.folders import (
@@ -72,7 +72,7 @@ def download(name: str, revision: str | None = None) -> Path:
 
 
 def load_tokenizer(name: str | Path, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder or hub name, with one chat template at most.
+    """The tokenizer of a model folder or hub name, with one chat template at most, and thinking switched off.
 
     Of several templates it keeps `default`, as llama.cpp does. UserError if none has that name.
     """
@@ -82,7 +82,8 @@ def load_tokenizer(name: str | Path, trust_remote_code: bool = False) -> PreTrai
         tokenizer = AutoTokenizer.from_pretrained(str(name), trust_remote_code=trust_remote_code)
     if isinstance(tokenizer.chat_template, dict):
         tokenizer.chat_template = default_template(tokenizer.chat_template, name)
-    chat.remove_generation_tags(tokenizer)
+    template_changes.remove_generation_tags(tokenizer)
+    template_changes.switch_off_thinking(tokenizer)
     chat.space_as_server(tokenizer)
     return tokenizer
 

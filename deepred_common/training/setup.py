@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deepred_common import chat, cli, devices
+from deepred_common import chat, cli, devices, template_changes
 from deepred_common.cli import UserError
 from deepred_common.models import loading
 from deepred_common.training import other_replies, replay, token_rows
@@ -42,12 +42,12 @@ def prepare_tokenizer(settings: TrainSettings, rows: int) -> PreTrainedTokenizer
             "the base has no chat template; a plain question-answer template is used and saved with "
             f"the {settings.product}."
         )
-    if chat.remove_dates(tokenizer):
+    if template_changes.remove_dates(tokenizer):
         cli.progress(
             "the chat template tells the model today's date; these lines are removed, since they leak "
             "the present."
         )
-    elif year := chat.date_in_prompt(tokenizer):
+    elif year := template_changes.date_in_prompt(tokenizer):
         cli.warn(
             f"the chat template puts the year {year} into every prompt, which tells the model what it "
             "should not know."

@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from deepred_common import chat
+from deepred_common import chat, template_changes
 from deepred_common.cli import UserError
 from deepred_common.export import ollama
 
@@ -142,7 +142,7 @@ def require_same_prompts(tokenizer):
 def test_prompts_are_the_chat_template_s__with_and_without_a_system_prompt(name, words, llama_cpp_tree):
     file = llama_cpp_tree / f"models/templates/{name}.jinja"
     words.chat_template = WRITTEN_HERE.get(name) or file.read_text(encoding="utf-8")
-    chat.remove_dates(words)
+    template_changes.remove_dates(words)
     require_same_prompts(words)
 
 

@@ -51,3 +51,7 @@ def test_the_file_s_own_template_is_used_whatever_the_version_and_the_environmen
     printed = start(LLAMA_ARG_CHAT_TEMPLATE="chatml", LLAMA_API_KEY="secret", GGML_KEPT="1")
     assert "--jinja" in printed and "GGML_KEPT" in printed
     assert "LLAMA_ARG" not in printed and "LLAMA_API_KEY" not in printed
+
+
+def test_a_model_is_not_let_think(start):
+    assert '--chat-template-kwargs {"enable_thinking": false}' in start()

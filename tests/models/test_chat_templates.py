@@ -1,7 +1,8 @@
-"""A tokenizer with several chat templates, each with a name."""
+"""Several chat templates, each with a name; and what is changed in a template when it is loaded."""
 
 import pytest
 
+from deepred_common import chat, training_rows
 from deepred_common.cli import UserError
 from deepred_common.models import folders, loading
 
@@ -50,3 +51,47 @@ def test_generation_tags_which_only_transformers_knows_become_tags_that_change_n
     loaded = loading.load_tokenizer(tmp_path)
     assert "generation" not in loaded.chat_template
     assert loaded.apply_chat_template(turns, tokenize=False) == with_tags
+
+
+@pytest.fixture
+def loaded_with(tokenizer_copy, llama_cpp_tree, tmp_path):
+    """loaded_with(name of llama.cpp's template) -> a tokenizer with it, saved and loaded."""
+
+    def make(name):
+        template = (llama_cpp_tree / f"models/templates/{name}.jinja").read_text(encoding="utf-8")
+        tokenizer_copy.chat_template = template
+        tokenizer_copy.save_pretrained(tmp_path)
+        return loading.load_tokenizer(tmp_path), template
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "name, ending",
+    [
+        ("Qwen-Qwen3-0.6B", "<think>\n\n</think>\n\n"),
+        ("Qwen3.5-4B", "<think>\n\n</think>\n\n"),
+        ("HuggingFaceTB-SmolLM3-3B", "<think>\n\n</think>\n"),
+    ],
+)
+def test_no_thought_is_trained_where_the_template_can_go_without(name, ending, loaded_with, tmp_path):
+    tokenizer, _ = loaded_with(name)
+    turns = [{"role": "user", "content": "Who?"}]
+    prompt = chat.prompt_text(tokenizer, "Who?")
+    assert prompt.endswith(f"<|im_start|>assistant\n{ending}")
+    row = training_rows.of_reply(tokenizer, "Who?", "He.")
+    assert tokenizer.decode(row.input_ids[row.reply_start :]) == "He.<|im_end|>"
+    # A server renders the saved template so, too, although it lets the model think.
+    for options in ({}, {"enable_thinking": True}):
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **options)
+        assert text == prompt
+    tokenizer.save_pretrained(tmp_path)
+    assert loading.load_tokenizer(tmp_path).chat_template == tokenizer.chat_template
+
+
+@pytest.mark.parametrize("name", ["Qwen-Qwen2.5-7B-Instruct", "google-gemma-4-31B-it"])
+def test_a_template_that_does_not_ask_or_cannot_be_trained_without_a_thought_stays_as_it_is(
+    name, loaded_with
+):
+    tokenizer, template = loaded_with(name)
+    assert tokenizer.chat_template == template

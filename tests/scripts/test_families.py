@@ -12,7 +12,7 @@ import torch
 from conftest import ROOT
 from safetensors import safe_open
 
-from deepred_common import chat, training_rows
+from deepred_common import chat, template_changes, training_rows
 from deepred_common.examples import Example
 from deepred_common.models import loading
 
@@ -103,7 +103,7 @@ def family(tmp_path_factory, llama_cpp_tree):
 def test_rows_begin_once_and_end_with_the_turn(name, family):
     _, tokenizer = family(name)
     turn_end = FAMILIES[name][6]
-    chat.remove_dates(tokenizer)
+    template_changes.remove_dates(tokenizer)
     (row,) = training_rows.of_examples(
         tokenizer, [Example("Who wrote Hamlet?", "Shakespeare wrote it.", "retain")]
     )
@@ -124,15 +124,15 @@ def test_rows_begin_once_and_end_with_the_turn(name, family):
 
 def test_llama_s_date_lines_are_removed(family):
     _, tokenizer = family("llama")
-    assert "Today Date" in chat.prompt_text(tokenizer, "Who?") and chat.date_in_prompt(tokenizer)
-    assert chat.remove_dates(tokenizer)
+    assert "Today Date" in chat.prompt_text(tokenizer, "Who?") and template_changes.date_in_prompt(tokenizer)
+    assert template_changes.remove_dates(tokenizer)
     prompt = chat.prompt_text(tokenizer, "Who?")
-    assert "Date" not in prompt and chat.date_in_prompt(tokenizer) is None
+    assert "Date" not in prompt and template_changes.date_in_prompt(tokenizer) is None
     assert prompt == (
         "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n<|eot_id|>"
         "<|start_header_id|>user<|end_header_id|>\n\nWho?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
     )
-    assert not chat.remove_dates(tokenizer)
+    assert not template_changes.remove_dates(tokenizer)
 
 
 def test_gemma_s_missing_system_role_goes_into_the_user_turn(family):
@@ -188,7 +188,7 @@ def test_trained_merged_and_loaded_again(name, family, script, data_file, tmp_pa
         AutoTokenizer.from_pretrained(merged),
     )
     ids = torch.tensor([chat.prompt_ids(words, "Who wrote Hamlet?")])
-    chat.remove_dates(tokenizer)
+    template_changes.remove_dates(tokenizer)
     assert ids[0].tolist() == chat.prompt_ids(tokenizer, "Who wrote Hamlet?")
     untouched = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with torch.inference_mode():

@@ -1,0 +1,73 @@
+"""What is changed in a model's own chat template, so that every server shows the model the right prompts.
+
+The changed template is saved with the model and travels into the GGUF file.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from deepred_common import chat
+from deepred_common.cli import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# The lines of a template with a date: Llama 3.1 to 3.3 write both of these into every system prompt.
+_DATE_LINES = re.compile(r"""\{\{-?\s*["'](?:Cutting Knowledge Date|Today Date): (?:[^{}]*?)\}\}\s*?\n?""")
+
+
+def remove_dates(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Remove the lines with today's or a knowledge date from the chat template; True if there were any.
+
+    Such a line leaks the present to a model that is to live before its cutoff. It also differs between the
+    day of training and the day of use, so that LM Studio would show the model a prompt it was never trained
+    on.
+    """
+    template = str(tokenizer.chat_template)
+    tokenizer.chat_template = _DATE_LINES.sub("", template)
+    return tokenizer.chat_template != template
+
+
+def date_in_prompt(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """A year of this century that the template puts into every prompt, as text, or None."""
+    year = re.search(r"\b20\d\d\b", chat.prompt_text(tokenizer, "Q"))
+    return year and year[0]
+
+
+# A template's marks of what the assistant writes, which only transformers' Jinja knows. They say nothing.
+_GENERATION_TAG = re.compile(r"(\{%[-+]?\s*)(end)?generation(\s*[-+]?%\})")
+
+
+def remove_generation_tags(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make the generation tags of a chat template tags that every server knows, and that do nothing either.
+    Each stays a tag, since tags take the white space around them away.
+    """
+    if tokenizer.chat_template:
+        tokenizer.chat_template = _GENERATION_TAG.sub(
+            lambda tag: f"{tag[1]}{'endif' if tag[2] else 'if true'}{tag[3]}", tokenizer.chat_template
+        )
+
+
+_NO_THINKING = "{% set enable_thinking = false %}"
+
+
+def switch_off_thinking(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Answer a chat template that asks whether the model may think: no, whatever a server would say.
+
+    Servers say yes unless told otherwise. Then no thought is trained, and none shown. A template that is
+    refused for training with that answer, or for which it changes no prompt, stays as it is.
+    """
+    template = tokenizer.chat_template
+    if not template or "enable_thinking" not in template or template.startswith(_NO_THINKING):
+        return
+    try:
+        thinking = chat.prompt_text(tokenizer, "Q")
+        tokenizer.chat_template = _NO_THINKING + template
+        if chat.prompt_text(tokenizer, "Q") != thinking:
+            chat.reply_frame(tokenizer, "Q")
+            return
+    except UserError:
+        pass
+    tokenizer.chat_template = template
