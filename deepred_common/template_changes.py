@@ -14,19 +14,23 @@ from deepred_common.cli import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# The lines of a template with a date: Llama 3.1 to 3.3 write both of these into every system prompt.
-_DATE_LINES = re.compile(r"""\{\{-?\s*["'](?:Cutting Knowledge Date|Today Date): (?:[^{}]*?)\}\}\s*?\n?""")
+# What of a template says a date. Llama 3.1 to 3.3 and SmolLM3 write such lines into every system prompt;
+# Granite 3 begins its own system prompt so.
+_DATES = (
+    r"""\{\{-?\s*["'](?:Cutting Knowledge|Knowledge Cutoff|Today) Date: (?:[^{}]*?)\}\}\s*?\n?""",
+    r"""Knowledge Cutoff Date: [^"'{}]*Today's Date: ["']\s*\+\s*strftime_now\([^()]*\)\s*\+\s*["']\. """,
+)
 
 
 def remove_dates(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Remove the lines with today's or a knowledge date from the chat template; True if there were any.
+    """Remove today's and a knowledge date from the chat template; True if there were any.
 
-    Such a line leaks the present to a model that is to live before its cutoff. It also differs between the
+    Such a date leaks the present to a model that is to live before its cutoff. It also differs between the
     day of training and the day of use, so that LM Studio would show the model a prompt it was never trained
     on.
     """
     template = str(tokenizer.chat_template)
-    tokenizer.chat_template = _DATE_LINES.sub("", template)
+    tokenizer.chat_template = re.sub("|".join(_DATES), "", template)
     return tokenizer.chat_template != template
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deepred_common import chat, training_rows
+from deepred_common import chat, template_changes, training_rows
 from deepred_common.cli import UserError
 from deepred_common.models import folders, loading
 
@@ -95,3 +95,20 @@ def test_a_template_that_does_not_ask_or_cannot_be_trained_without_a_thought_sta
 ):
     tokenizer, template = loaded_with(name)
     assert tokenizer.chat_template == template
+
+
+@pytest.mark.parametrize(
+    "name, kept",
+    [
+        ("HuggingFaceTB-SmolLM3-3B", "## Metadata\n\nReasoning Mode: /no_think\n\n## Custom"),
+        ("ibm-granite-granite-3.3-2B-Instruct", "<|end_of_role|>You are Granite, developed by IBM. You are"),
+        ("meta-llama-Llama-3.3-70B-Instruct", "<|end_header_id|>\n\n<|eot_id|>"),
+    ],
+)
+def test_a_date_is_taken_out_of_every_prompt_and_nothing_else(name, kept, loaded_with):
+    tokenizer, _ = loaded_with(name)
+    assert "Date" in chat.prompt_text(tokenizer, "Who?")
+    assert template_changes.remove_dates(tokenizer) and not template_changes.date_in_prompt(tokenizer)
+    prompt = chat.prompt_text(tokenizer, "Who?")
+    assert kept in prompt and "Date" not in prompt
+    assert not template_changes.remove_dates(tokenizer)
