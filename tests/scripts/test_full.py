@@ -163,7 +163,7 @@ def test_weights_that_do_not_fit_are_told_in_a_line__fake_gpu(
 def test_without_a_reference_no_process_asks_the_base():
     """Processes that share a model run it equally often, but not a base that no row of theirs needs."""
     plain = SimpleNamespace(objective=OBJECTIVES["sft"], _has_base=False)
-    assert trainer.TemporalTrainer._base_logits(plain, None, {}, None) is None
+    assert trainer.TemporalTrainer._base_logits(plain, None, {}) is None
 
 
 def test_a_tied_output_layer_that_the_base_holds_all_the_same_is_that_of_training(bases, script, tmp_path):
