@@ -10,9 +10,8 @@ be of tokens that do not see each other.
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +87,7 @@ def padded_logits(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor
 
 
 def packed_logits(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """As padded_logits, computed without padding. The model's config must be one that can_pack."""
+    """As padded_logits, computed without padding, of a model that take_packed_rows was called with."""
     import torch
 
     ids, needed = batch["input_ids"], batches.predicts_label(batch["labels"])
@@ -104,14 +103,13 @@ def packed_logits(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor
     for rows in rows_of_like_length(lengths - shared):
         own = slice(shared, int(lengths[rows].max()))
         groups.append(Group(places[rows, own], is_token[rows, own]))
-    with _attention_in_rows(model):
-        return model(
-            input_ids=packed_ids[None],
-            position_ids=positions[None],
-            use_cache=False,
-            logits_to_keep=places[:, :-1][needed],
-            packed_rows=Layout(shared, tuple(groups)),
-        ).logits[0]
+    return model(
+        input_ids=packed_ids[None],
+        position_ids=positions[None],
+        use_cache=False,
+        logits_to_keep=places[:, :-1][needed],
+        packed_rows=Layout(shared, tuple(groups)),
+    ).logits[0]
 
 
 def can_pack(config: PretrainedConfig, max_length: int) -> bool:
@@ -122,6 +120,17 @@ def can_pack(config: PretrainedConfig, max_length: int) -> bool:
     """
     window = getattr(config, "sliding_window", None)
     return config.model_type in FAMILIES and (not window or max_length <= window)
+
+
+def take_packed_rows(model: Any) -> None:
+    """Let a model whose config can_pack take packed rows, and nothing else from now on.
+
+    For good, not around each forward pass: gradient checkpointing repeats that within the backward pass.
+    """
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(ATTENTION, _attend_in_rows)
+    model.config._attn_implementation = ATTENTION
 
 
 def shared_tokens(input_ids: torch.Tensor, needed: torch.Tensor) -> int:
@@ -159,21 +168,6 @@ def rows_of_like_length(lengths: torch.Tensor) -> list[list[int]]:
     return groups
 
 
-@contextlib.contextmanager
-def _attention_in_rows(model: Any) -> Iterator[None]:
-    """Around a forward pass: the model's attention is _attend_in_rows."""
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(ATTENTION, _attend_in_rows)
-    config = model.config
-    usual = config._attn_implementation
-    config._attn_implementation = ATTENTION
-    try:
-        yield
-    finally:
-        config._attn_implementation = usual
-
-
 def _attend_in_rows(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -190,25 +184,29 @@ def _attend_in_rows(
     """
     import torch
 
-    shared = packed_rows.shared
-    outputs = []
+    shared, outputs = packed_rows.shared, []
     if shared:
         start = (states[:, :, :shared] for states in (query, key, value))
         outputs.append(_attend(module, *start, 0, **options)[0])
     for group in packed_rows.groups:
-        rows = len(group.places)
-
-        def own(states: torch.Tensor, group: Group = group) -> torch.Tensor:
-            """(rows, heads, longest, size)"""
-            of_rows = states[0].index_select(1, group.places.flatten())
-            return of_rows.unflatten(1, group.places.shape).transpose(0, 1)
-
-        def with_shared(states: torch.Tensor, rows: int = rows, own: Any = own) -> torch.Tensor:
-            return torch.cat([states[:, :, :shared].expand(rows, -1, -1, -1), own(states)], dim=2)
-
-        of_rows = _attend(module, own(query), with_shared(key), with_shared(value), shared, **options)
-        outputs.append(of_rows[group.is_token])
+        visible = (_after_shared(states, group, shared) for states in (key, value))
+        of_group = _attend(module, _in_rows(query, group), *visible, shared, **options)
+        outputs.append(of_group[group.is_token])
     return torch.cat(outputs)[None], None
+
+
+def _in_rows(states: torch.Tensor, group: Group) -> torch.Tensor:
+    """States of the sequence, (1, heads, tokens, head size), by row: (rows, heads, longest, head size)."""
+    of_rows = states[0].index_select(1, group.places.flatten())
+    return of_rows.unflatten(1, group.places.shape).transpose(0, 1)
+
+
+def _after_shared(states: torch.Tensor, group: Group, shared: int) -> torch.Tensor:
+    """The same with the shared tokens before each row: (rows, heads, shared + longest, head size)."""
+    import torch
+
+    start = states[:, :, :shared].expand(len(group.places), -1, -1, -1)
+    return torch.cat([start, _in_rows(states, group)], dim=2)
 
 
 def _attend(

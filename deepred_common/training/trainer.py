@@ -68,12 +68,11 @@ class TemporalTrainer(SFTTrainer):
             reference.to(self.args.device).eval().requires_grad_(False)
         self._refusal_openers = refusal_openers.token_ids(self.processing_class)
         self._log_odds: dict[str, np.ndarray] = {}  # of the latest validation: {side: of each row}
-        # Not on a GPU, where it was never measured; and processes must run a model equally often.
-        self._packs = (
-            self.args.use_cpu
-            and self.args.world_size == 1
-            and packing.can_pack(self.model.config, self.args.max_length)
-        )
+        # Not on a GPU, where it was never measured.
+        self._packs = self.args.use_cpu and packing.can_pack(self.model.config, self.args.max_length)
+        if self._packs:
+            for packed in filter(None, (self.model, reference)):
+                packing.take_packed_rows(packed)
         # The loss is divided by the items of all accumulated batches; the trainer must not divide it again.
         self.model_accepts_loss_kwargs = True
 

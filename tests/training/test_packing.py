@@ -52,40 +52,54 @@ def batch():
     return batches.collate(rows, pad_id=0)
 
 
+def packed_and_padded(family, batch, checkpointing=False):
+    """For both ways: what is predicted, and its gradients."""
+    both = []
+    for predict in (packing.packed_logits, packing.padded_logits):
+        model = tiny(family)
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+            model.train()
+        shapes = []
+        model.register_forward_pre_hook(
+            lambda _, args, kwargs, shapes=shapes: shapes.append(tuple(kwargs["input_ids"].shape)),
+            with_kwargs=True,
+        )
+        if predict is packing.packed_logits:
+            packing.take_packed_rows(model)
+        logits = predict(model, batch)
+        logits.logsumexp(-1).sum().backward()
+        gradients = {name: weight.grad.clone() for name, weight in model.named_parameters()}
+        both.append((logits, gradients, shapes))
+    return both
+
+
+def assert_alike(packed, padded):
+    (logits, gradients, _), (expected, expected_gradients, _) = packed, padded
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    for name, gradient in expected_gradients.items():
+        torch.testing.assert_close(gradients[name], gradient, rtol=1e-3, atol=1e-4, msg=name)
+
+
 @pytest.mark.parametrize("plain_keys", [256, 0])
 @pytest.mark.parametrize("family", packing.FAMILIES)
 def test_packed_rows_get_the_predictions_and_gradients_of_padded_ones(family, plain_keys, batch, monkeypatch):
     """plain_keys: up to how many keys attention is not computed by torch's fused kernel."""
     monkeypatch.setattr(packing, "PLAIN_KEYS", plain_keys)
     monkeypatch.setattr(packing, "LENGTH_MARGIN", 0)  # so that the rows are two groups
-    model = tiny(family)
-    usual = model.config._attn_implementation
-    shapes = []
-    model.register_forward_pre_hook(
-        lambda _, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
-    )
-    packed = packing.packed_logits(model, batch)
-    assert shapes == [(1, 12 + 6 + 12 + 5)]
-    assert model.config._attn_implementation == usual
-    padded = packing.padded_logits(model, batch)
-    assert len(padded) == (batch["labels"] != IGNORED).sum()
-    torch.testing.assert_close(packed, padded, rtol=1e-4, atol=1e-5)
+    packed, padded = packed_and_padded(family, batch)
+    assert packed[2] == [(1, 12 + 6 + 12 + 5)]
+    assert len(padded[0]) == (batch["labels"] != IGNORED).sum()
+    assert_alike(packed, padded)
 
-    gradients = []
-    for logits in (packed, padded):
-        model.zero_grad()
-        logits.logsumexp(-1).sum().backward()
-        gradients.append({name: weight.grad.clone() for name, weight in model.named_parameters()})
-    for name, gradient in gradients[1].items():
-        torch.testing.assert_close(gradients[0][name], gradient, rtol=1e-3, atol=1e-4, msg=name)
+
+def test_packed_rows_stay_apart_when_activations_are_computed_again(batch):
+    assert_alike(*packed_and_padded("llama", batch, checkpointing=True))
 
 
 def test_rows_without_a_common_start_are_packed_too(batch):
     batch["input_ids"][1, 0] += 1
-    model = tiny("llama")
-    torch.testing.assert_close(
-        packing.packed_logits(model, batch), packing.padded_logits(model, batch), rtol=1e-4, atol=1e-5
-    )
+    assert_alike(*packed_and_padded("llama", batch))
 
 
 def test_rows_are_not_packed_where_that_would_change_them():
