@@ -308,7 +308,8 @@ def train(
     load_base.cache_clear()  # without a reference, the base that wrote replies can go
     save: run_folder.Saver = setup.save_adapter
     if settings.full:
-        save = functools.partial(whole_model.save, config=config, tokenizer=tokenizer)
+        terms = whole_model.terms_folder(settings.model_name, identity["base_revision"])
+        save = functools.partial(whole_model.save, config=config, tokenizer=tokenizer, base_terms=terms)
 
     folder = plan.run.folder
     manifest = run_folder.start_manifest(

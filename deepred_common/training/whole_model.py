@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepred_common.models import loading
+from deepred_common.models import loading, terms
 from deepred_common.training import setup
 
 if TYPE_CHECKING:
@@ -49,12 +49,24 @@ def saved_type(config: PretrainedConfig) -> torch.dtype:
     return getattr(config, "dtype", None) or torch.float32
 
 
+def terms_folder(base: str, revision: str | None) -> Path:
+    """The folder with the base's licence or terms; of a hub name, where they are downloaded to now.
+
+    revision: the hub's commit of the base.
+    """
+    return Path(base) if Path(base).is_dir() else loading.download(base, revision, terms.FILES)
+
+
 def save(
-    model: PreTrainedModel, folder: Path, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    model: PreTrainedModel,
+    folder: Path,
+    config: PretrainedConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    base_terms: Path,
 ) -> None:
     """Write a trained model to `folder` in the base's own type, with its tokenizer: it can be used as it is.
 
-    config: the base's, as it was loaded.
+    config: the base's, as it was loaded. base_terms: of terms_folder.
     """
     dtype = saved_type(config)
     rounded: dict[int, torch.Tensor] = {}  # {address: tensor}, so that tied weights stay one
@@ -68,3 +80,4 @@ def save(
     own.dtype, own.architectures = dtype, [type(model).__name__]
     own.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
+    terms.copy(base_terms, folder)
