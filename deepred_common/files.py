@@ -139,6 +139,8 @@ def scratch_folder(path: str | Path) -> Iterator[Path]:
     with contextlib.ExitStack() as until_the_end:
         with _locked(path.parent, wait=True):  # so that none is found before it is locked
             for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+                if left.name.count(".") != path.name.count(".") + 3:
+                    continue  # of another output, such as merged.gguf beside merged
                 with _locked(left) as is_left_over:
                     if is_left_over:
                         shutil.rmtree(left, ignore_errors=True)

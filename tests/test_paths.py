@@ -90,8 +90,10 @@ def test_what_a_killed_process_left_is_removed_by_the_next_but_not_the_work_of_a
         killed.kill()
         killed.wait()
         assert left.exists()
+        other = tmp_path / ".made.gguf.a1b2c3d4.partial"  # of another output, which locks nothing
+        other.mkdir()
         with whole_folder(tmp_path / "made"):
-            assert used.exists() and not left.exists()
+            assert used.exists() and other.exists() and not left.exists()
     finally:
         for process in (killed, running):
             process.kill()
