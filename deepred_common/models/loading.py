@@ -20,16 +20,10 @@ from typing import TYPE_CHECKING, Any
 from deepred_common import chat, provenance
 from deepred_common.cli import UserError
 from deepred_common.models import adapter_names, architectures, safetensors_files, terms
-from deepred_common.models.folders import (
-    ADAPTER_CONFIG,
-    ADAPTER_WEIGHTS,
-    Adapter,
-    default_template,
-    embedding_rows,
-)
+from deepred_common.models.folders import ADAPTER_CONFIG, default_template, embedding_rows
 from deepred_common.models.load_errors import DOWNLOAD_AGAIN, LONGEST_REASON, hub_errors
 from deepred_common.models.safetensors_files import Entry
-from deepred_common.models.trained_weights import TunedModel
+from deepred_common.models.trained_weights import ADAPTER_WEIGHTS, Adapter, TunedModel
 
 if TYPE_CHECKING:
     import torch
@@ -226,6 +220,15 @@ def load_with_adapter(
             f"the adapter {adapter.folder} does not fit the base {base}: {detail[:LONGEST_REASON]}\n"
             f"It was trained on {adapter.base}."
         ) from error
+
+
+def load_trained(
+    trained: Adapter | TunedModel, dtype: torch.dtype, base: str | Path, trust_remote_code: bool = False
+) -> Any:
+    """The model as it was trained: a PeftModel of an adapter on `base`, or the tuned model itself."""
+    if isinstance(trained, Adapter):
+        return load_with_adapter(trained, dtype, base, trust_remote_code)[0]
+    return load_model(trained.folder, dtype, trust_remote_code)
 
 
 def _require_known_settings(adapter: Adapter) -> None:
