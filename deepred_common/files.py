@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import json
 import math
 import os
@@ -111,14 +113,51 @@ def sync_folder(folder: str | Path) -> None:
 
 
 @contextlib.contextmanager
+def _locked(folder: Path, wait: bool = False) -> Iterator[bool]:
+    """Lock a folder while inside, and no longer than this process lives; yields whether that worked.
+
+    It does not if another process has the lock (unless `wait`), if the folder has just gone, and on network
+    file systems without locks.
+    """
+    with contextlib.ExitStack() as closing:
+        is_locked = False
+        with contextlib.suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            closing.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            is_locked = True
+        yield is_locked
+
+
+@contextlib.contextmanager
+def scratch_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a hidden folder beside `path`, removed at the end; first, those that killed processes left.
+
+    A folder whose process is alive is locked.
+    """
+    path = Path(path).resolve()
+    with contextlib.ExitStack() as until_the_end:
+        with _locked(path.parent, wait=True):  # so that none is found before it is locked
+            for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+                if left.name.count(".") != path.name.count(".") + 3:
+                    continue  # of another output, such as merged.gguf beside merged
+                with _locked(left) as is_left_over:
+                    if is_left_over:
+                        shutil.rmtree(left, ignore_errors=True)
+            folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+            until_the_end.callback(shutil.rmtree, folder, ignore_errors=True)
+            until_the_end.enter_context(_locked(folder))
+        yield folder
+
+
+@contextlib.contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on success it is synced and renamed to `path`, else removed.
 
     An existing `path` is removed just before the rename: the caller has checked that it may be replaced.
     """
     path = Path(path).resolve()
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
-    try:
+    with scratch_folder(path) as temporary:
         yield temporary
         temporary.chmod(0o755)
         for file in temporary.rglob("*"):
@@ -132,8 +171,6 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
             path.unlink()
         temporary.rename(path)
         _sync(path.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager

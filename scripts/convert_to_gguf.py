@@ -2,17 +2,21 @@
 """Convert a merged Hugging Face model to one GGUF file for LM Studio, quantised, with llama.cpp's own tools.
 
 Reads a whole model folder. Writes the .gguf file, compared with its source before it appears, and beside it
-the output of llama.cpp's tools as .log; with --modelfile a Modelfile for Ollama as well.
+the output of llama.cpp's tools as .log; with --modelfile a Modelfile for Ollama as well, with --preset
+one for LM Studio. With --lora the file holds an adapter alone, for a GGUF file of its base.
 
     python scripts/convert_to_gguf.py --model_path output/merged --output_path output/merged.gguf --verify
     python scripts/convert_to_gguf.py --model_path output/merged --output_path output/merged-q8.gguf \
         --quant_type q8_0 --copy_to_lmstudio
+    python scripts/convert_to_gguf.py --lora RUN/final --model_path BASE --output_path output/adapter.gguf
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -26,7 +30,16 @@ from deepred_common import chat, cli, devices, paths
 from deepred_common.cli import UserError
 from deepred_common.evaluation import equivalence
 from deepred_common.examples import SIDES
-from deepred_common.export import gguf_check, llama_cpp, lmstudio, ollama, quantise
+from deepred_common.export import (
+    gguf_adapter,
+    gguf_check,
+    gguf_split,
+    llama_cpp,
+    lmstudio,
+    ollama,
+    quantise,
+)
+from deepred_common.export.adapter_changes import Change
 from deepred_common.export.gguf_file import GgufFile
 from deepred_common.files import (
     require_absent,
@@ -36,13 +49,18 @@ from deepred_common.files import (
     write_text,
 )
 from deepred_common.foreign_text import printable
+from deepred_common.inference import llama_server
 from deepred_common.json_lines import require_file
-from deepred_common.models import architectures, folders, loading, safetensors_files
+from deepred_common.models import architectures, folders, gguf_parts, loading, safetensors_files
+from deepred_common.models.folders import Adapter
 from deepred_common.models.safetensors_files import Entry
 
 DEFAULT_TREE = paths.ROOT / "llama.cpp"
 # Bytes a weight of free disk space: the 16-bit file; and, quantised, at most as much again.
 DIRECT_BYTES, QUANTISED_BYTES = 2, 4
+SIZE_UNITS = {"M": 10**6, "G": 10**9}
+ADAPTER_TYPE = "f16"  # of an adapter's file, by default
+MODELFILE_HINT = "write one for the base, and add the line ADAPTER ./<the adapter's file>"
 SHOWN_IDS = 12  # of two lists of token ids that differ
 
 
@@ -52,14 +70,17 @@ class ConvertSettings:
 
     model_path: Path
     output_path: Path
+    lora: Path | None
     quant_type: str
     llama_cpp_path: Path
     yes: bool
     keep_f16: bool
     imatrix: bool
+    split_max_size: int | None
     verify: bool
     copy_to_lmstudio: bool
     modelfile: bool
+    preset: bool
     overwrite: bool
 
 
@@ -70,17 +91,31 @@ def quant_type(text: str) -> str:
     return text.lower()
 
 
+def size(text: str) -> int:
+    """argparse type: "4G" or "500M" as a number of bytes, counted in thousands as llama-gguf-split does."""
+    match = re.fullmatch(r"(\d+)([MG])", text.upper())
+    if match is None or int(match[1]) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 4G or 500M")
+    return int(match[1]) * SIZE_UNITS[match[2]]
+
+
 def build_parser() -> cli.Parser:
     parser = cli.Parser(description="Convert a merged model to GGUF format.")
     add = parser.add_argument
     add("--model_path", required=True, type=cli.path, help="folder of the merged Hugging Face model")
     add("--output_path", required=True, type=cli.path, help="the .gguf file to write")
     add(
+        "--lora",
+        type=cli.path,
+        metavar="ADAPTER",
+        help="convert this adapter (the final/ folder of a run) by itself; --model_path is then its base",
+    )
+    add(
         "--quant_type",
         type=quant_type,
         default="q4_k_m",
         metavar="TYPE",
-        help=f"one of {', '.join(quantise.QUANT_TYPES)} (default: %(default)s)",
+        help=f"one of {', '.join(quantise.QUANT_TYPES)} (default: %(default)s; of an adapter {ADAPTER_TYPE})",
     )
     add(
         "--llama_cpp_path",
@@ -101,6 +136,12 @@ def build_parser() -> cli.Parser:
         "(its tool is built first: about 5 minutes)",
     )
     add(
+        "--split_max_size",
+        type=size,
+        metavar="SIZE",
+        help="split a larger file into parts of at most SIZE (4G, 500M), named …-00001-of-0000N.gguf",
+    )
+    add(
         "--verify",
         action="store_true",
         help="start llama.cpp on the file and compare token ids and verdicts with the Hugging Face model",
@@ -111,30 +152,47 @@ def build_parser() -> cli.Parser:
         help="copy the file into LM Studio's models folder, if that can be written",
     )
     add("--modelfile", action="store_true", help="write a Modelfile for Ollama beside the file")
+    add("--preset", action="store_true", help="write a preset for LM Studio beside the file: temperature 0")
     add("--overwrite", action="store_true", help="replace --output_path if it exists")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args, given = cli.parse(build_parser(), argv)
+    if args.lora and "quant_type" not in given:
+        args.quant_type = ADAPTER_TYPE
     settings = ConvertSettings(**vars(args))
+    adapter = check_adapter(settings) if settings.lora else None
     config, weights = check(settings)
+    if adapter:
+        changes = gguf_adapter.read_changes(adapter, settings.model_path, config, weights)
+        gguf_adapter.warn_of_other_base(adapter, settings.model_path)
     modelfile = modelfile_text(settings) if settings.modelfile else None
     cli.print_settings("Conversion settings", args, given)
     tree = get_tree(settings, "llama_cpp_path" in given)
     llama_cpp.require_architecture(tree, config)
+    log = log_file(settings)
+    if adapter:
+        gguf_adapter.require_converter(tree)
+        log.unlink(missing_ok=True)
+        convert_adapter(settings, tree, adapter, changes, config)
+        if settings.verify:
+            verify(settings, tree, adapter)
+        print_next_of_adapter(settings)
+        return cli.EXIT_OK
     quantise.require_tools(tree, settings.quant_type, settings.imatrix)
-    log = settings.output_path.with_name(settings.output_path.name + ".log")
     log.unlink(missing_ok=True)
-    convert(settings, tree, config, weights, log)
+    files = convert(settings, tree, config, weights, log)
     if modelfile is not None:
         write_modelfile(settings, modelfile)
+    if settings.preset:
+        print(f"Preset for LM Studio:\n{lmstudio.write_preset(settings.output_path)}")
     if settings.verify:
         verify(settings, tree)
-    print(lmstudio.hand_over(settings.output_path, settings.copy_to_lmstudio))
+    print(lmstudio.hand_over(files, settings.copy_to_lmstudio))
     print(
         f"\nNext:\n  {paths.script('evaluate_temporal')} --use_lmstudio "
-        f"--lmstudio_model {lmstudio.quoted(lmstudio.identifier(settings.output_path))} "
+        f"--lmstudio_model {lmstudio.quoted(lmstudio.identifier(files[0]))} "
         f"--test_file {paths.quoted(paths.dataset_file('dev_path'))}"
     )
     return cli.EXIT_OK
@@ -144,10 +202,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 # -------------------------------------------------------------------------------------
 
 
+def check_adapter(settings: ConvertSettings) -> Adapter:
+    """The adapter to convert; UserError if it is none, or if a flag makes no sense for it."""
+    folder = settings.lora
+    assert folder
+    if folders.is_whole_model(folder):
+        raise UserError(
+            f"--lora {folder} is no adapter but a whole model. Convert it by itself: give it as --model_path."
+        )
+    if settings.quant_type not in quantise.DIRECT_TYPES:
+        raise UserError(
+            f"--quant_type {settings.quant_type} is for models: an adapter is not quantised. Choose one of "
+            f"{', '.join(quantise.DIRECT_TYPES)}, or quantise its base."
+        )
+    for flag, program in (
+        ("copy_to_lmstudio", "LM Studio loads no adapters"),
+        ("preset", "LM Studio loads no adapters"),
+        ("modelfile", MODELFILE_HINT),
+        ("split_max_size", "an adapter's file is small"),
+    ):
+        if getattr(settings, flag):
+            raise UserError(f"--{flag} cannot be given with --lora: {program}.")
+    return folders.require_adapter(folder)
+
+
 def check(settings: ConvertSettings) -> tuple[dict[str, Any], dict[str, Entry]]:
     """Everything that can be checked before the work; returns the model's config and {tensor name: Entry}."""
     model, output, kind = settings.model_path, settings.output_path, settings.quant_type
-    config = folders.require_model_folder(model, transformers_loads=settings.verify)
+    role = "adapter's base" if settings.lora else "model"
+    config = folders.require_model_folder(model, role, transformers_loads=settings.verify)
     if config.get("quantization_config"):
         raise UserError(
             f"{model} holds quantised weights; llama.cpp converts 16- or 32-bit ones. Merge into the 16-bit "
@@ -157,19 +240,25 @@ def check(settings: ConvertSettings) -> tuple[dict[str, Any], dict[str, Entry]]:
         raise UserError(f"--output_path must end in .gguf; {output} does not.")
     if output.is_dir():
         raise UserError(f"--output_path {output} is a folder.")
+    if settings.split_max_size and settings.modelfile:
+        raise UserError("--modelfile needs a whole file: Ollama reads no parts. Leave --split_max_size out.")
     if settings.imatrix:
         if kind in quantise.DIRECT_TYPES:
             raise UserError(f"--imatrix is for quantising; {kind} is not quantised.")
         for side in SIDES:
             require_file(paths.dataset_file(f"{side}_train"))
-    require_absent(output, settings.overwrite)
+    for file in gguf_parts.written(output):
+        require_absent(file, settings.overwrite)
     require_writable_parent(output)
     weights = architectures.text_tensors(config, safetensors_files.read_weights(model))
     folders.require_rows_for_tokens(model, weights)
     count = sum(math.prod(entry.shape) for entry in weights.values())
     bytes_each = DIRECT_BYTES if kind in quantise.DIRECT_TYPES else QUANTISED_BYTES
-    require_space(output.resolve().parent, bytes_each * count, "the f16 file and the quantised one")
-    if folders.read_chat_template(model) is None:
+    if settings.split_max_size:
+        bytes_each += DIRECT_BYTES  # the parts are written beside the whole file
+    if settings.verify or not settings.lora:
+        require_space(output.resolve().parent, bytes_each * count, "the f16 file and the quantised one")
+    if folders.read_chat_template(model) is None and not settings.lora:
         cli.warn(f"{model} has no chat template; LM Studio will guess one, and replies will be worse.")
     warn_of_fallback(kind, weights, config)
     if settings.copy_to_lmstudio and not lmstudio.writable(output):
@@ -208,37 +297,84 @@ def get_tree(settings: ConvertSettings, named_by_user: bool) -> Path:
     return llama_cpp.fetch_tree(place)
 
 
+def log_file(settings: ConvertSettings) -> Path:
+    """Where the output of llama.cpp's tools goes."""
+    return settings.output_path.with_name(settings.output_path.name + ".log")
+
+
 # ---- the work
 # --------------------------------------------------------------------------------------------------------
 
 
 def convert(
     settings: ConvertSettings, tree: Path, config: Mapping[str, Any], weights: Mapping[str, Entry], log: Path
-) -> None:
-    """Write the GGUF file, compared with its source before it appears."""
-    model, kind = settings.model_path, settings.quant_type
-    with whole_file(settings.output_path) as output:
-        if kind in quantise.DIRECT_TYPES:
-            quantise.convert(tree, model.resolve(), output, kind, log)
+) -> list[Path]:
+    """Write the GGUF file, compared with its source before it appears; return its parts, or itself."""
+    with gguf_split.whole_or_parts(settings.output_path, settings.split_max_size) as output:
+        if settings.quant_type in quantise.DIRECT_TYPES:
+            quantise.convert(tree, settings.model_path.resolve(), output, settings.quant_type, log)
             compare(settings, config, weights, GgufFile(output))
-            return
-        with (
-            quantise.half_precision(model, settings.output_path, settings.keep_f16, tree, log) as half,
-            tempfile.TemporaryDirectory() as scratch,
-        ):
-            imatrix = None
-            if settings.imatrix:
-                text, imatrix = Path(scratch) / "calibration.txt", Path(scratch) / "imatrix.gguf"
-                text.write_text(quantise.calibration_text(model), encoding="utf-8")
-                quantise.importance_matrix(tree, half, text, imatrix, log)
-            quantise.quantize(tree, half, output, kind, log, imatrix)
-            file = GgufFile(output)
-            compare(settings, config, weights, file)
-            errors = gguf_check.quantisation_errors(file, GgufFile(half))
+        else:
+            convert_quantised(settings, tree, config, weights, log, output)
+    files = gguf_parts.written(settings.output_path)
+    if len(files) > 1:
+        print(f"Split into {len(files)} parts; the first loads all: {paths.shown(files[0])}")
+    return files
+
+
+def convert_quantised(
+    settings: ConvertSettings,
+    tree: Path,
+    config: Mapping[str, Any],
+    weights: Mapping[str, Entry],
+    log: Path,
+    output: Path,
+) -> None:
+    """Write a quantised GGUF file to `output`, compared with its source; print the error of quantising."""
+    model, kind = settings.model_path, settings.quant_type
+    with (
+        quantise.half_precision(model, settings.output_path, settings.keep_f16, tree, log) as half,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
+        imatrix = None
+        if settings.imatrix:
+            text, imatrix = Path(scratch) / "calibration.txt", Path(scratch) / "imatrix.gguf"
+            text.write_text(quantise.calibration_text(model), encoding="utf-8")
+            quantise.importance_matrix(tree, half, text, imatrix, log)
+        quantise.quantize(tree, half, output, kind, log, imatrix)
+        file = GgufFile(output)
+        compare(settings, config, weights, file)
+        errors = gguf_check.quantisation_errors(file, GgufFile(half))
     shown = [
         f"{kind} {100 * error:.1f} % ({count} tensors)" for kind, (count, error) in sorted(errors.items())
     ]
     print(f"Error of quantising, relative, root mean square: {', '.join(shown)}")
+
+
+def convert_adapter(
+    settings: ConvertSettings,
+    tree: Path,
+    adapter: Adapter,
+    changes: Mapping[str, Change],
+    config: Mapping[str, Any],
+) -> None:
+    """Write the adapter's GGUF file, compared with its source before it appears."""
+    with whole_file(settings.output_path) as output:
+        gguf_adapter.convert(
+            tree, adapter.folder, settings.model_path, output, settings.quant_type, log_file(settings)
+        )
+        file = GgufFile(output)
+        faults = gguf_adapter.faults(file, adapter, changes, config)
+        if faults:
+            raise UserError(
+                f"the GGUF file differs from the adapter {adapter.folder}, and is not kept. "
+                f"Is llama.cpp too old for it?\n{cli.listed(faults)}"
+            )
+    print(
+        f"GGUF adapter: {paths.shown(settings.output_path)} ({file.size / 1e6:.0f} MB)\n"
+        f"Same as in {paths.shown(adapter.folder)}: {len(file.tensors)} matrices, "
+        f"alpha {file.value(gguf_adapter.ALPHA):g}"
+    )
 
 
 def compare(
@@ -260,14 +396,24 @@ def compare(
     )
 
 
-def verify(settings: ConvertSettings, tree: Path) -> None:
-    """Start llama.cpp on the file and compare it with the model; UserError if its token ids differ."""
+def verify(settings: ConvertSettings, tree: Path, adapter: Adapter | None = None) -> None:
+    """Start llama.cpp on the file and compare it with the model; UserError if its token ids differ.
+
+    An adapter's file is put on its base in f16, which is made for it.
+    """
     print("Verifying the GGUF file...", flush=True)
     loading.quiet_libraries()
-    tokenizer = loading.load_tokenizer(settings.model_path)
+    model_path, gguf = settings.model_path, settings.output_path
     questions = equivalence.questions()
     prompts = [question.prompt for question in questions]
-    ids, replies = equivalence.served(settings.output_path, tree, prompts)
+    if adapter:
+        tokenizer = loading.load_adapter_tokenizer(adapter, model_path)
+        log = log_file(settings)
+        with quantise.half_precision(model_path, gguf, settings.keep_f16, tree, log) as base:
+            ids, replies = equivalence.served(base, tree, prompts, gguf)
+    else:
+        tokenizer = loading.load_tokenizer(model_path)
+        ids, replies = equivalence.served(gguf_parts.first(gguf), tree, prompts)
     for prompt, served_ids in zip(prompts, ids, strict=True):
         own_ids = chat.prompt_ids(tokenizer, prompt)
         if own_ids != served_ids:
@@ -279,7 +425,12 @@ def verify(settings: ConvertSettings, tree: Path) -> None:
                 f"{served_ids[shown]} … from token {same} on, not {own_ids[shown]} …\nReplies will be worse. "
                 "Is the tokenizer the base's own, and llama.cpp new enough for it?"
             )
-    model = loading.load_model(settings.model_path, devices.pick_dtype()[0]).to(devices.pick_device())
+    dtype = devices.pick_dtype()[0]
+    if adapter:
+        model, _ = loading.load_with_adapter(adapter, dtype, model_path)
+    else:
+        model = loading.load_model(model_path, dtype)
+    model = model.to(devices.pick_device())
     compared = equivalence.compared(questions, equivalence.local_replies(model, tokenizer, prompts), replies)
     count, differing = len(compared), [one for one in compared if not one.has_same_verdict]
     print(
@@ -312,6 +463,19 @@ def warn_of_other_model(settings: ConvertSettings, differing: int, count: int) -
     cli.warn(
         f"{paths.shown(settings.output_path)} does not answer as the model does: {differing} of {count} "
         f"verdicts differ.\n{cause}"
+    )
+
+
+def print_next_of_adapter(settings: ConvertSettings) -> None:
+    """The commands that convert the base, once for all its adapters, and serve it with this one."""
+    base = settings.output_path.with_name(f"{settings.model_path.resolve().name}.gguf")
+    # The server is started from another folder than the working directory, perhaps.
+    files = [shlex.quote(str(file.resolve())) for file in (base, settings.output_path)]
+    print(
+        f"\nNext (the first once for all adapters of this base):\n"
+        f"  {paths.script('convert_to_gguf')} --model_path {paths.quoted(settings.model_path)} "
+        f"--output_path {paths.quoted(base)} --quant_type q8_0\n"
+        f"  {paths.module(f'{llama_server.MODULE} {files[0]} --lora {files[1]}')}"
     )
 
 

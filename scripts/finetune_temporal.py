@@ -17,34 +17,33 @@ import argparse
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepred_common import cache, cli, devices, paths, provenance
-from deepred_common.cli import UserError
 from deepred_common.data import checks
-from deepred_common.examples import ALL_SIDES
 from deepred_common.files import read_json, require_writable_parent
 from deepred_common.models import folders, loading
 from deepred_common.training import (
-    disk_estimate,
-    memory_estimate,
+    plan,
     recovery,
+    result,
     run_folder,
     run_identity,
     setup,
     token_rows,
+    trained_model,
     validation,
     whole_model,
 )
 from deepred_common.training.data_files import DataFiles
-from deepred_common.training.machine import Machine, prepare_machine, require_packages
+from deepred_common.training.machine import prepare_machine, require_packages
 from deepred_common.training.objectives.catalogue import OBJECTIVES
 from deepred_common.training.run_folder import Identity, RunChoice
-from deepred_common.training.settings import BEST, FULL_LEARNING_RATE, LAST, UNUSED, TrainSettings
+from deepred_common.training.settings import BEST, FULL_LEARNING_RATE, LAST, TrainSettings
 from deepred_common.training.time_estimate import TIMED_UPDATES
 
 if TYPE_CHECKING:
@@ -165,7 +164,9 @@ def build_parser() -> cli.Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args, given = cli.parse(build_parser(), argv)
-    resolved = resolve_full(args, given) if args.full else {}
+    resolved = whole_model.resolved(given) if args.full else {}
+    if "learning_rate" in resolved:
+        args.learning_rate = resolved["learning_rate"][0]
     settings = TrainSettings(**vars(args) | {"objective": OBJECTIVES[args.objective]})
     folders.check_name(settings.model_name, "base model")
     if Path(settings.model_name).is_dir():
@@ -192,39 +193,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         resolved=resolved | {"output_dir": (str(run.folder), folder_source)},
     )
 
-    result = train(settings, run, data, identity, table)
-    if result is None:
+    trained = train(settings, run, data, identity, table)
+    if trained is None:
         print(
             "\nDry run: nothing was trained or written. Omit --dry_run to train. "
             f"How long that takes is printed once {TIMED_UPDATES} updates have been timed."
         )
         return cli.EXIT_OK
-    print_result(result, is_resumed=run.checkpoint is not None)
-    print_next(settings.model_name, result.folder, settings.product)
+    print("\n" + result.text(trained, is_resumed=run.checkpoint is not None))
+    print_next(settings.model_name, trained.folder, settings.product)
     return cli.EXIT_OK
-
-
-def resolve_full(args: argparse.Namespace, given: Collection[str]) -> dict[str, tuple[Any, str]]:
-    """What --full means for the other flags: {setting: (value, source)} of what it decides, for the table.
-
-    Sets the learning rate in `args`, unless it was given. UserError for flags that it rules out.
-    """
-    for name in ("lora_r", "lora_alpha", "use_4bit", "use_8bit"):
-        if name in given:
-            why = "there is no adapter" if name.startswith("lora") else "quantised ones cannot be trained"
-            raise UserError(f"--full trains all weights of the base: {why}. Omit --{name}, or --full.")
-    if splitter := devices.splits_model():
-        raise UserError(
-            f"--full does not run under {splitter}, which splits the model. "
-            "Use one GPU, or configs/accelerate/ddp.yaml if the model fits on each."
-        )
-    resolved: dict[str, tuple[Any, str]] = {
-        name: (UNUSED, "--full trains no adapter") for name in ("lora_r", "lora_alpha")
-    }
-    if "learning_rate" not in given:
-        args.learning_rate = FULL_LEARNING_RATE
-        resolved["learning_rate"] = (FULL_LEARNING_RATE, "default with --full")
-    return resolved
 
 
 def check_data(settings: TrainSettings, data: DataFiles) -> None:
@@ -246,32 +224,13 @@ def check_data(settings: TrainSettings, data: DataFiles) -> None:
 # ---- the training: torch and friends are loaded from here on -------------------------------------
 
 
-class Result(NamedTuple):
-    """A finished training: its run folder, and the losses and times of training and validation.
-
-    metrics: train_loss is of the whole run (None: not known), train_runtime since it was resumed; those of
-    validation are of the update in final/. choice: what to say if that is not the last one.
-    """
-
-    folder: Path
-    metrics: dict[str, Any]
-    choice: str
-
-
-class Plan(NamedTuple):
-    """What is the same in all processes of a run."""
-
-    run: RunChoice
-    checkpointing: bool
-
-
 def train(
     settings: TrainSettings,
     run: RunChoice,
     data: DataFiles,
     identity: Identity,
     table: dict[str, cli.Setting],
-) -> Result | None:
+) -> result.Result | None:
     """The whole training, from the tokenizer to final/. None after a dry run.
 
     identity: of the settings and data. table: the printed settings, for run.json.
@@ -295,7 +254,7 @@ def train(
         rows = setup.make_rows(settings, tokenizer, data, base_key, load_base, machine.device)
     data.release()  # the texts are tokens now
 
-    plan = make_plan(settings, run, config, rows, machine)
+    run, checkpointing = plan.make(settings, run, config, rows, machine)
     keeps_best = settings.keep == BEST
     if keeps_best and (caution := validation.caution(tokenizer, rows.validation, settings.product)):
         cli.progress(caution)
@@ -304,16 +263,13 @@ def train(
         print(token_rows.examples_text(tokenizer, rows.training))
         return None
 
-    model, reference = load_models(settings, machine, load_base, plan, identity["base_revision"])
-    load_base.cache_clear()  # without a reference, the base that wrote replies can go
-    save: run_folder.Saver = setup.save_adapter
-    if settings.full:
-        save = functools.partial(whole_model.save, config=config, tokenizer=tokenizer)
-
-    folder = plan.run.folder
-    manifest = run_folder.start_manifest(
-        settings, plan.run, identity, table, rows, machine, plan.checkpointing
+    model, reference, save = trained_model.load(
+        settings, machine, load_base, checkpointing, identity["base_revision"], config, tokenizer
     )
+    load_base.cache_clear()  # without a reference, the base that wrote replies can go
+
+    folder = run.folder
+    manifest = run_folder.start_manifest(settings, run, identity, table, rows, machine, checkpointing)
     folder.mkdir(parents=True, exist_ok=True)
     if machine.processes.is_main_process:
         run_folder.write_manifest(folder, manifest)
@@ -327,87 +283,22 @@ def train(
     watchers = [
         stopper,
         LossCurves(folder / "training_curves.png", folder.name),
-        OldCheckpoints(folder, settings.save_total_limit, plan.run.checkpoint),
+        OldCheckpoints(folder, settings.save_total_limit, run.checkpoint),
     ]
     if keeps_best:
         watchers.append(BestWeights(folder, save))
     with setup.weights_fit(settings):  # on a GPU: the models were loaded into the machine's own memory
         trainer = build_trainer(
-            settings, folder, model, tokenizer, rows, machine, plan.checkpointing, watchers, reference
+            settings, folder, model, tokenizer, rows, machine, checkpointing, watchers, reference
         )
     with recovery.explained(SCRIPT, settings, folder, trainer):
-        training_metrics = run_updates(plan.run, trainer)
+        metrics = run_updates(run, trainer)
     if stopper.requested:
         raise cli.Interrupted(
             f"update {trainer.state.global_step} is saved. Resume with:\n"
             f"  {recovery.resume_command(SCRIPT, folder)}"
         )
-    history = trainer.state.log_history
-    kept = last = trainer.state.global_step
-    if keeps_best:
-        kept = validation.chosen(history, validation.kept_updates(folder), last)
-    evaluation = validation.metrics_at(history, kept)
-    if not evaluation:  # resumed with fewer epochs, from a checkpoint beyond their end
-        with recovery.explained(SCRIPT, settings, folder, trainer):
-            evaluation = trainer.evaluate()
-    manifest |= {"finished": provenance.now(), "updates": last, "kept_update": kept}
-    kept_folder = None if kept == last else validation.weights_path(folder, kept)
-    run_folder.save_result(folder, trainer, manifest, training_metrics, evaluation, kept_folder, save)
-    choice = validation.choice_text(history, kept, last, settings.product)
-    return Result(folder, training_metrics | evaluation, choice)
-
-
-def make_plan(
-    settings: TrainSettings, run: RunChoice, config: Any, rows: setup.Rows, machine: Machine
-) -> Plan:
-    """Estimate memory and disk space from the base's config, and print the plan; the same in all processes.
-
-    UserError if not even one checkpoint fits on the disk; a dry run writes none and only warns.
-    """
-    from accelerate.utils import broadcast_object_list
-
-    memory = memory_estimate.estimate(settings, config, rows.training, machine.device, machine.dtype)
-    updates = -(-len(rows.training) // settings.rows_per_update) * settings.epochs
-    print(token_rows.lengths_line(rows.training))
-    tokens = int(token_rows.column(rows.training, "length").sum()) * settings.epochs
-    print(
-        f"Plan: {updates} weight updates of {settings.rows_per_update} rows, {tokens} tokens in all; "
-        f"{memory.text}",
-        flush=True,
-    )
-    final_bytes = whole_model.saved_type(config).itemsize if settings.full else disk_estimate.ADAPTER_BYTES
-    disk = disk_estimate.estimate(settings, run, memory.shape, updates, final_bytes)
-    print(disk.text, flush=True)
-    if disk.advice:
-        cli.warn(disk.advice)
-    if not memory.fits:
-        cli.warn(f"that does not fit. In this order: {', '.join(recovery.less_memory(settings))}.")
-    plan = Plan(run, memory.checkpointing)
-    if machine.processes.num_processes == 1:
-        return plan
-    # Each process chose alone, by its own clock and free memory; the first one's choice counts.
-    folder, checkpointing = broadcast_object_list([run.folder, memory.checkpointing])
-    return Plan(dataclasses.replace(run, folder=folder), checkpointing)
-
-
-def load_models(
-    settings: TrainSettings,
-    machine: Machine,
-    load_base: Callable[[], PreTrainedModel],
-    plan: Plan,
-    revision: str | None,
-) -> tuple[Any, PreTrainedModel | None]:
-    """(the model to train, the base beside it or None). revision: the hub's commit of the base."""
-    from transformers import set_seed
-
-    if settings.full:
-        reference = load_base() if settings.needs_reference else None
-        model = whole_model.load(settings, machine)
-        set_seed(settings.seed)  # now: loading may draw random numbers, and so may the replies
-        return model, reference
-    base = load_base()
-    set_seed(settings.seed)
-    return setup.add_adapter(settings, base, plan.checkpointing, revision), None
+    return result.save(SCRIPT, settings, folder, trainer, manifest, metrics, keeps_best, save)
 
 
 def run_updates(run: RunChoice, trainer: TemporalTrainer) -> dict[str, Any]:
@@ -418,22 +309,6 @@ def run_updates(run: RunChoice, trainer: TemporalTrainer) -> dict[str, Any]:
 
 
 # ---- what the user sees at the end ---------------------------------------------------------------
-
-
-def print_result(result: Result, is_resumed: bool) -> None:
-    metrics = result.metrics
-    losses = [] if metrics["train_loss"] is None else [f"training loss {metrics['train_loss']:.3f}"]
-    losses += [
-        f"{side} validation loss {metrics[f'eval_{side}_loss']:.3f}"
-        for side in ALL_SIDES
-        if f"eval_{side}_loss" in metrics
-    ]
-    minutes = metrics["train_runtime"] / 60
-    since = " since it was resumed" if is_resumed else ""
-    print(f"\nTraining finished in {minutes:.1f} min{since}: {', '.join(losses)}")
-    for text in (validation.text(metrics), result.choice):
-        if text:
-            print(text)
 
 
 def print_next(model_name: str, folder: Path, product: str = "adapter") -> None:

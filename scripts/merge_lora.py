@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -26,7 +25,8 @@ from deepred_common import chat, cli, devices, paths, provenance
 from deepred_common.cli import UserError
 from deepred_common.evaluation import calibration, equivalence, frontier, merge_check
 from deepred_common.examples import Example
-from deepred_common.export import adapter_changes, hf_folder, lora_merge, merged_tokenizer
+from deepred_common.export import hf_folder, merged_tokenizer, trained_merge
+from deepred_common.export.trained_merge import Base
 from deepred_common.files import (
     require_absent,
     require_space,
@@ -34,9 +34,8 @@ from deepred_common.files import (
     whole_folder,
     write_text,
 )
-from deepred_common.models import architectures, folders, loading, safetensors_files
-from deepred_common.models.folders import Adapter
-from deepred_common.models.trained_weights import TunedModel, require_finite, require_trained
+from deepred_common.models import folders, loading, safetensors_files
+from deepred_common.models.trained_weights import Adapter, TunedModel, require_finite, require_trained
 from deepred_common.reporting import calibration_text, merge_check_text
 from deepred_common.training import run_folder
 
@@ -191,54 +190,27 @@ def merge(
     Returns the base's folder and the adapter's strength.
     """
     import torch
-    from tqdm import tqdm
 
-    base = base_folder(settings, trained)
-    config = folders.require_model_folder(base, "base model", transformers_loads=loads_model(settings))
-    files = safetensors_files.read_folder(base)
-    weights = {name: entry for _, entries in files for name, entry in entries.items()}
+    folder = base_folder(settings, trained)
+    config = folders.require_model_folder(folder, "base model", transformers_loads=loads_model(settings))
+    base = Base(settings.base_model, folder, config, safetensors_files.read_folder(folder))
     dtype: torch.dtype = getattr(torch, settings.dtype)
-    check_base(settings, base, config, weights, dtype.itemsize)
+    check_base(settings, base, dtype.itemsize)
     trust = settings.trust_remote_code
-    tokenizer = merged_tokenizer.pick(trained, base, trust)
-    rows = folders.embedding_rows(trained.tensors()) or folders.embedding_rows(weights)
+    tokenizer = merged_tokenizer.pick(trained, folder, trust)
+    rows = folders.embedding_rows(trained.tensors()) or folders.embedding_rows(base.weights)
     left_out = merged_tokenizer.tokens_to_leave_out(
-        tokenizer, rows, trained, base, settings.output_path, trust
+        tokenizer, rows, trained, folder, settings.output_path, trust
     )
-    changes = read_changes(trained, weights, config)
-    calibrated = calibrate(settings, trained, base, examples) if settings.wish else None
+    merging = trained_merge.choose(trained, base, trust)
+    calibrated = calibrate(settings, trained, folder, examples) if settings.wish else None
     devices.free_memory()
     strength = calibrated.chosen.strength if calibrated else 1.0
-    config_changes: dict[str, Any] = {}
     with whole_folder(settings.output_path) as out:
-        if changes is None:
-            assert isinstance(trained, Adapter)
-            lora_merge.merge_with_peft(trained, base, dtype, out, trust, strength)
-            config_changes = hf_folder.changes_by_peft(base, out)
-        else:
-            adapter_changes.require_fit(changes, weights, trained, settings.base_model)
-            extra = []
-            if isinstance(trained, Adapter) or adapter_changes.output_name(weights) in changes:
-                adapter_changes.require_whole_vocabulary(changes, weights, trained)
-                extra = adapter_changes.untied_output(changes, weights)
-            lora_merge.write_merged(
-                files,
-                changes,
-                out,
-                dtype,
-                transposed=bool(trained.config.get("fan_in_fan_out")),
-                device=devices.pick_device(),
-                extra=extra,
-                strength=strength,
-                progress=lambda plan: tqdm(plan, desc="merging", unit="file"),
-            )
-            if extra:
-                config_changes["tie_word_embeddings"] = False
-            if rows != folders.embedding_rows(weights):
-                config_changes["vocab_size"] = rows
-        hf_folder.write_config(base, out, settings.dtype, config_changes)
-        hf_folder.write_generation_config(base, out, chat.stop_ids(tokenizer))
-        merged_tokenizer.write(tokenizer, base, out, left_out)
+        config_changes = merging.write(out, dtype, strength)
+        hf_folder.write_config(folder, out, settings.dtype, config_changes)
+        hf_folder.write_generation_config(folder, out, chat.stop_ids(tokenizer))
+        merged_tokenizer.write(tokenizer, folder, out, left_out)
         if calibrated:
             data = {path.name: provenance.sha256(path) for path in settings.calibrate or ()}
             name = Path(settings.base_model).name
@@ -248,31 +220,7 @@ def merge(
             "The adapter was trained on a quantised base and is merged into the 16-bit one: replies can "
             "differ a little from those in training."
         )
-    return base, strength
-
-
-def read_changes(
-    trained: Adapter | TunedModel, weights: Mapping[str, safetensors_files.Entry], config: Mapping[str, Any]
-) -> dict[str, adapter_changes.Change] | None:
-    """{base tensor's name: Change}; None if peft has to merge the adapter. weights, config: the base's."""
-    if isinstance(trained, TunedModel):
-        cli.progress(f"{trained.folder} holds a whole model: its weights are copied.")
-        changes = adapter_changes.replacements(trained, weights)
-        kept = weights.keys() - changes.keys()
-        if kept and architectures.text_part(config) is config:
-            names = cli.listed(sorted(kept))
-            cli.warn(f"what {trained.folder} does not hold stays as it is in the base:\n{names}")
-        return changes
-    try:
-        changes = adapter_changes.read_changes(trained)
-    except adapter_changes.UnsupportedAdapter as unsupported:
-        if architectures.text_part(config) is not config:
-            raise UserError(
-                f"the adapter has {unsupported}, which is not merged into a checkpoint with an image part."
-            ) from unsupported
-        cli.progress(f"the adapter has {unsupported}: it is merged with peft, which loads the whole base.")
-        return None
-    return adapter_changes.named_as_base(changes, weights, trained)
+    return folder, strength
 
 
 def calibrate(
@@ -301,19 +249,14 @@ def base_folder(settings: MergeSettings, trained: Adapter | TunedModel) -> Path:
     return loading.download(settings.base_model, revision)
 
 
-def check_base(
-    settings: MergeSettings,
-    base: Path,
-    config: Mapping[str, Any],
-    weights: Mapping[str, safetensors_files.Entry],
-    bytes_each: int,
-) -> None:
+def check_base(settings: MergeSettings, base: Base, bytes_each: int) -> None:
     """UserError if the base is itself quantised, or the disk too small for the merged weights."""
-    if config.get("quantization_config"):
+    if base.config.get("quantization_config"):
         raise UserError(
-            f"the base {base} is itself quantised; merging into it would lose quality. Give the 16-bit base."
+            f"the base {base.folder} is itself quantised; merging into it would lose quality. "
+            "Give the 16-bit base."
         )
-    size = bytes_each * sum(math.prod(entry.shape) for entry in weights.values())
+    size = bytes_each * sum(math.prod(entry.shape) for entry in base.weights.values())
     require_space(settings.output_path.resolve().parent, size, "the merged model")
 
 
@@ -340,22 +283,19 @@ def verify(settings: MergeSettings, trained: Adapter | TunedModel, base: Path, s
             f"Evaluate the {trained.kind} itself to see whether training went wrong."
         )
     print(f"Test generation successful!\n  Prompt: {prompt}\n  Response: {reply}", flush=True)
-    if isinstance(trained, TunedModel):
-        name, cause = "the tuned model", "training"
-        expected = merge_check.answers(loading.load_model(trained.folder, dtype, trust).to(device), tokenizer)
-        devices.free_memory()
-        base_logits = equivalence.last_logits(loading.load_model(base, dtype, trust).to(device), tokenizer)
-    else:
-        name, cause = "base + adapter", "adapter"
-        model, _ = loading.load_with_adapter(trained, dtype, base, trust)
-        expected, base_logits = merge_check.of_adapter(model.to(device), tokenizer, strength)
+    expected, base_logits = merge_check.of_trained(
+        lambda: loading.load_trained(trained, dtype, base, trust).to(device),
+        lambda: loading.load_model(base, dtype, trust).to(device),
+        tokenizer,
+        strength,
+    )
     check = merge_check.check(answers, expected, base_logits)
-    print(merge_check_text.text(check, name, cause))
+    print(merge_check_text.text(check, trained.title, trained.cause))
     if check.is_beyond_rounding:
         raise UserError(
-            f"the merged model in {settings.output_path} is not {name}: rounding to {settings.dtype} "
-            f"explains a small part of the {cause}'s effect, not this much.\nMerge again with --overwrite, "
-            "and with --dtype float32 to see whether rounding is to blame."
+            f"the merged model in {settings.output_path} is not {trained.title}: rounding to "
+            f"{settings.dtype} explains a small part of the {trained.cause}'s effect, not this much.\n"
+            "Merge again with --overwrite, and with --dtype float32 to see whether rounding is to blame."
         )
 
 

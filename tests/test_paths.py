@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,28 @@ def test_an_output_appears_whole_or_not_at_all(tmp_path):
         (folder / "whole").write_text("x")
     write_text(tmp_path / "made.txt", "x")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["made", "made.txt"]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_but_not_the_work_of_a_running_one(tmp_path):
+    code = (
+        "import sys, time; sys.path.insert(0, sys.argv[1]); from deepred_common.files import whole_folder\n"
+        "with whole_folder(sys.argv[2]) as folder: print(folder, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(paths.ROOT), str(tmp_path / "made")]
+    killed, running = (subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2))
+    try:
+        left, used = (Path(process.stdout.readline().strip()) for process in (killed, running))
+        killed.kill()
+        killed.wait()
+        assert left.exists()
+        other = tmp_path / ".made.gguf.a1b2c3d4.partial"  # of another output, which locks nothing
+        other.mkdir()
+        with whole_folder(tmp_path / "made"):
+            assert used.exists() and other.exists() and not left.exists()
+    finally:
+        for process in (killed, running):
+            process.kill()
+            process.communicate()
 
 
 def test_no_space_is_said_before_the_work(tmp_path):

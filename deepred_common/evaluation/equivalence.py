@@ -125,12 +125,15 @@ def last_logits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> t
     return torch.stack(rows)
 
 
-def served(gguf: Path, tree: Path | None, prompts: Sequence[Prompt]) -> tuple[list[list[int]], list[str]]:
+def served(
+    gguf: Path, tree: Path | None, prompts: Sequence[Prompt], lora: Path | None = None
+) -> tuple[list[list[int]], list[str]]:
     """The token ids of the prompts, and the replies, of llama.cpp's server on the file `gguf`.
 
-    tree: where a built llama-server is looked for. UserError if a question gets no reply.
+    tree: where a built llama-server is looked for. lora: a GGUF adapter that is put on `gguf`.
+    UserError if a question gets no reply.
     """
-    with llama_server.serving(gguf, slots=_SLOTS, tree=tree, reply_tokens=MAX_TOKENS) as url:
+    with llama_server.serving(gguf, slots=_SLOTS, tree=tree, reply_tokens=MAX_TOKENS, lora=lora) as url:
         ids = list(_served_ids(url.removesuffix("/v1"), prompts))
         replies = dict(ApiModel(url, None, MAX_TOKENS, in_flight=_SLOTS).ask(prompts))
     if error := next((reply.error for reply in replies.values() if reply.error), None):

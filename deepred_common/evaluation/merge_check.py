@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from deepred_common import devices
 from deepred_common.evaluation import equivalence
 from deepred_common.evaluation.equivalence import PROMPTS
 
@@ -74,6 +76,26 @@ def of_adapter(
         trained = answers(model, tokenizer)
     with model.disable_adapter():
         return trained, equivalence.last_logits(model, tokenizer)
+
+
+def of_trained(
+    load_trained: Callable[[], Any],
+    load_base: Callable[[], Any],
+    tokenizer: PreTrainedTokenizerBase,
+    strength: float,
+) -> tuple[Answers, torch.Tensor]:
+    """What was trained answers, and the logits of its base, as in Answers.
+
+    load_trained() gives a PeftModel, which holds its base, or a tuned model, for which load_base() is called:
+    one after the other, since two models at once may not fit. strength: as in of_adapter.
+    """
+    model = load_trained()
+    if hasattr(model, "disable_adapter"):
+        return of_adapter(model, tokenizer, strength)
+    trained = answers(model, tokenizer)
+    del model
+    devices.free_memory()
+    return trained, equivalence.last_logits(load_base(), tokenizer)
 
 
 def check(merged: Answers, trained: Answers, base_logits: torch.Tensor) -> Check:

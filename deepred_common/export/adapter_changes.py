@@ -14,9 +14,9 @@ from typing import Any
 from deepred_common import cli
 from deepred_common.cli import UserError
 from deepred_common.models import adapter_names
-from deepred_common.models.folders import Adapter, embedding_rows
+from deepred_common.models.folders import embedding_rows
 from deepred_common.models.safetensors_files import Entry
-from deepred_common.models.trained_weights import TunedModel
+from deepred_common.models.trained_weights import Adapter, TunedModel
 
 # Settings of peft's LoraConfig (0.21) that are read here, or change nothing of what is merged. Any other one,
 # of a later version too, is not supported, unless it is switched off.

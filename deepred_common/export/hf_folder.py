@@ -10,6 +10,7 @@ from typing import Any
 
 from deepred_common.files import read_json
 from deepred_common.foreign_text import ESCAPED
+from deepred_common.models import terms
 from deepred_common.models.architectures import TEXT_PART, text_part
 
 
@@ -38,11 +39,11 @@ def write_config(base: Path, out: Path, dtype: str, changes: Mapping[str, Any]) 
         config["tie_word_embeddings"] = changes["tie_word_embeddings"]
     _add_older_rope(text)
     write_json(out / "config.json", config)
-    # A model's own code, which --trust_remote_code runs; what an image or a sound becomes; the terms under
-    # which the base may be passed on.
-    for pattern in ("*.py", "*processor_config.json", "LICENSE*", "NOTICE*", "*TERMS*"):
+    # A model's own code, which --trust_remote_code runs; what an image or a sound becomes.
+    for pattern in ("*.py", "*processor_config.json"):
         for file in base.glob(pattern):
             shutil.copy(file, out / file.name)
+    terms.copy(base, out)
 
 
 def changes_by_peft(base: Path, out: Path) -> dict[str, Any]:

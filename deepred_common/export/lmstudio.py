@@ -6,10 +6,12 @@ import os
 import re
 import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from deepred_common import paths, server_session
-from deepred_common.files import whole_file
+from deepred_common.files import json_text, whole_file, write_text
 
 PUBLISHER, FOLDER = "local", "temporal"
 SYSTEM_TOOL = Path("/opt/lm-studio/bin/lms")
@@ -50,13 +52,47 @@ def writable(gguf: str | Path) -> bool:
     return folder.is_dir() and os.access(folder, os.W_OK)
 
 
-def copy(gguf: str | Path) -> Path:
-    """Copy `gguf` to its target, whole or not at all; return the target. An older file there is replaced."""
-    to = target(gguf)
+def copy(files: Sequence[Path]) -> Path:
+    """Copy a model's file, or its parts, to their targets, each whole or not at all; return the first target.
+
+    Older files there are replaced. The first part is copied last: LM Studio loads a model by it.
+    """
+    to = target(files[0])
     to.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(to) as temporary:
-        shutil.copyfile(gguf, temporary)
+    if len(files) > 1:
+        to.unlink(missing_ok=True)
+    for file in reversed(files):
+        with whole_file(target(file)) as temporary:
+            shutil.copyfile(file, temporary)
     return to
+
+
+def preset(gguf: Path) -> dict[str, Any]:
+    """LM Studio's settings for chats with `gguf`, as the evaluation asks it: greedy, without a system prompt.
+
+    LM Studio's own are a temperature of 0.8 and a penalty for repeated words.
+    """
+    fields = {
+        "llm.prediction.temperature": 0,
+        "llm.prediction.repeatPenalty": {"checked": False, "value": 1},
+        "llm.prediction.systemPrompt": "",
+    }
+    listed = [{"key": key, "value": value} for key, value in fields.items()]
+    return {
+        "identifier": f"@local:{gguf.stem}",
+        "name": gguf.stem,
+        "changed": False,
+        "operation": {"fields": listed},
+        "load": {"fields": []},
+    }
+
+
+def write_preset(gguf: Path) -> str:
+    """Write the preset beside `gguf`; return the command that hands it to LM Studio."""
+    file = gguf.with_name(f"{gguf.stem}.preset.json")
+    write_text(file, json_text(preset(gguf), indent=2) + "\n")
+    folder = shlex.quote(f"{paths.lmstudio_home() / 'config-presets'}/")
+    return f"  cp {paths.quoted(file)} {folder}"
 
 
 def listed_models(url: str) -> list[str] | None:
@@ -70,16 +106,17 @@ def listed_models(url: str) -> list[str] | None:
         return None
 
 
-def hand_over(gguf: Path, wants_copy: bool) -> str:
-    """Copy `gguf` to LM Studio if wanted and possible; return what to tell the user.
+def hand_over(files: Sequence[Path], wants_copy: bool) -> str:
+    """Copy a model's file, or its parts, to LM Studio if wanted and possible; return what to tell the user.
 
     That is the copy's path, or the commands, with real paths, that copy the file (no sudo is run here),
     and the command that loads it.
     """
+    gguf = files[0]
     load = f"  {tool()} load {quoted(identifier(gguf))}"
     if wants_copy and writable(gguf):
-        return f"\nCopied to {copy(gguf)}. To load it:\n{load}{_listed_line(identifier(gguf))}"
-    folder, file = target(gguf).parent, paths.quoted(gguf)
+        return f"\nCopied to {copy(files)}. To load it:\n{load}{_listed_line(identifier(gguf))}"
+    folder, file = target(gguf).parent, " ".join(paths.quoted(part) for part in files)
     into = shlex.quote(f"{folder}/")
     text = f"\nTo try it in LM Studio:\n  mkdir -p {into}\n  cp {file} {into}\n{load}"
     root = ROOT_MODELS / PUBLISHER / FOLDER

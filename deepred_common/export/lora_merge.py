@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from deepred_common.cli import UserError
 from deepred_common.export.adapter_changes import Change
 from deepred_common.models import loading, safetensors_files
-from deepred_common.models.folders import Adapter
 from deepred_common.models.safetensors_files import Entry
+from deepred_common.models.trained_weights import Adapter
 
 if TYPE_CHECKING:
     import torch

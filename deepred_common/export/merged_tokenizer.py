@@ -13,8 +13,8 @@ from deepred_common.cli import UserError
 from deepred_common.export import hf_folder
 from deepred_common.files import read_json
 from deepred_common.models import folders, loading
-from deepred_common.models.folders import CHAT_TEMPLATE, Adapter
-from deepred_common.models.trained_weights import TunedModel
+from deepred_common.models.folders import CHAT_TEMPLATE
+from deepred_common.models.trained_weights import Adapter, TunedModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from deepred_common.files import is_lfs_pointer, lfs_error
 from deepred_common.inference import llama_server
 from deepred_common.inference.api_model import ApiModel
 from deepred_common.inference.protocol import BackendKind, BackendSettings
+from deepred_common.models import gguf_parts
 
 NAME = "gguf"
 MAGIC = b"GGUF"  # how such a file begins
@@ -22,13 +24,23 @@ def _accepts(path: str) -> bool:
 
 
 def _check(path: str, role: str) -> None:
-    if not Path(path).is_file():
-        raise UserError(f"the {role} {path} does not exist.")
-    if is_lfs_pointer(path):
-        raise lfs_error(path)
-    with Path(path).open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            raise UserError(f"the {role} {path} is damaged, or no GGUF file. Download or make it again.")
+    parts = gguf_parts.siblings(path)
+    if Path(path) != parts[0]:
+        raise UserError(f"the {role} {path} is a part of a split file. Give the first part: {parts[0]}")
+    for part in parts:
+        if not part.is_file():
+            raise UserError(f"the {role} {part} does not exist.")
+        if is_lfs_pointer(part):
+            raise lfs_error(part)
+        with part.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise UserError(f"the {role} {part} is damaged, or no GGUF file. Download or make it again.")
+
+
+def _identity(path: str) -> str:
+    """The SHA-256 of a GGUF file; of a split one, that of its parts' hashes."""
+    hashes = [provenance.sha256(part) for part in gguf_parts.siblings(path)]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
 @contextlib.contextmanager
@@ -49,7 +61,7 @@ def _opened(path: str, settings: BackendSettings, system_prompt: str | None) -> 
             system_prompt,
             probabilities=True,
         )
-        model.name, model.kind, model.identity = path, NAME, provenance.sha256(path)
+        model.name, model.kind, model.identity = path, NAME, _identity(path)
         yield model
 
 

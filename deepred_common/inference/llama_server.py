@@ -1,6 +1,7 @@
 """Serve a GGUF file over HTTP with llama.cpp's own OpenAI-compatible server, as LM Studio does.
 
     python -m deepred_common.inference.llama_server output/merged.gguf --port 8123
+    python -m deepred_common.inference.llama_server output/base.gguf --lora output/adapter.gguf
 
 A built llama-server is used if one is found, else the same server prebuilt in the xllamacpp package.
 """
@@ -59,11 +60,12 @@ def serving(
     slots: int = DEFAULT_SLOTS,
     tree: Path | None = None,
     reply_tokens: int = REPLY_TOKENS,
+    lora: Path | None = None,
 ) -> Iterator[str]:
     """Serve `gguf` in a process of its own on a free local port; yield its base URL (ending in /v1).
 
     slots: questions answered at once. tree: where to look for a built llama-server. reply_tokens: the longest
-    reply that a slot must hold after its question.
+    reply that a slot must hold after its question. lora: a GGUF adapter that is put on `gguf`.
 
     UserError with the server's last words if it does not answer within `timeout` seconds.
     """
@@ -73,6 +75,8 @@ def serving(
     command += ["--reply_tokens", str(reply_tokens)]
     if tree:
         command += ["--llama_cpp_path", str(Path(tree).resolve())]
+    if lora:
+        command += ["--lora", str(Path(lora).resolve())]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=paths.ROOT)
         try:
@@ -106,11 +110,15 @@ def _answers(process: subprocess.Popen[bytes], port: int, timeout: float) -> boo
     return False
 
 
-def _serve_prebuilt(gguf: Path, host: str, port: int, alias: str, slots: int, context: int) -> None:
+def _serve_prebuilt(
+    gguf: Path, lora: Path | None, host: str, port: int, alias: str, slots: int, context: int
+) -> None:
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(gguf)
+    if lora:
+        parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(lora))]
     parameters.model_alias = {alias}
     parameters.hostnames, parameters.port = [host], port
     parameters.n_ctx, parameters.n_parallel = context * slots, slots
@@ -124,12 +132,16 @@ def _serve_prebuilt(gguf: Path, host: str, port: int, alias: str, slots: int, co
     threading.Event().wait()
 
 
-def _serve_built(tool: Path, gguf: Path, host: str, port: int, alias: str, slots: int, context: int) -> None:
+def _serve_built(
+    tool: Path, gguf: Path, lora: Path | None, host: str, port: int, alias: str, slots: int, context: int
+) -> None:
     """Become the llama-server `tool`."""
     cli.progress(f"serving {alias} at http://{host}:{port}/v1 with {tool} (Ctrl-C stops it)")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     command = [str(tool), "-m", str(gguf), "--host", host, "--port", str(port), "-a", alias]
     command += ["-c", str(context * slots), "-np", str(slots)]
+    if lora:
+        command += ["--lora", str(lora)]
     # Before December 2025 llama-server rendered with the nearest of its own templates, unless told so.
     command += ["--jinja", "--chat-template-kwargs", json.dumps(_TEMPLATE_OPTIONS)]
     # Settings of another server of the user's, such as a key or a template, are not for this one.
@@ -141,6 +153,7 @@ def build_parser() -> cli.Parser:
     """The command line of this module."""
     parser = cli.Parser(prog=f"python -m {MODULE}", description="Serve a GGUF file with llama.cpp.")
     parser.add_argument("gguf", type=cli.path, help="the .gguf file")
+    parser.add_argument("--lora", type=cli.path, help="a LoRA adapter for it, as a .gguf file")
     parser.add_argument("--host", default=LOCAL_HOST, help="address to listen on (default: %(default)s)")
     parser.add_argument(
         "--port", type=cli.positive_int, default=DEFAULT_PORT, help="port to listen on (default: %(default)s)"
@@ -170,22 +183,23 @@ def build_parser() -> cli.Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C."""
     args = build_parser().parse_args(argv)
-    if not args.gguf.is_file():
-        raise UserError(f"{args.gguf} does not exist.")
+    for file in filter(None, (args.gguf, args.lora)):
+        if not file.is_file():
+            raise UserError(f"{file} does not exist.")
     with socket.socket() as probe:
         if probe.connect_ex((args.host, args.port)) == 0:
             raise UserError(f"port {args.port} of {args.host} is taken; choose another --port.")
-    alias = args.alias or identifier(args.gguf)
+    alias = args.alias or identifier(args.lora or args.gguf)
     context = PROMPT_TOKENS + max(REPLY_TOKENS, args.reply_tokens)
     tool = llama_cpp.find_tool(llama_cpp.find_tree(args.llama_cpp_path, False), "llama-server")
     if tool:
-        _serve_built(tool, args.gguf, args.host, args.port, alias, args.slots, context)
+        _serve_built(tool, args.gguf, args.lora, args.host, args.port, alias, args.slots, context)
     if importlib.util.find_spec("xllamacpp") is None:
         raise UserError(
             "no llama-server is built, and the xllamacpp package, which contains one, is not installed:\n"
             "  pip install xllamacpp"
         )
-    _serve_prebuilt(args.gguf, args.host, args.port, alias, args.slots, context)
+    _serve_prebuilt(args.gguf, args.lora, args.host, args.port, alias, args.slots, context)
     return cli.EXIT_OK
 
 

@@ -18,7 +18,7 @@ from deepred_common.examples import Prompt
 from deepred_common.inference import local_scores
 from deepred_common.inference.padding import left_padded_from_start, one_block_for_output
 from deepred_common.inference.protocol import BackendKind, BackendSettings, Draws, Reply, Score
-from deepred_common.models import folders, loading
+from deepred_common.models import folders, loading, trained_weights
 
 if TYPE_CHECKING:
     import torch
@@ -243,7 +243,7 @@ def next_tokens(logits: torch.Tensor, choosers: Sequence[tuple[float, random.Ran
 
 
 def _check_adapter(path: str, role: str) -> None:
-    base = folders.require_adapter(path).base
+    base = trained_weights.require_adapter(path).base
     if not base or (folders.looks_like_path(base) and not Path(base).exists()):
         where = f"is {base}, which is not on this machine" if base else "is not named"
         raise UserError(
@@ -263,7 +263,7 @@ def _opened(path: str, settings: BackendSettings, system_prompt: str | None) -> 
     progress(f"loading {path} on {device} in {str(dtype).removeprefix('torch.')} ({why}) …")
     is_adapter = folders.is_adapter(path)
     if is_adapter:
-        adapter = folders.require_adapter(path)
+        adapter = trained_weights.require_adapter(path)
         model, tokenizer = loading.load_with_adapter(
             adapter, dtype, trust_remote_code=settings.trust_remote_code
         )

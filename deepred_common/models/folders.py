@@ -1,4 +1,7 @@
-"""Model and adapter folders: what is in them, checked without loading weights."""
+"""Model folders and hub names: what is in a folder, checked without loading weights.
+
+What a training leaves, an adapter or a tuned model, is in trained_weights.py.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,16 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from deepred_common import paths
 from deepred_common.cli import UserError, progress
 from deepred_common.files import read_json
-from deepred_common.models import adapter_names, architectures, safetensors_files, tokenizer_files
+from deepred_common.models import architectures, safetensors_files, tokenizer_files
 from deepred_common.models.safetensors_files import Entry
 
 CHAT_TEMPLATE = "chat_template.jinja"
 ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-PICKLED_ADAPTER = "adapter_model.bin"  # what older versions of peft wrote
 OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.gguf")  # named in the error where no safetensors are
 HUB_TIMEOUT = 5  # seconds to connect
 
@@ -182,7 +183,7 @@ def require_model_folder(
                 f"  {paths.script('merge_lora')} --base_model BASE --lora_path {paths.quoted(folder)} "
                 "--output_path MERGED"
             )
-        inside = _adapters_inside(folder) or _models_inside(folder)
+        inside = adapters_inside(folder) or _models_inside(folder)
         raise UserError(f"{folder} is not a model folder: it has no config.json.{inside}")
     config = read_json(folder / "config.json")
     if not any(folder.glob("*.safetensors")):
@@ -199,71 +200,7 @@ def require_model_folder(
     return config
 
 
-@dataclass(frozen=True)
-class Adapter:
-    """A LoRA adapter folder and its adapter_config.json."""
-
-    kind: ClassVar[str] = "adapter"
-
-    folder: Path
-    config: dict[str, Any]
-
-    @property
-    def base(self) -> str:
-        """The name or path of the base it was trained on; "" if the config does not say.
-
-        A relative path is looked for in the working directory, then in the project's folder, where most
-        trainings are started.
-        """
-        base = os.path.expanduser(self.config.get("base_model_name_or_path") or "")
-        if base and not Path(base).exists() and (paths.ROOT / base).is_dir():
-            return str(paths.ROOT / base)
-        return base
-
-    @property
-    def weights(self) -> Path:
-        return self.folder / ADAPTER_WEIGHTS
-
-    def tensors(self) -> dict[str, Entry]:
-        """{name as peft writes it, without its prefix: Entry} of the trained tensors."""
-        named = {
-            adapter_names.tidy(name): entry
-            for name, entry in safetensors_files.read_header(self.weights).items()
-        }
-        return {name: entry for name, entry in named.items() if name is not None}
-
-
-def require_adapter(folder: str | Path) -> Adapter:
-    """Check that `folder` holds a complete LoRA adapter whose weights are finite; return it."""
-    folder = Path(folder)
-    if not folder.exists():
-        raise UserError(f"the adapter {folder} does not exist. Give the final/ folder of a finished run.")
-    if not folder.is_dir():
-        raise UserError(f"the adapter {folder} is a file; the final/ folder of a run is needed.")
-    if not is_adapter(folder):
-        hint = _adapters_inside(folder)
-        raise UserError(f"{folder} is not a LoRA adapter: it has no {ADAPTER_CONFIG}.{hint}")
-    if not (folder / ADAPTER_WEIGHTS).exists():
-        if (folder / PICKLED_ADAPTER).exists():
-            raise UserError(_convert_pickle(folder))
-        raise UserError(
-            f"{folder} has no {ADAPTER_WEIGHTS}; the save was cut short, or it is not a LoRA adapter."
-        )
-    config = read_json(folder / ADAPTER_CONFIG)
-    if config.get("peft_type") != "LORA":
-        kind = config.get("peft_type")
-        raise UserError(f"{folder} is a {kind} adapter; only LoRA adapters are supported.")
-    safetensors_files.read_header(folder / ADAPTER_WEIGHTS)
-    tokenizer_files.require_whole(folder)
-    if tensor := safetensors_files.non_finite(folder / ADAPTER_WEIGHTS):
-        raise UserError(
-            f"the adapter {folder} holds NaN or infinity (in {tensor}): its training had diverged.\n"
-            "Train again with a lower --learning_rate."
-        )
-    return Adapter(folder, config)
-
-
-def _adapters_inside(folder: Path) -> str:
+def adapters_inside(folder: Path) -> str:
     """A sentence about the adapters in sub-folders: a run's final/, or several with names; "" without any."""
     names = sorted(file.parent.name for file in folder.glob(f"*/{ADAPTER_CONFIG}"))
     if is_whole_model(folder / "final"):  # of a run that trained all weights
@@ -282,21 +219,6 @@ def _models_inside(folder: Path) -> str:
         return ""
     newest = max(configs, key=lambda file: file.parent.stat().st_mtime)
     return f" Did you mean {newest.parent}?"
-
-
-def _convert_pickle(folder: Path) -> str:
-    """What an adapter_model.bin is, and the command that makes a safetensors file of it, running no code."""
-    pickled = folder / PICKLED_ADAPTER
-    old, new = json.dumps(str(pickled)), json.dumps(str(folder / ADAPTER_WEIGHTS))
-    code = (
-        "import torch, safetensors.torch as s; "
-        f'w = torch.load({old}, map_location="cpu", weights_only=True); '
-        f"s.save_file({{n: t.clone().contiguous() for n, t in w.items()}}, {new})"
-    )
-    return (
-        f"{pickled} is a pickle, which can run code when it is loaded; only {ADAPTER_WEIGHTS} is read. "
-        f"Convert it:\n  python -c {shlex.quote(code)}"
-    )
 
 
 def check_name(name: str | Path, role: str = "model", transformers_loads: bool = True) -> None:

@@ -12,31 +12,25 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepred_common import chat, provenance, template_changes
 from deepred_common.cli import UserError
-from deepred_common.models import adapter_names, architectures, safetensors_files
-from deepred_common.models.folders import (
-    ADAPTER_CONFIG,
-    ADAPTER_WEIGHTS,
-    Adapter,
-    default_template,
-    embedding_rows,
-)
+from deepred_common.models import adapter_names, architectures, safetensors_files, terms
+from deepred_common.models.folders import ADAPTER_CONFIG, default_template, embedding_rows
 from deepred_common.models.load_errors import DOWNLOAD_AGAIN, LONGEST_REASON, hub_errors
 from deepred_common.models.safetensors_files import Entry
-from deepred_common.models.trained_weights import TunedModel
+from deepred_common.models.trained_weights import ADAPTER_WEIGHTS, Adapter, TunedModel
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 # What a model needs besides its weights; no *.bin, *.pt or *.py is downloaded for a merge.
-DOWNLOADED_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
+DOWNLOADED_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", *terms.FILES)
 # The same weights once more, as gpt-oss and Mistral have them, and parts for other uses.
 SKIPPED_FILES = ("*/*", "consolidated*")
 
@@ -54,10 +48,10 @@ def quiet_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def download(name: str, revision: str | None = None) -> Path:
+def download(name: str, revision: str | None = None, patterns: Sequence[str] = DOWNLOADED_FILES) -> Path:
     """The folder of a hub model's files in the local cache, downloaded if need be; UserError if that fails.
 
-    revision: a commit, branch or tag; None for the default branch.
+    revision: a commit, branch or tag; None for the default branch. patterns: of the files' names.
     """
     from huggingface_hub import snapshot_download
 
@@ -65,7 +59,7 @@ def download(name: str, revision: str | None = None) -> Path:
         folder = snapshot_download(
             name,
             revision=revision,
-            allow_patterns=list(DOWNLOADED_FILES),
+            allow_patterns=list(patterns),
             ignore_patterns=list(SKIPPED_FILES),
         )
     return Path(folder)
@@ -227,6 +221,15 @@ def load_with_adapter(
             f"the adapter {adapter.folder} does not fit the base {base}: {detail[:LONGEST_REASON]}\n"
             f"It was trained on {adapter.base}."
         ) from error
+
+
+def load_trained(
+    trained: Adapter | TunedModel, dtype: torch.dtype, base: str | Path, trust_remote_code: bool = False
+) -> Any:
+    """The model as it was trained: a PeftModel of an adapter on `base`, or the tuned model itself."""
+    if isinstance(trained, Adapter):
+        return load_with_adapter(trained, dtype, base, trust_remote_code)[0]
+    return load_model(trained.folder, dtype, trust_remote_code)
 
 
 def _require_known_settings(adapter: Adapter) -> None:

@@ -5,23 +5,29 @@ Checkpoints, best-N/ and final/ all hold one of the two.
 
 from __future__ import annotations
 
+import json
+import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from deepred_common import paths
 from deepred_common.cli import UserError
 from deepred_common.files import read_json
-from deepred_common.models import safetensors_files
+from deepred_common.models import adapter_names, safetensors_files, tokenizer_files
 from deepred_common.models.folders import (
     ADAPTER_CONFIG,
-    ADAPTER_WEIGHTS,
-    Adapter,
+    adapters_inside,
+    is_adapter,
     is_whole_model,
-    require_adapter,
     require_model_folder,
 )
 from deepred_common.models.safetensors_files import Entry
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+PICKLED_ADAPTER = "adapter_model.bin"  # what older versions of peft wrote
 
 
 def fault(folder: Path) -> str | None:
@@ -50,6 +56,42 @@ def non_finite(folder: Path) -> str | None:
 
 
 @dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter folder and its adapter_config.json."""
+
+    kind: ClassVar[str] = "adapter"
+    title: ClassVar[str] = "base + adapter"
+    cause: ClassVar[str] = "adapter"  # of what the base does otherwise now
+
+    folder: Path
+    config: dict[str, Any]
+
+    @property
+    def base(self) -> str:
+        """The name or path of the base it was trained on; "" if the config does not say.
+
+        A relative path is looked for in the working directory, then in the project's folder, where most
+        trainings are started.
+        """
+        base = os.path.expanduser(self.config.get("base_model_name_or_path") or "")
+        if base and not Path(base).exists() and (paths.ROOT / base).is_dir():
+            return str(paths.ROOT / base)
+        return base
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / ADAPTER_WEIGHTS
+
+    def tensors(self) -> dict[str, Entry]:
+        """{name as peft writes it, without its prefix: Entry} of the trained tensors."""
+        named = {
+            adapter_names.tidy(name): entry
+            for name, entry in safetensors_files.read_header(self.weights).items()
+        }
+        return {name: entry for name, entry in named.items() if name is not None}
+
+
+@dataclass(frozen=True)
 class TunedModel:
     """A folder with a whole model whose weights were all trained; to merging what an Adapter is.
 
@@ -58,6 +100,8 @@ class TunedModel:
     """
 
     kind: ClassVar[str] = "model"
+    title: ClassVar[str] = "the tuned model"
+    cause: ClassVar[str] = "training"
 
     folder: Path
     base: str
@@ -71,6 +115,51 @@ class TunedModel:
     def tensors(self) -> dict[str, Entry]:
         """{tensor name: Entry} of all its weights."""
         return safetensors_files.read_weights(self.folder)
+
+
+def require_adapter(folder: str | Path) -> Adapter:
+    """Check that `folder` holds a complete LoRA adapter whose weights are finite; return it."""
+    folder = Path(folder)
+    if not folder.exists():
+        raise UserError(f"the adapter {folder} does not exist. Give the final/ folder of a finished run.")
+    if not folder.is_dir():
+        raise UserError(f"the adapter {folder} is a file; the final/ folder of a run is needed.")
+    if not is_adapter(folder):
+        hint = adapters_inside(folder)
+        raise UserError(f"{folder} is not a LoRA adapter: it has no {ADAPTER_CONFIG}.{hint}")
+    if not (folder / ADAPTER_WEIGHTS).exists():
+        if (folder / PICKLED_ADAPTER).exists():
+            raise UserError(_convert_pickle(folder))
+        raise UserError(
+            f"{folder} has no {ADAPTER_WEIGHTS}; the save was cut short, or it is not a LoRA adapter."
+        )
+    config = read_json(folder / ADAPTER_CONFIG)
+    if config.get("peft_type") != "LORA":
+        kind = config.get("peft_type")
+        raise UserError(f"{folder} is a {kind} adapter; only LoRA adapters are supported.")
+    safetensors_files.read_header(folder / ADAPTER_WEIGHTS)
+    tokenizer_files.require_whole(folder)
+    if tensor := safetensors_files.non_finite(folder / ADAPTER_WEIGHTS):
+        raise UserError(
+            f"the adapter {folder} holds NaN or infinity (in {tensor}): its training had diverged.\n"
+            "Train again with a lower --learning_rate."
+        )
+    return Adapter(folder, config)
+
+
+def _convert_pickle(folder: Path) -> str:
+    """What an adapter_model.bin is, and the command that makes a safetensors file of it, running no code."""
+    pickled = folder / PICKLED_ADAPTER
+    old, new = json.dumps(str(pickled)), json.dumps(str(folder / ADAPTER_WEIGHTS))
+    code = (
+        "import torch, safetensors.torch as s; "
+        f'w = torch.load({old}, map_location="cpu", weights_only=True); '
+        f"s.save_file({{n: t.clone().contiguous() for n, t in w.items()}}, {new})"
+    )
+    return (
+        f"{pickled} is a pickle, which can run code when it is loaded; only {ADAPTER_WEIGHTS} is read. "
+        f"Convert it:\n  python -c {shlex.quote(code)}"
+    )
 
 
 def require_trained(folder: Path, base: str, revision: str | None) -> Adapter | TunedModel:

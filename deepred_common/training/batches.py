@@ -1,4 +1,4 @@
-"""Training rows put together into one padded batch of tensors, and where in it a prediction is needed."""
+"""Training rows put together into one padded batch of tensors, and which of its places need a prediction."""
 
 from __future__ import annotations
 
@@ -56,9 +56,15 @@ def _with_other_reply(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def places_to_predict(labels: Tensor) -> Tensor:
-    """The places, (n,), after which some row of the batch has a label: the only ones whose logits are needed.
+def predicts_label(labels: Tensor) -> Tensor:
+    """(rows, length - 1) bool, True where the next token is a label: only there are logits needed.
 
     The output layer of a small model is a fifth of its arithmetic, and most places belong to prompts.
     """
-    return (labels[:, 1:] != IGNORED).any(0).nonzero().squeeze(1)
+    return labels[:, 1:] != IGNORED
+
+
+def first_text_labels(labels: Tensor, decisions: Tensor) -> Tensor:
+    """(rows,) of each row's label at its decision: its number among all labels, counted row after row."""
+    numbers = predicts_label(labels).flatten().cumsum(0).view(len(labels), -1) - 1
+    return numbers.gather(1, decisions[:, None] - 1).squeeze(1)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deepred_common import devices
-from deepred_common.training import token_rows
+from deepred_common.training import packing, token_rows
 
 if TYPE_CHECKING:
     import torch
@@ -189,8 +189,10 @@ def estimate(
     precision = Precision(dtype.itemsize, bits, copies)
     slack = CPU_SLACK if device.type == "cpu" else 1.0
 
+    eager = devices.on_rocm() or (device.type == "cpu" and batch.length <= packing.PLAIN_KEYS)
+
     def needed(checkpointing: bool) -> int:
-        return peak_memory(shape, batch, precision, checkpointing, devices.on_rocm(), slack)
+        return peak_memory(shape, batch, precision, checkpointing, eager, slack)
 
     free, used = available(device), used_by_process(device)
     # Recomputing activations saves memory and takes a third more time, so only where they would not fit.

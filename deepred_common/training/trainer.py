@@ -24,6 +24,7 @@ from deepred_common.training import (
     batch_order,
     batches,
     callbacks,
+    fused_lora,
     packing,
     recovery,
     run_folder,
@@ -67,12 +68,11 @@ class TemporalTrainer(SFTTrainer):
             reference.to(self.args.device).eval().requires_grad_(False)
         self._refusal_openers = refusal_openers.token_ids(self.processing_class)
         self._log_odds: dict[str, np.ndarray] = {}  # of the latest validation: {side: of each row}
-        # Not on a GPU, where it was never measured; and processes must run a model equally often.
-        self._packs = (
-            self.args.use_cpu
-            and self.args.world_size == 1
-            and packing.can_pack(self.model.config, self.args.max_length)
-        )
+        # Not on a GPU, where it was never measured.
+        self._packs = self.args.use_cpu and packing.can_pack(self.model.config, self.args.max_length)
+        if self._packs:
+            for packed in filter(None, (self.model, reference)):
+                packing.take_packed_rows(packed)
         # The loss is divided by the items of all accumulated batches; the trainer must not divide it again.
         self.model_accepts_loss_kwargs = True
 
@@ -92,8 +92,7 @@ class TemporalTrainer(SFTTrainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """The objective's loss of one batch of batches.collate, for the trainer."""
-        places = batches.places_to_predict(inputs["labels"])
-        logits = self._logits(model, inputs, places)
+        logits = self._logits(model, inputs)
         loss = self.objective.loss(
             LossInputs(
                 logits=logits,
@@ -102,7 +101,7 @@ class TemporalTrainer(SFTTrainer):
                 sides=inputs["sides"],
                 learns_wording=inputs["learns_wording"],
                 other_of=inputs["other_of"],
-                base_logits=self._base_logits(model, inputs, places),
+                base_logits=self._base_logits(model, inputs),
                 num_items=num_items_in_batch,
             )
         )
@@ -111,7 +110,9 @@ class TemporalTrainer(SFTTrainer):
             loss = loss * self.accelerator.num_processes
         if not return_outputs:
             return loss
-        log_odds = validation.refusal_log_odds(logits, places, inputs["decisions"], self._refusal_openers)
+        log_odds = validation.refusal_log_odds(
+            logits, inputs["labels"], inputs["decisions"], self._refusal_openers
+        )
         if log_odds is not None:
             log_odds = log_odds[inputs["other_of"] < 0]  # an example with two replies is one question
         return loss, log_odds
@@ -123,14 +124,11 @@ class TemporalTrainer(SFTTrainer):
         count = sum((batch["other_of"] < 0).sum() for batch in batch_samples).to(device)
         return self.accelerator.gather(count).sum() if self.args.world_size > 1 else count
 
-    def _logits(self, model: Any, inputs: Mapping[str, torch.Tensor], places: torch.Tensor) -> torch.Tensor:
-        """(rows, places, vocabulary) of what a model predicts, where the rows have labels."""
-        predict = packing.packed_logits if self._packs else packing.padded_logits
-        return predict(model, inputs, places)
+    def _logits(self, model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """(labels, vocabulary) of what a model predicts for each label, row after row."""
+        return (packing.packed_logits if self._packs else packing.padded_logits)(model, inputs)
 
-    def _base_logits(
-        self, model: Any, inputs: dict[str, torch.Tensor], places: torch.Tensor
-    ) -> torch.Tensor | None:
+    def _base_logits(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor | None:
         """The base's logits for the rows of the objective's base_sides; None if there are none to compute."""
         if not (self.objective.base_sides and self._has_base):
             return None
@@ -143,12 +141,13 @@ class TemporalTrainer(SFTTrainer):
         rows = {name: values[computed] for name, values in inputs.items()}
         with torch.no_grad():
             if self._reference is not None:
-                logits = self._logits(self._reference, rows, places)
+                logits = self._logits(self._reference, rows)
             else:
                 # The adapter switched off is the base itself: no second copy of it in memory.
                 with self.accelerator.unwrap_model(model).disable_adapter():
-                    logits = self._logits(model, rows, places)
-        return logits[needed[computed]]
+                    logits = self._logits(model, rows)
+        labels = batches.predicts_label(rows["labels"]).sum(1)
+        return logits[needed[computed].repeat_interleave(labels)]
 
     def training_step(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
         loss = super().training_step(model, inputs, *args, **kwargs)
@@ -210,7 +209,7 @@ class TemporalTrainer(SFTTrainer):
             # The last update may have spoilt the weights; a run must not be resumed from those.
             inputs = self._prepare_inputs(self._last_batch)
             with torch.no_grad(), self.compute_loss_context_manager():
-                logits = self._logits(model, inputs, batches.places_to_predict(inputs["labels"]))
+                logits = self._logits(model, inputs)
             self._require_finite(logits, "model's output")
         self._write_checkpoint(model, trial)
 
@@ -299,6 +298,8 @@ def build_trainer(
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
     )
+    if on_cpu:
+        fused_lora.fuse(model)
     by_side = _by_side(rows.validation)
     objective = settings.objective
     if chat.has_fallback_template(tokenizer):

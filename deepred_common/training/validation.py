@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepred_common import devices, refusal_openers, stats
 from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, SIDES, UNLEARN
-from deepred_common.training import token_rows
+from deepred_common.training import batches, token_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,19 +28,16 @@ REFUSED = {side: f"eval_{side}_refused" for side in ALL_SIDES}
 
 
 def refusal_log_odds(
-    logits: Tensor, places: Tensor, decisions: Tensor, openers: Sequence[int]
+    logits: Tensor, labels: Tensor, decisions: Tensor, openers: Sequence[int]
 ) -> Tensor | None:
     """The log-odds that each row's reply begins as a refusal, (rows,) in fp32; None without openers.
 
-    logits: (rows, n, vocabulary), at places, (n,), in order. decisions: (rows,) of batches.collate. openers:
-    of refusal_openers.token_ids.
+    logits: (labels, vocabulary), as in LossInputs. labels, decisions: of batches.collate. openers: of
+    refusal_openers.token_ids.
     """
-    import torch
-
     if not openers:
         return None
-    rows = torch.arange(len(decisions), device=logits.device)
-    return refusal_openers.log_odds(logits[rows, torch.searchsorted(places, decisions - 1)], openers)
+    return refusal_openers.log_odds(logits[batches.first_text_labels(labels, decisions)], openers)
 
 
 def figures(log_odds: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -11,7 +11,7 @@ import torch
 from conftest import load_script
 
 from deepred_common.export import adapter_changes, hf_folder, lora_merge
-from deepred_common.models import folders, loading, safetensors_files
+from deepred_common.models import loading, safetensors_files, trained_weights
 
 KINDS = {
     # name: (LoraConfig's options, tied embeddings)
@@ -101,7 +101,7 @@ def test_merged_weights_are_bit_for_bit_those_of_peft(kind, dtype, make, script,
 @pytest.mark.parametrize("kind", ["rsLoRA", "DoRA"])
 def test_a_scaled_adapter_is_merged_bit_for_bit_as_peft_rescales_it(kind, make, tmp_path):
     base, folder = make(kind)
-    adapter, files = folders.require_adapter(folder), safetensors_files.read_folder(base)
+    adapter, files = trained_weights.require_adapter(folder), safetensors_files.read_folder(base)
     changes = adapter_changes.read_changes(adapter)
     (tmp_path / "m").mkdir()
     lora_merge.write_merged(files, changes, tmp_path / "m", torch.float32, strength=0.7)
@@ -165,7 +165,7 @@ def test_tied_embeddings_are_saved_separately_if_the_adapter_changes_one_of_them
     from transformers import AutoModelForCausalLM
 
     base, adapter = make("embedding", tied=True, target_modules=["q_proj", target])
-    with_adapter, _ = loading.load_with_adapter(folders.require_adapter(adapter), torch.float32, base)
+    with_adapter, _ = loading.load_with_adapter(trained_weights.require_adapter(adapter), torch.float32, base)
     ids = torch.tensor([[5, 700, 3, 42]])
     with torch.inference_mode():
         wanted = with_adapter(ids).logits

@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from deepred_common.models import folders, loading, safetensors_files
+from deepred_common.models import loading, safetensors_files, trained_weights
 
 IDS = torch.tensor([[5, 700, 3, 42]])
 
@@ -77,7 +77,7 @@ def test_names_of_other_tools(kind, trained, tiny_models, script, tmp_path):
     code, _, err = merge(script, tiny_models["llama"], adapter, tmp_path / "m", "--dtype", "float32")
     assert code == 0, err
     assert torch.allclose(logits(tmp_path / "m"), wanted, atol=1e-4)
-    model, _ = loading.load_with_adapter(folders.require_adapter(adapter), torch.float32)
+    model, _ = loading.load_with_adapter(trained_weights.require_adapter(adapter), torch.float32)
     with torch.inference_mode():
         assert torch.allclose(model.eval()(IDS).logits, wanted, atol=1e-4)
 
@@ -90,7 +90,7 @@ def test_a_grown_vocabulary_is_merged_as_it_is(trained, tiny_models, script, tmp
     config = json.loads((tmp_path / "m/config.json").read_text())
     assert (config["vocab_size"], config["tie_word_embeddings"]) == (49154, True)
     assert loading.load_tokenizer(tmp_path / "m").convert_tokens_to_ids("<|two|>") == 49153
-    model, _ = loading.load_with_adapter(folders.require_adapter(adapter), torch.float32)
+    model, _ = loading.load_with_adapter(trained_weights.require_adapter(adapter), torch.float32)
     with torch.inference_mode():
         assert torch.allclose(model.eval()(IDS).logits, wanted, atol=1e-4)
 

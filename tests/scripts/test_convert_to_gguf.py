@@ -325,3 +325,47 @@ def test_a_modelfile_that_cannot_be_written_is_said_before_the_work(folder, scri
     (folder / "chat_template.jinja").write_text("{{ messages[-1].content }}<|im_end|>")
     code, out, err = convert(script, folder, llama_cpp_tree, "--modelfile")
     assert code == 2 and "Leave --modelfile out" in err and not out
+
+
+def test_preset_writes_one_for_lm_studio_beside_the_file(folder, script, llama_cpp_tree, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    code, out, err = convert(script, folder, llama_cpp_tree, "--quant_type", "f16", "--preset")
+    assert code == 0, err
+    file = folder.parent / "x.preset.json"
+    assert f"cp {file} {folder.parent}/.lmstudio/config-presets/\n" in out
+    preset = read_json(file)
+    assert (preset["identifier"], preset["name"]) == ("@local:x", "x")
+    fields = {field["key"]: field["value"] for field in preset["operation"]["fields"]}
+    assert fields["llm.prediction.temperature"] == 0 and fields["llm.prediction.systemPrompt"] == ""
+
+
+# ---- in parts ------------------------------------------------------------------------------------
+
+
+def test_a_large_file_is_split_into_parts_that_load_as_one(folder, script, llama_cpp_tree, tmp_path):
+    code, out, err = convert(
+        script, folder, llama_cpp_tree, "--quant_type", "f16", "--split_max_size", "20M", "--verify"
+    )
+    assert code == 0, err
+    parts = sorted(tmp_path.glob("*.gguf"))
+    count = len(parts)
+    assert count > 1 and [part.name for part in parts] == [
+        f"x-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)
+    ]
+    assert f"Split into {count} parts" in out and "Token ids: the same for 40 of 40 prompts." in out
+    assert f"cp {' '.join(str(part) for part in parts)} " in out
+    assert 'lms load "temporal/x-00001-of' in out
+    code, _, err = convert(script, folder, llama_cpp_tree, "--quant_type", "f16")
+    assert code == 2 and "x-00001-of-" in err and "already exists" in err
+    code, _, err = convert(script, folder, llama_cpp_tree, "--quant_type", "f16", "--overwrite")
+    assert code == 0 and list(tmp_path.glob("*.gguf")) == [tmp_path / "x.gguf"], err
+
+
+def test_a_size_or_a_modelfile_that_cannot_be(folder, script, llama_cpp_tree):
+    for flags, message in (
+        (["--split_max_size", "4"], "'4' is not a size such as 4G"),
+        (["--split_max_size", "0G"], "'0G' is not a size such as 4G"),
+        (["--split_max_size", "4G", "--modelfile"], "Ollama reads no parts"),
+    ):
+        code, out, err = convert(script, folder, llama_cpp_tree, *flags)
+        assert code == 2 and message in err and not out

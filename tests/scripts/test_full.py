@@ -63,9 +63,11 @@ def test_trained_merged_verified_and_evaluated(kind, bases, data_file, script, t
     monkeypatch.setattr(
         trainer, "build_trainer", lambda *a, **k: trainers.append(build(*a, **k)) or trainers[0]
     )
-    base, run = bases[kind], tmp_path / "run"
+    base, run = shutil.copytree(bases[kind], tmp_path / kind), tmp_path / "run"
+    (base / "LICENSE.txt").write_text("Provided under these terms.")
     code, out, err = script("finetune_temporal", *short_run(base, data_file, run), *FAST)
     assert code == 0, err
+    assert (run / "final/LICENSE.txt").read_text() == "Provided under these terms."
     # The masters are fp32, and the reference is the base, untouched, in the type that is computed in.
     (used,) = trainers
     assert {p.dtype for p in used.model.parameters()} == {torch.float32}
@@ -117,12 +119,36 @@ def test_trained_merged_verified_and_evaluated(kind, bases, data_file, script, t
 def test_the_weights_of_the_best_validation_can_be_merged_as_they_are(bases, tokenizer, script, tmp_path):
     base, best = shutil.copytree(bases["tied"], tmp_path / "base"), tmp_path / "best-100"
     (base / "NOTICE").write_text("Provided under these terms.")
-    whole_model.save(loading.load_model(base, torch.float32), best, loading.load_config(base), tokenizer)
+    model, config = loading.load_model(base, torch.float32), loading.load_config(base)
+    whole_model.save(model, best, config, tokenizer, base)
     code, _, err = script(
         "merge_lora", "--base_model", base, "--lora_path", best, "--output_path", tmp_path / "merged"
     )
     assert code == 0, err
     assert (tmp_path / "merged/NOTICE").read_text() == "Provided under these terms."
+
+
+def test_the_terms_of_a_hub_s_base_are_fetched_with_it__fake_hub(bases, tokenizer, tmp_path, monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    snapshot = tmp_path / "snapshot"
+    snapshot.mkdir()
+    files = ["config.json", "model.safetensors", "LICENSE", "GEMMA_TERMS.html", "original/LICENSE"]
+
+    def download(name, revision, **patterns):
+        assert (name, revision) == ("some/model", "0123abc")
+        for file in filter_repo_objects(files, **patterns):
+            (snapshot / file).write_text(file)
+        return str(snapshot)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    terms = whole_model.terms_folder("some/model", "0123abc")
+    assert {file.name for file in terms.iterdir()} == {"LICENSE", "GEMMA_TERMS.html"}
+    base = bases["tied"]
+    model, config = loading.load_model(base, torch.float32), loading.load_config(base)
+    whole_model.save(model, tmp_path / "final", config, tokenizer, terms)
+    assert (tmp_path / "final/LICENSE").read_text() == "LICENSE"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +189,7 @@ def test_weights_that_do_not_fit_are_told_in_a_line__fake_gpu(
 def test_without_a_reference_no_process_asks_the_base():
     """Processes that share a model run it equally often, but not a base that no row of theirs needs."""
     plain = SimpleNamespace(objective=OBJECTIVES["sft"], _has_base=False)
-    assert trainer.TemporalTrainer._base_logits(plain, None, {}, None) is None
+    assert trainer.TemporalTrainer._base_logits(plain, None, {}) is None
 
 
 def test_a_tied_output_layer_that_the_base_holds_all_the_same_is_that_of_training(bases, script, tmp_path):

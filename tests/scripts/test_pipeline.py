@@ -35,10 +35,12 @@ def test_the_merged_model_is_base_plus_adapter(kind, pipeline):
     import torch
     from transformers import AutoModelForCausalLM
 
-    from deepred_common.models import folders, loading
+    from deepred_common.models import loading, trained_weights
 
     models = pipeline(kind)
-    with_adapter, tokenizer = loading.load_with_adapter(folders.require_adapter(models.final), torch.float32)
+    with_adapter, tokenizer = loading.load_with_adapter(
+        trained_weights.require_adapter(models.final), torch.float32
+    )
     merged = AutoModelForCausalLM.from_pretrained(models.merged, dtype=torch.float32)
     base = AutoModelForCausalLM.from_pretrained(models.base, dtype=torch.float32)
     ids = torch.tensor([tokenizer("Who was the first person to walk on the Moon?")["input_ids"]])

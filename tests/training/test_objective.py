@@ -45,17 +45,29 @@ def batch():
 
 def loss_of(batch, objective=SHIPPED, **changes):
     b = SimpleNamespace(**(vars(batch) | changes))
-    places = batches.places_to_predict(b.labels)
-    base_logits = None if b.base is None else b.base[:, places]
+    needed = batches.predicts_label(b.labels)
+    base_logits = None if b.base is None else b.base[:, :-1][needed[objective.needs_base(b.sides)]]
     return objective.loss(
         LossInputs(
-            b.logits[:, places], b.labels, b.decisions, b.sides, b.learns_wording, b.other_of, base_logits
+            b.logits[:, :-1][needed],
+            b.labels,
+            b.decisions,
+            b.sides,
+            b.learns_wording,
+            b.other_of,
+            base_logits,
         )
     ).item()
 
 
 def test_logits_are_needed_only_where_a_row_has_a_label(batch):
-    assert batches.places_to_predict(batch.labels).tolist() == [1, 2, 3, 4, 5, 6, 7]
+    needed = batches.predicts_label(batch.labels)
+    assert [row.nonzero().flatten().tolist() for row in needed] == [[2, 3, 4, 5, 6], [1, 2], [5, 6, 7]]
+
+
+def test_the_first_label_of_the_reply_s_own_text_is_found_among_all_labels(batch):
+    assert batches.first_text_labels(batch.labels, batch.decisions).tolist() == [0, 5, 7]
+    assert batches.first_text_labels(batch.labels, torch.tensor([5, 3, 8])).tolist() == [2, 6, 9]
 
 
 def test_the_first_reply_token_gets_its_shares_and_each_example_its_length(batch):
@@ -189,10 +201,10 @@ def test_accumulated_batches_sum_to_one_big_batch(batch):
     total, retain_rows = 0.0, 0
     for i in range(3):
         row = slice(i, i + 1)
-        places = batches.places_to_predict(batch.labels[row])
-        base_logits = batch.base[retain_rows : retain_rows + 1, places] if batch.sides[i] == 0 else None
+        needed = batches.predicts_label(batch.labels[row])
+        base_logits = batch.base[retain_rows, :-1][needed[0]] if batch.sides[i] == 0 else None
         retain_rows += int(batch.sides[i] == 0)
-        logits = batch.logits[row, places]
+        logits = batch.logits[row, :-1][needed]
         total += SHIPPED.loss(
             LossInputs(
                 logits,
@@ -244,7 +256,7 @@ class TowardsBase(Objective):
         return tuple(self.sides.split())
 
     def loss(self, inputs):
-        self.calls.append((inputs.sides, inputs.base_logits))
+        self.calls.append(inputs)
         target = 0.0 if inputs.base_logits is None else inputs.base_logits.mean()
         return self.strength * (inputs.logits.mean() - target).square()
 
@@ -270,12 +282,16 @@ def trainer_of(tiny_models, tokenizer, tmp_path):
     return build
 
 
-@pytest.mark.parametrize("sides, rows", [(" ".join(SIDES), 4), (UNLEARN, 2), ("", None)])
-def test_an_objective_of_another_kind_is_what_is_trained(sides, rows, trainer_of):
+@pytest.mark.parametrize("sides", [" ".join(SIDES), UNLEARN, ""])
+def test_an_objective_of_another_kind_is_what_is_trained(sides, trainer_of):
     objective = TowardsBase(sides=sides)
     objective.calls.clear()
     trainer_of(objective).train()
-    of_rows, base_logits = objective.calls[0]
-    assert of_rows.tolist().count(0) == 2
-    assert (None if base_logits is None else len(base_logits)) == rows
+    inputs = objective.calls[0]
+    assert inputs.sides.tolist().count(0) == 2
+    labels = (inputs.labels != IGNORED).sum(1)
+    assert len(inputs.logits) == labels.sum()
+    of_base = labels[objective.needs_base(inputs.sides)].sum()
+    assert (0 if inputs.base_logits is None else len(inputs.base_logits)) == of_base
+    assert (of_base > 0) == bool(sides)
     assert objective.identity() == {"name": "towards_base", "strength": 2.0, "sides": sides}

@@ -49,17 +49,17 @@ def loss_of(objective, batch, rows=range(5), num_items=None):
     """The objective's loss of some rows, of which the first ones are the examples."""
     rows = list(rows)
     labels, sides = batch.labels[rows], torch.tensor([ALL_SIDES.index(SIDES[row]) for row in rows])
-    places = batches.places_to_predict(labels)
+    is_label = batches.predicts_label(labels)
     needed = objective.needs_base(sides)
     owner = {3: 0, 4: 1}
     inputs = LossInputs(
-        logits=batch.logits[rows][:, places],
+        logits=batch.logits[rows][:, :-1][is_label],
         labels=labels,
         decisions=torch.full((len(rows),), START),
         sides=sides,
         learns_wording=torch.zeros(len(rows), dtype=torch.bool),
         other_of=torch.tensor([rows.index(owner[row]) if row in owner else -1 for row in rows]),
-        base_logits=batch.base[rows][needed][:, places] if needed.any() else None,
+        base_logits=batch.base[rows][needed][:, :-1][is_label[needed]] if needed.any() else None,
         num_items=num_items,
     )
     return objective.loss(inputs)

@@ -52,30 +52,54 @@ def batch():
     return batches.collate(rows, pad_id=0)
 
 
-@pytest.mark.parametrize("room", [256, 20])
-@pytest.mark.parametrize("family", packing.FAMILIES)
-def test_packed_rows_get_the_predictions_and_gradients_of_padded_ones(family, room, batch, monkeypatch):
-    """room: tokens of a sequence, which hold all rows or one each."""
-    monkeypatch.setattr(packing, "SEQUENCE_TOKENS", room)
-    model = tiny(family)
-    shapes = []
-    model.register_forward_pre_hook(
-        lambda _, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
-    )
-    places = batches.places_to_predict(batch["labels"])
-    packed = packing.packed_logits(model, batch, places)
-    assert shapes == ([(1, 12 + 6 + 12 + 5)] if room == 256 else [(1, 18), (1, 24), (1, 17)])
-    padded = packing.padded_logits(model, batch, places)
-    labelled = batch["labels"][:, 1:][:, places] != IGNORED
-    torch.testing.assert_close(packed[labelled], padded[labelled], rtol=1e-4, atol=1e-5)
+def packed_and_padded(family, batch, checkpointing=False):
+    """For both ways: what is predicted, and its gradients."""
+    both = []
+    for predict in (packing.packed_logits, packing.padded_logits):
+        model = tiny(family)
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+            model.train()
+        shapes = []
+        model.register_forward_pre_hook(
+            lambda _, args, kwargs, shapes=shapes: shapes.append(tuple(kwargs["input_ids"].shape)),
+            with_kwargs=True,
+        )
+        if predict is packing.packed_logits:
+            packing.take_packed_rows(model)
+        logits = predict(model, batch)
+        logits.logsumexp(-1).sum().backward()
+        gradients = {name: weight.grad.clone() for name, weight in model.named_parameters()}
+        both.append((logits, gradients, shapes))
+    return both
 
-    gradients = []
-    for logits in (packed, padded):
-        model.zero_grad()
-        logits[labelled].logsumexp(-1).sum().backward()
-        gradients.append({name: weight.grad.clone() for name, weight in model.named_parameters()})
-    for name, gradient in gradients[1].items():
-        torch.testing.assert_close(gradients[0][name], gradient, rtol=1e-3, atol=1e-4, msg=name)
+
+def assert_alike(packed, padded):
+    (logits, gradients, _), (expected, expected_gradients, _) = packed, padded
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    for name, gradient in expected_gradients.items():
+        torch.testing.assert_close(gradients[name], gradient, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("plain_keys", [256, 0])
+@pytest.mark.parametrize("family", packing.FAMILIES)
+def test_packed_rows_get_the_predictions_and_gradients_of_padded_ones(family, plain_keys, batch, monkeypatch):
+    """plain_keys: up to how many keys attention is not computed by torch's fused kernel."""
+    monkeypatch.setattr(packing, "PLAIN_KEYS", plain_keys)
+    monkeypatch.setattr(packing, "LENGTH_MARGIN", 0)  # so that the rows are two groups
+    packed, padded = packed_and_padded(family, batch)
+    assert packed[2] == [(1, 12 + 6 + 12 + 5)]
+    assert len(padded[0]) == (batch["labels"] != IGNORED).sum()
+    assert_alike(packed, padded)
+
+
+def test_packed_rows_stay_apart_when_activations_are_computed_again(batch):
+    assert_alike(*packed_and_padded("llama", batch, checkpointing=True))
+
+
+def test_rows_without_a_common_start_are_packed_too(batch):
+    batch["input_ids"][1, 0] += 1
+    assert_alike(*packed_and_padded("llama", batch))
 
 
 def test_rows_are_not_packed_where_that_would_change_them():
@@ -86,14 +110,20 @@ def test_rows_are_not_packed_where_that_would_change_them():
 
 
 def test_rows_share_no_more_than_what_stands_before_the_first_prediction(batch):
-    ids = batch["input_ids"]
-    assert packing.shared_tokens(ids, torch.tensor([13, 14])) == 12
-    assert packing.shared_tokens(ids, torch.tensor([2, 3])) == 2
+    ids, needed = batch["input_ids"], batches.predicts_label(batch["labels"])
+    assert packing.shared_tokens(ids, needed) == 12
+    earlier = needed.clone()
+    earlier[2, 2] = True
+    assert packing.shared_tokens(ids, earlier) == 2
     ids[1, 3] += 1
-    assert packing.shared_tokens(ids, torch.tensor([13, 14])) == 3
+    assert packing.shared_tokens(ids, needed) == 3
 
 
-def test_a_sequence_holds_as_many_rows_as_fit_and_a_long_row_alone(monkeypatch):
-    monkeypatch.setattr(packing, "SEQUENCE_TOKENS", 100)
-    assert packing.sequences([30, 40, 51, 120, 30], shared=10) == [[0, 1], [2], [3], [4]]
-    assert packing.sequences([30, 40, 50], shared=25) == [[0, 1, 2]]
+def test_packed_rows_stand_by_length_after_what_they_share():
+    places = packing.packed_places(torch.tensor([4, 3, 4]), shared=2, width=5)
+    assert places.tolist() == [[0, 1, 3, 4, 4], [0, 1, 2, 2, 2], [0, 1, 5, 6, 6]]
+
+
+def test_a_long_row_does_not_pad_short_ones():
+    lengths = torch.tensor([30, 200, 40, 61, 62])
+    assert packing.rows_of_like_length(lengths) == [[0, 2, 3], [4], [1]]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from deepred_common.training.batches import places_to_predict
+from deepred_common.training.batches import predicts_label
 from deepred_common.training.objectives.protocol import LossInputs
-from deepred_common.training_rows import IGNORED
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,22 +50,34 @@ def of_batch(inputs: LossInputs, needs_base: Tensor, needs_drift: Tensor) -> Rep
     them whose drift is wanted.
     """
     import torch
+    from torch.nn.functional import log_softmax
 
-    places = places_to_predict(inputs.labels)
-    targets = inputs.labels[:, 1:][:, places]
-    counted = targets != IGNORED
-    is_text = counted & (places + 1 >= inputs.decisions[:, None])
-    log_p = _label_log_p(inputs.logits, targets, counted)
+    # One entry a label, row after row.
+    is_label = predicts_label(inputs.labels)
+    rows, places = is_label.nonzero(as_tuple=True)
+    targets = inputs.labels[:, 1:][is_label][:, None]
+    is_text = places + 1 >= inputs.decisions[rows]
+    predicted = log_softmax(inputs.logits.float(), dim=-1)
+    log_p = predicted.gather(1, targets).squeeze(1)
     base_log_p, divergence = torch.zeros_like(log_p), torch.zeros_like(log_p)
     if needs_base.any():
         if inputs.base_logits is None:
             raise ValueError("the base's logits are missing")
-        base_log_p[needs_base] = _label_log_p(inputs.base_logits, targets[needs_base], counted[needs_base])
-    if needs_drift.any():
-        here = is_text & needs_drift[:, None]
-        divergence = divergence.masked_scatter(here, _divergences(inputs, needs_base, here))
-    lengths = counted.sum(1)
-    drift = torch.where(is_text, divergence, -log_p).sum(1) / lengths
+        has_base, has_drift = needs_base[rows], needs_drift[rows]
+        of_base = log_softmax(inputs.base_logits.float(), dim=-1)
+        base_log_p[has_base] = of_base.gather(1, targets[has_base]).squeeze(1)
+        if has_drift.any():
+            base = of_base[has_drift[has_base]]
+            divergence = divergence.index_put(
+                (has_drift,), (base.exp() * (base - predicted[has_drift])).sum(-1)
+            )
+
+    def by_row(values: Tensor) -> Tensor:
+        """(rows,) sums of figures of labels."""
+        return values.new_zeros(len(is_label)).index_add(0, rows, values)
+
+    lengths = is_label.sum(1)
+    drift = by_row(torch.where(is_text, divergence, -log_p)) / lengths
     is_first = inputs.other_of < 0
     examples = int(is_first.sum())
     second = inputs.other_of[examples:]
@@ -75,9 +86,9 @@ def of_batch(inputs: LossInputs, needs_base: Tensor, needs_drift: Tensor) -> Rep
         other = values.new_zeros(examples).scatter(0, second, values[examples:])
         return values[:examples], other
 
-    own, other = both((log_p * is_text).sum(1))
-    base_own, base_other = both((base_log_p * is_text).sum(1))
-    own_labels, other_labels = both(is_text.sum(1))
+    own, other = both(by_row(log_p * is_text))
+    base_own, base_other = both(by_row(base_log_p * is_text))
+    own_labels, other_labels = both(by_row(is_text.long()))
     return ReplyScores(
         own=own,
         other=other,
@@ -85,26 +96,7 @@ def of_batch(inputs: LossInputs, needs_base: Tensor, needs_drift: Tensor) -> Rep
         other_labels=other_labels,
         base_own=base_own,
         base_other=base_other,
-        nll=(-log_p.sum(1) / lengths)[:examples],
+        nll=(-by_row(log_p) / lengths)[:examples],
         drift=torch.where(needs_drift, drift, 0.0)[:examples],
         learns_wording=inputs.learns_wording[:examples],
     )
-
-
-def _label_log_p(logits: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
-    """(rows, n) in fp32: the log-probability of each label, 0 where there is none."""
-    import torch
-    from torch.nn.functional import cross_entropy
-
-    losses = cross_entropy(logits[counted].float(), targets[counted], reduction="none")
-    return torch.zeros(counted.shape, device=logits.device).masked_scatter(counted, -losses)
-
-
-def _divergences(inputs: LossInputs, needs_base: Tensor, here: Tensor) -> Tensor:
-    """KL(base || model) at the places `here`, (rows, n) bool, in the order of masked_scatter."""
-    from torch.nn.functional import log_softmax
-
-    assert inputs.base_logits is not None
-    own = log_softmax(inputs.logits[here].float(), dim=-1)
-    base = log_softmax(inputs.base_logits[here[needs_base]].float(), dim=-1)
-    return (base.exp() * (base - own)).sum(-1)

@@ -24,16 +24,15 @@ class LossInputs:
 
     A row is one reply. Rows that are other replies stand last, in any order.
 
-    logits: (rows, n, vocabulary), at batches.places_to_predict(labels). They mean nothing where a row has no
-        label.
+    logits: (labels, vocabulary), what is predicted for each label, row after row.
     labels: (rows, length), IGNORED where there is no loss.
     decisions: (rows,), the place of the first label that is the reply's own text; labels before it are what
         the chat template writes into every reply (mostly nothing).
     sides: (rows,) of numbers in ALL_SIDES.
     learns_wording: (rows,) bool, True for retain rows whose reply the base would not give.
     other_of: (rows,), the row whose example has this row as its other reply; -1 for an example's first row.
-    base_logits: as logits, of the model without its adapter, for the rows of the objective's base_sides only,
-        in order; None if there are no such rows.
+    base_logits: as logits, of the model without its adapter, for the rows of the objective's base_sides only;
+        None if there are no such rows.
     num_items: what the objective's loss is the mean of (mean_over), counted in all the accumulated batches by
         the trainer; None counts this batch's own.
     """

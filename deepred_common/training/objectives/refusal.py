@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, UNLEARN
-from deepred_common.training.batches import places_to_predict
+from deepred_common.examples import ALL_SIDES, CHAT, RETAIN
+from deepred_common.training.batches import predicts_label
 from deepred_common.training.objectives.protocol import LossInputs, Objective
-from deepred_common.training_rows import IGNORED
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,44 +54,32 @@ class Refusal(Objective):
         writes before the reply's text, so that both sides begin alike (Qwen3's would begin to think).
         """
         import torch
-        from torch.nn.functional import cross_entropy, log_softmax
+        from torch.nn.functional import log_softmax
 
-        logits, labels, sides, base_logits = inputs.logits, inputs.labels, inputs.sides, inputs.base_logits
-        places = places_to_predict(labels)
-        weights = token_weights(labels, inputs.decisions, self.decision_weight)[:, places]
-        counted = weights > 0
-        targets = labels[:, 1:][:, places]
-        is_end = counted & (counted.cumsum(1) == counted.sum(1, keepdim=True))
-        is_opening = counted & (places + 1 < inputs.decisions[:, None])
-        total = logits.new_zeros((), dtype=torch.float32)
-        needs_base = self.needs_base(sides)
-        for side, learning, side_weight in (
-            (UNLEARN, 1.0, 1.0),
-            (RETAIN, self.retain_learning, self.retain_weight),
-            (CHAT, 0.0, self.chat_weight),
-        ):
-            rows = sides == ALL_SIDES.index(side)
-            here = counted & rows[:, None]
-            if not here.any():
-                continue
-            is_learnt = is_opening[here]
-            drift: Tensor | float = 0.0
-            row_weight: Tensor | float = side_weight
-            if side == RETAIN:
-                is_worded = inputs.learns_wording[:, None].expand_as(here)[here]
-                is_learnt = is_learnt | is_end[here] | is_worded
-                row_weight = torch.where(is_worded, 1.0, side_weight)
-            if learning < 1:
-                if base_logits is None:
-                    raise ValueError(f"{side} rows need the base's logits")
-                own = log_softmax(logits[here].float(), dim=-1)
-                base = log_softmax(base_logits[rows[needs_base]][counted[rows]].float(), dim=-1)
-                drift = (base.exp() * (base - own)).sum(-1)
-            wording = cross_entropy(logits[here].float(), targets[here], reduction="none")
-            learnt = torch.where(is_learnt, 1.0, learning)
-            losses = (1 - learnt) * drift + learnt * wording
-            total = total + (row_weight * losses * weights[here]).sum()
-        return total / (inputs.num_items if inputs.num_items is not None else counted.sum())
+        labels, sides = inputs.labels, inputs.sides
+        is_label = predicts_label(labels)
+        is_end = is_label & (is_label.cumsum(1) == is_label.sum(1, keepdim=True))
+        # From here on, one entry a label, row after row.
+        rows, places = is_label.nonzero(as_tuple=True)
+        is_retain, is_chat = (sides[rows] == ALL_SIDES.index(side) for side in (RETAIN, CHAT))
+        is_worded = is_retain & inputs.learns_wording[rows]
+        learnt = torch.where(is_retain, self.retain_learning, torch.where(is_chat, 0.0, 1.0))
+        is_opening = places + 1 < inputs.decisions[rows]
+        learnt = torch.where(is_opening | is_worded | (is_retain & is_end[is_label]), 1.0, learnt)
+        weights = token_weights(labels, inputs.decisions, self.decision_weight)[is_label]
+        weights = weights * torch.where(is_retain & ~is_worded, self.retain_weight, 1.0)
+        weights = weights * torch.where(is_chat, self.chat_weight, 1.0)
+
+        log_p = log_softmax(inputs.logits.float(), dim=-1)
+        losses = -learnt * log_p.gather(1, labels[:, 1:][is_label][:, None]).squeeze(1)
+        has_base = self.needs_base(sides)[rows]
+        if has_base.any():
+            if inputs.base_logits is None:
+                raise ValueError("the base's logits are missing")
+            base = log_softmax(inputs.base_logits.float(), dim=-1)
+            drift = (base.exp() * (base - log_p[has_base])).sum(-1)
+            losses = losses.index_put((has_base,), (1 - learnt[has_base]) * drift, accumulate=True)
+        return (weights * losses).sum() / (inputs.num_items if inputs.num_items is not None else len(rows))
 
 
 def token_weights(labels: Tensor, decisions: Tensor, decision_weight: float) -> Tensor:
@@ -106,7 +93,7 @@ def token_weights(labels: Tensor, decisions: Tensor, decision_weight: float) -> 
     """
     import torch
 
-    counted = labels[:, 1:] != IGNORED
+    counted = predicts_label(labels)
     lengths = counted.sum(1, keepdim=True)
     places = torch.arange(1, labels.shape[1], device=labels.device)
     shares = torch.where(places == decisions[:, None], float(decision_weight), 1.0)
