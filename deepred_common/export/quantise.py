@@ -16,7 +16,7 @@ from pathlib import Path
 
 from deepred_common import cli, paths, provenance, training_rows
 from deepred_common.examples import SIDES, balanced_sample, read_examples
-from deepred_common.export import llama_cpp, tool_runner
+from deepred_common.export import converter_input, llama_cpp, tool_runner
 from deepred_common.files import whole_file
 from deepred_common.models import loading
 from deepred_common.models.safetensors_files import Entry
@@ -105,12 +105,13 @@ def require_tools(tree: Path, quant_type: str, imatrix: bool) -> None:
 def convert(tree: Path, model: Path, output: Path, outtype: str, log: Path) -> None:
     """Run the converter: the model folder `model` to the GGUF file `output`, of a type in DIRECT_TYPES."""
     converter = str(tree / llama_cpp.CONVERTER)
-    tool_runner.run_logged(
-        [sys.executable, converter, str(model), "--outfile", str(output), "--outtype", outtype],
-        log,
-        f"converting to {outtype}",
-        environment={"PYTHONPATH": ""},
-    )
+    with converter_input.arguments(model) as arguments:
+        tool_runner.run_logged(
+            [sys.executable, converter, *arguments, "--outfile", str(output), "--outtype", outtype],
+            log,
+            f"converting to {outtype}",
+            environment={"PYTHONPATH": ""},
+        )
 
 
 @contextlib.contextmanager

@@ -282,29 +282,96 @@ def test_every_family_s_gguf_file_is_the_same_as_its_source(
     assert f"{special}, rotary base 10000, context length 2048, chat template" in out and "Q8_0 0." in out
 
 
-def test_a_server_puts_first_the_bos_that_is_trained(pieces, script, llama_cpp_tree, tmp_path):
-    """As TinyLlama and Zephyr: the template writes none, the tokenizer adds it."""
+@pytest.fixture
+def same_tokens(script, llama_cpp_tree, tmp_path):
+    """same_tokens(model folder): its GGUF file is made and served; prompts have the model's tokens."""
+
+    def check(folder):
+        flags = ["--llama_cpp_path", llama_cpp_tree, "--quant_type", "f16", "--verify"]
+        gguf = tmp_path / "m.gguf"
+        code, out, err = script("convert_to_gguf", "--model_path", folder, "--output_path", gguf, *flags)
+        assert code == 0 and "Token ids: the same for 40 of 40 prompts" in out, err
+
+    return check
+
+
+@pytest.fixture
+def model_of_pieces(pieces, tmp_path):
+    """model_of_pieces(kind, template, new tokens, **special ids) -> the folder of such a model."""
     from transformers import AutoConfig, AutoModelForCausalLM, LlamaTokenizer
 
-    folder = tmp_path / "model"
-    folder.mkdir()
-    shutil.copy(pieces, folder / "tokenizer.model")
-    tokenizer = LlamaTokenizer.from_pretrained(folder)
-    tokenizer.add_bos_token = True
-    tokenizer.chat_template = (
+    def make(kind, template, new_tokens=(), **ids):
+        folder = tmp_path / "model"
+        folder.mkdir()
+        shutil.copy(pieces, folder / "tokenizer.model")
+        tokenizer = LlamaTokenizer.from_pretrained(folder)
+        tokenizer.add_special_tokens({"additional_special_tokens": list(new_tokens)} if new_tokens else {})
+        tokenizer.add_bos_token = True
+        tokenizer.chat_template = template
+        shape = {
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+        }
+        config = AutoConfig.for_model(
+            kind, vocab_size=len(tokenizer), max_position_embeddings=2048, **shape, **ids
+        )
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return make
+
+
+def test_a_server_puts_first_the_bos_that_is_trained(model_of_pieces, same_tokens):
+    """As TinyLlama and Zephyr: the template writes none, the tokenizer adds it."""
+    template = (
         "{% for m in messages %}[{{ m.role }}] {{ m.content }}{{ eos_token }}\n{% endfor %}"
         "{% if add_generation_prompt %}[assistant] {% endif %}"
     )
-    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
-    config = AutoConfig.for_model("llama", vocab_size=len(tokenizer), max_position_embeddings=2048, **shape)
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    folder = model_of_pieces("llama", template)
     tokenizer = loading.load_tokenizer(folder)
     row = training_rows.of_reply(tokenizer, "Who?", "He.")
     assert row.input_ids[0] == tokenizer.bos_token_id
     assert row.input_ids[: row.reply_start] == chat.prompt_ids(tokenizer, "Who?")
-    flags = ["--llama_cpp_path", llama_cpp_tree, "--quant_type", "f16", "--verify"]
-    code, out, err = script(
-        "convert_to_gguf", "--model_path", folder, "--output_path", tmp_path / "m.gguf", *flags
-    )
-    assert code == 0 and "Token ids: the same for 40 of 40 prompts" in out, err
+    same_tokens(folder)
+
+
+def test_a_server_takes_away_the_line_breaks_that_phi_3_s_tokenizer_does(
+    model_of_pieces, same_tokens, llama_cpp_tree
+):
+    """Its special tokens take the white space after them away; llama.cpp goes by the model's name there."""
+    template = llama_cpp_tree / "models/templates/microsoft-Phi-3.5-mini-instruct.jinja"
+    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
+    folder = model_of_pieces("phi3", template.read_text(encoding="utf-8"), ["<|endoftext|>"], **ids)
+    words = json.loads((folder / "tokenizer.json").read_text())
+    for token in words["added_tokens"]:
+        if token["content"] in ("<|user|>", "<|assistant|>", "<|end|>"):
+            token |= {"special": True, "rstrip": True, "normalized": False}
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    prepend = {"type": "Prepend", "prepend": "▁"}
+    words["normalizer"] = {"type": "Sequence", "normalizers": [prepend, replace]}
+    words["pre_tokenizer"] = words["post_processor"] = None
+    (folder / "tokenizer.json").write_text(json.dumps(words))
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"add_bos_token": False}))
+    tokenizer = loading.load_tokenizer(folder)
+    assert tokenizer.convert_tokens_to_ids("<0x0A>") not in chat.prompt_ids(tokenizer, "Who?")
+    same_tokens(folder)
+
+
+def test_a_server_puts_no_second_space_after_mistral_s_inst(model_of_pieces, same_tokens, llama_cpp_tree):
+    """Its tokenizer puts no space before a text after [INST]: its template has written one."""
+    file = llama_cpp_tree / "models/templates/mistralai-Mistral-Nemo-Instruct-2407.jinja"
+    template = file.read_text(encoding="utf-8").replace('"[INST]"', '"[INST] "')
+    same_tokens(model_of_pieces("mistral", template))
+
+
+def test_an_untuned_model_that_could_think_gets_the_same_prompt_here_and_from_our_server(
+    tiny_models, same_tokens, llama_cpp_tree, tmp_path
+):
+    folder = shutil.copytree(tiny_models["llama"], tmp_path / "model")
+    shutil.copy(llama_cpp_tree / "models/templates/Qwen-Qwen3-0.6B.jinja", folder / "chat_template.jinja")
+    assert chat.prompt_text(loading.load_tokenizer(folder), "Who?").endswith("<think>\n\n</think>\n\n")
+    same_tokens(folder)
