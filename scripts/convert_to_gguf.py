@@ -52,8 +52,8 @@ from deepred_common.foreign_text import printable
 from deepred_common.inference import llama_server
 from deepred_common.json_lines import require_file
 from deepred_common.models import architectures, folders, gguf_parts, loading, safetensors_files
-from deepred_common.models.folders import Adapter
 from deepred_common.models.safetensors_files import Entry
+from deepred_common.models.trained_weights import Adapter, require_adapter
 
 DEFAULT_TREE = paths.ROOT / "llama.cpp"
 # Bytes a weight of free disk space: the 16-bit file; and, quantised, at most as much again.
@@ -223,7 +223,7 @@ def check_adapter(settings: ConvertSettings) -> Adapter:
     ):
         if getattr(settings, flag):
             raise UserError(f"--{flag} cannot be given with --lora: {program}.")
-    return folders.require_adapter(folder)
+    return require_adapter(folder)
 
 
 def check(settings: ConvertSettings) -> tuple[dict[str, Any], dict[str, Entry]]:
