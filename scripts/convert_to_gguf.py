@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import chat, cli, devices, paths
+from deepred_common import chat, cli, devices, paths, source_files
 from deepred_common.cli import UserError
 from deepred_common.evaluation import equivalence
 from deepred_common.examples import SIDES
@@ -118,6 +118,7 @@ def build_parser() -> cli.Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     args, given = cli.parse(build_parser(), argv)
     settings = ConvertSettings(**vars(args))
+    sources = source_files.stamps(source_files.of_model(settings.model_path))
     config, weights = check(settings)
     modelfile = modelfile_text(settings) if settings.modelfile else None
     cli.print_settings("Conversion settings", args, given)
@@ -126,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     quantise.require_tools(tree, settings.quant_type, settings.imatrix)
     log = settings.output_path.with_name(settings.output_path.name + ".log")
     log.unlink(missing_ok=True)
-    convert(settings, tree, config, weights, log)
+    convert(settings, tree, config, weights, log, sources)
     if modelfile is not None:
         write_modelfile(settings, modelfile)
     if settings.verify:
@@ -213,14 +214,24 @@ def get_tree(settings: ConvertSettings, named_by_user: bool) -> Path:
 
 
 def convert(
-    settings: ConvertSettings, tree: Path, config: Mapping[str, Any], weights: Mapping[str, Entry], log: Path
+    settings: ConvertSettings,
+    tree: Path,
+    config: Mapping[str, Any],
+    weights: Mapping[str, Entry],
+    log: Path,
+    sources: Mapping[Path, source_files.Stamp],
 ) -> None:
-    """Write the GGUF file, compared with its source before it appears."""
+    """Write the GGUF file, compared with its source before it appears.
+
+    sources: the model's files, as they were when they were first read.
+    """
     model, kind = settings.model_path, settings.quant_type
     with whole_file(settings.output_path) as output:
+        require_absent(settings.output_path, settings.overwrite)  # another run may have ended meanwhile
         if kind in quantise.DIRECT_TYPES:
             quantise.convert(tree, model.resolve(), output, kind, log)
             compare(settings, config, weights, GgufFile(output))
+            source_files.require_unchanged(sources)
             return
         with (
             quantise.half_precision(model, settings.output_path, settings.keep_f16, tree, log) as half,
@@ -235,6 +246,7 @@ def convert(
             file = GgufFile(output)
             compare(settings, config, weights, file)
             errors = gguf_check.quantisation_errors(file, GgufFile(half))
+            source_files.require_unchanged(sources)
     shown = [
         f"{kind} {100 * error:.1f} % ({count} tensors)" for kind, (count, error) in sorted(errors.items())
     ]

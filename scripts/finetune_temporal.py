@@ -33,6 +33,7 @@ from deepred_common.training import (
     disk_estimate,
     memory_estimate,
     recovery,
+    run_claim,
     run_folder,
     run_identity,
     setup,
@@ -179,9 +180,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{paths.shown(run.folder)} is already finished; nothing to do.")
         print_next(run_folder.read_manifest(run.folder)["model_name"], run.folder, settings.product)
         return cli.EXIT_OK
-    if not settings.dry_run:
-        require_writable_parent(run.folder)
     run_identity.require_same(settings, run, identity)
+    if settings.dry_run:
+        return train_and_show(args, given, settings, run, data, identity, resolved)
+    require_writable_parent(run.folder)
+    is_new = not (settings.resume_latest or settings.resume_from_checkpoint)
+    with run_claim.claimed(run, is_new):
+        return train_and_show(args, given, settings, run, data, identity, resolved)
+
+
+def train_and_show(
+    args: argparse.Namespace,
+    given: Collection[str],
+    settings: TrainSettings,
+    run: RunChoice,
+    data: DataFiles,
+    identity: Identity,
+    resolved: dict[str, tuple[Any, str]],
+) -> int:
+    """Check the data, print the settings, train, and print the result; the exit code."""
     check_data(settings, data)
     folder_source = "flag" if settings.output_dir else "made from model, mode and time"
     table = cli.print_settings(
@@ -352,7 +369,8 @@ def train(
             evaluation = trainer.evaluate()
     manifest |= {"finished": provenance.now(), "updates": last, "kept_update": kept}
     kept_folder = None if kept == last else validation.weights_path(folder, kept)
-    run_folder.save_result(folder, trainer, manifest, training_metrics, evaluation, kept_folder, save)
+    with recovery.explained(SCRIPT, settings, folder, trainer):
+        run_folder.save_result(folder, trainer, manifest, training_metrics, evaluation, kept_folder, save)
     choice = validation.choice_text(history, kept, last, settings.product)
     return Result(folder, training_metrics | evaluation, choice)
 
@@ -412,9 +430,12 @@ def load_models(
 
 def run_updates(run: RunChoice, trainer: TemporalTrainer) -> dict[str, Any]:
     """Train to the end or until stopped; the metrics."""
-    metrics = trainer.train(resume_from_checkpoint=str(run.checkpoint) if run.checkpoint else None).metrics
+    try:
+        output = trainer.train(resume_from_checkpoint=str(run.checkpoint) if run.checkpoint else None)
+    finally:
+        trainer.close_bar()
     # The trainer's own figure is of this process's updates only: 0 for a run that needed none.
-    return metrics | {"train_loss": trainer.mean_loss()}
+    return output.metrics | {"train_loss": trainer.mean_loss()}
 
 
 # ---- what the user sees at the end ---------------------------------------------------------------
