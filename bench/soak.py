@@ -161,12 +161,12 @@ SCRIPTS = {
 
 def show(rows: Sequence[Row], kills: int) -> None:
     """Print the table."""
-    print(f"\n{'case':<34}{'times':>6}{'kills':>6}{'s':>6}  what was left, what was said; verdict")
+    print(f"\n{'case':<28}{'times':>6}{'kills':>6}{'s':>6}  verdict, and what was left or said")
     for row in rows:
-        counts = {text: row.left.count(text) for text in dict.fromkeys(row.left)}
-        left = "; ".join(f"{count} x {text}" if count > 1 else text for text, count in counts.items())
         verdict = f"LOST: {'; '.join(row.losses)}" if row.losses else "ok"
-        print(f"{row.case:<34}{row.done:>6}{row.kills:>6}{row.seconds:>6.0f}  {left or 'nothing'}; {verdict}")
+        print(f"{row.case:<28}{row.done:>6}{row.kills:>6}{row.seconds:>6.0f}  {verdict}")
+        for text in dict.fromkeys(row.left):
+            print(f"{row.left.count(text):>6} x {text}")
     losses = sum(len(row.losses) for row in rows)
     print(f"\n{sum(row.kills for row in rows)} kills of {kills}, {losses} losses")
 
