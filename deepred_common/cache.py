@@ -12,14 +12,16 @@ forgets one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from deepred_common import cli, paths
-from deepred_common.files import json_text, whole_folder
+from deepred_common.files import json_text, partial_folder, publish
 from deepred_common.foreign_text import ESCAPED
 
 Value = TypeVar("Value")
@@ -43,16 +45,22 @@ def folder(kind: str, key: str, make: Callable[[Path], Value], read: Callable[[P
     computed: list[Value] = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_folder(path) as temporary:
+        with partial_folder(path, wait=True) as temporary:
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                return read(path)  # another process has made it meanwhile
             computed.append(make(temporary))
+            publish(temporary, path)
         _prune(kind)
     except OSError as error:
-        if not computed:
+        if not computed and error.errno not in cli.WRITE_ERRORS:
             raise
         cli.warn(
             f"{paths.shown(path)} could not be saved ({error.strerror}); it is computed again next time."
         )
-        return computed[0]
+        if computed:
+            return computed[0]
+        with tempfile.TemporaryDirectory() as elsewhere:
+            return make(Path(elsewhere))
     return read(path)
 
 

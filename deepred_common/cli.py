@@ -25,7 +25,8 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 LISTED_FAULTS = 5  # faults of one kind that an error names
 # What the operating system reports when an output cannot be written: the user's to mend, so no traceback.
-WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+WRITE_ERRORS = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class UserError(Exception):
@@ -282,18 +283,33 @@ def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] 
             file=sys.stderr,
         )
         return EXIT_USER_ERROR
-    except OSError as error:
-        if error.errno not in WRITE_ERRORS:
-            raise
-        print(f"error: cannot write {error.filename or 'the output'}: {error.strerror}.", file=sys.stderr)
-        return EXIT_USER_ERROR
     except Exception as error:
-        # safetensors and torch wrap a full disk in errors of their own, which carry no errno.
-        if os.strerror(errno.ENOSPC) not in str(error):
+        text = write_error(error)
+        if text is None:
             raise
-        print(
-            "error: the disk is full; no existing output was replaced. Free some space and run this again\n"
-            "(resume a training run with --resume_latest).",
-            file=sys.stderr,
-        )
+        print(f"error: {text}", file=sys.stderr)
         return EXIT_USER_ERROR
+
+
+def write_error(error: BaseException) -> str | None:
+    """What to say of an error that means that an output cannot be written; None for other errors."""
+    where = error.filename if isinstance(error, OSError) and error.filename else "the output"
+    number = error.errno if isinstance(error, OSError) else _wrapped_errno(error)
+    if number in FULL:
+        return (
+            f"cannot write {where}: the disk is full. Nothing that existed was replaced.\n"
+            "Free some space and run this again."
+        )
+    if number in WRITE_ERRORS:
+        return f"cannot write {where}: {os.strerror(number)}.\nMake it writable and run this again."
+    return None
+
+
+def _wrapped_errno(error: BaseException) -> int | None:
+    """The errno that safetensors and torch wrap in errors of their own, if it is one of writing."""
+    text = str(error)
+    for number in (*FULL, errno.EROFS):
+        if os.strerror(number) in text:
+            return number
+    # torch.save, whose file does not grow as it should, gives no reason.
+    return errno.ENOSPC if "inline_container" in text and "unexpected pos" in text else None

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import glob
 import json
 import math
 import os
 import shlex
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -112,80 +110,135 @@ def sync_folder(folder: str | Path) -> None:
         _sync(path)
 
 
-@contextlib.contextmanager
-def _locked(folder: Path, wait: bool = False) -> Iterator[bool]:
-    """Lock a folder while inside, and no longer than this process lives; yields whether that worked.
+class Busy(UserError):
+    """Another process is at work on the same output."""
 
-    It does not if another process has the lock (unless `wait`), if the folder has just gone, and on network
-    file systems without locks.
+
+def lock(descriptor: int, wait: bool = False) -> bool:
+    """Lock an open file or folder for this process, until it is closed; False if another process has it.
+
+    The system ends the lock when the process ends, however it ends. True as well where the file system has no
+    locks.
     """
-    with contextlib.ExitStack() as closing:
-        is_locked = False
-        with contextlib.suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY)
-            closing.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            is_locked = True
-        yield is_locked
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # some network file systems have none: then nothing is known of others
+    return True
 
 
 @contextlib.contextmanager
-def scratch_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a hidden folder beside `path`, removed at the end; first, those that killed processes left.
+def partial_folder(path: str | Path, wait: bool = False) -> Iterator[Path]:
+    """Yield an empty, hidden folder beside `path` to make it in; it is removed at the end.
 
-    A folder whose process is alive is locked.
+    Its name is always the same, so what a killed process left in it goes as well. Busy if another process is
+    making `path` right now; with `wait`, that one is waited for.
     """
     path = Path(path).resolve()
-    with contextlib.ExitStack() as until_the_end:
-        with _locked(path.parent, wait=True):  # so that none is found before it is locked
-            for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-                if left.name.count(".") != path.name.count(".") + 3:
-                    continue  # of another output, such as merged.gguf beside merged
-                with _locked(left) as is_left_over:
-                    if is_left_over:
-                        shutil.rmtree(left, ignore_errors=True)
-            folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
-            until_the_end.callback(shutil.rmtree, folder, ignore_errors=True)
-            until_the_end.enter_context(_locked(folder))
-        yield folder
+    temporary = path.with_name(f".{path.name}.partial")
+    while (descriptor := _claimed(temporary, wait, path)) is None:
+        pass
+    try:
+        _restore(path)
+        for left in temporary.iterdir():
+            _remove(left)
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _claimed(temporary: Path, wait: bool, path: Path) -> int | None:
+    """A descriptor with the lock of the folder `temporary`, which is made; None if it must be tried again.
+
+    Busy, with the output's `path`, if another process has it and is not waited for.
+    """
+    temporary.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            if not lock(descriptor, wait):
+                raise Busy(
+                    f"another process is writing {shown(path)} right now. "
+                    "Wait for it, or choose another path."
+                )
+            # Whoever had the lock before may have removed the folder, or given it its final name.
+            if os.path.samestat(os.fstat(descriptor), temporary.stat()):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+    return None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _replaced(path: Path) -> Path:
+    """Where an output stays while the new one takes its name."""
+    return path.with_name(f".{path.name}.replaced")
+
+
+def _restore(path: Path) -> None:
+    """End what a process did not, that was killed while a new output took the place of an older one."""
+    older = _replaced(path)
+    if older.exists() and not path.exists():
+        older.rename(path)
+    elif older.exists():
+        _remove(older)
+
+
+def publish(temporary: Path, path: str | Path) -> None:
+    """Give the folder of a partial_folder its final name, with all that is in it on the disk.
+
+    An existing `path` is replaced: the caller has checked that it may be. It is whole until it is moved away,
+    for a moment, so that a kill leaves either of the two and never a part.
+    """
+    path = Path(path).resolve()
+    temporary.chmod(0o755)
+    for file in temporary.rglob("*"):
+        if file.is_file():
+            # Libraries write some files for the owner only; LM Studio may run as another user.
+            file.chmod(file.stat().st_mode | 0o644)
+            _sync(file)
+    older = _replaced(path)
+    if path.exists():
+        path.rename(older)
+    temporary.rename(path)
+    _sync(path.parent)
+    if older.exists():
+        _remove(older)
 
 
 @contextlib.contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success it is synced and renamed to `path`, else removed.
-
-    An existing `path` is removed just before the rename: the caller has checked that it may be replaced.
-    """
-    path = Path(path).resolve()
-    with scratch_folder(path) as temporary:
+    """Yield a partial_folder; on success it is published as `path`."""
+    with partial_folder(path) as temporary:
         yield temporary
-        temporary.chmod(0o755)
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                # Libraries write some files for the owner only; LM Studio may run as another user.
-                file.chmod(file.stat().st_mode | 0o644)
-                _sync(file)
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.exists():
-            path.unlink()
-        temporary.rename(path)
-        _sync(path.parent)
+        publish(temporary, path)
 
 
 @contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success the file there is synced and renamed to `path`."""
+    """Yield a path in a partial_folder; on success the file there is synced and renamed to `path`.
+
+    Its name ends in .partial: LM Studio lists each .gguf below its models folder.
+    """
     path = Path(path).resolve()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with partial_folder(path) as folder:
+        temporary = folder / f"{path.name}.partial"
         yield temporary
         temporary.chmod(0o644)
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import chat, cli, devices, paths
+from deepred_common import chat, cli, devices, paths, source_files
 from deepred_common.cli import UserError
 from deepred_common.evaluation import equivalence
 from deepred_common.examples import SIDES
@@ -52,8 +52,8 @@ from deepred_common.foreign_text import printable
 from deepred_common.inference import llama_server
 from deepred_common.json_lines import require_file
 from deepred_common.models import architectures, folders, gguf_parts, loading, safetensors_files
-from deepred_common.models.folders import Adapter
 from deepred_common.models.safetensors_files import Entry
+from deepred_common.models.trained_weights import Adapter, require_adapter
 
 DEFAULT_TREE = paths.ROOT / "llama.cpp"
 # Bytes a weight of free disk space: the 16-bit file; and, quantised, at most as much again.
@@ -162,6 +162,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.lora and "quant_type" not in given:
         args.quant_type = ADAPTER_TYPE
     settings = ConvertSettings(**vars(args))
+    read = [*source_files.of_model(settings.model_path)]
+    read += source_files.of_model(settings.lora) if settings.lora else []
+    sources = source_files.stamps(read)
     adapter = check_adapter(settings) if settings.lora else None
     config, weights = check(settings)
     if adapter:
@@ -175,14 +178,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if adapter:
         gguf_adapter.require_converter(tree)
         log.unlink(missing_ok=True)
-        convert_adapter(settings, tree, adapter, changes, config)
+        convert_adapter(settings, tree, adapter, changes, config, sources)
         if settings.verify:
             verify(settings, tree, adapter)
         print_next_of_adapter(settings)
         return cli.EXIT_OK
     quantise.require_tools(tree, settings.quant_type, settings.imatrix)
     log.unlink(missing_ok=True)
-    files = convert(settings, tree, config, weights, log)
+    files = convert(settings, tree, config, weights, log, sources)
     if modelfile is not None:
         write_modelfile(settings, modelfile)
     if settings.preset:
@@ -198,8 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.EXIT_OK
 
 
-# ---- checks, before minutes pass
-# -------------------------------------------------------------------------------------
+# ---- checks, before minutes pass --------------------------------------------------------------------
 
 
 def check_adapter(settings: ConvertSettings) -> Adapter:
@@ -223,7 +225,7 @@ def check_adapter(settings: ConvertSettings) -> Adapter:
     ):
         if getattr(settings, flag):
             raise UserError(f"--{flag} cannot be given with --lora: {program}.")
-    return folders.require_adapter(folder)
+    return require_adapter(folder)
 
 
 def check(settings: ConvertSettings) -> tuple[dict[str, Any], dict[str, Entry]]:
@@ -307,15 +309,27 @@ def log_file(settings: ConvertSettings) -> Path:
 
 
 def convert(
-    settings: ConvertSettings, tree: Path, config: Mapping[str, Any], weights: Mapping[str, Entry], log: Path
+    settings: ConvertSettings,
+    tree: Path,
+    config: Mapping[str, Any],
+    weights: Mapping[str, Entry],
+    log: Path,
+    sources: Mapping[Path, source_files.Stamp],
 ) -> list[Path]:
-    """Write the GGUF file, compared with its source before it appears; return its parts, or itself."""
+    """Write the GGUF file, compared with its source before it appears; return its parts, or itself.
+
+    sources: the model's files, as they were when they were first read.
+    """
     with gguf_split.whole_or_parts(settings.output_path, settings.split_max_size) as output:
+        require_absent(
+            gguf_parts.first(settings.output_path), settings.overwrite
+        )  # another run may have ended
         if settings.quant_type in quantise.DIRECT_TYPES:
             quantise.convert(tree, settings.model_path.resolve(), output, settings.quant_type, log)
             compare(settings, config, weights, GgufFile(output))
         else:
             convert_quantised(settings, tree, config, weights, log, output)
+        source_files.require_unchanged(sources)
     files = gguf_parts.written(settings.output_path)
     if len(files) > 1:
         print(f"Split into {len(files)} parts; the first loads all: {paths.shown(files[0])}")
@@ -357,9 +371,11 @@ def convert_adapter(
     adapter: Adapter,
     changes: Mapping[str, Change],
     config: Mapping[str, Any],
+    sources: Mapping[Path, source_files.Stamp],
 ) -> None:
-    """Write the adapter's GGUF file, compared with its source before it appears."""
+    """Write the adapter's GGUF file, compared with its source before it appears. sources: as for convert."""
     with whole_file(settings.output_path) as output:
+        require_absent(settings.output_path, settings.overwrite)  # another run may have ended meanwhile
         gguf_adapter.convert(
             tree, adapter.folder, settings.model_path, output, settings.quant_type, log_file(settings)
         )
@@ -370,6 +386,7 @@ def convert_adapter(
                 f"the GGUF file differs from the adapter {adapter.folder}, and is not kept. "
                 f"Is llama.cpp too old for it?\n{cli.listed(faults)}"
             )
+        source_files.require_unchanged(sources)
     print(
         f"GGUF adapter: {paths.shown(settings.output_path)} ({file.size / 1e6:.0f} MB)\n"
         f"Same as in {paths.shown(adapter.folder)}: {len(file.tensors)} matrices, "

@@ -14,6 +14,7 @@ training_curves.png, train_results.json and eval_results.json.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import sys
@@ -31,6 +32,7 @@ from deepred_common.training import (
     plan,
     recovery,
     result,
+    run_claim,
     run_folder,
     run_identity,
     setup,
@@ -180,29 +182,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{paths.shown(run.folder)} is already finished; nothing to do.")
         print_next(run_folder.read_manifest(run.folder)["model_name"], run.folder, settings.product)
         return cli.EXIT_OK
+    run_identity.require_same(settings, run, identity)
     if not settings.dry_run:
         require_writable_parent(run.folder)
-    run_identity.require_same(settings, run, identity)
-    check_data(settings, data)
-    folder_source = "flag" if settings.output_dir else "made from model, mode and time"
-    table = cli.print_settings(
-        "Fine-tuning settings",
-        args,
-        given,
-        environment=dict.fromkeys(paths.DATASET_FILES, "WIKI_DATA"),
-        resolved=resolved | {"output_dir": (str(run.folder), folder_source)},
-    )
-
-    trained = train(settings, run, data, identity, table)
-    if trained is None:
-        print(
-            "\nDry run: nothing was trained or written. Omit --dry_run to train. "
-            f"How long that takes is printed once {TIMED_UPDATES} updates have been timed."
+    is_new = not (settings.resume_latest or settings.resume_from_checkpoint)
+    with contextlib.nullcontext() if settings.dry_run else run_claim.claimed(run, is_new):
+        check_data(settings, data)
+        folder_source = "flag" if settings.output_dir else "made from model, mode and time"
+        table = cli.print_settings(
+            "Fine-tuning settings",
+            args,
+            given,
+            environment=dict.fromkeys(paths.DATASET_FILES, "WIKI_DATA"),
+            resolved=resolved | {"output_dir": (str(run.folder), folder_source)},
         )
+
+        trained = train(settings, run, data, identity, table)
+        if trained is None:
+            print(
+                "\nDry run: nothing was trained or written. Omit --dry_run to train. "
+                f"How long that takes is printed once {TIMED_UPDATES} updates have been timed."
+            )
+            return cli.EXIT_OK
+        print("\n" + result.text(trained, is_resumed=run.checkpoint is not None))
+        print_next(settings.model_name, trained.folder, settings.product)
         return cli.EXIT_OK
-    print("\n" + result.text(trained, is_resumed=run.checkpoint is not None))
-    print_next(settings.model_name, trained.folder, settings.product)
-    return cli.EXIT_OK
 
 
 def check_data(settings: TrainSettings, data: DataFiles) -> None:
@@ -303,9 +307,12 @@ def train(
 
 def run_updates(run: RunChoice, trainer: TemporalTrainer) -> dict[str, Any]:
     """Train to the end or until stopped; the metrics."""
-    metrics = trainer.train(resume_from_checkpoint=str(run.checkpoint) if run.checkpoint else None).metrics
+    try:
+        output = trainer.train(resume_from_checkpoint=str(run.checkpoint) if run.checkpoint else None)
+    finally:
+        trainer.close_bar()
     # The trainer's own figure is of this process's updates only: 0 for a run that needed none.
-    return metrics | {"train_loss": trainer.mean_loss()}
+    return output.metrics | {"train_loss": trainer.mean_loss()}
 
 
 # ---- what the user sees at the end ---------------------------------------------------------------

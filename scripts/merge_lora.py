@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import chat, cli, devices, paths, provenance
+from deepred_common import chat, cli, devices, paths, provenance, source_files
 from deepred_common.cli import UserError
 from deepred_common.evaluation import calibration, equivalence, frontier, merge_check
 from deepred_common.examples import Example
@@ -127,13 +127,14 @@ def build_parser() -> cli.Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     args, given = cli.parse(build_parser(), argv)
     settings = MergeSettings(**vars(args))
+    sources = source_files.stamps([*source_files.of_model(settings.lora_path), *(settings.calibrate or ())])
     trained, examples = check(settings)
     files = ", ".join(paths.shown(file) for file in settings.calibrate or ())
     cli.print_settings(
         "Merge settings", args, given, resolved={"calibrate": (files, "flag")} if files else None
     )
     loading.quiet_libraries()
-    base, strength = merge(settings, trained, examples)
+    base, strength = merge(settings, trained, examples, sources)
     merged, shown = settings.output_path, paths.shown(settings.output_path)
     size = sum(file.stat().st_size for file in merged.glob("*.safetensors"))
     print(f"Merged model: {shown} ({size / 1e9:.2f} GB of weights in {settings.dtype})")
@@ -183,15 +184,21 @@ def loads_model(settings: MergeSettings) -> bool:
 
 
 def merge(
-    settings: MergeSettings, trained: Adapter | TunedModel, examples: Sequence[Example]
+    settings: MergeSettings,
+    trained: Adapter | TunedModel,
+    examples: Sequence[Example],
+    sources: Mapping[Path, source_files.Stamp],
 ) -> tuple[Path, float]:
     """Write base + adapter to --output_path, or the tuned model in the base's place.
+
+    sources: the files of what was trained and --calibrate's, as they were when they were first read.
 
     Returns the base's folder and the adapter's strength.
     """
     import torch
 
     folder = base_folder(settings, trained)
+    sources = {**sources, **source_files.stamps(source_files.of_model(folder))}
     config = folders.require_model_folder(folder, "base model", transformers_loads=loads_model(settings))
     base = Base(settings.base_model, folder, config, safetensors_files.read_folder(folder))
     dtype: torch.dtype = getattr(torch, settings.dtype)
@@ -207,6 +214,7 @@ def merge(
     devices.free_memory()
     strength = calibrated.chosen.strength if calibrated else 1.0
     with whole_folder(settings.output_path) as out:
+        require_absent(settings.output_path, settings.overwrite)  # another merge may have ended meanwhile
         config_changes = merging.write(out, dtype, strength)
         hf_folder.write_config(folder, out, settings.dtype, config_changes)
         hf_folder.write_generation_config(folder, out, chat.stop_ids(tokenizer))
@@ -215,6 +223,7 @@ def merge(
             data = {path.name: provenance.sha256(path) for path in settings.calibrate or ()}
             name = Path(settings.base_model).name
             write_text(out / "README.md", calibration_text.card(calibrated, name, data))
+        source_files.require_unchanged(sources)
     if trained_quantised(trained):
         print(
             "The adapter was trained on a quantised base and is merged into the 16-bit one: replies can "

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -78,28 +79,69 @@ def test_an_output_appears_whole_or_not_at_all(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["made", "made.txt"]
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next_but_not_the_work_of_a_running_one(tmp_path):
-    code = (
-        "import sys, time; sys.path.insert(0, sys.argv[1]); from deepred_common.files import whole_folder\n"
-        "with whole_folder(sys.argv[2]) as folder: print(folder, flush=True); time.sleep(60)"
-    )
-    command = [sys.executable, "-c", code, str(paths.ROOT), str(tmp_path / "made")]
-    killed, running = (subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2))
-    try:
-        left, used = (Path(process.stdout.readline().strip()) for process in (killed, running))
-        killed.kill()
-        killed.wait()
-        assert left.exists()
-        other = tmp_path / ".made.gguf.a1b2c3d4.partial"  # of another output, which locks nothing
-        other.mkdir()
-        with whole_folder(tmp_path / "made"):
-            assert used.exists() and other.exists() and not left.exists()
-    finally:
-        for process in (killed, running):
-            process.kill()
-            process.communicate()
-
-
 def test_no_space_is_said_before_the_work(tmp_path):
     with pytest.raises(UserError, match="not enough disk space"):
         require_space(tmp_path, 10**18, "the merged model")
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from deepred_common.files import whole_file, whole_folder
+with whole_folder(sys.argv[2] + "/made") as folder, whole_file(sys.argv[2] + "/made.txt") as file:
+    (folder / "half").write_text("x")
+    file.write_text("x")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_is_gone_after_the_next(tmp_path):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(paths.ROOT), str(tmp_path)])
+    assert done.returncode == -9 and len(list(tmp_path.iterdir())) == 2
+    with whole_folder(tmp_path / "made") as folder:
+        assert list(folder.iterdir()) == []
+    write_text(tmp_path / "made.txt", "y")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["made", "made.txt"]
+
+
+def test_an_older_output_is_whole_until_the_new_one_has_its_name(tmp_path, monkeypatch):
+    """Killed between two steps of the replacement, wherever that is: one of the two is there, and whole."""
+    made = tmp_path / "made"
+    true_rename = Path.rename
+
+    def replace(kills_at):
+        calls = []
+
+        def rename(self, target):
+            calls.append(self)
+            if len(calls) == kills_at:
+                raise KeyboardInterrupt
+            return true_rename(self, target)
+
+        monkeypatch.setattr(Path, "rename", rename)
+        monkeypatch.setattr(
+            shutil, "rmtree", lambda *a, **k: pytest.fail("removed before the new one is there")
+        )
+        with pytest.raises(KeyboardInterrupt), whole_folder(made) as folder:
+            monkeypatch.setattr(shutil, "rmtree", lambda *a, **k: None)  # a kill cleans nothing
+            (folder / "a").write_text("new")
+        monkeypatch.undo()
+
+    for kills_at in (1, 2):
+        with whole_folder(made) as folder:
+            for name in ("a", "b"):
+                (folder / name).write_text("old")
+        replace(kills_at)
+        with pytest.raises(RuntimeError), whole_folder(made):  # the next one puts it back, whatever it does
+            raise RuntimeError
+        assert {p.name: p.read_text() for p in made.iterdir()} == {"a": "old", "b": "old"}
+        assert [p.name for p in tmp_path.iterdir()] == ["made"]
+
+
+def test_an_output_that_another_process_writes_is_refused(tmp_path):
+    with whole_folder(tmp_path / "made") as folder:
+        (folder / "file").write_text("x")
+        refused = pytest.raises(UserError, match=r"another process is writing .*made right now\. Wait for it")
+        with refused, whole_folder(tmp_path / "made"):
+            pass
+    assert [p.name for p in tmp_path.iterdir()] == ["made"] and (tmp_path / "made/file").exists()

@@ -6,6 +6,7 @@ JSON Lines. The first line holds the conditions of the evaluation; each further 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from deepred_common import paths
 from deepred_common.cli import UserError, warn
-from deepred_common.files import json_text
+from deepred_common.files import Busy, json_text, lock
 from deepred_common.foreign_text import ESCAPED, whole_characters
 from deepred_common.inference.protocol import Reply, Score
 
@@ -31,17 +32,23 @@ class Journal:
 
     path: the file; an existing one is resumed. head: what must be the same for its replies to count (JSON
     values). replies: {id: Reply} of what it holds; failed ones are not saved, so they are asked again.
-    UserError if the head of an existing file differs, with the differences, or if it is damaged.
+    UserError if the head of an existing file differs, with the differences, or if it is damaged. Busy if
+    another process has it open.
     """
 
     def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
         self.path = Path(path)
         self.replies: dict[int, Reply] = {}
-        if self.path.exists():
-            self._read(head)
         self._file = self.path.open("a", encoding="utf-8", errors=ESCAPED)
-        if not self._file.tell():
-            self._write({"head": head})
+        try:
+            _require_alone(self.path, self._file.fileno())
+            if self._file.tell():
+                self._read(head)
+            if not self.path.stat().st_size:
+                self._write({"head": head})
+        except BaseException:
+            self._file.close()
+            raise
 
     def _read(self, head: Mapping[str, Any]) -> None:
         content = self.path.read_bytes()
@@ -100,7 +107,11 @@ class Journal:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        if not any(exception):
+            self._file.close()
+            return
+        with contextlib.suppress(OSError):  # a disk that was full is still full: the first error says more
+            self._file.close()
 
 
 def _scores(saved: dict[str, list[Any]] | None) -> dict[str, Score] | None:
@@ -116,6 +127,8 @@ def opened(path: Path, head: Mapping[str, Any], resume: bool, overwrite: bool) -
         _discard(path)
     try:
         return Journal(path, head)
+    except Busy:
+        raise
     except UserError:
         if not overwrite:
             raise
@@ -123,7 +136,17 @@ def opened(path: Path, head: Mapping[str, Any], resume: bool, overwrite: bool) -
         return Journal(path, head)
 
 
+def _require_alone(path: Path, descriptor: int) -> None:
+    if not lock(descriptor):
+        raise Busy(
+            f"another evaluation is writing {paths.shown(path)} right now. Wait for it, or choose another "
+            "--output."
+        )
+
+
 def _discard(path: Path) -> None:
     if path.exists():
+        with path.open("rb") as file:
+            _require_alone(path, file.fileno())
         warn(f"{paths.shown(path)} is removed (--overwrite).")
         path.unlink()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deepred_common import paths, provenance
 from deepred_common.examples import SIDES, Example, balanced_sample, read_examples
+from deepred_common.source_files import require_unchanged, stamps
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ def read(files: Sequence[Path] | None, limit: int | None, seed: int) -> Question
     sides: list[tuple[Path, str | None]] = [(paths.dataset_file(f"{side}_val"), side) for side in SIDES]
     if files:
         sides = [(path, None) for path in files]
+    before = stamps(path for path, _ in sides)
     examples = [example for path, side in sides for example in read_examples(path, side)]
     data = {paths.shown(path): provenance.sha256(path) for path, _ in sides}
+    require_unchanged(before)
     return Questions(balanced_sample(examples, limit, seed), data)

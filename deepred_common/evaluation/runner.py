@@ -74,7 +74,13 @@ def evaluate(
         baselines=baselines,
         probes=task.probes,
     )
-    results_file.write(output, results)
+    try:
+        results_file.write(output, results)
+    except OSError as error:
+        raise UserError(
+            f"{cli.write_error(error) or error}\nAll replies are saved. "
+            f"Resume with the same command and --output {paths.quoted(output)} --resume"
+        ) from error
     if not errors(rows):
         # Only now: the results hold every reply.
         journal.path_for(output).unlink(missing_ok=True)
@@ -135,8 +141,11 @@ def ask(task: Task, model: Backend, conditions: Conditions, output: Path) -> lis
                 raise UserError(f"{error}: there is nothing else to ask.") from error
             left_out = {one.metadata.get("probe") for one in examples if choices.texts_of(one)}
             cli.warn(f"{error}: the form {', '.join(map(str, left_out))} is left out.")
-        except UserError as error:
-            raise UserError(f"{error}\n{_kept(log, settings.output)}") from error
+        except (UserError, OSError) as error:
+            text = str(error) if isinstance(error, UserError) else cli.write_error(error)
+            if text is None:
+                raise
+            raise UserError(f"{text}\n{_kept(log, settings.output)}") from error
     for number in range(count, total):
         if number in rows:
             rows[number % count]["samples"].append(_sample(rows[number]))

@@ -16,8 +16,8 @@ from deepred_common.export import adapter_changes, tool_runner
 from deepred_common.export.adapter_changes import Change
 from deepred_common.export.gguf_file import GgufFile
 from deepred_common.models import architectures, folders
-from deepred_common.models.folders import Adapter
 from deepred_common.models.safetensors_files import Entry
+from deepred_common.models.trained_weights import Adapter
 
 CONVERTER = "convert_lora_to_gguf.py"
 ALPHA = "adapter.lora.alpha"  # one for the whole file; llama.cpp divides it by each matrix's rank

@@ -6,12 +6,11 @@ The first part holds all metadata. Programs load it, and find the others by name
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from deepred_common import cli
-from deepred_common.files import sync_folder, whole_file
+from deepred_common.files import partial_folder, sync_folder, whole_file
 from deepred_common.models import gguf_parts
 
 
@@ -22,23 +21,21 @@ def whole_or_parts(output: Path, most_bytes: int | None) -> Iterator[Path]:
     What was written to `output` before, whole or in parts, is replaced. The first part appears last and goes
     first: what is there of an interrupted write cannot be loaded.
     """
-    older = gguf_parts.written(output)
     if most_bytes is None:
         with whole_file(output) as temporary:
             yield temporary
-        _remove(file for file in older if file != output)
+        _remove(file for file in gguf_parts.written(output) if file != output)
         return
-    folder = output.resolve().parent
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", suffix=".partial", dir=folder) as scratch:
-        whole = Path(scratch) / output.name
+    with partial_folder(output) as scratch:
+        whole = scratch / output.name
         yield whole
         parts = [whole] if whole.stat().st_size <= most_bytes else _write_parts(whole, most_bytes)
         for part in parts:
             part.chmod(0o644)
         sync_folder(scratch)
-        _remove(older)
+        _remove(gguf_parts.written(output))
         for part in reversed(parts):
-            part.rename(folder / part.name)
+            part.rename(output.resolve().parent / part.name)
         sync_folder(scratch)
 
 

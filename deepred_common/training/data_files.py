@@ -8,6 +8,7 @@ from deepred_common import provenance
 from deepred_common.cli import UserError
 from deepred_common.examples import CHAT, Example, balanced_sample, read_examples
 from deepred_common.json_lines import require_file
+from deepred_common.source_files import require_unchanged, stamps
 from deepred_common.training.settings import TRAINING_FILES, VALIDATION_FILES, TrainSettings
 
 DEV_VALIDATION_SHARE = 0.1
@@ -33,6 +34,7 @@ class DataFiles:
         self._settings = settings
         self._examples: Examples | None = None
         self._replay: list[Example] | None = None
+        self._stamps = stamps(settings.data_files.values())
         self.hashes = {
             name: provenance.sha256(require_file(path)) for name, path in settings.data_files.items()
         }
@@ -50,6 +52,7 @@ class DataFiles:
         """The examples, checked. UserError naming the first line that is not right."""
         if self._examples is None:
             self._examples = _read_dev(self._settings) if self._settings.dev else _read_all(self._settings)
+            require_unchanged(self._stamps)  # or the hashes, and what is kept by them, would be of others
         return self._examples
 
     def replay_prompts(self) -> list[Example]:
@@ -57,6 +60,7 @@ class DataFiles:
         if self._replay is None:
             files = self._settings.replay if self._settings.replay_share else ()
             self._replay = [example for path in files for example in read_examples(path, CHAT)]
+            require_unchanged(self._stamps)
         return self._replay
 
     def release(self) -> None:

@@ -59,10 +59,13 @@ def _forward_of(layer: Any) -> Any:
         (name,) = layer.active_adapters
         base = layer.base_layer
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-        tensors = (x, base.weight, base.bias, layer.lora_A[name].weight, layer.lora_B[name].weight)
-        rows, *weights = (None if tensor is None else tensor.to(dtype) for tensor in tensors)
+        rows, weight, lora_a, lora_b = (
+            tensor.to(dtype)
+            for tensor in (x, base.weight, layer.lora_A[name].weight, layer.lora_B[name].weight)
+        )
+        bias = None if base.bias is None else base.bias.to(dtype)
         with torch.autocast("cpu", enabled=False):
-            output = _LoraLinear.apply(rows.flatten(0, -2), *weights, layer.scaling[name])
+            output = _LoraLinear.apply(rows.flatten(0, -2), weight, bias, lora_a, lora_b, layer.scaling[name])
         return output.unflatten(0, x.shape[:-1])
 
     return forward

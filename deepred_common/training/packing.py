@@ -105,6 +105,7 @@ def packed_logits(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor
         groups.append(Group(places[rows, own], is_token[rows, own]))
     return model(
         input_ids=packed_ids[None],
+        attention_mask=packed_ids.new_empty(0, 0, 0, 0),  # or transformers would make one
         position_ids=positions[None],
         use_cache=False,
         logits_to_keep=places[:, :-1][needed],
@@ -123,13 +124,15 @@ def can_pack(config: PretrainedConfig, max_length: int) -> bool:
 
 
 def take_packed_rows(model: Any) -> None:
-    """Let a model whose config can_pack take packed rows, and nothing else from now on.
+    """Let a model whose config can_pack take packed rows, from now on.
 
     For good, not around each forward pass: gradient checkpointing repeats that within the backward pass.
     """
-    from transformers import AttentionInterface
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
 
     AttentionInterface.register(ATTENTION, _attend_in_rows)
+    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
     model.config._attn_implementation = ATTENTION
 
 
@@ -173,24 +176,28 @@ def _attend_in_rows(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: None,
-    packed_rows: Layout,
+    attention_mask: torch.Tensor | None,
+    packed_rows: Layout | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """One layer's attention among packed rows; a function of transformers' AttentionInterface.
 
-    query: (1, heads, tokens, head size). key, value: the same, of perhaps fewer heads. options: what the
-    family's own attention functions take. Returns (1, tokens, heads, head size) and no weights.
+    query: (1, heads, tokens, head size). key, value: the same, of perhaps fewer heads. packed_rows: None for
+    padded rows, which attention_mask is of. options: what the family's own attention functions take.
+    Returns (1, tokens, heads, head size) and no weights.
     """
     import torch
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+    if packed_rows is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     shared, outputs = packed_rows.shared, []
     if shared:
-        start = (states[:, :, :shared] for states in (query, key, value))
-        outputs.append(_attend(module, *start, 0, **options)[0])
+        start = [states[:, :, :shared] for states in (query, key, value)]
+        outputs.append(_attend(module, start[0], start[1], start[2], 0, **options)[0])
     for group in packed_rows.groups:
-        visible = (_after_shared(states, group, shared) for states in (key, value))
-        of_group = _attend(module, _in_rows(query, group), *visible, shared, **options)
+        keys, values = (_after_shared(states, group, shared) for states in (key, value))
+        of_group = _attend(module, _in_rows(query, group), keys, values, shared, **options)
         outputs.append(of_group[group.is_token])
     return torch.cat(outputs)[None], None
 

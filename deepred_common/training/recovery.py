@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shlex
 import sys
@@ -12,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepred_common import devices, paths
+from deepred_common import cli, devices, paths
 from deepred_common.cli import UserError
 from deepred_common.training import run_folder
 
@@ -96,10 +95,8 @@ def explain(
 ) -> UserError | None:
     """A UserError that says what stopped the training, what is saved and how to resume.
 
-    trainer: a trainer.TemporalTrainer. None for a full disk, which cli.run explains.
+    trainer: a trainer.TemporalTrainer. None for what is explained already.
     """
-    if os.strerror(errno.ENOSPC) in str(error):
-        return None
     update = trainer.state.global_step
     if devices.is_out_of_memory(error):
         return _out_of_memory(script, settings, folder, trainer, error)
@@ -109,6 +106,8 @@ def explain(
     else:
         saved = "no checkpoint was saved yet"
     command = resume_command(script, folder)
+    if text := cli.write_error(error):
+        return UserError(f"{text}\nAfter update {update}: {saved}. Resume with:\n  {command}")
     if isinstance(error, Diverged):
         return _diverged(script, settings, folder, trainer, f"{error} after update {update}", newest)
     if devices.is_lost(error):

@@ -52,7 +52,8 @@ def save(
             evaluation = trainer.evaluate()
     manifest |= {"finished": provenance.now(), "updates": last, "kept_update": kept}
     kept_folder = None if kept == last else validation.weights_path(folder, kept)
-    run_folder.save_result(folder, trainer, manifest, training_metrics, evaluation, kept_folder, saver)
+    with recovery.explained(script, settings, folder, trainer):
+        run_folder.save_result(folder, trainer, manifest, training_metrics, evaluation, kept_folder, saver)
     choice = validation.choice_text(history, kept, last, settings.product)
     return Result(folder, training_metrics | evaluation, choice)
 

@@ -101,12 +101,17 @@ def choose(settings: TrainSettings) -> RunChoice:
         return RunChoice(new_run_folder(settings.model_name, settings.dev))
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output_dir {folder} is a file.")
+    require_no_run(folder)
+    return RunChoice(folder)
+
+
+def require_no_run(folder: Path) -> None:
+    """UserError if there is a run in `folder`."""
     if (folder / MANIFEST).exists() or any(folder.glob("checkpoint-*")) or (folder / FINAL).exists():
         raise UserError(
             f"{paths.shown(folder)} already holds a run. Add --resume_latest to resume it, "
             "or choose another --output_dir."
         )
-    return RunChoice(folder)
 
 
 def _choose_latest(settings: TrainSettings) -> RunChoice:
@@ -295,6 +300,9 @@ def remove_old_checkpoints(folder: str | Path, limit: int, kept: Sequence[Path |
     """Remove the oldest checkpoints of a run until `limit` are left, but none of `kept`."""
     stay = {path.resolve() for path in kept if path}
     present = checkpoints(folder)
+    newest = max((path.lstat().st_mtime for path in stay if path.exists()), default=0.0)
+    # The clock may have been set back: what then lies in the future of the newest is older than all others.
+    present.sort(key=lambda path: path.is_symlink() or path.lstat().st_mtime <= newest)
     removable = [path for path in present if path.resolve() not in stay]
     for path in removable[: max(0, len(present) - limit)]:
         # A checkpoint that cannot be removed is no reason to stop a training.

@@ -219,6 +219,12 @@ class TemporalTrainer(SFTTrainer):
         if self.is_world_process_zero():
             sync_folder(run_folder.checkpoint_path(str(self.args.output_dir), self.state.global_step))
 
+    def close_bar(self) -> None:
+        """End the line of the progress bar, which an error leaves open: its message belongs on the next."""
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, ProgressCallback) and callback.training_bar is not None:
+                callback.training_bar.close()
+
     def mean_loss(self) -> float | None:
         """The training loss of all updates of the run, also of those before a resume; None if not known."""
         total, last = 0.0, 0

@@ -83,3 +83,15 @@ def test_what_is_no_journal_is_refused_and_left_alone(tmp_path, content):
     with pytest.raises(UserError, match="not a journal of replies, or it is damaged"):
         journal.Journal(path, {"model": "m"})
     assert path.read_text() == content
+
+
+def test_two_evaluations_never_write_one_journal(tmp_path):
+    path = tmp_path / "out.replies.jsonl"
+    with journal.opened(path, {"model": "m"}, resume=False, overwrite=False) as log:
+        log.add(0, "a", Reply("b", "stop"))
+        for resume, overwrite in ((True, False), (True, True), (False, True)):
+            with pytest.raises(UserError, match=r"another evaluation is writing .* right now. Wait for it"):
+                journal.opened(path, {"model": "m"}, resume=resume, overwrite=overwrite)
+        log.add(1, "c", Reply("d", "stop"))
+    with journal.opened(path, {"model": "m"}, resume=True, overwrite=False) as log:
+        assert set(log.replies) == {0, 1}

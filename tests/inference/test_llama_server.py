@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 from conftest import ROOT
 
@@ -55,3 +57,28 @@ def test_the_file_s_own_template_is_used_whatever_the_version_and_the_environmen
 
 def test_a_model_is_not_let_think(start):
     assert '--chat-template-kwargs {"enable_thinking": false}' in start()
+
+
+STARTS_ONE = """
+import os, subprocess, sys
+child = (
+    "import os, sys, time; sys.path.insert(0, sys.argv[1]); "
+    "from deepred_common.inference import llama_server; "
+    "llama_server._end_with(int(sys.argv[2])); print(os.getpid(), flush=True); time.sleep(60)"
+)
+subprocess.run([sys.executable, "-c", child, sys.argv[1], str(os.getpid())])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_the_server_ends_with_the_process_that_started_it_even_by_kill_9():
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTS_ONE, str(ROOT)], stdout=subprocess.PIPE, text=True
+    )
+    pid = int(starter.stdout.readline())
+    starter.kill()
+    starter.wait()
+    deadline = time.monotonic() + 20
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "it goes on"
+        time.sleep(0.05)

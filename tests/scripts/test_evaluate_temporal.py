@@ -1,5 +1,6 @@
 """The evaluator as a user runs it: on tiny real models, and on servers that misbehave."""
 
+import errno
 import json
 import signal
 import subprocess
@@ -9,6 +10,8 @@ import time
 import pytest
 from conftest import ROOT
 from fake_server import Server, reply_with, running
+
+from deepred_common.evaluation import journal, results_file
 
 
 @pytest.fixture
@@ -404,3 +407,35 @@ def test_results_of_the_base_for_another_cutoff_are_not_reused(server, ask, tiny
     # Its prompt states the cutoff, so only the untouched base could be reused wrongly.
     code, _, err = ask(*base, "--system_prompt", "Hello.", "--resume", "--cutoff", "1950-01-01")
     assert code == 2 and "out.base.json is of another base, other data or other settings" in err
+
+
+# ---- a disk that fills up ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["journal", "results"])
+def test_a_full_disk_keeps_the_replies_and_says_how_to_resume__disk_faked(
+    where, server, ask, tmp_path, monkeypatch
+):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        if where == "results":
+            patch.setattr(results_file, "write", full)
+        else:
+            true_write, writes = journal.Journal._write, []
+
+            def write(self, row):
+                writes.append(row)
+                if len(writes) > 4:  # the head and three replies
+                    full()
+                true_write(self, row)
+
+            patch.setattr(journal.Journal, "_write", write)
+        code, _, err = ask("--in_flight", 1)
+    assert code == 2 and "Traceback" not in err and "the disk is full" in err
+    assert ("3 replies are saved" if where == "journal" else "All replies are saved") in err
+    assert err.strip().endswith("--resume") and not (tmp_path / "out.json").exists()
+    before = len(server.requests)
+    assert ask("--resume")[0] == 0
+    assert len(server.requests) - before == (9 if where == "journal" else 0)

@@ -16,7 +16,7 @@ from short_runs import ROUNDING, distance, same, short_run, weights
 
 from deepred_common import paths
 from deepred_common.data import checks
-from deepred_common.training import run_folder, run_identity
+from deepred_common.training import run_claim, run_folder, run_identity
 from deepred_common.training.objectives.refusal import Refusal
 from deepred_common.training.settings import TrainSettings
 
@@ -305,3 +305,22 @@ def test_resume_latest_takes_the_newest_unfinished_run(monkeypatch, tmp_path):
     run_folder.write_manifest(full, {"finished": None, "identity": {"full": True}})
     assert run_folder.choose(settings).folder.name == "temporal-m-dev-20260102_000000"
     assert run_folder.choose(dataclasses.replace(settings, full=True)).folder == full
+
+
+def test_a_folder_in_which_another_process_trains_is_left_alone(finished, three_epochs, script):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    with run_claim.claimed(run_folder.RunChoice(finished), is_new=False):
+        code, _, err = script(*three_epochs, "--resume_latest")
+    assert code == 2 and "another process is training in" in err and "Wait for it" in err
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+def test_a_full_disk_names_the_checkpoint_and_the_command__disk_faked(arguments, script, monkeypatch):
+    """torch.save gives no reason: its file does not grow as it should."""
+    fail_at(
+        monkeypatch, 5, RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534")
+    )
+    code, _, err = script(*arguments, "--save_steps", 2)
+    assert code == 2 and "Traceback" not in err
+    assert "\nerror: cannot write the output: the disk is full." in err and "Free some space" in err
+    assert "updates up to 4 are saved" in err and err.splitlines()[-1].endswith("--resume_latest")

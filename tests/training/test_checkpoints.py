@@ -130,3 +130,12 @@ def test_free_space_is_that_of_the_nearest_folder(tmp_path):
     assert disk_estimate.free_space(tmp_path / "a" / "b") == pytest.approx(
         shutil.disk_usage(tmp_path).free, rel=0.1
     )
+
+
+def test_after_the_clock_was_set_back_the_newest_are_kept(tmp_path):
+    for step, time in ((4, 9_000_000_000), (8, 9_000_000_001), (12, 100), (16, 200), (20, 300)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        os.utime(folder, (time, time))
+    run_folder.remove_old_checkpoints(tmp_path, 3, (tmp_path / "checkpoint-20", None))
+    assert names(tmp_path) == {"checkpoint-12", "checkpoint-16", "checkpoint-20"}

@@ -97,6 +97,12 @@ def test_packed_rows_stay_apart_when_activations_are_computed_again(batch):
     assert_alike(*packed_and_padded("llama", batch, checkpointing=True))
 
 
+def test_a_model_that_takes_packed_rows_still_takes_padded_ones(batch):
+    model, usual = tiny("llama"), tiny("llama")
+    packing.take_packed_rows(model)
+    assert torch.equal(packing.padded_logits(model, batch), packing.padded_logits(usual, batch))
+
+
 def test_rows_without_a_common_start_are_packed_too(batch):
     batch["input_ids"][1, 0] += 1
     assert_alike(*packed_and_padded("llama", batch))
