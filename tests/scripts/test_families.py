@@ -308,15 +308,9 @@ def model_of_pieces(pieces, tmp_path):
         tokenizer.add_special_tokens({"additional_special_tokens": list(new_tokens)} if new_tokens else {})
         tokenizer.add_bos_token = True
         tokenizer.chat_template = template
-        shape = {
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-        }
-        config = AutoConfig.for_model(
-            kind, vocab_size=len(tokenizer), max_position_embeddings=2048, **shape, **ids
-        )
+        shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+        shape |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 2048}
+        config = AutoConfig.for_model(kind, vocab_size=len(tokenizer), **shape, **ids)
         AutoModelForCausalLM.from_config(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         return folder
