@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from deepred_common.files import read_json
 from deepred_common.models import folders
@@ -20,7 +21,10 @@ def arguments(model: Path) -> Iterator[list[str]]:
     """The converter's arguments that say what to convert: `model` or a view of it, and its name if needed."""
     model = model.resolve()
     name = ["--model-name", _phi_3_name(model.name)] if _strips_as_phi_3(model) else []
-    if not _puts_no_spaces(model):
+    changes: dict[str, Any] = {"add_prefix_space": False} if _puts_no_spaces(model) else {}
+    if added := _unlisted_tokens(model):
+        changes["added_tokens_decoder"] = added
+    if not changes:
         yield [str(model), *name]
         return
     with tempfile.TemporaryDirectory() as scratch:
@@ -29,9 +33,23 @@ def arguments(model: Path) -> Iterator[list[str]]:
         for entry in model.iterdir():
             if entry.name != "tokenizer_config.json":
                 (view / entry.name).symlink_to(entry)
-        config = read_json(model / "tokenizer_config.json") | {"add_prefix_space": False}
+        config = read_json(model / "tokenizer_config.json") | changes
         (view / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
         yield [str(view), *name]
+
+
+def _unlisted_tokens(model: Path) -> dict[str, Any]:
+    """{id: token} of added tokens, which transformers 5 writes into tokenizer.json alone; {} if listed.
+
+    The converter reads a SentencePiece vocabulary from tokenizer.model, and the tokens added to it from
+    tokenizer_config.json. A server would spell out the others.
+    """
+    file, config = model / "tokenizer.json", model / "tokenizer_config.json"
+    if not all(path.exists() for path in (file, config, model / "tokenizer.model")):
+        return {}
+    if "added_tokens_decoder" in read_json(config):
+        return {}
+    return {str(token["id"]): token for token in read_json(file).get("added_tokens", [])}
 
 
 def _strips_as_phi_3(model: Path) -> bool:

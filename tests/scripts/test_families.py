@@ -356,7 +356,10 @@ def test_a_server_takes_away_the_line_breaks_that_phi_3_s_tokenizer_does(
 
 
 def test_a_server_puts_no_second_space_after_mistral_s_inst(model_of_pieces, same_tokens, llama_cpp_tree):
-    """Its tokenizer puts no space before a text after [INST]: its template has written one."""
+    """Its tokenizer puts no space before a text after [INST]: its template has written one.
+
+    [INST] is not split either, although the converter would not see by itself that it is a token.
+    """
     file = llama_cpp_tree / "models/templates/mistralai-Mistral-Nemo-Instruct-2407.jinja"
     template = file.read_text(encoding="utf-8").replace('"[INST]"', '"[INST] "')
     same_tokens(model_of_pieces("mistral", template))
