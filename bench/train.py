@@ -15,6 +15,9 @@ Rows of the table:
   ours, plain     our trainer with trl's objective (--objective sft): cross-entropy alone
   ours            as it ships: retain rows towards the base's own predictions, a second forward pass
   npo, dpo, …     with --only: our trainer with another of its objectives
+
+"of peak" is 4 operations a token and weight of a linear layer (forward, and backward through frozen weights;
+cross-entropy needs no more), over what large matrix products reach on this machine, measured beforehand.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ from deepred_common.training.objectives.protocol import Objective
 from deepred_common.training.settings import TrainSettings
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedTokenizerBase
 
 LEARNING_RATE, LORA_R, LORA_ALPHA, MAX_LENGTH, SEED = 2e-4, 16, 32, 512, 42
@@ -231,6 +235,20 @@ RUNS |= {
 }
 
 
+def matrix_speed(dtype: torch.dtype) -> float:
+    """Operations a second of a matrix product of 2048 x 2048, the best of ten."""
+    import torch
+
+    size, device = 2048, devices.pick_device()
+    one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    seconds = []
+    for _ in range(10):
+        began = time.perf_counter()
+        _ = float((one @ other)[0, 0])  # waits for a GPU
+        seconds.append(time.perf_counter() - began)
+    return 2 * size**3 / min(seconds)
+
+
 def peak_bytes() -> int:
     """Peak memory of this process: on a GPU what torch allocated there, else resident memory."""
     import torch
@@ -245,6 +263,7 @@ def measure(args: argparse.Namespace) -> None:
     loading.quiet_libraries()
     trained = RUNS[args.run](args)
     peak = peak_bytes()
+    linear = memory_estimate.shape_of(loading.load_config(args.model), LORA_R).linear
     tokenizer = loading.load_tokenizer(args.model)
     rows = training_rows.of_examples(tokenizer, training_examples(args.rows))
     figures = {
@@ -252,6 +271,7 @@ def measure(args: argparse.Namespace) -> None:
         "seconds": trained.ended - trained.began,
         "start": trained.began - STARTED,
         "peak": peak,
+        "linear": linear,
         "estimated_bytes": trained.estimated_bytes,
         "time_ratio": trained.time_ratio,
         "losses": validation_losses(trained.model, tokenizer),
@@ -297,9 +317,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{args.rows} examples, {args.epochs} epochs, {ROWS_PER_UPDATE} rows an update; "
         f"{devices.pick_device()}, ours in {str(dtype).removeprefix('torch.')} ({reason})"
     )
+    speed_of_products = matrix_speed(dtype)
+    print(f"matrix products in {str(dtype).removeprefix('torch.')}: {speed_of_products / 1e9:.0f} GFLOP/s")
     print(
-        f"{'':<16}{'tokens/s':>10}{'ratio':>8}{'to 1st update':>15}{'peak memory':>13}{'estimated':>11}"
-        f"{'time est.':>11}{'retain loss':>13}{'unlearn loss':>14}"
+        f"{'':<16}{'tokens/s':>10}{'ratio':>8}{'of peak':>9}{'to 1st update':>15}{'peak memory':>13}"
+        f"{'estimated':>11}{'time est.':>11}{'retain loss':>13}{'unlearn loss':>14}"
     )
     first_speed = None
     options = [word for name in ("model", "rows", "epochs", "batch_size", "precision")
@@ -316,7 +338,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         memory = f"{figures['estimated_bytes'] / 1e9:.2f} GB" if figures["estimated_bytes"] else "-"
         ratio = f"{figures['time_ratio']:.2f}x" if figures["time_ratio"] else "-"
         print(
-            f"{name:<16}{speed:>10.0f}{speed / first_speed:>7.1f}x{figures['start']:>13.1f} s"
+            f"{name:<16}{speed:>10.0f}{speed / first_speed:>7.1f}x"
+            f"{4 * figures['linear'] * speed / speed_of_products:>9.0%}{figures['start']:>13.1f} s"
             f"{figures['peak'] / 1e9:>10.2f} GB{memory:>11}{ratio:>11}"
             f"{figures['losses']['retain']:>13.3f}{figures['losses']['unlearn']:>14.3f}",
             flush=True,

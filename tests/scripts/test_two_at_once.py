@@ -31,7 +31,7 @@ def test_a_merge_while_another_writes_is_refused(merge, tmp_path):
     with whole_folder(tmp_path / "merged"):
         code, _, err = merge("--overwrite")
         assert code == 2 and "another process is writing" in err and "Wait for it" in err
-    assert merge()[0] == 0
+    assert merge("--overwrite")[0] == 0
 
 
 def test_a_conversion_that_ends_while_another_starts_is_not_replaced(pipeline, script, tmp_path, monkeypatch):
