@@ -13,7 +13,9 @@ from deepred_common.cli import UserError
 from deepred_common.export import llama_cpp
 from deepred_common.inference import llama_server
 
-COMMANDS = sorted([*ROOT.glob("scripts/*.py"), *ROOT.glob("scripts/tools/*.py"), *ROOT.glob("bench/*.py")])
+FILES = [*ROOT.glob("scripts/*.py"), *ROOT.glob("scripts/tools/*.py"), *ROOT.glob("bench/*.py")]
+# The others are parts of a command.
+COMMANDS = sorted(file for file in FILES if "def main(" in file.read_text(encoding="utf-8"))
 # Flags that take a text which is no path. A new one must be named here, or get a type of cli.
 TEXTS = {
     *("cutoff", "lmstudio_url", "lmstudio_model", "system_prompt", "judge_url", "judge_model", "revision"),
