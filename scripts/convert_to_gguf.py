@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import chat, cli, devices, paths, source_files
+from deepred_common import cli, devices, paths, source_files
 from deepred_common.cli import UserError
 from deepred_common.evaluation import equivalence
 from deepred_common.examples import SIDES
@@ -39,7 +39,6 @@ from deepred_common.export import (
     ollama,
     quantise,
 )
-from deepred_common.export.adapter_changes import Change
 from deepred_common.export.gguf_file import GgufFile
 from deepred_common.files import (
     require_absent,
@@ -48,12 +47,12 @@ from deepred_common.files import (
     whole_file,
     write_text,
 )
-from deepred_common.foreign_text import printable
 from deepred_common.inference import llama_server
 from deepred_common.json_lines import require_file
 from deepred_common.models import architectures, folders, gguf_parts, loading, safetensors_files
 from deepred_common.models.safetensors_files import Entry
 from deepred_common.models.trained_weights import Adapter, require_adapter
+from deepred_common.reporting import gguf_check_text
 
 DEFAULT_TREE = paths.ROOT / "llama.cpp"
 # Bytes a weight of free disk space: the 16-bit file; and, quantised, at most as much again.
@@ -61,7 +60,6 @@ DIRECT_BYTES, QUANTISED_BYTES = 2, 4
 SIZE_UNITS = {"M": 10**6, "G": 10**9}
 ADAPTER_TYPE = "f16"  # of an adapter's file, by default
 MODELFILE_HINT = "write one for the base, and add the line ADAPTER ./<the adapter's file>"
-SHOWN_IDS = 12  # of two lists of token ids that differ
 
 
 @dataclass(frozen=True)
@@ -178,7 +176,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if adapter:
         gguf_adapter.require_converter(tree)
         log.unlink(missing_ok=True)
-        convert_adapter(settings, tree, adapter, changes, config, sources)
+        with whole_file(settings.output_path) as output:
+            require_absent(settings.output_path, settings.overwrite)  # another run may have ended meanwhile
+            gguf_adapter.convert(tree, adapter.folder, settings.model_path, output, settings.quant_type, log)
+            file = gguf_adapter.require_same(output, adapter, changes, config)
+            source_files.require_unchanged(sources)
+        print(f"GGUF adapter: {paths.shown(settings.output_path)} {gguf_adapter.text(file, adapter)}")
         if settings.verify:
             verify(settings, tree, adapter)
         print_next_of_adapter(settings)
@@ -304,8 +307,7 @@ def log_file(settings: ConvertSettings) -> Path:
     return settings.output_path.with_name(settings.output_path.name + ".log")
 
 
-# ---- the work
-# --------------------------------------------------------------------------------------------------------
+# ---- the work ----------------------------------------------------------------------------------------
 
 
 def convert(
@@ -321,9 +323,8 @@ def convert(
     sources: the model's files, as they were when they were first read.
     """
     with gguf_split.whole_or_parts(settings.output_path, settings.split_max_size) as output:
-        require_absent(
-            gguf_parts.first(settings.output_path), settings.overwrite
-        )  # another run may have ended
+        # Another run may have ended meanwhile.
+        require_absent(gguf_parts.first(settings.output_path), settings.overwrite)
         if settings.quant_type in quantise.DIRECT_TYPES:
             quantise.convert(tree, settings.model_path.resolve(), output, settings.quant_type, log)
             compare(settings, config, weights, GgufFile(output))
@@ -365,35 +366,6 @@ def convert_quantised(
     print(f"Error of quantising, relative, root mean square: {', '.join(shown)}")
 
 
-def convert_adapter(
-    settings: ConvertSettings,
-    tree: Path,
-    adapter: Adapter,
-    changes: Mapping[str, Change],
-    config: Mapping[str, Any],
-    sources: Mapping[Path, source_files.Stamp],
-) -> None:
-    """Write the adapter's GGUF file, compared with its source before it appears. sources: as for convert."""
-    with whole_file(settings.output_path) as output:
-        require_absent(settings.output_path, settings.overwrite)  # another run may have ended meanwhile
-        gguf_adapter.convert(
-            tree, adapter.folder, settings.model_path, output, settings.quant_type, log_file(settings)
-        )
-        file = GgufFile(output)
-        faults = gguf_adapter.faults(file, adapter, changes, config)
-        if faults:
-            raise UserError(
-                f"the GGUF file differs from the adapter {adapter.folder}, and is not kept. "
-                f"Is llama.cpp too old for it?\n{cli.listed(faults)}"
-            )
-        source_files.require_unchanged(sources)
-    print(
-        f"GGUF adapter: {paths.shown(settings.output_path)} ({file.size / 1e6:.0f} MB)\n"
-        f"Same as in {paths.shown(adapter.folder)}: {len(file.tensors)} matrices, "
-        f"alpha {file.value(gguf_adapter.ALPHA):g}"
-    )
-
-
 def compare(
     settings: ConvertSettings, config: Mapping[str, Any], weights: Mapping[str, Entry], file: GgufFile
 ) -> None:
@@ -431,17 +403,7 @@ def verify(settings: ConvertSettings, tree: Path, adapter: Adapter | None = None
     else:
         tokenizer = loading.load_tokenizer(model_path)
         ids, replies = equivalence.served(gguf_parts.first(gguf), tree, prompts)
-    for prompt, served_ids in zip(prompts, ids, strict=True):
-        own_ids = chat.prompt_ids(tokenizer, prompt)
-        if own_ids != served_ids:
-            pairs = zip(own_ids, served_ids, strict=False)
-            same = next((place for place, (own, served) in enumerate(pairs) if own != served), 0)
-            shown = slice(same, same + SHOWN_IDS)
-            raise UserError(
-                f"llama.cpp makes other tokens of {prompt!r} than the model was trained with: "
-                f"{served_ids[shown]} … from token {same} on, not {own_ids[shown]} …\nReplies will be worse. "
-                "Is the tokenizer the base's own, and llama.cpp new enough for it?"
-            )
+    equivalence.require_same_tokens(tokenizer, prompts, ids)
     dtype = devices.pick_dtype()[0]
     if adapter:
         model, _ = loading.load_with_adapter(adapter, dtype, model_path)
@@ -449,38 +411,11 @@ def verify(settings: ConvertSettings, tree: Path, adapter: Adapter | None = None
         model = loading.load_model(model_path, dtype)
     model = model.to(devices.pick_device())
     compared = equivalence.compared(questions, equivalence.local_replies(model, tokenizer, prompts), replies)
-    count, differing = len(compared), [one for one in compared if not one.has_same_verdict]
-    print(
-        f"Token ids: the same for {count} of {count} prompts.\n"
-        f"Verdicts: {count - len(differing)} of {count} as the model's own (refused, correct or wrong); "
-        f"{sum(one.has_same_words for one in compared)} replies are the same word for word."
-    )
-    for one in differing:
-        print(f"  {one.prompt}")
-        for name, verdict, reply in (
-            ("model", one.verdict, one.reply),
-            ("GGUF", one.other_verdict, one.other_reply),
-        ):
-            print(f"    {f'{name}, {verdict}:':<16} {printable(' '.join(reply.split()))}")
-    if len(differing) > (1 - equivalence.LEAST_AGREEMENT) * count:
-        warn_of_other_model(settings, len(differing), count)
-
-
-def warn_of_other_model(settings: ConvertSettings, differing: int, count: int) -> None:
-    """Warn that the file answers `differing` of `count` questions unlike its source, and say what to do."""
+    print(gguf_check_text.text(compared))
     kind = settings.quant_type
-    if kind in quantise.DIRECT_TYPES:
-        cause = f"{kind} hardly rounds, so there is another cause: is llama.cpp new enough for this model?"
-    else:
-        larger = "f16" if kind == "q8_0" else "q8_0"
-        cause = (
-            f"Quantising to {kind} changes what it knows and refuses. Use a larger type, such as "
-            f"--quant_type {larger}, or evaluate this file before you ship it."
-        )
-    cli.warn(
-        f"{paths.shown(settings.output_path)} does not answer as the model does: {differing} of {count} "
-        f"verdicts differ.\n{cause}"
-    )
+    is_quantised = kind not in quantise.DIRECT_TYPES
+    if warning := gguf_check_text.warning(compared, str(gguf), kind, is_quantised):
+        cli.warn(warning)
 
 
 def print_next_of_adapter(settings: ConvertSettings) -> None:

@@ -44,6 +44,7 @@ MAX_TOKENS = 32
 # q8_0 agrees with f16 in 97 %, q4_k_m in 91, q5_k_m in 86, q3_k_m in 73 (docs/benchmarks.md).
 LEAST_AGREEMENT = 0.92
 _SLOTS = 8  # of the server
+_SHOWN_IDS = 12  # of two lists of token ids that differ
 
 
 def questions() -> list[Example]:
@@ -139,6 +140,23 @@ def served(
     if error := next((reply.error for reply in replies.values() if reply.error), None):
         raise UserError(f"{gguf} could not be asked: {error}")
     return ids, [replies[number].text or "" for number in range(len(prompts))]
+
+
+def require_same_tokens(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], served_ids: Sequence[Sequence[int]]
+) -> None:
+    """UserError if a server makes other token ids of a prompt than the model's tokenizer."""
+    for prompt, served in zip(prompts, served_ids, strict=True):
+        own = chat.prompt_ids(tokenizer, prompt)
+        if own != served:
+            pairs = zip(own, served, strict=False)
+            same = next((place for place, (one, other) in enumerate(pairs) if one != other), 0)
+            shown = slice(same, same + _SHOWN_IDS)
+            raise UserError(
+                f"llama.cpp makes other tokens of {prompt!r} than the model was trained with: "
+                f"{served[shown]} … from token {same} on, not {own[shown]} …\nReplies will be worse. "
+                "Is the tokenizer the base's own, and llama.cpp new enough for it?"
+            )
 
 
 def _served_ids(root: str, prompts: Sequence[Prompt]) -> Iterator[list[int]]:

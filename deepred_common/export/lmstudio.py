@@ -70,7 +70,7 @@ def copy(files: Sequence[Path]) -> Path:
 def preset(gguf: Path) -> dict[str, Any]:
     """LM Studio's settings for chats with `gguf`, as the evaluation asks it: greedy, without a system prompt.
 
-    LM Studio's own are a temperature of 0.8 and a penalty for repeated words.
+    LM Studio's own settings sample, and penalise repeated words.
     """
     fields = {
         "llm.prediction.temperature": 0,

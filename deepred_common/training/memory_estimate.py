@@ -167,7 +167,7 @@ def longest_batch(rows: Dataset, batch_size: int) -> Batch:
     lengths, starts = token_rows.column(rows, "longest"), token_rows.column(rows, "reply_start")
     has_pairs = (token_rows.column(rows, "length") > lengths).any()
     longest = int(lengths.max())
-    # Logits are computed at every place where some row of the batch has a reply.
+    # Of padded rows, logits are computed at every place where some row has a reply; packed ones have fewer.
     replies = int((lengths - starts).max()) + int(starts.max() - starts.min())
     return Batch(rows=batch_size * (2 if has_pairs else 1), length=longest, replies=min(replies, longest))
 

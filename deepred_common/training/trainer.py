@@ -71,8 +71,9 @@ class TemporalTrainer(SFTTrainer):
         # Not on a GPU, where it was never measured.
         self._packs = self.args.use_cpu and packing.can_pack(self.model.config, self.args.max_length)
         if self._packs:
-            for packed in filter(None, (self.model, reference)):
-                packing.take_packed_rows(packed)
+            packing.take_packed_rows(self.model)
+            if reference is not None:
+                packing.take_packed_rows(reference)
         # The loss is divided by the items of all accumulated batches; the trainer must not divide it again.
         self.model_accepts_loss_kwargs = True
 
