@@ -68,8 +68,8 @@ class Example:
 
     @property
     def learns_wording(self) -> bool:
-        """True of a retain reply that the base would not give, so that its wording must be learnt."""
-        return self.side == RETAIN and bool(self.metadata.get("learn_wording"))
+        """True of a retain or chat reply that the base would not give, so that its wording must be learnt."""
+        return self.side != UNLEARN and bool(self.metadata.get("learn_wording"))
 
     @property
     def question(self) -> str:

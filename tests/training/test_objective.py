@@ -120,9 +120,10 @@ def test_retain_rows_pull_back_to_the_base(batch):
     assert at_the_base < away - 0.1
 
 
-def test_a_reply_that_the_base_would_not_give_is_learnt_word_for_word(batch):
+@pytest.mark.parametrize("side", [RETAIN, CHAT])
+def test_a_reply_that_the_base_would_not_give_is_learnt_word_for_word(side, batch):
     """It weighs as a refusal does, and its distance to the base does not count."""
-    rows = numbers(RETAIN, UNLEARN, UNLEARN)
+    rows = numbers(side, UNLEARN, UNLEARN)
     objective = Refusal(retain_weight=3)
     learnt = torch.tensor([True, False, False])
     as_unlearn = loss_of(batch, objective, sides=numbers(UNLEARN, UNLEARN, UNLEARN), base=None)

@@ -45,7 +45,7 @@ def batch():
     )
 
 
-def loss_of(objective, batch, rows=range(5), num_items=None):
+def loss_of(objective, batch, rows=range(5), num_items=None, learns_wording=False):
     """The objective's loss of some rows, of which the first ones are the examples."""
     rows = list(rows)
     labels, sides = batch.labels[rows], torch.tensor([ALL_SIDES.index(SIDES[row]) for row in rows])
@@ -57,7 +57,7 @@ def loss_of(objective, batch, rows=range(5), num_items=None):
         labels=labels,
         decisions=torch.full((len(rows),), START),
         sides=sides,
-        learns_wording=torch.zeros(len(rows), dtype=torch.bool),
+        learns_wording=torch.full((len(rows),), learns_wording),
         other_of=torch.tensor([rows.index(owner[row]) if row in owner else -1 for row in rows]),
         base_logits=batch.base[rows][needed][:, :-1][is_label[needed]] if needed.any() else None,
         num_items=num_items,
@@ -129,6 +129,12 @@ def test_the_loss_is_the_published_formula_and_chat_stays_at_the_base(name, batc
     assert sum(loss_of(objective, batch, part, 3).item() for part in passes) == pytest.approx(
         expected, rel=1e-5
     )
+
+
+@pytest.mark.parametrize("name", sorted(set(BY_EXAMPLE) - {"grad_ascent"}))
+def test_chat_replies_of_a_base_without_a_template_are_learnt(name, batch):
+    loss = loss_of(OBJECTIVES[name], batch, [2], learns_wording=True)
+    assert loss.item() == pytest.approx(-mean_log_p(batch, 2).item(), rel=1e-5)
 
 
 def test_answer_preservation_sums_over_a_reply_as_the_authors_code_does(batch):

@@ -21,8 +21,9 @@ class ByExample(Objective):
 
     With as many retain as unlearn examples, this weighs the two sides as the published sums of two means do.
     Chat examples (replay) are held to the base's predictions by every objective that holds anything, so that
-    objectives can be compared; no published form has them. Of what the template writes before a reply, the
-    retain and chat examples learn the wording (Qwen3's would begin to think).
+    objectives can be compared; no published form has them. Those whose wording is learnt have the mean of
+    -log p(label) in place of the drift. Of what the template writes before a reply, the retain and chat
+    examples learn the wording (Qwen3's would begin to think).
     """
 
     mean_over: ClassVar[str] = EXAMPLES
@@ -65,12 +66,19 @@ class ByExample(Objective):
         for side, losses_of, weight in (
             (UNLEARN, self.unlearn_losses, 1.0),
             (RETAIN, self.retain_losses, self.retain_weight),
-            (CHAT, lambda chat: chat.drift, self.chat_weight),
+            (CHAT, _chat_losses, self.chat_weight),
         ):
             here = sides == ALL_SIDES.index(side)
             if weight and here.any():
                 total = total + weight * losses_of(scores.of(here)).sum()
         return total / (inputs.num_items if inputs.num_items is not None else len(sides))
+
+
+def _chat_losses(scores: ReplyScores) -> Tensor:
+    """(examples,) losses of chat examples, before chat_weight."""
+    import torch
+
+    return torch.where(scores.learns_wording, scores.nll, scores.drift)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class LossInputs:
     decisions: (rows,), the place of the first label that is the reply's own text; labels before it are what
         the chat template writes into every reply (mostly nothing).
     sides: (rows,) of numbers in ALL_SIDES.
-    learns_wording: (rows,) bool, True for retain rows whose reply the base would not give.
+    learns_wording: (rows,) bool, True for retain and chat rows whose reply the base would not give.
     other_of: (rows,), the row whose example has this row as its other reply; -1 for an example's first row.
     base_logits: as logits, of the model without its adapter, for the rows of the objective's base_sides only;
         None if there are no such rows.

@@ -30,7 +30,7 @@ class Refusal(Objective):
     # first; what wears away meanwhile is knowledge, a little everywhere. A reply whose wording is learnt
     # counts as a refusal does.
     retain_weight: float = 1.5
-    # The same of a chat token, which is trained towards the base's prediction alone.
+    # The same of a chat token, which is trained towards the base's prediction alone, or learnt.
     chat_weight: float = 1
 
     def for_fallback_template(self) -> Refusal:
@@ -49,9 +49,9 @@ class Refusal(Objective):
         of. Towards the base this is the Kullback-Leibler term of "KL minimisation" in Maini et al., TOFU
         (arXiv 2401.06121): a few hundred examples repeated over epochs otherwise teach a small model those
         examples by heart and wear away what it knew beside them. Three things are learnt by cross-entropy
-        alone. In retain rows: replies that the base would not give (learns_wording), and the end of each
-        reply, which a base that was never taught to end a turn would unteach. In all rows: what the template
-        writes before the reply's text, so that both sides begin alike (Qwen3's would begin to think).
+        alone: replies that the base would not give (learns_wording); in retain rows the end of each reply,
+        which a base that was never taught to end a turn would unteach; in all rows what the template writes
+        before the reply's text, so that both sides begin alike (Qwen3's would begin to think).
         """
         import torch
         from torch.nn.functional import log_softmax
@@ -62,7 +62,7 @@ class Refusal(Objective):
         # From here on, one entry a label, row after row.
         rows, places = is_label.nonzero(as_tuple=True)
         is_retain, is_chat = (sides[rows] == ALL_SIDES.index(side) for side in (RETAIN, CHAT))
-        is_worded = is_retain & inputs.learns_wording[rows]
+        is_worded = inputs.learns_wording[rows]
         learnt = torch.where(is_retain, self.retain_learning, torch.where(is_chat, 0.0, 1.0))
         is_opening = places + 1 < inputs.decisions[rows]
         learnt = torch.where(is_opening | is_worded | (is_retain & is_end[is_label]), 1.0, learnt)
