@@ -1,7 +1,8 @@
 """Replay: everyday prompts whose replies the base itself writes before training, so that training keeps them.
 
 A hand-written reply would teach a small model a new voice, and no reply at all would leave small talk to be
-refused like everything else that is no known fact.
+refused like everything else that is no known fact. A base without a chat template replies after a few
+exchanges of ours (few_shot.py), and these replies are learnt: by itself it has no way of replying to keep.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from deepred_common import cache, chat, cli, devices, examples, provenance, thou
 from deepred_common.conversation import first_gap, with_replies
 from deepred_common.examples import Example
 from deepred_common.inference import conversations, local_model
+from deepred_common.training import few_shot
 
 if TYPE_CHECKING:
     import torch
@@ -56,9 +58,13 @@ def answered_by_base(
 ) -> Prompts:
     """The prompts with the replies of the base, for those that have none. Replies are kept for later runs.
 
-    A prompt to which the base says nothing, or only thinks, is left out. See `completed`.
+    A prompt to which the base says nothing of use, or only thinks, is left out. See `completed`. For a base
+    without a chat template all replies are to be learnt word for word.
     """
     both = completed([*prompts.training, *prompts.validation], base_key, tokenizer, load_base, device)
+    if chat.has_fallback_template(tokenizer):
+        learnt = {"learn_wording": True}
+        both = [dataclasses.replace(one, metadata=one.metadata | learnt) for one in both]
     places = len(prompts.training)
     return Prompts(
         [example for example in both[:places] if example.output],
@@ -88,7 +94,8 @@ def completed(
         f"replay {VERSION}, {REPLY_TOKENS} tokens"
     )
     conversation_texts = [str(chat.messages(example.prompt)) for example in missing]
-    key = provenance.digest(versions, *base_key, tokenizer.chat_template, *conversation_texts)
+    how = few_shot.key() if chat.has_fallback_template(tokenizer) else []
+    key = provenance.digest(versions, *how, *base_key, tokenizer.chat_template, *conversation_texts)
     written: list[_WrittenReply] = cache.json_value(
         "replay", key, lambda: _write(missing, load_base(), tokenizer, device, title)
     )
@@ -122,8 +129,10 @@ def _write(
     """The base's greedy replies, in order."""
     from tqdm import tqdm
 
+    is_few_shot = chat.has_fallback_template(tokenizer)
+    limit = few_shot.REPLY_TOKENS if is_few_shot else REPLY_TOKENS
     cli.progress(
-        f"{title}: the base writes {len(prompts)} replies of at most {REPLY_TOKENS} tokens, once for "
+        f"{title}: the base writes {len(prompts)} replies of at most {limit} tokens, once for "
         "this base and these prompts."
     )
     # The trainer moves the base to the GPU later, and by its own rules where several share it. A quantised
@@ -131,21 +140,30 @@ def _write(
     home = base.device
     if home.type != device.type:
         base.to(device)
-    model = local_model.LocalModel(base, tokenizer, REPLY_TOKENS, BATCH_SIZE, opens_reply=True)
+    if is_few_shot:
+        model: local_model.LocalModel = few_shot.FewShotModel(base, tokenizer, BATCH_SIZE)
+    else:
+        model = local_model.LocalModel(base, tokenizer, REPLY_TOKENS, BATCH_SIZE, opens_reply=True)
     written: dict[int, _WrittenReply] = {}
-    only_thoughts = 0
+    only_thoughts = useless = 0
     started = time.monotonic()
     with tqdm(total=len(prompts), desc=title.lower(), unit="reply") as bar:
         for index, reply in conversations.ask(model, [example.prompt for example in prompts]):
             answer = thought.answer_of(reply.text or "")
             only_thoughts += answer is None
+            useless += reply.text is None
             turns = [thought.answer_of(turn) or "" for turn in reply.turns]
             written[index] = (answer or "", reply.finish == "stop", turns)
             bar.update()
     if only_thoughts:
         cli.warn(
-            f"the base was still thinking after {REPLY_TOKENS} tokens on {only_thoughts} of {len(prompts)} "
+            f"the base was still thinking after {limit} tokens on {only_thoughts} of {len(prompts)} "
             "prompts; these are left out."
+        )
+    if useless:
+        cli.progress(
+            f"{title}: on {useless} of {len(prompts)} prompts the base refused, looped or only said the "
+            "prompt again; these are left out."
         )
     if home.type != device.type:
         base.to(home)
