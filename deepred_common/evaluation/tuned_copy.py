@@ -57,6 +57,8 @@ class TunedCopy:
         import torch
         from peft import LoraConfig, get_peft_model
 
+        from deepred_common.training import fused_lora
+
         every = training_rows.of_examples(self.local.tokenizer, examples)
         rows = [row for row in every if isinstance(row, TrainingRow)]
         if not rows:
@@ -67,6 +69,8 @@ class TunedCopy:
             r=LORA_RANK, lora_alpha=LORA_ALPHA, task_type="CAUSAL_LM", target_modules="all-linear"
         )
         tuned: Any = get_peft_model(self.local.model, config)
+        if self.local.model.device.type == "cpu":
+            fused_lora.fuse(tuned)
         self.local.model = tuned
         weights = [weight for weight in tuned.parameters() if weight.requires_grad]
         optimiser = torch.optim.AdamW(weights, lr=LEARNING_RATE, weight_decay=0.0)
@@ -112,14 +116,15 @@ def reply_loss(model: Any, batch: Sequence[TrainingRow], shared: int) -> torch.T
     longest = max(map(len, replies))
     ignored = [training_rows.IGNORED] * longest
     labels = torch.tensor([(ignored + reply)[-longest:] for reply in replies], device=device)
-    logits = model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=positions + shared,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=longest + 1,
-    ).logits[:, :-1]
+    with padding.one_block_for_output(model):
+        logits = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions + shared,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=longest + 1,
+        ).logits[:, :-1]
     return cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=training_rows.IGNORED)
 
 
