@@ -27,7 +27,7 @@ from deepred_common import cli, devices, paths, source_files
 from deepred_common.cli import UserError
 from deepred_common.evaluation import equivalence
 from deepred_common.examples import SIDES
-from deepred_common.export import gguf_adapter, llama_cpp, lmstudio, ollama, quantise
+from deepred_common.export import gguf_adapter, gguf_split, llama_cpp, lmstudio, ollama, quantise
 from deepred_common.export.conversion import Conversion, ConvertSettings
 from deepred_common.files import require_absent, require_space, require_writable_parent
 from deepred_common.inference import llama_server
@@ -179,6 +179,7 @@ def check(settings: ConvertSettings) -> Conversion:
             raise UserError(f"--imatrix is for quantising; {kind} is not quantised.")
         for side in SIDES:
             require_file(paths.dataset_file(f"{side}_train"))
+    gguf_split.complete(output)
     for file in gguf_parts.written(output):
         require_absent(file, settings.overwrite)
     require_writable_parent(output)
