@@ -57,8 +57,6 @@ class TunedCopy:
         import torch
         from peft import LoraConfig, get_peft_model
 
-        from deepred_common.training import fused_lora
-
         every = training_rows.of_examples(self.local.tokenizer, examples)
         rows = [row for row in every if isinstance(row, TrainingRow)]
         if not rows:
@@ -69,8 +67,6 @@ class TunedCopy:
             r=LORA_RANK, lora_alpha=LORA_ALPHA, task_type="CAUSAL_LM", target_modules="all-linear"
         )
         tuned: Any = get_peft_model(self.local.model, config)
-        if self.local.model.device.type == "cpu":
-            fused_lora.fuse(tuned)
         self.local.model = tuned
         weights = [weight for weight in tuned.parameters() if weight.requires_grad]
         optimiser = torch.optim.AdamW(weights, lr=LEARNING_RATE, weight_decay=0.0)
