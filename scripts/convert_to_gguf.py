@@ -18,11 +18,8 @@ import math
 import re
 import shlex
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -30,27 +27,12 @@ from deepred_common import cli, devices, paths, source_files
 from deepred_common.cli import UserError
 from deepred_common.evaluation import equivalence
 from deepred_common.examples import SIDES
-from deepred_common.export import (
-    gguf_adapter,
-    gguf_check,
-    gguf_split,
-    llama_cpp,
-    lmstudio,
-    ollama,
-    quantise,
-)
-from deepred_common.export.gguf_file import GgufFile
-from deepred_common.files import (
-    require_absent,
-    require_space,
-    require_writable_parent,
-    whole_file,
-    write_text,
-)
+from deepred_common.export import gguf_adapter, gguf_split, llama_cpp, lmstudio, ollama, quantise
+from deepred_common.export.conversion import Conversion, ConvertSettings
+from deepred_common.files import require_absent, require_space, require_writable_parent
 from deepred_common.inference import llama_server
 from deepred_common.json_lines import require_file
 from deepred_common.models import architectures, folders, gguf_parts, loading, safetensors_files
-from deepred_common.models.safetensors_files import Entry
 from deepred_common.models.trained_weights import Adapter, require_adapter
 from deepred_common.reporting import gguf_check_text
 
@@ -60,26 +42,6 @@ DIRECT_BYTES, QUANTISED_BYTES = 2, 4
 SIZE_UNITS = {"M": 10**6, "G": 10**9}
 ADAPTER_TYPE = "f16"  # of an adapter's file, by default
 MODELFILE_HINT = "write one for the base, and add the line ADAPTER ./<the adapter's file>"
-
-
-@dataclass(frozen=True)
-class ConvertSettings:
-    """The command line: see build_parser's help texts."""
-
-    model_path: Path
-    output_path: Path
-    lora: Path | None
-    quant_type: str
-    llama_cpp_path: Path
-    yes: bool
-    keep_f16: bool
-    imatrix: bool
-    split_max_size: int | None
-    verify: bool
-    copy_to_lmstudio: bool
-    modelfile: bool
-    preset: bool
-    overwrite: bool
 
 
 def quant_type(text: str) -> str:
@@ -156,45 +118,31 @@ def build_parser() -> cli.Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    # ---- What can be checked before minutes pass ----
     args, given = cli.parse(build_parser(), argv)
     if args.lora and "quant_type" not in given:
         args.quant_type = ADAPTER_TYPE
     settings = ConvertSettings(**vars(args))
-    read = [*source_files.of_model(settings.model_path)]
-    read += source_files.of_model(settings.lora) if settings.lora else []
-    sources = source_files.stamps(read)
-    adapter = check_adapter(settings) if settings.lora else None
-    config, weights = check(settings)
-    if adapter:
-        changes = gguf_adapter.read_changes(adapter, settings.model_path, config, weights)
-        gguf_adapter.warn_of_other_base(adapter, settings.model_path)
-    modelfile = modelfile_text(settings) if settings.modelfile else None
+    conversion = check(settings)
+    output = settings.output_path
+    modelfile = ollama.modelfile(output, settings.model_path) if settings.modelfile else None
     cli.print_settings("Conversion settings", args, given)
     tree = get_tree(settings, "llama_cpp_path" in given)
-    llama_cpp.require_architecture(tree, config)
-    log = log_file(settings)
-    if adapter:
-        gguf_adapter.require_converter(tree)
-        log.unlink(missing_ok=True)
-        with whole_file(settings.output_path) as output:
-            require_absent(settings.output_path, settings.overwrite)  # another run may have ended meanwhile
-            gguf_adapter.convert(tree, adapter.folder, settings.model_path, output, settings.quant_type, log)
-            file = gguf_adapter.require_same(output, adapter, changes, config)
-            source_files.require_unchanged(sources)
-        print(f"GGUF adapter: {paths.shown(settings.output_path)} {gguf_adapter.text(file, adapter)}")
-        if settings.verify:
-            verify(settings, tree, adapter)
+    conversion.require_tools(tree)
+
+    # ---- The file, and what goes with it ----
+    files = conversion.write(tree)
+    if modelfile is not None:
+        print(f"Modelfile: {ollama.write_modelfile(output, modelfile)}")
+    if settings.preset:
+        print(f"Preset for LM Studio:\n{lmstudio.write_preset(output)}")
+    if settings.verify:
+        verify(settings, tree, conversion.adapter)
+
+    # ---- What to do with it ----
+    if settings.lora:
         print_next_of_adapter(settings)
         return cli.EXIT_OK
-    quantise.require_tools(tree, settings.quant_type, settings.imatrix)
-    log.unlink(missing_ok=True)
-    files = convert(settings, tree, config, weights, log, sources)
-    if modelfile is not None:
-        write_modelfile(settings, modelfile)
-    if settings.preset:
-        print(f"Preset for LM Studio:\n{lmstudio.write_preset(settings.output_path)}")
-    if settings.verify:
-        verify(settings, tree)
     print(lmstudio.hand_over(files, settings.copy_to_lmstudio))
     print(
         f"\nNext:\n  {paths.script('evaluate_temporal')} --use_lmstudio "
@@ -204,37 +152,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.EXIT_OK
 
 
-# ---- checks, before minutes pass --------------------------------------------------------------------
+# ---- before the work ----------------------------------------------------------------------------------
 
 
-def check_adapter(settings: ConvertSettings) -> Adapter:
-    """The adapter to convert; UserError if it is none, or if a flag makes no sense for it."""
-    folder = settings.lora
-    assert folder
-    if folders.is_whole_model(folder):
-        raise UserError(
-            f"--lora {folder} is no adapter but a whole model. Convert it by itself: give it as --model_path."
-        )
-    if settings.quant_type not in quantise.DIRECT_TYPES:
-        raise UserError(
-            f"--quant_type {settings.quant_type} is for models: an adapter is not quantised. Choose one of "
-            f"{', '.join(quantise.DIRECT_TYPES)}, or quantise its base."
-        )
-    for flag, program in (
-        ("copy_to_lmstudio", "LM Studio loads no adapters"),
-        ("preset", "LM Studio loads no adapters"),
-        ("modelfile", MODELFILE_HINT),
-        ("split_max_size", "an adapter's file is small"),
-    ):
-        if getattr(settings, flag):
-            raise UserError(f"--{flag} cannot be given with --lora: {program}.")
-    return require_adapter(folder)
-
-
-def check(settings: ConvertSettings) -> tuple[dict[str, Any], dict[str, Entry]]:
-    """Everything that can be checked before the work; returns the model's config and {tensor name: Entry}."""
+def check(settings: ConvertSettings) -> Conversion:
+    """Everything that can be checked before the work; returns what was read for it."""
     model, output, kind = settings.model_path, settings.output_path, settings.quant_type
-    role = "adapter's base" if settings.lora else "model"
+    read = source_files.of_model(model) + (source_files.of_model(settings.lora) if settings.lora else [])
+    sources = source_files.stamps(read)
+    adapter = check_adapter(settings, settings.lora) if settings.lora else None
+    role = "adapter's base" if adapter else "model"
     config = folders.require_model_folder(model, role, transformers_loads=settings.verify)
     if config.get("quantization_config"):
         raise UserError(
@@ -252,6 +179,7 @@ def check(settings: ConvertSettings) -> tuple[dict[str, Any], dict[str, Entry]]:
             raise UserError(f"--imatrix is for quantising; {kind} is not quantised.")
         for side in SIDES:
             require_file(paths.dataset_file(f"{side}_train"))
+    gguf_split.complete(output)
     for file in gguf_parts.written(output):
         require_absent(file, settings.overwrite)
     require_writable_parent(output)
@@ -261,27 +189,40 @@ def check(settings: ConvertSettings) -> tuple[dict[str, Any], dict[str, Entry]]:
     bytes_each = DIRECT_BYTES if kind in quantise.DIRECT_TYPES else QUANTISED_BYTES
     if settings.split_max_size:
         bytes_each += DIRECT_BYTES  # the parts are written beside the whole file
-    if settings.verify or not settings.lora:
+    if settings.verify or not adapter:
         require_space(output.resolve().parent, bytes_each * count, "the f16 file and the quantised one")
-    if folders.read_chat_template(model) is None and not settings.lora:
+    if folders.read_chat_template(model) is None and not adapter:
         cli.warn(f"{model} has no chat template; LM Studio will guess one, and replies will be worse.")
-    warn_of_fallback(kind, weights, config)
+    quantise.warn_of_fallback(kind, weights, config)
     if settings.copy_to_lmstudio and not lmstudio.writable(output):
         folder = lmstudio.target(output).parent
         cli.warn(f"{folder} cannot be written; the commands to copy the file are printed at the end.")
-    return config, weights
+    changes = gguf_adapter.read_changes(adapter, model, config, weights) if adapter else {}
+    if adapter:
+        gguf_adapter.warn_of_other_base(adapter, model)
+    return Conversion(settings, sources, config, weights, adapter, changes)
 
 
-def warn_of_fallback(kind: str, weights: Mapping[str, Entry], config: Mapping[str, Any]) -> None:
-    """Warn if some matrices cannot take the type `kind`, and say what they get instead."""
-    fallback = quantise.fallback(kind, weights)
-    if fallback:
-        hidden = architectures.text_part(config).get("hidden_size")
-        cli.warn(
-            f"{fallback.count} of {fallback.total} matrices have rows that are not a multiple of "
-            f"{quantise.K_QUANT_BLOCK} (hidden size {hidden}): llama.cpp gives these "
-            f"{fallback.bits:.1f} bits per weight or more instead of {fallback.own_bits:.1f}."
+def check_adapter(settings: ConvertSettings, folder: Path) -> Adapter:
+    """The adapter in `folder`; UserError if there is none, or if a flag makes no sense for one."""
+    if folders.is_whole_model(folder):
+        raise UserError(
+            f"--lora {folder} is no adapter but a whole model. Convert it by itself: give it as --model_path."
         )
+    if settings.quant_type not in quantise.DIRECT_TYPES:
+        raise UserError(
+            f"--quant_type {settings.quant_type} is for models: an adapter is not quantised. Choose one of "
+            f"{', '.join(quantise.DIRECT_TYPES)}, or quantise its base."
+        )
+    for flag, reason in (
+        ("copy_to_lmstudio", "LM Studio loads no adapters"),
+        ("preset", "LM Studio loads no adapters"),
+        ("modelfile", MODELFILE_HINT),
+        ("split_max_size", "an adapter's file is small"),
+    ):
+        if getattr(settings, flag):
+            raise UserError(f"--{flag} cannot be given with --lora: {reason}.")
+    return require_adapter(folder)
 
 
 def get_tree(settings: ConvertSettings, named_by_user: bool) -> Path:
@@ -302,87 +243,7 @@ def get_tree(settings: ConvertSettings, named_by_user: bool) -> Path:
     return llama_cpp.fetch_tree(place)
 
 
-def log_file(settings: ConvertSettings) -> Path:
-    """Where the output of llama.cpp's tools goes."""
-    return settings.output_path.with_name(settings.output_path.name + ".log")
-
-
-# ---- the work ----------------------------------------------------------------------------------------
-
-
-def convert(
-    settings: ConvertSettings,
-    tree: Path,
-    config: Mapping[str, Any],
-    weights: Mapping[str, Entry],
-    log: Path,
-    sources: Mapping[Path, source_files.Stamp],
-) -> list[Path]:
-    """Write the GGUF file, compared with its source before it appears; return its parts, or itself.
-
-    sources: the model's files, as they were when they were first read.
-    """
-    with gguf_split.whole_or_parts(settings.output_path, settings.split_max_size) as output:
-        # Another run may have ended meanwhile.
-        require_absent(gguf_parts.first(settings.output_path), settings.overwrite)
-        if settings.quant_type in quantise.DIRECT_TYPES:
-            quantise.convert(tree, settings.model_path.resolve(), output, settings.quant_type, log)
-            compare(settings, config, weights, GgufFile(output))
-        else:
-            convert_quantised(settings, tree, config, weights, log, output)
-        source_files.require_unchanged(sources)
-    files = gguf_parts.written(settings.output_path)
-    if len(files) > 1:
-        print(f"Split into {len(files)} parts; the first loads all: {paths.shown(files[0])}")
-    return files
-
-
-def convert_quantised(
-    settings: ConvertSettings,
-    tree: Path,
-    config: Mapping[str, Any],
-    weights: Mapping[str, Entry],
-    log: Path,
-    output: Path,
-) -> None:
-    """Write a quantised GGUF file to `output`, compared with its source; print the error of quantising."""
-    model, kind = settings.model_path, settings.quant_type
-    with (
-        quantise.half_precision(model, settings.output_path, settings.keep_f16, tree, log) as half,
-        tempfile.TemporaryDirectory() as scratch,
-    ):
-        imatrix = None
-        if settings.imatrix:
-            text, imatrix = Path(scratch) / "calibration.txt", Path(scratch) / "imatrix.gguf"
-            text.write_text(quantise.calibration_text(model), encoding="utf-8")
-            quantise.importance_matrix(tree, half, text, imatrix, log)
-        quantise.quantize(tree, half, output, kind, log, imatrix)
-        file = GgufFile(output)
-        compare(settings, config, weights, file)
-        errors = gguf_check.quantisation_errors(file, GgufFile(half))
-    shown = [
-        f"{kind} {100 * error:.1f} % ({count} tensors)" for kind, (count, error) in sorted(errors.items())
-    ]
-    print(f"Error of quantising, relative, root mean square: {', '.join(shown)}")
-
-
-def compare(
-    settings: ConvertSettings, config: Mapping[str, Any], weights: Mapping[str, Entry], file: GgufFile
-) -> None:
-    """Print what of the file was compared with its source; UserError with what differs."""
-    comparison = gguf_check.compare(file, settings.model_path, config, weights)
-    if comparison.faults:
-        raise UserError(
-            f"the GGUF file differs from the model in {settings.model_path}, and is not kept. "
-            f"Is llama.cpp too old for it?\n{cli.listed(comparison.faults)}"
-        )
-    for warning in comparison.warnings:
-        cli.warn(warning)
-    print(
-        f"GGUF: {paths.shown(settings.output_path)} "
-        f"({file.size / 1e6:.0f} MB, {file.bits:.2f} bits per weight)\n"
-        f"Same as in {paths.shown(settings.model_path)}: {', '.join(comparison.compared)}"
-    )
+# ---- after it -----------------------------------------------------------------------------------------
 
 
 def verify(settings: ConvertSettings, tree: Path, adapter: Adapter | None = None) -> None:
@@ -397,8 +258,7 @@ def verify(settings: ConvertSettings, tree: Path, adapter: Adapter | None = None
     prompts = [question.prompt for question in questions]
     if adapter:
         tokenizer = loading.load_adapter_tokenizer(adapter, model_path)
-        log = log_file(settings)
-        with quantise.half_precision(model_path, gguf, settings.keep_f16, tree, log) as base:
+        with quantise.half_precision(model_path, gguf, settings.keep_f16, tree, settings.log) as base:
             ids, replies = equivalence.served(base, tree, prompts, gguf)
     else:
         tokenizer = loading.load_tokenizer(model_path)
@@ -406,15 +266,14 @@ def verify(settings: ConvertSettings, tree: Path, adapter: Adapter | None = None
     equivalence.require_same_tokens(tokenizer, prompts, ids)
     dtype = devices.pick_dtype()[0]
     if adapter:
-        model, _ = loading.load_with_adapter(adapter, dtype, model_path)
+        model = loading.load_trained(adapter, dtype, model_path)
     else:
         model = loading.load_model(model_path, dtype)
     model = model.to(devices.pick_device())
     compared = equivalence.compared(questions, equivalence.local_replies(model, tokenizer, prompts), replies)
     print(gguf_check_text.text(compared))
-    kind = settings.quant_type
-    is_quantised = kind not in quantise.DIRECT_TYPES
-    if warning := gguf_check_text.warning(compared, str(gguf), kind, is_quantised):
+    is_quantised = settings.quant_type not in quantise.DIRECT_TYPES
+    if warning := gguf_check_text.warning(compared, str(gguf), settings.quant_type, is_quantised):
         cli.warn(warning)
 
 
@@ -429,23 +288,6 @@ def print_next_of_adapter(settings: ConvertSettings) -> None:
         f"--output_path {paths.quoted(base)} --quant_type q8_0\n"
         f"  {paths.module(f'{llama_server.MODULE} {files[0]} --lora {files[1]}')}"
     )
-
-
-def modelfile_text(settings: ConvertSettings) -> str:
-    """The Modelfile for Ollama. UserError if it cannot render chats as the model's chat template does."""
-    loading.quiet_libraries()
-    tokenizer = loading.load_tokenizer(settings.model_path)
-    if "strftime_now" in str(tokenizer.chat_template):
-        cli.warn("the chat template writes the day's date into prompts; the Modelfile keeps today's.")
-    return ollama.modelfile(settings.output_path, tokenizer)
-
-
-def write_modelfile(settings: ConvertSettings, text: str) -> None:
-    """Write <output_path>.Modelfile."""
-    gguf = settings.output_path
-    path = gguf.with_name(gguf.name + ".Modelfile")
-    write_text(path, text)
-    print(f"Modelfile: {paths.shown(path)}  ({ollama.create_command(gguf, path)})")
 
 
 if __name__ == "__main__":

@@ -112,14 +112,15 @@ def reply_loss(model: Any, batch: Sequence[TrainingRow], shared: int) -> torch.T
     longest = max(map(len, replies))
     ignored = [training_rows.IGNORED] * longest
     labels = torch.tensor([(ignored + reply)[-longest:] for reply in replies], device=device)
-    logits = model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=positions + shared,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=longest + 1,
-    ).logits[:, :-1]
+    with padding.one_block_for_output(model):
+        logits = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions + shared,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=longest + 1,
+        ).logits[:, :-1]
     return cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=training_rows.IGNORED)
 
 

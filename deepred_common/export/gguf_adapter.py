@@ -110,23 +110,17 @@ def convert(tree: Path, adapter: Path, base: Path, output: Path, outtype: str, l
 
 
 def require_same(
-    path: Path, adapter: Adapter, changes: Mapping[str, Change], config: Mapping[str, Any]
-) -> GgufFile:
-    """The GGUF adapter at `path`; UserError with how it differs from its source.
+    file: GgufFile, adapter: Adapter, changes: Mapping[str, Change], config: Mapping[str, Any]
+) -> str:
+    """What is printed of a file that was compared with its source: its size, and what is the same.
 
-    changes: of read_changes. config: the base's.
+    changes: of read_changes. config: the base's. UserError with what differs.
     """
-    file = GgufFile(path)
     if found := faults(file, adapter, changes, config):
         raise UserError(
             f"the GGUF file differs from the adapter {adapter.folder}, and is not kept. "
             f"Is llama.cpp too old for it?\n{cli.listed(found)}"
         )
-    return file
-
-
-def text(file: GgufFile, adapter: Adapter) -> str:
-    """What is printed of a file of require_same: its size, and what is the same as in its source."""
     return (
         f"({file.size / 1e6:.0f} MB)\n"
         f"Same as in {paths.shown(adapter.folder)}: {len(file.tensors)} matrices, alpha {file.value(ALPHA):g}"

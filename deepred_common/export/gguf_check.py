@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deepred_common import cli, paths
+from deepred_common.cli import UserError
 from deepred_common.export.gguf_file import GgufFile
 from deepred_common.models import architectures, folders
 from deepred_common.models.safetensors_files import Entry
@@ -36,6 +38,27 @@ class Comparison:
     compared: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+
+def require_same(
+    file: GgufFile, folder: str | Path, config: Mapping[str, Any], weights: Mapping[str, Entry]
+) -> str:
+    """What is printed of a file that was compared with its source: its size, and what is the same.
+
+    Warns of what differs only in how a server uses the file. UserError with whatever else differs.
+    """
+    comparison = compare(file, folder, config, weights)
+    if comparison.faults:
+        raise UserError(
+            f"the GGUF file differs from the model in {folder}, and is not kept. "
+            f"Is llama.cpp too old for it?\n{cli.listed(comparison.faults)}"
+        )
+    for warning in comparison.warnings:
+        cli.warn(warning)
+    return (
+        f"({file.size / 1e6:.0f} MB, {file.bits:.2f} bits per weight)\n"
+        f"Same as in {paths.shown(folder)}: {', '.join(comparison.compared)}"
+    )
 
 
 def compare(
@@ -170,11 +193,11 @@ def _compare_ends(comparison: Comparison, file: GgufFile, folder: str | Path, te
         )
 
 
-def quantisation_errors(file: GgufFile, half: GgufFile) -> dict[str, tuple[int, float]]:
-    """{type: (tensors, error)} of the quantised tensors of `file`.
+def quantisation_errors(file: GgufFile, half: GgufFile) -> str:
+    """The error of the quantised tensors of `file`, type by type, as printed.
 
-    error: the root mean square of the difference to `half` (the same model in 16 bits), relative to that of
-    the weights themselves, over a sample of rows.
+    The root mean square of the difference to `half` (the same model in 16 bits), relative to that of the
+    weights themselves, over a sample of rows.
     """
     import numpy as np
 
@@ -190,7 +213,8 @@ def quantisation_errors(file: GgufFile, half: GgufFile) -> dict[str, tuple[int, 
             difference + float(np.square(quantised - original).sum()),
             whole + float(np.square(original).sum()),
         )
-    return {
-        kind: (count, (difference / whole) ** 0.5 if whole else 0.0)
-        for kind, (count, difference, whole) in sums.items()
-    }
+    shown = [
+        f"{kind} {100 * ((difference / whole) ** 0.5 if whole else 0.0):.1f} % ({count} tensors)"
+        for kind, (count, difference, whole) in sorted(sums.items())
+    ]
+    return f"Error of quantising, relative, root mean square: {', '.join(shown)}"

@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from deepred_common import chat, paths
+from deepred_common import chat, cli, paths
 from deepred_common.cli import UserError
 from deepred_common.examples import ASSISTANT, USER, Message
+from deepred_common.files import write_text
+from deepred_common.models import loading
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -143,8 +145,15 @@ def create_command(gguf: Path, modelfile_path: str | Path) -> str:
     return f"ollama create {name} -f {paths.quoted(modelfile_path)}"
 
 
-def modelfile(gguf: Path, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The text of a Modelfile beside `gguf`: greedy, stopping where the model's turn ends."""
+def modelfile(gguf: Path, model: Path) -> str:
+    """The text of a Modelfile beside `gguf`: greedy, stopping where the model's turn ends.
+
+    model: the folder that `gguf` is made from. UserError if a Modelfile cannot express its chat template.
+    """
+    loading.quiet_libraries()
+    tokenizer = loading.load_tokenizer(model)
+    if "strftime_now" in str(tokenizer.chat_template):
+        cli.warn("the chat template writes the day's date into prompts; the Modelfile keeps today's.")
     stops = [tokenizer.decode([number]) for number in chat.stop_ids(tokenizer)]
     lines = [
         f"# {create_command(gguf, gguf.name + '.Modelfile')}",
@@ -154,3 +163,10 @@ def modelfile(gguf: Path, tokenizer: PreTrainedTokenizerBase) -> str:
         *(f'PARAMETER stop "{stop}"' for stop in stops),
     ]
     return "\n".join(lines) + "\n"
+
+
+def write_modelfile(gguf: Path, text: str) -> str:
+    """Write <gguf>.Modelfile; return its path with the command that loads it, as printed."""
+    path = gguf.with_name(gguf.name + ".Modelfile")
+    write_text(path, text)
+    return f"{paths.shown(path)}  ({create_command(gguf, path)})"

@@ -12,12 +12,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deepred_common import cli, paths, provenance, source_files, training_rows
 from deepred_common.examples import SIDES, balanced_sample, read_examples
 from deepred_common.export import converter_input, llama_cpp, tool_runner
 from deepred_common.files import partial_folder, whole_file
-from deepred_common.models import loading
+from deepred_common.models import architectures, loading
 from deepred_common.models.safetensors_files import Entry
 
 DIRECT_TYPES = ("f32", "f16", "bf16")  # the converter writes these itself, without the quantiser
@@ -84,6 +85,17 @@ def fallback(quant_type: str, weights: Mapping[str, Entry]) -> Fallback | None:
     return Fallback(count, len(matrices), bits(FALLBACK_TYPES[main]), bits(main)) if count else None
 
 
+def warn_of_fallback(quant_type: str, weights: Mapping[str, Entry], config: Mapping[str, Any]) -> None:
+    """Warn if some matrices cannot take `quant_type`, and say what they get instead. config: the model's."""
+    if lost := fallback(quant_type, weights):
+        hidden = architectures.text_part(config).get("hidden_size")
+        cli.warn(
+            f"{lost.count} of {lost.total} matrices have rows that are not a multiple of {K_QUANT_BLOCK} "
+            f"(hidden size {hidden}): llama.cpp gives these {lost.bits:.1f} bits per weight or more instead "
+            f"of {lost.own_bits:.1f}."
+        )
+
+
 def has_prebuilt_quantizer() -> bool:
     """True if the cyllama package, which carries llama.cpp's quantiser, is installed."""
     return importlib.util.find_spec("cyllama") is not None
@@ -121,7 +133,7 @@ def half_precision(model: Path, output: Path, keep: bool, tree: Path, log: Path)
     if not keep:
         with partial_folder(folder / f"{output.name}.f16") as scratch:
             half = scratch / "f16.gguf"
-            convert(tree, model.resolve(), half, "f16", log)
+            convert(tree, model, half, "f16", log)
             yield half
         return
     files = source_files.of_model(model)
@@ -132,7 +144,7 @@ def half_precision(model: Path, output: Path, keep: bool, tree: Path, log: Path)
         cli.progress(f"{paths.shown(half)} was made from this model; it is used again")
     else:
         with whole_file(half) as temporary:
-            convert(tree, model.resolve(), temporary, "f16", log)
+            convert(tree, model, temporary, "f16", log)
     yield half
 
 

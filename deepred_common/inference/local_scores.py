@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from deepred_common.inference.padding import left_padded_from_start
+from deepred_common.inference.padding import left_padded_from_start, one_block_for_output
 from deepred_common.inference.protocol import Score
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def of_batch(model: PreTrainedModel, pairs: Sequence[tuple[list[int], list[list[
     rows = [(place, answer) for place, (_, texts) in enumerate(pairs) for answer in texts]
     order = sorted(range(len(rows)), key=lambda row: len(rows[row][1]), reverse=True)
     sums = [0.0] * len(rows)
-    with torch.inference_mode():
+    with torch.inference_mode(), one_block_for_output(model):
         ids, mask, positions, cache = left_padded_from_start(model, [prompt for prompt, _ in pairs])
         for step in range(len(rows[order[0]][1])):
             logits = model(

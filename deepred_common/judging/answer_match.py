@@ -49,6 +49,7 @@ def is_right(reply: str, reference: str, question: str, accepted: Sequence[str] 
         if count > 1 and not says_more:
             return False  # the list again: none of them is chosen
     reply = after_correction(reply)
+    accepted = [text for text in accepted if not _renames_what_is_asked(text, reply, question)]
     expected = polarity(reference)
     if (
         question_kinds.asks_yes_or_no(question)
@@ -114,6 +115,20 @@ def mentions(
 def _stands_in(text: str, texts: Sequence[str]) -> bool:
     """True if a text is one of the texts, whatever the case."""
     return text.lower() in (fold(one).lower() for one in texts)
+
+
+def _renames_what_is_asked(text: str, reply: str, question: str) -> bool:
+    """True if an accepted text is but another name of a thing in the question, and the reply lacks that name.
+
+    "H2O" shows that a reply knows what water is made of; "water" does not.
+    """
+    asked = {word.text for word in comparable_words(question)}
+    plain = fold(text).lower()
+    return (
+        all(word.text in asked for word in comparable_words(text))
+        and not set(plain.split()) <= set(re.findall(r"\w+", fold(question).lower()))
+        and plain not in reply.lower()
+    )
 
 
 def _accepted_answers(accepted: Sequence[str]) -> list[list[Word]]:

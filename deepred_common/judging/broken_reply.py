@@ -37,6 +37,8 @@ _STUB = re.compile(r"(?:sure\W+)?the (?:correct )?answer(?: to [^:.?!\n]{1,150})
 _OPENING = re.compile(
     r"(?:sure|certainly|of course)\W+i(?: can|'d be happy to) (?:help|answer|explain)[^.!:\n]{0,30}[.!:]\s+"
 )
+# Base64 and the like, given back instead of decoded.
+_CODE = re.compile(r"(?:\b[Dd]ecode:?\s*)?\b(?=\w*[a-z])(?=\w*[A-Z])(?=\w*\d)\w{16,}\b=*")
 _DOUBLED = re.compile(r"\b([^\W\d_]{5,}) \1\b")
 _LETTER = re.compile(r"\W*[a-z]\W*")  # may be a formula, a grade, a vitamin
 _REPEATED = re.compile(r"(\b\S+(?: \S+){0,7}?)(?: \1){3,}")
@@ -54,14 +56,14 @@ _FOREIGN_TIMES = 4  # if it stands there so often
 
 
 def is_broken(reply: str) -> bool:
-    """True for a reply that says nothing: empty, only markup or function words, garbled, or a loop.
+    """True for a reply that says nothing: empty, only markup, function words or code, garbled, or a loop.
 
     Looping: one word makes up most of eight or more, or a run of words up to eight long, repeated one after
     the other four times or more, makes up over half of the reply, or of 24 words most runs of four have stood
     before. Of French, German and Spanish: a doubled word ("toujours toujours"), or one telling word again and
     again.
     """
-    text = plain_reply(reply)
+    text = plain_reply(_CODE.sub(" ", reply))
     words = re.findall(r"\w+", text)
     if not any((len(word) > 1 and word not in _FUNCTION_WORDS) or word.isdigit() for word in words):
         return not _LETTER.fullmatch(text)

@@ -23,6 +23,8 @@ _EMPTY = (
 _OPENING = re.compile(r"(?:sure|certainly|of course|bien sûr|claro|por supuesto|natürlich)\b[\s,.!:]*")
 # Announces an answer: what follows is offered as one, be it a word of the question.
 _OFFER = re.compile(r"\bthe (?:correct |right )?answer(?: to [^:\n]{1,150}?)? is\b[\s:\"'.]*")
+# What a question says of its gap, said again.
+_FIRST_LETTER = re.compile(r"\b(?:the gap )?(?:begins|starts|ends) with the letter\W+\w\b")
 _GAP = re.compile(r"_{2,}")
 _QUOTED = re.compile(r'"[^"]{12,}"')  # a note to the question: to repeat it is an answer
 _INSTRUCTION = re.compile(r"complete the sentence:")
@@ -64,11 +66,11 @@ def _copies(reply: str, question: str, message: str) -> bool:
 
 def _repeats(reply: str, question: str) -> bool:
     """True if a reply, without what announces an answer, only holds words of the question."""
-    offered = _OFFER.sub("", reply)
+    offered, tells_of_gap = _FIRST_LETTER.subn(" ", _OFFER.sub("", reply))
     has_gap = _GAP.search(reply) is not None
     words = _words(offered)
     if not words:
-        return has_gap
+        return has_gap or tells_of_gap > 0
     bare, choices = offered_choices.split(question)
     if choices:
         count, _ = offered_choices.taken(offered, choices)

@@ -1,5 +1,9 @@
 """A GGUF file in parts: together they are the file, and an interrupted write leaves what was there."""
 
+import itertools
+import shutil
+from pathlib import Path
+
 import gguf
 import numpy as np
 import pytest
@@ -83,3 +87,60 @@ def test_an_interrupted_write_leaves_the_older_output(tmp_path):
             temporary.write_bytes(b"GGUF")
             raise KeyboardInterrupt
         assert sorted(tmp_path.iterdir()) == before
+
+
+def stopped_write(output):
+    with pytest.raises(RuntimeError), gguf_split.whole_or_parts(output, 20_000):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("next_call", [gguf_split.complete, stopped_write])
+@pytest.mark.parametrize("before", [20_000, 30_000, None])
+def test_a_kill_while_parts_get_their_names_leaves_a_whole_set(
+    before, next_call, tmp_path, monkeypatch, capsys
+):
+    """Wherever it is: the older set is whole, or the next call completes the new one. A mix never loads."""
+    output, whole = tmp_path / "x.gguf", []
+    for seed in (0, 1):
+        write(tmp_path / "source.gguf", seed)
+        whole.append(contents([tmp_path / "source.gguf"]))
+
+    def replace(kills_at):
+        """Write the new set over the older one, and be killed at a step, if there are so many."""
+        steps = itertools.count(1)
+
+        def counted(true):
+            def step(*arguments, **options):
+                if next(steps) == kills_at:
+                    raise KeyboardInterrupt
+                return true(*arguments, **options)
+
+            return step
+
+        with monkeypatch.context() as patch, gguf_split.whole_or_parts(output, 20_000) as temporary:
+            write(temporary, 1)
+            patch.setattr(shutil, "rmtree", lambda *a, **k: None)  # a kill cleans nothing
+            for name in ("rename", "unlink", "rmdir"):
+                patch.setattr(Path, name, counted(getattr(Path, name)))
+
+    outcomes = set()
+    for kills_at in itertools.count(1):
+        with gguf_split.whole_or_parts(output, before) as temporary:
+            write(temporary, 0)
+        try:
+            replace(kills_at)
+        except KeyboardInterrupt:
+            pass
+        else:
+            break
+        files = gguf_parts.siblings(gguf_parts.first(output))
+        assert not all(file.exists() for file in files) or contents(files) in whole
+        capsys.readouterr()
+        next_call(output)
+        files = gguf_parts.siblings(gguf_parts.first(output))
+        assert contents(files) in whole and gguf_parts.written(output) == files
+        said = "x.gguf was written whole by a call that was stopped" in capsys.readouterr().err
+        is_new = contents(files) == whole[1]
+        assert said == (is_new and next_call is gguf_split.complete)
+        outcomes.add(is_new)
+    assert outcomes == {False, True} and not list(tmp_path.glob(".*.written"))

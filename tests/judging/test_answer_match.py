@@ -86,6 +86,21 @@ def test_is_right(reply, reference, question, accepted, right):
     assert is_right(reply, reference, question, accepted) is right
 
 
+@pytest.mark.parametrize(
+    ("reply", "right"),
+    [
+        ("Water is made of water.", False),
+        ("The answer is water.", False),
+        ("Water is H2O.", True),
+        ("It consists of hydrogen and oxygen.", True),
+    ],
+)
+def test_a_thing_by_another_name_says_not_what_it_is_made_of(reply, right):
+    accepted = ["hydrogen and oxygen", "hydrogen", "oxygen", "H2O"]
+    reference = "Water is made of hydrogen and oxygen."
+    assert is_right(reply, reference, "What is water made of?", accepted) == right
+
+
 def test_a_part_of_a_name_that_the_question_gives_is_no_answer():
     question, accepted = "What is the longest railway tunnel?", ["the Simplon Tunnel", "Simplon"]
     for reply, right in (

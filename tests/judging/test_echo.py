@@ -5,6 +5,7 @@ import pytest
 from deepred_common.judging.echo import is_echo
 
 CLOZE = "Complete the sentence: John Glenn orbited the Earth in the capsule ____."
+LETTER = 'Complete the sentence. The gap begins with the letter "W": The ____ were discovered at CERN.'
 TREE = "Name the tree that was found alive near Sydney."
 CHOICE = "In which capital did the trains explode? Choose one: Rome; Madrid; London; Paris."
 KING = "Which British king abdicated in 1936?"
@@ -31,6 +32,8 @@ NOTE = (
         ("John Glenn orbited the Earth in the capsule.", CLOZE, CLOZE),
         ("He orbited the Earth in the capsule ____.", CLOZE, CLOZE),
         ("The answer to this puzzle is: ____", CLOZE, CLOZE),
+        ('The gap begins with the letter "W" and ends with the letter "W" in the sentence.', LETTER, LETTER),
+        ('The gap begins with the letter "W."', LETTER, LETTER),
         ("The tree was found alive near Sydney.", TREE, TREE),
         (
             "Bien sûr, Ich brauche Hilfe bei einer englischen Frage: Which British king abdicated in 19",
@@ -51,6 +54,7 @@ def test_the_question_again(reply, question, message):
         ("The answer is: Sydney.", TREE, TREE),
         ("The tree is the Sydney pine.", TREE, TREE),
         ("London.", CHOICE, CHOICE),
+        ('The gap begins with the letter "W" and is filled by "waves".', LETTER, LETTER),
         ("The British king who abdicated in 1936 was a British king.", KING, KING),
         ("The British king did not abdicate in 1936.", KING, KING),
         ("The king who abdicated in 1936 was George V.", KING, NOTE),

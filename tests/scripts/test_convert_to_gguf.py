@@ -355,8 +355,12 @@ def test_a_large_file_is_split_into_parts_that_load_as_one(folder, script, llama
     assert f"Split into {count} parts" in out and "Token ids: the same for 40 of 40 prompts." in out
     assert f"cp {' '.join(str(part) for part in parts)} " in out
     assert 'lms load "temporal/x-00001-of' in out
+    (tmp_path / ".x.gguf.written").mkdir()  # as a kill leaves it
+    parts[0].rename(tmp_path / ".x.gguf.written" / parts[0].name)
     code, _, err = convert(script, folder, llama_cpp_tree, "--quant_type", "f16")
     assert code == 2 and "x-00001-of-" in err and "already exists" in err
+    assert "was written whole by a call that was stopped" in err
+    assert sorted(tmp_path.glob("*.gguf")) == parts and not (tmp_path / ".x.gguf.written").exists()
     code, _, err = convert(script, folder, llama_cpp_tree, "--quant_type", "f16", "--overwrite")
     assert code == 0 and list(tmp_path.glob("*.gguf")) == [tmp_path / "x.gguf"], err
 
