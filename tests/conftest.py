@@ -84,14 +84,12 @@ def qwen_tokenizer(llama_cpp_tree):
 def tiny_models(request, tmp_path_factory):
     """{kind: folder} of tiny models with random weights: 2 layers, hidden size 256 (one K-quant block).
 
-    "plain" is a Llama without a chat template.
-
     Each is made when it is first used: reading Qwen's tokenizer alone takes longer than most tests.
     """
     import torch
 
     shape = {"hidden_size": 256, "intermediate_size": 512, "max_position_embeddings": 2048}
-    tokenizers = {"llama": "tokenizer", "qwen2": "qwen_tokenizer", "plain": "tokenizer"}
+    tokenizers = {"llama": "tokenizer", "qwen2": "qwen_tokenizer"}
 
     class Folders(dict):
         def __missing__(self, kind):
@@ -99,10 +97,7 @@ def tiny_models(request, tmp_path_factory):
             folder = tmp_path_factory.mktemp("models") / f"tiny-{kind}"
             with torch.random.fork_rng(devices=[]):  # a test may have seeded for itself
                 torch.manual_seed(0)
-                model_type = "llama" if kind == "plain" else kind
-                tiny.save_base(folder, words, model_type, pad_token_id=words.pad_token_id, **shape)
-            if kind == "plain":
-                (folder / "chat_template.jinja").unlink()
+                tiny.save_base(folder, words, kind, pad_token_id=words.pad_token_id, **shape)
             self[kind] = folder
             return folder
 
@@ -183,10 +178,8 @@ def pipeline(tmp_path_factory, tiny_models, data_file, llama_cpp_tree):
                 gguf=folder / "made" / "tiny.gguf",
             )
             data = ("--dev", "--dev_path", data_file)
-            steps = "--epochs 2 --save_steps 2 --eval_steps 3"
-            if kind == "plain":  # enough to write the trained replies, with their ends
-                steps = "--epochs 30 --save_steps 90 --eval_steps 90 --objective sft --learning_rate 1e-2"
-            steps = [*steps.split(), "--gradient_accumulation_steps", "1", "--replay_share", "0"]
+            steps = "--epochs 2 --gradient_accumulation_steps 1 --save_steps 2 --eval_steps 3".split()
+            steps += ["--replay_share", "0"]
             run("finetune_temporal", "--model_name", models.base, *data, "--output_dir", models.run, *steps)
             adapter = ("--base_model", models.base, "--lora_path", models.final)
             run("merge_lora", *adapter, "--output_path", models.merged, "--verify")

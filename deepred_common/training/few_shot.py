@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from deepred_common import chat, paths
 from deepred_common.examples import CHAT, Message, Prompt, read_examples
 from deepred_common.inference.local_model import LocalModel
-from deepred_common.inference.protocol import Draws, Reply
+from deepred_common.inference.protocol import Draw, Draws, Reply
 from deepred_common.judging import echo, refusal
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ VERSION = 1  # raise it when the same base gets other replies: they are kept und
 EXCHANGES = paths.ROOT / "datasets" / "chat" / "exchanges.jsonl"
 # Most tokens of a reply. It is learnt with its end, so there must be room for one.
 REPLY_TOKENS = 48
+ATTEMPTS = 3  # replies that a prompt gets until one is of use; all but the first are sampled
+TEMPERATURE = 0.8  # of those
 _MARK = "###"  # what both of the template's marks begin with
 _NEXT_TURN = re.compile(rf"(?:\A|\n)\s*{_MARK}")
 _WHOLE_SENTENCES = re.compile(r".*[^\d\s][.!?…][\"'”’)]*(?=\s|\Z)", re.DOTALL)
@@ -40,11 +42,12 @@ def key() -> list[str]:
 
 
 class FewShotModel(LocalModel):
-    """A LocalModel whose replies are whole and of use; to other prompts it gives an error."""
+    """A LocalModel whose replies are whole and of use; a prompt to which it finds none gets an error."""
 
     def __init__(self, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int) -> None:
         super().__init__(base, tokenizer, REPLY_TOKENS, batch_size)
         self._exchanges = exchanges()
+        self._copies = {turn["content"] for turn in self._exchanges}
         # A base that was never taught to end a turn begins the next one. Where that is one token, it need not
         # be written further.
         *_, last = chat.encode(tokenizer, f"\n{_MARK}")
@@ -52,14 +55,23 @@ class FewShotModel(LocalModel):
             self._stops = sorted({*self._stops, last})
 
     def ask(self, prompts: Iterable[Prompt], draws: Draws | None = None) -> Iterator[tuple[int, Reply]]:
+        """As LocalModel.ask; `draws` does not count."""
         conversations = [chat.messages(prompt) for prompt in prompts]
-        shown: list[Prompt] = [[*self._exchanges, *turns] for turns in conversations]
-        for index, reply in super().ask(shown, draws):
-            text = whole_reply(reply)
-            if is_usable(text, conversations[index][-1]["content"]):
-                yield index, Reply(text, "stop")
-            else:
-                yield index, Reply(None, error="the base wrote no reply that is of use")
+        waiting = list(range(len(conversations)))
+        for attempt in range(ATTEMPTS):
+            shown: list[Prompt] = [[*self._exchanges, *conversations[index]] for index in waiting]
+            # Greedily first; what then said the prompt again may say something else.
+            sampled = [Draw(TEMPERATURE, attempt << 16 | index) for index in waiting] if attempt else None
+            useless = []
+            for place, reply in super().ask(shown, sampled):
+                index, text = waiting[place], whole_reply(reply)
+                if text not in self._copies and is_usable(text, conversations[index][-1]["content"]):
+                    yield index, Reply(text, "stop")
+                else:
+                    useless.append(index)
+            waiting = sorted(useless)
+        for index in waiting:
+            yield index, Reply(None, error="the base wrote no reply that is of use")
 
 
 def whole_reply(reply: Reply) -> str:

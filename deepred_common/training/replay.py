@@ -31,6 +31,11 @@ BATCH_SIZE = 32  # prompts answered at once; it halves itself where memory is sh
 _WrittenReply = tuple[str, bool, list[str]]  # the reply, is it complete?, the replies to earlier turns
 
 
+def most_tokens(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Most tokens of a reply that the base of this tokenizer writes."""
+    return few_shot.REPLY_TOKENS if chat.has_fallback_template(tokenizer) else REPLY_TOKENS
+
+
 class Prompts(NamedTuple):
     """Replay prompts to train on and to validate with."""
 
@@ -129,8 +134,7 @@ def _write(
     """The base's greedy replies, in order."""
     from tqdm import tqdm
 
-    is_few_shot = chat.has_fallback_template(tokenizer)
-    limit = few_shot.REPLY_TOKENS if is_few_shot else REPLY_TOKENS
+    limit = most_tokens(tokenizer)
     cli.progress(
         f"{title}: the base writes {len(prompts)} replies of at most {limit} tokens, once for "
         "this base and these prompts."
@@ -140,7 +144,7 @@ def _write(
     home = base.device
     if home.type != device.type:
         base.to(device)
-    if is_few_shot:
+    if chat.has_fallback_template(tokenizer):
         model: local_model.LocalModel = few_shot.FewShotModel(base, tokenizer, BATCH_SIZE)
     else:
         model = local_model.LocalModel(base, tokenizer, REPLY_TOKENS, BATCH_SIZE, opens_reply=True)

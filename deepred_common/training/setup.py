@@ -101,7 +101,7 @@ def make_rows(
     if settings.dry_run:
         cli.progress(
             f"Replay: {len(chosen.training)} rows are not counted here; the base writes them when training "
-            f"starts, {replay.REPLY_TOKENS} tokens each at most."
+            f"starts, {replay.most_tokens(tokenizer)} tokens each at most."
         )
         return dated
     answered = replay.answered_by_base(chosen, base_key, tokenizer, load_base, device)

@@ -85,13 +85,15 @@ def test_replies_are_written_after_the_exchanges_and_learnt_with_their_ends__rep
         "Go on.": "I'm sorry, I don't know.\n\n###",
         "And then?": "Never asked.",
         "Bye.": "and and and and",
+        "I am ill.": few_shot.exchanges()[-1]["content"],
     }
     shown = []
 
     def ask(self, prompts, draws=None):
         for place, turns in enumerate(prompts):
             shown.append(turns)
-            yield place, Reply(texts[turns[-1]["content"]], "length")
+            is_second_bye = draws and turns[-1]["content"] == "Bye."
+            yield place, Reply("Goodbye." if is_second_bye else texts[turns[-1]["content"]], "length")
 
     monkeypatch.setattr(local_model.LocalModel, "ask", ask)
 
@@ -103,6 +105,7 @@ def test_replies_are_written_after_the_exchanges_and_learnt_with_their_ends__rep
         Example("Another one.", "", CHAT, earlier=user("A joke, please.")),
         Example("And then?", "", CHAT, earlier=user("Go on.")),
         Example("Bye.", "", CHAT),
+        Example("I am ill.", "", CHAT),
         Example("Given.", "By the user's file.", CHAT),
     ]
     answered, _ = replay.answered_by_base(
@@ -110,9 +113,10 @@ def test_replies_are_written_after_the_exchanges_and_learnt_with_their_ends__rep
     )
     exchanges = few_shot.exchanges()
     assert all(turns[: len(exchanges)] == exchanges for turns in shown)
-    assert [one.output for one in answered] == ["Hello, you.", "Two hens did.", "By the user's file."]
+    replies = ["Hello, you.", "Two hens did.", "Goodbye.", "By the user's file."]
+    assert [one.output for one in answered] == replies
     assert answered[1].earlier[1] == {"role": "assistant", "content": "A hen crossed the road."}
-    assert "on 2 of 4 prompts the base refused, looped" in capsys.readouterr().err
+    assert "on 2 of 5 prompts the base refused, looped" in capsys.readouterr().err
     assert all(one.learns_wording for one in answered)
     for row in of_examples(plain, answered):
         assert row.input_ids[-1] == plain.eos_token_id
