@@ -174,6 +174,11 @@ def check(settings: ConvertSettings) -> Conversion:
         raise UserError(f"--output_path {output} is a folder.")
     if settings.split_max_size and settings.modelfile:
         raise UserError("--modelfile needs a whole file: Ollama reads no parts. Leave --split_max_size out.")
+    # What is printed at the end needs these: UserError now if they are wrong in the environment.
+    if not adapter:
+        paths.datasets_dir()
+    if settings.copy_to_lmstudio:
+        paths.lmstudio_url()
     if settings.imatrix:
         if kind in quantise.DIRECT_TYPES:
             raise UserError(f"--imatrix is for quantising; {kind} is not quantised.")

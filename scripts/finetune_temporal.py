@@ -57,6 +57,13 @@ SCRIPT = Path(__file__)
 
 
 def build_parser() -> cli.Parser:
+    """The parser. Data files without a default: WIKI_DATA is wrong, as main says."""
+    files: dict[str, Any] = {}
+    file_source = "default: %(default)s"
+    try:
+        paths.datasets_dir()
+    except cli.UserError:
+        files, file_source = dict.fromkeys(paths.DATASET_FILES), "no default: WIKI_DATA is wrong"
     parser = cli.Parser(
         description="Fine-tune a model to a temporal knowledge cutoff (LoRA, QLoRA or all weights).",
         epilog="objectives (sources, formulas: docs/training.md):\n"
@@ -70,7 +77,7 @@ def build_parser() -> cli.Parser:
         "--dev", action="store_true", help="train on the small dev subset; a tenth is held out for validation"
     )
     for name in paths.DATASET_FILES:
-        add(f"--{name}", type=cli.path, help="JSON Lines file (default: %(default)s)")
+        add(f"--{name}", type=cli.path, help=f"JSON Lines file ({file_source})")
     add("--epochs", type=cli.positive_int, help="passes over the training data (default: %(default)s)")
     add("--batch_size", type=cli.positive_int, help="examples per forward pass (default: %(default)s)")
     add(
@@ -159,13 +166,14 @@ def build_parser() -> cli.Parser:
     add("--tensorboard", action="store_true", help="log to TensorBoard, in the run folder")
     add("--seed", type=int, help="order of the data, start of the adapter (default: %(default)s)")
     add("--trust_remote_code", action="store_true", help="run code that the model's authors ship with it")
-    defaults = dataclasses.asdict(TrainSettings())
-    parser.set_defaults(**defaults | {"objective": TrainSettings().objective.name})
+    settings = TrainSettings(**files)
+    parser.set_defaults(**dataclasses.asdict(settings) | {"objective": settings.objective.name})
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args, given = cli.parse(build_parser(), argv)
+    paths.datasets_dir()  # UserError if WIKI_DATA is wrong
     resolved = whole_model.resolved(given) if args.full else {}
     if "learning_rate" in resolved:
         args.learning_rate = resolved["learning_rate"][0]

@@ -41,16 +41,37 @@ def test_help_lists_every_flag_of_the_spec_without_importing_anything_heavy(name
         assert re.search(rf"{flag}\b", done.stdout), flag
 
 
+WRONG_ENVIRONMENT = {
+    "WIKI_DATA": "~no-such-user/data",
+    "LLAMA_CPP_DIR": "https://host/llama.cpp",
+    "LMSTUDIO_HOST": "http://server:1234",
+    "LMSTUDIO_PORT": "no",
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize(("variable", "value"), WRONG_ENVIRONMENT.items())
+def test_help_is_printed_whatever_is_wrong_in_the_environment(name, variable, value, script, monkeypatch):
+    _, right, _ = script(name, "--help")
+    monkeypatch.setenv(variable, value)
+    code, out, err = script(name, "--help")
+    assert (code, err) == (0, "") and out.splitlines()[-1] == right.splitlines()[-1]
+
+
+def test_a_wrong_wiki_data_is_said_before_the_training(script, monkeypatch):
+    monkeypatch.setenv("WIKI_DATA", "~no-such-user/data")
+    assert "no default: WIKI_DATA is wrong" in " ".join(script("finetune_temporal", "--help")[1].split())
+    code, out, err = script("finetune_temporal", "--dev", "--dry_run")
+    assert (code, out) == (2, "") and "error: WIKI_DATA: '~no-such-user/data' names the home" in plain(err)
+
+
 @pytest.mark.parametrize(
     ("variable", "value"), [("LMSTUDIO_HOST", "http://server:1234"), ("LMSTUDIO_PORT", "no")]
 )
 def test_a_wrong_address_in_the_environment_is_said_when_the_server_is_asked(
     variable, value, script, monkeypatch
 ):
-    right = script("evaluate_temporal", "--help")[1]
     monkeypatch.setenv(variable, value)
-    code, out, _ = script("evaluate_temporal", "--help")
-    assert code == 0 and out.splitlines()[-1] == right.splitlines()[-1]
     code, out, err = script("evaluate_temporal", "--use_lmstudio")
     assert (code, out) == (2, "") and f"error: {variable} is {value!r}" in plain(err)
     # The one who gives an address, or asks no server, has nothing to mend.

@@ -96,6 +96,18 @@ def test_a_pre_tokenizer_that_llama_cpp_does_not_know(folder, script, llama_cpp_
     assert not (folder.parent / "x.gguf").exists()
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"), [("WIKI_DATA", "~no-such-user/data"), ("LMSTUDIO_HOST", "http://server:1234")]
+)
+def test_an_environment_that_is_wrong_for_the_hand_over(
+    variable, value, folder, script, llama_cpp_tree, monkeypatch
+):
+    monkeypatch.setenv(variable, value)
+    code, out, err = convert(script, folder, llama_cpp_tree, "--quant_type", "f16", "--copy_to_lmstudio")
+    assert code == 2 and f"error: {variable}" in err and not out
+    assert list(folder.parent.iterdir()) == [folder]
+
+
 def test_rows_that_k_quants_cannot_take_are_counted_with_their_bits(pipeline):
     weights = safetensors_files.read_weights(pipeline("llama").merged)
     assert quantise.fallback("q4_k_m", weights) is None and quantise.fallback("q8_0", weights) is None
