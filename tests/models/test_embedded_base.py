@@ -197,3 +197,9 @@ def test_the_real_parts_follow_each_other():
     packages = embedded_base.GEMMA.packages
     assert [package.part[-2:] for package in packages if package.part] == ["00", "01", "02", "03"]
     assert len({package.sha256 for package in packages}) == 5
+
+
+def test_white_space_before_a_digit_is_the_tokens_of_llama_cpp(tokenizer):
+    """As its own server on this base's file makes them; transformers' loader of GGUF files did not."""
+    ids = tokenizer.encode("Say:\n\n 1  2", add_special_tokens=False)
+    assert tokenizer.convert_ids_to_tokens(ids) == ["Say", ":", "ĊĊĠ", "1", "ĠĠ", "2"]
