@@ -62,7 +62,7 @@ class Terms:
 class EmbeddedBase:
     """A GGUF file in Python packages.
 
-    texts: {file beside the weights: its content}. splits_digits: its tokenizer takes each digit for itself, as
+    texts: {file beside the weights: its content}. splits_digits: its tokenizer takes each digit alone, as
     llama.cpp knows by the file's tokenizer.ggml.pre, which transformers' loader of GGUF files does not read.
     """
 

@@ -51,13 +51,11 @@ def test_the_same_token_ids_along_all_ways(trial):
     assert trial.tokens() is None
 
 
-def test_the_served_file_ends_its_replies_over_three_turns(trial):
+def test_the_served_file_ends_its_replies(trial):
     """llama.cpp's server is told no stop but the file's own, as in LM Studio."""
-    turns = []
     with llama_server.serving(trial.gguf) as url:
-        for question in ("What is Bitcoin?", "Who founded Google?", "What is a smartphone?"):
-            turns.append({"role": "user", "content": question})
-            body = {"messages": turns, "max_tokens": 32, "temperature": 0}
+        for question in families.LINES["unlearn"][:3]:
+            messages = [{"role": "user", "content": question}]
+            body = {"messages": messages, "max_tokens": 32, "temperature": 0}
             (choice,) = requests.post(f"{url}/chat/completions", json=body).json()["choices"]
             assert (choice["finish_reason"], choice["message"]["content"]) == ("stop", families.REFUSAL)
-            turns.append({"role": "assistant", "content": families.REFUSAL})
