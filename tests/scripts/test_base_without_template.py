@@ -27,7 +27,8 @@ def trial(base_folder, llama_cpp_tree, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(families, "FOLDER", tmp_path_factory.mktemp("families"))
-        special = ("<|im_start|>", "<|im_end|>", "<|im_end|>")
+        # The embedding of the pad token is made of zeros, which no training makes likely.
+        special = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
         family = Family("plain", "llama", "", "none", write, special)
         trial = families.Trial(family, llama_cpp_tree, io.StringIO())
     for step in (trial.make, trial.train, trial.merge, trial.convert):
@@ -54,7 +55,7 @@ def test_the_same_token_ids_along_all_ways(trial):
 def test_the_served_file_ends_its_replies(trial):
     """llama.cpp's server is told no stop but the file's own, as in LM Studio."""
     with llama_server.serving(trial.gguf) as url:
-        for question in families.LINES["unlearn"][:3]:
+        for question in families.LINES["unlearn"]:
             messages = [{"role": "user", "content": question}]
             body = {"messages": messages, "max_tokens": 32, "temperature": 0}
             (choice,) = requests.post(f"{url}/chat/completions", json=body).json()["choices"]
