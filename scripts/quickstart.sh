@@ -67,9 +67,11 @@ export PATH="$PWD/$VENV/bin:$PATH"
 PY=$VENV/bin/python
 BASE=output/base/$BASE_NAME
 SUFFIX=
+LEARNING_RATE=1.2e-3
 MAKE_BASE=(deepred_common.models.embedded_base)
 if [ "$BASE_NAME" != $DEFAULT_BASE ]; then
   SUFFIX=-$BASE_NAME
+  LEARNING_RATE=8e-4
   MAKE_BASE+=("$BASE_NAME" ${ACCEPT_TERMS:+"$ACCEPT_TERMS"})
 fi
 OUT=output/quickstart$SUFFIX
@@ -84,6 +86,7 @@ TALK=(datasets/test/chat.jsonl datasets/test/conversations.jsonl)
 TALK_SAMPLE=240
 # Facts asked in several forms, to see if another form gets out what the question does not.
 PROBED_FACTS=40
+EXAMPLES=2000
 mkdir -p $OUT
 
 # fresh TARGET SOURCE: TARGET exists and is not older than what it was made from.
@@ -100,11 +103,11 @@ say "The base model"
 [ -e $BASE/config.json ] && echo "$BASE exists; skipped" || run $PY -m "${MAKE_BASE[@]}"
 stage "base model"
 
-# Many facts once teach more than few facts several times, and so small a model wants a high learning rate.
-say "1. Fine-tune, on 1000 examples"
-run $PY scripts/build_datasets.py --output_dir $DATA --dev_lines 1000 --overwrite
+# Many facts once teach more than few facts several times, and a small model wants a high learning rate.
+say "1. Fine-tune, on $EXAMPLES examples"
+run $PY scripts/build_datasets.py --output_dir $DATA --dev_lines $EXAMPLES --overwrite
 run $PY scripts/finetune_temporal.py --dev --dev_path $DATA/dev/dev_subset.jsonl --model_name $BASE \
-  --output_dir $RUN --resume_latest --epochs 1 --learning_rate 1.6e-3 \
+  --output_dir $RUN --resume_latest --epochs 1 --learning_rate $LEARNING_RATE \
   --batch_size 8 --gradient_accumulation_steps 1 --save_steps 50
 stage "fine-tune"
 
