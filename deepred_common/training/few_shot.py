@@ -25,6 +25,7 @@ EXCHANGES = paths.ROOT / "datasets" / "chat" / "exchanges.jsonl"
 REPLY_TOKENS = 48
 ATTEMPTS = 3  # replies that a prompt gets until one is of use; all but the first are sampled
 TEMPERATURE = 0.8  # of those
+COPIED_WORDS = 7  # so many in a row as in a reply of an exchange make a reply a copy of it
 _MARK = "###"  # what both of the template's marks begin with
 _NEXT_TURN = re.compile(rf"(?:\A|\n)\s*{_MARK}")
 _WHOLE_SENTENCES = re.compile(r".*[^\d\s][.!?…][\"'”’)]*(?=\s|\Z)", re.DOTALL)
@@ -47,7 +48,7 @@ class FewShotModel(LocalModel):
     def __init__(self, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int) -> None:
         super().__init__(base, tokenizer, REPLY_TOKENS, batch_size)
         self._exchanges = exchanges()
-        self._copies = {turn["content"] for turn in self._exchanges}
+        self._own_words = {run for turn in self._exchanges for run in _runs_of_words(turn["content"])}
         # A base that was never taught to end a turn begins the next one. Where that is one token, it need not
         # be written further.
         *_, last = chat.encode(tokenizer, f"\n{_MARK}")
@@ -65,13 +66,22 @@ class FewShotModel(LocalModel):
             useless = []
             for place, reply in super().ask(shown, sampled):
                 index, text = waiting[place], whole_reply(reply)
-                if text not in self._copies and is_usable(text, conversations[index][-1]["content"]):
+                # The few copies among hundreds of replies are what a tuned model says to every greeting.
+                is_copy = not self._own_words.isdisjoint(_runs_of_words(text))
+                if not is_copy and is_usable(text, conversations[index][-1]["content"]):
                     yield index, Reply(text, "stop")
                 else:
                     useless.append(index)
             waiting = sorted(useless)
         for index in waiting:
             yield index, Reply(None, error="the base wrote no reply that is of use")
+
+
+def _runs_of_words(text: str) -> set[tuple[str, ...]]:
+    """Each COPIED_WORDS words in a row; of a shorter text, all of its words."""
+    words = re.findall(r"\w+", text.lower())
+    last = max(1, len(words) - COPIED_WORDS + 1)
+    return {tuple(words[start : start + COPIED_WORDS]) for start in range(last)}
 
 
 def whole_reply(reply: Reply) -> str:

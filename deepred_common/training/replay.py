@@ -166,8 +166,8 @@ def _write(
         )
     if useless:
         cli.progress(
-            f"{title}: on {useless} of {len(prompts)} prompts the base refused, looped or only said the "
-            "prompt again; these are left out."
+            f"{title}: on {useless} of {len(prompts)} prompts the base refused, looped or repeated what it "
+            "was shown; these are left out."
         )
     if home.type != device.type:
         base.to(home)

@@ -85,7 +85,7 @@ def test_replies_are_written_after_the_exchanges_and_learnt_with_their_ends__rep
         "Go on.": "I'm sorry, I don't know.\n\n###",
         "And then?": "Never asked.",
         "Bye.": "and and and and",
-        "I am ill.": few_shot.exchanges()[-1]["content"],
+        "I am ill.": "I'm sorry to hear that. Perhaps you could tell him that you are ill.",
     }
     shown = []
 
