@@ -135,9 +135,18 @@ def print_settings(
     print(title)
     width = max(len(name) for name in table)
     for name, setting in table.items():
-        print(f"  {name:<{width}}  {setting['value']}  [{setting['source']}]")
+        print(f"  {name:<{width}}  {_shown(setting['value'])}  [{setting['source']}]")
     sys.stdout.flush()
     return table
+
+
+def _shown(value: Any) -> str:
+    """A setting as one would type it: a ratio as 1:2, several values with spaces between them."""
+    if not isinstance(value, (list, tuple)):
+        return str(value)
+    if all(isinstance(one, float) for one in value):
+        return ":".join(f"{one:g}" for one in value)
+    return " ".join(map(str, value))
 
 
 def path(text: str) -> Path:

@@ -1,5 +1,6 @@
 """What every command line shares: the parser's errors, which flags were given, the settings table."""
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,13 @@ def test_each_setting_is_printed_with_where_it_came_from(capsys, monkeypatch) ->
     assert table["lora_r"] == {"value": 16, "source": "environment RANKS"}
     assert table["output_path"] == {"value": Path("o"), "source": "named by time"}
     assert "  verify       True  [flag]\n" in capsys.readouterr().out
+
+
+def test_several_values_and_ratios_are_printed_as_one_types_them(capsys) -> None:
+    arguments = argparse.Namespace(replay=(Path("a.jsonl"), Path("b.jsonl")), mix=(1.0, 2.5))
+    cli.print_settings("Settings", arguments, {"mix"})
+    assert capsys.readouterr().out.splitlines() == [
+        "Settings",
+        "  replay  a.jsonl b.jsonl  [default]",
+        "  mix     1:2.5  [flag]",
+    ]

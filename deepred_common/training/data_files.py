@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from deepred_common import provenance
@@ -45,8 +47,8 @@ class DataFiles:
             f"{name} {path} {self.hashes[name]}" if with_paths else f"{name} {self.hashes[name]}"
             for name, path in self._settings.dated_files.items()
         ]
-        # The seed chooses which dev examples are held out.
-        return [*texts, f"dev {self._settings.seed}"] if self._settings.dev else texts
+        # The seed chooses which dev examples are held out, in this module's second way.
+        return [*texts, f"dev 2, {self._settings.seed}"] if self._settings.dev else texts
 
     def examples(self) -> Examples:
         """The examples, checked. UserError naming the first line that is not right."""
@@ -90,7 +92,27 @@ def _read_dev(settings: TrainSettings) -> Examples:
             f"because {LEAST_DEV_VALIDATION} are held out for validation."
         )
     count = max(LEAST_DEV_VALIDATION, round(len(examples) * DEV_VALIDATION_SHARE))
-    validation = balanced_sample(examples, count, settings.seed)
+    validation = _held_out_of_dev(examples, count, settings.seed)
     held_out = {id(example) for example in validation}
     training = [example for example in examples if id(example) not in held_out]
     return Examples(training, validation)
+
+
+def _held_out_of_dev(examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+    """`count` examples, as even between the sides as can be; about subjects of their own if there are enough.
+
+    An example about the same subject in the training part would tell what is asked.
+    """
+    subjects = [_subject(example) for example in examples]
+    times = Counter(subjects)
+    alone = [
+        one for one, subject in zip(examples, subjects, strict=True) if not subject or times[subject] == 1
+    ]
+    held_out, of_all = (balanced_sample(some, count, seed) for some in (alone, examples))
+    sides, sides_of_all = (Counter(one.side for one in some) for some in (held_out, of_all))
+    return held_out if sides == sides_of_all else of_all
+
+
+def _subject(example: Example) -> str:
+    """What names the example's subject; empty if nothing does."""
+    return str(example.metadata.get("source_article_id") or example.metadata.get("source_title") or "")
