@@ -29,6 +29,7 @@ from deepred_common.files import (
     require_space,
     require_writable_parent,
     whole_folder,
+    write_text,
 )
 from deepred_common.models import loading, pypi_files
 
@@ -174,6 +175,8 @@ def make(folder: str | Path = paths.EMBEDDED_BASE, base: EmbeddedBase = SMOLLM2)
     """
     folder = Path(folder)
     if is_made(folder):
+        if base.splits_digits and (folder / "tokenizer.json").exists():
+            split_digits(folder)  # bases made before 29 November 2026 do not yet
         return folder
     require_writable_parent(folder)
     require_space(folder.parent, base.needed_bytes, "the embedded base")
@@ -183,12 +186,12 @@ def make(folder: str | Path = paths.EMBEDDED_BASE, base: EmbeddedBase = SMOLLM2)
         kept = _download(base, gguf)
         cli.progress("unpacking its 4-bit weights to bfloat16 …")
         model, tokenizer = _unpack(gguf)
-        if base.splits_digits:
-            split_digits(tokenizer)
     with whole_folder(folder) as temporary:
         model.save_pretrained(str(temporary))
         tokenizer.save_pretrained(str(temporary))
         tidy_tokenizer_config(temporary, model.config.max_position_embeddings)
+        if base.splits_digits:
+            split_digits(temporary)
         for name, content in kept.items():
             (temporary / name).write_bytes(content)
         for name, text in base.texts.items():
@@ -239,13 +242,18 @@ def _unpack(gguf: Path) -> tuple[Any, PreTrainedTokenizerBase]:
     return model.to(torch.bfloat16), tokenizer
 
 
-def split_digits(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Split texts at each digit first. Without it "\\n\\n 1" becomes other tokens than in llama.cpp."""
-    from tokenizers import pre_tokenizers
+def split_digits(folder: str | Path) -> None:
+    """Let the folder's tokenizer split at each digit first, if it does not.
 
-    backend: Any = tokenizer.backend_tokenizer
-    digits = pre_tokenizers.Digits(individual_digits=True)
-    backend.pre_tokenizer = pre_tokenizers.Sequence([digits, backend.pre_tokenizer])
+    Without it "\\n\\n 1" becomes other tokens than in llama.cpp.
+    """
+    file = Path(folder) / "tokenizer.json"
+    content = read_json(file)
+    by_bytes = content["pre_tokenizer"]
+    if by_bytes["type"] == "ByteLevel":
+        digits = {"type": "Digits", "individual_digits": True}
+        content["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, by_bytes]}
+        write_text(file, json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def tidy_tokenizer_config(folder: str | Path, context_tokens: int) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import subprocess
 import sys
 import zipfile
@@ -203,3 +204,13 @@ def test_white_space_before_a_digit_is_the_tokens_of_llama_cpp(tokenizer):
     """As its own server on this base's file makes them; transformers' loader of GGUF files did not."""
     ids = tokenizer.encode("Say:\n\n 1  2", add_special_tokens=False)
     assert tokenizer.convert_ids_to_tokens(ids) == ["Say", ":", "ĊĊĠ", "1", "ĠĠ", "2"]
+
+
+def test_the_tokenizer_of_a_base_made_by_an_earlier_version_is_put_right(base_folder, tmp_path):
+    right = (base_folder / "tokenizer.json").read_text(encoding="utf-8")
+    content = json.loads(right)
+    content["pre_tokenizer"] = content["pre_tokenizer"]["pretokenizers"][1]
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    embedded_base.make(tmp_path)
+    assert (tmp_path / "tokenizer.json").read_text(encoding="utf-8") == right
