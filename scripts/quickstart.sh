@@ -67,6 +67,7 @@ export PATH="$PWD/$VENV/bin:$PATH"
 PY=$VENV/bin/python
 BASE=output/base/$BASE_NAME
 SUFFIX=
+EXAMPLES=2000
 LEARNING_RATE=1.2e-3
 MAKE_BASE=(deepred_common.models.embedded_base)
 if [ "$BASE_NAME" != $DEFAULT_BASE ]; then
@@ -86,7 +87,6 @@ TALK=(datasets/test/chat.jsonl datasets/test/conversations.jsonl)
 TALK_SAMPLE=240
 # Facts asked in several forms, to see if another form gets out what the question does not.
 PROBED_FACTS=40
-EXAMPLES=2000
 mkdir -p $OUT
 
 # fresh TARGET SOURCE: TARGET exists and is not older than what it was made from.
@@ -100,7 +100,7 @@ fresh_results() {
 }
 
 say "The base model"
-[ -e $BASE/config.json ] && echo "$BASE exists; skipped" || run $PY -m "${MAKE_BASE[@]}"
+run $PY -m "${MAKE_BASE[@]}"  # one that exists is kept; only an old one's tokenizer is put right
 stage "base model"
 
 # Many facts once teach more than few facts several times, and a small model wants a high learning rate.

@@ -47,7 +47,7 @@ class DataFiles:
             f"{name} {path} {self.hashes[name]}" if with_paths else f"{name} {self.hashes[name]}"
             for name, path in self._settings.dated_files.items()
         ]
-        # The seed chooses which dev examples are held out, in this module's second way.
+        # The seed chooses which dev examples are held out. Raise the number when they are chosen otherwise.
         return [*texts, f"dev 2, {self._settings.seed}"] if self._settings.dev else texts
 
     def examples(self) -> Examples:

@@ -66,7 +66,7 @@ class FewShotModel(LocalModel):
             useless = []
             for place, reply in super().ask(shown, sampled):
                 index, text = waiting[place], whole_reply(reply)
-                # The few copies among hundreds of replies are what a tuned model says to every greeting.
+                # Of a few copies among hundreds of replies a tuned model learnt to greet with nothing else.
                 is_copy = not self._own_words.isdisjoint(_runs_of_words(text))
                 if not is_copy and is_usable(text, conversations[index][-1]["content"]):
                     yield index, Reply(text, "stop")

@@ -131,7 +131,7 @@ def _write(
     device: torch.device,
     title: str,
 ) -> list[_WrittenReply]:
-    """The base's greedy replies, in order."""
+    """The base's replies, in order."""
     from tqdm import tqdm
 
     limit = most_tokens(tokenizer)
