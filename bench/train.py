@@ -179,11 +179,15 @@ def with_ours(args: argparse.Namespace, objective: Objective) -> Trained:
     key = [f"bench {args.rows}", *other_replies.key(objective, SEED)]
     training, _ = token_rows.load_or_render(tokenizer, key, lambda: examples, settings.max_seq_length)
     rows = setup.Rows(training, training.select(range(2)))
-    memory = memory_estimate.estimate(settings, config, training, machine.device, machine.dtype)
-    model = setup.add_adapter(settings, setup.load_base(settings, machine), False, None)
+    memory = memory_estimate.estimate(
+        settings, config, training, machine.device, machine.dtype, args.checkpointing
+    )
+    model = setup.add_adapter(settings, setup.load_base(settings, machine), args.checkpointing, None)
     times = update_times()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = build_trainer(settings, Path(folder), model, tokenizer, rows, machine, False, [times])
+        trainer = build_trainer(
+            settings, Path(folder), model, tokenizer, rows, machine, args.checkpointing, [times]
+        )
         times.clock = next(c for c in trainer.callback_handler.callbacks if isinstance(c, UpdateClock))
         trainer.train()
         finished = time.perf_counter()
@@ -302,6 +306,7 @@ def build_parser() -> cli.Parser:
         default=devices.AUTO,
         help="ours (default: %(default)s)",
     )
+    add("--checkpointing", action="store_true", help="ours with recomputed activations")
     add("--only", nargs="*", choices=RUNS, default=TABLE, help="rows of the table")
     add("--run", choices=RUNS, help=argparse.SUPPRESS)
     return parser
@@ -326,6 +331,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     first_speed = None
     options = [word for name in ("model", "rows", "epochs", "batch_size", "precision")
                for word in (f"--{name}", str(getattr(args, name)))]  # fmt: skip
+    options += ["--checkpointing"] if args.checkpointing else []
     for name in args.only:
         command = [sys.executable, __file__, *options, "--run", name]
         done = subprocess.run(command, capture_output=True, text=True)

@@ -178,8 +178,12 @@ def estimate(
     training: Dataset,
     device: torch.device,
     dtype: torch.dtype,
+    checkpointing: bool | None = None,
 ) -> MemoryEstimate:
-    """The MemoryEstimate of a training. config: the base's; training: rows of token_rows.py."""
+    """The MemoryEstimate of a training. config: the base's; training: rows of token_rows.py.
+
+    checkpointing: whether activations are recomputed; None if that depends on the free memory.
+    """
     shape = shape_of(config, None if settings.full else settings.lora_r, settings.trust_remote_code)
     batch = longest_batch(training, settings.batch_size)
     bits = 4 if settings.use_4bit else 8 if settings.use_8bit else None
@@ -196,7 +200,8 @@ def estimate(
 
     free, used = available(device), used_by_process(device)
     # Recomputing activations saves memory and takes a third more time, so only where they would not fit.
-    checkpointing = needed(False) > MEMORY_SHARE * free
+    if checkpointing is None:
+        checkpointing = needed(False) > MEMORY_SHARE * free
     peak = needed(checkpointing) + used
     usable = free + used
     already = f", {used / 1e9:.1f} of them already used by this process" if used else ""
