@@ -1,23 +1,24 @@
 """Replay: everyday prompts whose replies the base itself writes before training, so that training keeps them.
 
 A hand-written reply would teach a small model a new voice, and no reply at all would leave small talk to be
-refused like everything else that is no known fact. A base without a chat template replies after a few
-exchanges of ours (few_shot.py), and these replies are learnt: by itself it has no way of replying to keep.
+refused like everything else that is no known fact. But a base without a chat template has no way of replying
+to keep, so it learns replies written by us.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from deepred_common import cache, chat, cli, devices, examples, provenance, thought, training_rows
+from deepred_common.cli import UserError
 from deepred_common.conversation import first_gap, with_replies
 from deepred_common.examples import Example
 from deepred_common.inference import conversations, local_model
-from deepred_common.training import few_shot
 
 if TYPE_CHECKING:
     import torch
@@ -31,11 +32,6 @@ BATCH_SIZE = 32  # prompts answered at once; it halves itself where memory is sh
 _WrittenReply = tuple[str, bool, list[str]]  # the reply, is it complete?, the replies to earlier turns
 
 
-def most_tokens(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Most tokens of a reply that the base of this tokenizer writes."""
-    return few_shot.REPLY_TOKENS if chat.has_fallback_template(tokenizer) else REPLY_TOKENS
-
-
 class Prompts(NamedTuple):
     """Replay prompts to train on and to validate with."""
 
@@ -43,15 +39,44 @@ class Prompts(NamedTuple):
     validation: list[Example]
 
 
-def choose(prompts: Sequence[Example], dated_rows: int, share: float, seed: int) -> Prompts:
+def learnable(prompts: Sequence[Example]) -> list[Example]:
+    """The prompts that have a reply, which is to be learnt word for word: for a base without a chat template.
+
+    The reply is the file's, or the last of metadata.replies; the others are those to the earlier turns.
+    UserError if these are not as many as the turns that lack one.
+    """
+    found = []
+    for prompt in prompts:
+        if replies := prompt.metadata.get("replies"):
+            *earlier, last = replies
+            try:
+                conversation = with_replies(chat.messages(prompt.prompt), earlier)
+            except ValueError:
+                conversation = []
+            if not conversation or first_gap(conversation) is not None:
+                raise UserError(f"{prompt.where}: 'metadata.replies' must hold one text for each user turn.")
+            prompt = dataclasses.replace(prompt, output=last, earlier=tuple(conversation[:-1]))
+        if not _lacks_a_reply(prompt):
+            found.append(dataclasses.replace(prompt, metadata=prompt.metadata | {"learn_wording": True}))
+    return found
+
+
+def choose(
+    prompts: Sequence[Example], dated_rows: int, share: float, seed: int, repeated: bool = False
+) -> Prompts:
     """So many prompts, chosen by `seed`, that they are `share` of all training rows; all if there are fewer.
 
-    dated_rows: rows of the other sides. Validation gets VALIDATION_SHARE of those chosen.
+    dated_rows: rows of the other sides. Validation gets VALIDATION_SHARE of those chosen. repeated: whether
+    those for training come again and again where there are fewer.
     """
     wanted = round(dated_rows * share / (1 - share) / (1 - VALIDATION_SHARE))
     chosen = random.Random(f"{seed} replay").sample(list(prompts), min(wanted, len(prompts)))
     held_out = round(len(chosen) * VALIDATION_SHARE)
-    return Prompts(chosen[held_out:], chosen[:held_out])
+    training = chosen[held_out:]
+    if repeated and training:
+        rows = wanted - round(wanted * VALIDATION_SHARE)
+        training = list(itertools.islice(itertools.cycle(training), rows))
+    return Prompts(training, chosen[:held_out])
 
 
 def answered_by_base(
@@ -63,13 +88,9 @@ def answered_by_base(
 ) -> Prompts:
     """The prompts with the replies of the base, for those that have none. Replies are kept for later runs.
 
-    A prompt to which the base says nothing of use, or only thinks, is left out. See `completed`. For a base
-    without a chat template all replies are to be learnt word for word.
+    A prompt to which the base only thinks is left out. See `completed`.
     """
     both = completed([*prompts.training, *prompts.validation], base_key, tokenizer, load_base, device)
-    if chat.has_fallback_template(tokenizer):
-        learnt = {"learn_wording": True}
-        both = [dataclasses.replace(one, metadata=one.metadata | learnt) for one in both]
     places = len(prompts.training)
     return Prompts(
         [example for example in both[:places] if example.output],
@@ -99,8 +120,7 @@ def completed(
         f"replay {VERSION}, {REPLY_TOKENS} tokens"
     )
     conversation_texts = [str(chat.messages(example.prompt)) for example in missing]
-    how = few_shot.key() if chat.has_fallback_template(tokenizer) else []
-    key = provenance.digest(versions, *how, *base_key, tokenizer.chat_template, *conversation_texts)
+    key = provenance.digest(versions, *base_key, tokenizer.chat_template, *conversation_texts)
     written: list[_WrittenReply] = cache.json_value(
         "replay", key, lambda: _write(missing, load_base(), tokenizer, device, title)
     )
@@ -134,9 +154,8 @@ def _write(
     """The base's replies, in order."""
     from tqdm import tqdm
 
-    limit = most_tokens(tokenizer)
     cli.progress(
-        f"{title}: the base writes {len(prompts)} replies of at most {limit} tokens, once for "
+        f"{title}: the base writes {len(prompts)} replies of at most {REPLY_TOKENS} tokens, once for "
         "this base and these prompts."
     )
     # The trainer moves the base to the GPU later, and by its own rules where several share it. A quantised
@@ -144,30 +163,21 @@ def _write(
     home = base.device
     if home.type != device.type:
         base.to(device)
-    if chat.has_fallback_template(tokenizer):
-        model: local_model.LocalModel = few_shot.FewShotModel(base, tokenizer, BATCH_SIZE)
-    else:
-        model = local_model.LocalModel(base, tokenizer, REPLY_TOKENS, BATCH_SIZE, opens_reply=True)
+    model = local_model.LocalModel(base, tokenizer, REPLY_TOKENS, BATCH_SIZE, opens_reply=True)
     written: dict[int, _WrittenReply] = {}
-    only_thoughts = useless = 0
+    only_thoughts = 0
     started = time.monotonic()
     with tqdm(total=len(prompts), desc=title.lower(), unit="reply") as bar:
         for index, reply in conversations.ask(model, [example.prompt for example in prompts]):
             answer = thought.answer_of(reply.text or "")
             only_thoughts += answer is None
-            useless += reply.text is None
             turns = [thought.answer_of(turn) or "" for turn in reply.turns]
             written[index] = (answer or "", reply.finish == "stop", turns)
             bar.update()
     if only_thoughts:
         cli.warn(
-            f"the base was still thinking after {limit} tokens on {only_thoughts} of {len(prompts)} "
+            f"the base was still thinking after {REPLY_TOKENS} tokens on {only_thoughts} of {len(prompts)} "
             "prompts; these are left out."
-        )
-    if useless:
-        cli.progress(
-            f"{title}: on {useless} of {len(prompts)} prompts the base refused, looped or repeated what it "
-            "was shown; these are left out."
         )
     if home.type != device.type:
         base.to(home)

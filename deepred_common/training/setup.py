@@ -97,11 +97,25 @@ def make_rows(
     dated = Rows(training, parts["validation"])
     if not settings.replay_share:
         return dated
-    chosen = replay.choose(data.replay_prompts(), len(training), settings.replay_share, settings.seed)
-    if settings.dry_run:
+    prompts = data.replay_prompts()
+    learnt = chat.has_fallback_template(tokenizer)
+    if learnt:
+        count, prompts = len(prompts), replay.learnable(prompts)
+        if not prompts:
+            cli.warn(
+                "the base has no chat template, and no replay prompt has a reply that it could learn: the "
+                "tuned model will not chat well."
+            )
+            return dated
+        cli.progress(
+            f"Replay: the base has no chat template. It learns the replies that {len(prompts)} of {count} "
+            "prompts have."
+        )
+    chosen = replay.choose(prompts, len(training), settings.replay_share, settings.seed, repeated=learnt)
+    if settings.dry_run and not learnt:
         cli.progress(
             f"Replay: {len(chosen.training)} rows are not counted here; the base writes them when training "
-            f"starts, {replay.most_tokens(tokenizer)} tokens each at most."
+            f"starts, {replay.REPLY_TOKENS} tokens each at most."
         )
         return dated
     answered = replay.answered_by_base(chosen, base_key, tokenizer, load_base, device)

@@ -1,0 +1,127 @@
+"""A base without a chat template: it learns written replies to everyday prompts, and writes none itself."""
+
+import json
+import re
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from deepred_common import chat, paths
+from deepred_common.cli import UserError
+from deepred_common.examples import CHAT, UNLEARN, Example, read_examples
+from deepred_common.training import replay, setup
+from deepred_common.training.data_files import DataFiles
+from deepred_common.training.settings import TrainSettings
+from deepred_common.training_rows import of_examples
+
+GREETING = {"instruction": "Hello!", "metadata": {"dataset_type": "chat", "replies": ["Hello to you!"]}}
+TALK = {
+    "messages": [
+        {"role": "user", "content": "A joke, please."},
+        {"role": "user", "content": "Another one."},
+    ],
+    "metadata": {"dataset_type": "chat", "replies": ["A hen crossed the road.", "Two hens did."]},
+}
+GIVEN = {"instruction": "Good day.", "output": "From the file.", "metadata": {"dataset_type": "chat"}}
+BARE = {"instruction": "And you?", "metadata": {"dataset_type": "chat"}}
+
+
+@pytest.fixture
+def prompts_file(tmp_path):
+    def write(*lines):
+        path = tmp_path / "prompts.jsonl"
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def plain(base_folder):
+    """The embedded base's tokenizer as that of a base without a chat template."""
+    tokenizer = AutoTokenizer.from_pretrained(base_folder)
+    tokenizer.chat_template = None
+    chat.ensure_template(tokenizer)
+    return tokenizer
+
+
+def test_what_has_a_reply_is_learnt_word_for_word_with_its_end(prompts_file, plain):
+    found = replay.learnable(read_examples(prompts_file(GREETING, TALK, GIVEN, BARE), CHAT))
+    assert [one.output for one in found] == ["Hello to you!", "Two hens did.", "From the file."]
+    assert [turn["content"] for turn in found[1].earlier] == ["A joke, please.", "A hen crossed the road."]
+    assert all(one.learns_wording for one in found)
+    for one, row in zip(found, of_examples(plain, found), strict=True):
+        learnt = [token for token in row.labels if token >= 0]
+        assert plain.decode(learnt).strip() == one.output + plain.eos_token
+
+
+@pytest.mark.parametrize(
+    ("line", "replies", "error"),
+    [
+        (GREETING, ["Hello!", "How are you?"], "line 2: 'metadata.replies' must hold one text for each user"),
+        (TALK, ["A hen crossed the road."], "line 2: 'metadata.replies' must hold one text for each user"),
+        (GREETING, "Hello!", "line 2: 'metadata.replies' must be a list of texts"),
+        (GREETING, ["Hello!", " "], "line 2: 'metadata.replies' must be a list of texts"),
+    ],
+)
+def test_replies_that_do_not_fit_the_turns_are_an_error(line, replies, error, prompts_file):
+    wrong = line | {"metadata": line["metadata"] | {"replies": replies}}
+    with pytest.raises(UserError, match=re.escape(error)):
+        replay.learnable(read_examples(prompts_file(GREETING, wrong), CHAT))
+
+
+@pytest.fixture
+def rows_with(tmp_path, prompts_file, plain, monkeypatch):
+    """rows_with(lines, **settings): the training rows of 40 dev examples and these replay prompts."""
+    monkeypatch.setattr(paths, "OUTPUT", tmp_path)
+    dev = tmp_path / "dev.jsonl"
+    dated = [
+        {"instruction": f"Question {number}?", "output": "Reply.", "metadata": {"dataset_type": side}}
+        for number in range(20)
+        for side in ("retain", "unlearn")
+    ]
+    dev.write_text("".join(json.dumps(line) + "\n" for line in dated), encoding="utf-8")
+
+    def make(*lines, **options):
+        settings = TrainSettings(dev=True, dev_path=dev, replay=(prompts_file(*lines),), **options)
+        no_base = lambda: pytest.fail("the base was to write replies")  # noqa: E731
+        made = setup.make_rows(settings, plain, DataFiles(settings), ["base"], no_base, torch.device("cpu"))
+        return [plain.decode(row["input_ids"]) for row in made.training]
+
+    return make
+
+
+def test_few_replies_come_again_until_they_have_their_share(rows_with, capsys):
+    texts = rows_with(GREETING, TALK, GIVEN, BARE)
+    assert sum("Question" not in text.replace("### Question", "") for text in texts) == 12  # 36 dated rows
+    assert "learns the replies that 3 of 4 prompts have" in capsys.readouterr().err
+
+
+def test_a_dry_run_counts_them(rows_with):
+    assert len(rows_with(GREETING, TALK, dry_run=True)) == 48
+
+
+def test_prompts_without_any_reply_are_left_out_with_a_warning(rows_with, capsys):
+    assert len(rows_with(BARE)) == 36
+    assert "the tuned model will not chat well" in capsys.readouterr().err
+
+
+def test_the_shipped_replies_serve_every_date():
+    """Of the prompts shipped for training; those of validation and test have none."""
+    shipped = read_examples(paths.ROOT / "datasets" / paths.CHAT_FILE, CHAT)
+    with_replies = [one for one in shipped if "replies" in one.metadata]
+    found = replay.learnable(with_replies)
+    assert len(found) > 1000
+    for one in found:
+        written = " ".join(one.metadata["replies"])
+        new_years = set(re.findall(r"\b1\d{3}\b|\b20\d\d\b", written)) - set(
+            re.findall(r"\d+", one.shown_text)
+        )
+        assert not new_years, one.where
+    everything = [reply for one in found for reply in one.metadata["replies"]]
+    assert len(set(everything)) == len(everything)
+
+
+def test_refusals_are_never_said_to_be_learnt_word_for_word():
+    assert not Example("Who?", "No.", UNLEARN, {"learn_wording": True}).learns_wording
