@@ -49,10 +49,10 @@ class Example:
 
     side: RETAIN (a fact from before the cutoff, `output` is the answer), UNLEARN (after it, `output` is a
     refusal) or CHAT (no dated fact: the model should reply as it did before training; `output` is "" where
-    it must write that reply first). metadata: the line's own, untouched; `accepted_answers` (retain, chat)
+    the file has no reply). metadata: the line's own, untouched; `accepted_answers` (retain, chat)
     lists short texts any of which shows a right reply, `original_answer` (unlearn) is the true answer that
     must not leak, `later_answers` (retain) lists the short texts of each answer that is right only later,
-    `replies` (chat) are those to each user turn that a base without a chat template learns.
+    `replies` (chat) lists what a base without a chat template learns to reply to each turn that has no reply.
     where: file and line it was read from. earlier: the turns before `instruction`; a user turn after another
     one (CHAT and probes only) means that the model replies in between. complete: False if the reply was cut,
     so that it does not show where a reply ends. prefix: how the reply begins; the model continues it.
@@ -233,9 +233,6 @@ def _with_right_types(metadata: dict[str, Any], where: str) -> dict[str, Any]:
         isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in later
     ):
         raise UserError(f"{where}: 'metadata.later_answers' must be a list of lists of texts.")
-    replies = typed.get("replies") or []
-    if not isinstance(replies, list) or not all(isinstance(text, str) and text.strip() for text in replies):
-        raise UserError(f"{where}: 'metadata.replies' must be a list of texts that are not empty.")
     for key in ("original_answer", "field", "probe", "question"):
         if isinstance(typed.get(key), (int, float)):
             typed[key] = str(typed[key])

@@ -120,8 +120,8 @@ def build_parser() -> cli.Parser:
         type=cli.path,
         nargs="+",
         metavar="FILE",
-        help="JSON Lines of everyday prompts, so that training leaves small talk as it was; the base writes "
-        "the replies that are missing (default: datasets/chat/chat_train.jsonl)",
+        help="JSON Lines of everyday prompts, so that training leaves small talk as it was; a base with a "
+        "chat template writes the replies that are missing (default: datasets/chat/chat_train.jsonl)",
     )
     add(
         "--replay_share",

@@ -53,7 +53,7 @@ def added(
     if len(chosen) < len(examples):
         cli.warn(
             f"{len(examples) - len(chosen)} unlearn examples have no original_answer, and no reply of the "
-            "base yet or at all; they are left out."
+            "base (yet); they are left out."
         )
     return chosen
 

@@ -1,8 +1,8 @@
-"""Replay: everyday prompts whose replies the base itself writes before training, so that training keeps them.
+"""Replay: everyday prompts among the training rows, so that small talk is not refused as unknown facts are.
 
-A hand-written reply would teach a small model a new voice, and no reply at all would leave small talk to be
-refused like everything else that is no known fact. But a base without a chat template has no way of replying
-to keep, so it learns replies written by us.
+A base with a chat template writes the replies itself before training, and keeps its own way of replying; a
+hand-written reply would teach it a new voice. One without has no way of replying to keep: it learns written
+replies.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ VERSION = 2  # raise it when the same base writes other replies: they are kept u
 # Most tokens of a reply: whether to refuse is settled at its start, and long ones cost time.
 REPLY_TOKENS = 16
 VALIDATION_SHARE = 0.1  # of the prompts chosen
+# Written replies are few. Each may be learnt so often in an epoch; more would teach it by heart.
+LEARNT_TIMES = 3
 BATCH_SIZE = 32  # prompts answered at once; it halves itself where memory is short
 _WrittenReply = tuple[str, bool, list[str]]  # the reply, is it complete?, the replies to earlier turns
 
@@ -42,41 +44,47 @@ class Prompts(NamedTuple):
 def learnable(prompts: Sequence[Example]) -> list[Example]:
     """The prompts that have a reply, which is to be learnt word for word: for a base without a chat template.
 
-    The reply is the file's, or the last of metadata.replies; the others are those to the earlier turns.
-    UserError if these are not as many as the turns that lack one.
+    The reply is the file's, or else the last of metadata.replies, whose others are those to earlier turns.
+    UserError if there are not as many of these as turns without a reply.
     """
-    found = []
+    answered = []
     for prompt in prompts:
-        if replies := prompt.metadata.get("replies"):
-            *earlier, last = replies
-            try:
-                conversation = with_replies(chat.messages(prompt.prompt), earlier)
-            except ValueError:
-                conversation = []
-            if not conversation or first_gap(conversation) is not None:
-                raise UserError(f"{prompt.where}: 'metadata.replies' must hold one text for each user turn.")
-            prompt = dataclasses.replace(prompt, output=last, earlier=tuple(conversation[:-1]))
-        if not _lacks_a_reply(prompt):
-            found.append(dataclasses.replace(prompt, metadata=prompt.metadata | {"learn_wording": True}))
-    return found
+        complete = prompt if prompt.output else _with_own_replies(prompt)
+        if not lacks_a_reply(complete):
+            learnt = complete.metadata | {"learn_wording": True}
+            answered.append(dataclasses.replace(complete, metadata=learnt))
+    return answered
 
 
-def choose(
-    prompts: Sequence[Example], dated_rows: int, share: float, seed: int, repeated: bool = False
-) -> Prompts:
+def _with_own_replies(prompt: Example) -> Example:
+    """The prompt with its metadata.replies, if it has any, in their places."""
+    replies = prompt.metadata.get("replies")
+    if not replies:
+        return prompt
+    right_type = isinstance(replies, list) and all(isinstance(text, str) and text.strip() for text in replies)
+    conversation = chat.messages(prompt.prompt)
+    gaps = sum(one["role"] == next_one["role"] for one, next_one in itertools.pairwise(conversation))
+    if not right_type or len(replies) != gaps + 1:
+        raise UserError(
+            f"{prompt.where}: 'metadata.replies' must be a list of texts, one for each user turn that has no "
+            "reply."
+        )
+    *earlier, last = (text.strip() for text in replies)
+    return dataclasses.replace(prompt, output=last, earlier=tuple(with_replies(conversation, earlier)[:-1]))
+
+
+def choose(prompts: Sequence[Example], dated_rows: int, share: float, seed: int, times: int = 1) -> Prompts:
     """So many prompts, chosen by `seed`, that they are `share` of all training rows; all if there are fewer.
 
-    dated_rows: rows of the other sides. Validation gets VALIDATION_SHARE of those chosen. repeated: whether
-    those for training come again and again where there are fewer.
+    dated_rows: rows of the other sides. Validation gets VALIDATION_SHARE of those chosen. times: how often
+    one for training may come where there are too few.
     """
     wanted = round(dated_rows * share / (1 - share) / (1 - VALIDATION_SHARE))
     chosen = random.Random(f"{seed} replay").sample(list(prompts), min(wanted, len(prompts)))
     held_out = round(len(chosen) * VALIDATION_SHARE)
     training = chosen[held_out:]
-    if repeated and training:
-        rows = wanted - round(wanted * VALIDATION_SHARE)
-        training = list(itertools.islice(itertools.cycle(training), rows))
-    return Prompts(training, chosen[:held_out])
+    rows = wanted - round(wanted * VALIDATION_SHARE)
+    return Prompts((training * times)[: max(rows, len(training))], chosen[:held_out])
 
 
 def answered_by_base(
@@ -112,7 +120,7 @@ def completed(
     replies are missing; device is where it then writes them. Replies are kept for later runs. title: what
     they are for, for messages.
     """
-    missing = [example for example in prompts if _lacks_a_reply(example)]
+    missing = [example for example in prompts if lacks_a_reply(example)]
     if not missing:
         return list(prompts)
     versions = (
@@ -125,7 +133,7 @@ def completed(
         "replay", key, lambda: _write(missing, load_base(), tokenizer, device, title)
     )
     replies = iter(written)
-    return [_with_reply(one, next(replies)) if _lacks_a_reply(one) else one for one in prompts]
+    return [_with_reply(one, next(replies)) if lacks_a_reply(one) else one for one in prompts]
 
 
 def _with_reply(example: Example, written: _WrittenReply) -> Example:
@@ -140,7 +148,8 @@ def _with_reply(example: Example, written: _WrittenReply) -> Example:
     return dataclasses.replace(example, output=output, complete=complete, earlier=earlier)
 
 
-def _lacks_a_reply(example: Example) -> bool:
+def lacks_a_reply(example: Example) -> bool:
+    """True if the model has yet to reply to some turn of a user."""
     return not example.output or first_gap(chat.messages(example.prompt)) is not None
 
 

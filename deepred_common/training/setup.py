@@ -79,7 +79,8 @@ def make_rows(
     """
 
     def write(unanswered: Sequence[Example]) -> Sequence[Example]:
-        if settings.dry_run:  # which loads no base
+        # A dry run loads no base, and one without a chat template would go on as a document does.
+        if settings.dry_run or chat.has_fallback_template(tokenizer):
             return unanswered
         return replay.completed(unanswered, base_key, tokenizer, load_base, device, title="Later answers")
 
@@ -89,6 +90,7 @@ def make_rows(
         read: Callable[[], Sequence[Example | token_rows.Pair]] = partial(_part_of, data, part)
         if other_replies.are_needed(settings.objective):
             key += [*other_replies.key(settings.objective, settings.seed), *base_key, str(settings.dry_run)]
+            key += [f"replay {replay.VERSION}, {replay.REPLY_TOKENS} tokens"]
             read = partial(_part_with_other_replies, data, part, settings, write)
         parts[part] = _render(settings, tokenizer, part, key, read)
     training = token_rows.mixed(parts["training"], settings.mix, settings.seed)
@@ -97,22 +99,8 @@ def make_rows(
     dated = Rows(training, parts["validation"])
     if not settings.replay_share:
         return dated
-    prompts = data.replay_prompts()
-    learnt = chat.has_fallback_template(tokenizer)
-    if learnt:
-        count, prompts = len(prompts), replay.learnable(prompts)
-        if not prompts:
-            cli.warn(
-                "the base has no chat template, and no replay prompt has a reply that it could learn: the "
-                "tuned model will not chat well."
-            )
-            return dated
-        cli.progress(
-            f"Replay: the base has no chat template. It learns the replies that {len(prompts)} of {count} "
-            "prompts have."
-        )
-    chosen = replay.choose(prompts, len(training), settings.replay_share, settings.seed, repeated=learnt)
-    if settings.dry_run and not learnt:
+    chosen = _replay_prompts(settings, tokenizer, data, len(training))
+    if settings.dry_run and any(map(replay.lacks_a_reply, chosen.training)):
         cli.progress(
             f"Replay: {len(chosen.training)} rows are not counted here; the base writes them when training "
             f"starts, {replay.REPLY_TOKENS} tokens each at most."
@@ -120,6 +108,22 @@ def make_rows(
         return dated
     answered = replay.answered_by_base(chosen, base_key, tokenizer, load_base, device)
     return _with_replay(settings, tokenizer, dated, answered)
+
+
+def _replay_prompts(
+    settings: TrainSettings, tokenizer: PreTrainedTokenizerBase, data: DataFiles, dated_rows: int
+) -> replay.Prompts:
+    """Those to train on beside `dated_rows` other rows; of a base without a chat template, with replies."""
+    prompts, times = data.replay_prompts(), 1
+    if chat.has_fallback_template(tokenizer):
+        count, prompts, times = len(prompts), replay.learnable(prompts), replay.LEARNT_TIMES
+        cli.progress(
+            f"Replay: the base has no chat template of its own. It learns the replies that {len(prompts)} of "
+            f"{count} prompts have, each at most {times} times an epoch."
+        )
+        if not prompts:
+            cli.warn("no replay prompt has a reply, so the tuned model will not chat well.")
+    return replay.choose(prompts, dated_rows, settings.replay_share, settings.seed, times)
 
 
 def _with_replay(

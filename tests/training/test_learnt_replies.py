@@ -12,6 +12,7 @@ from deepred_common.cli import UserError
 from deepred_common.examples import CHAT, UNLEARN, Example, read_examples
 from deepred_common.training import replay, setup
 from deepred_common.training.data_files import DataFiles
+from deepred_common.training.objectives.catalogue import OBJECTIVES
 from deepred_common.training.settings import TrainSettings
 from deepred_common.training_rows import of_examples
 
@@ -47,27 +48,31 @@ def plain(base_folder):
 
 
 def test_what_has_a_reply_is_learnt_word_for_word_with_its_end(prompts_file, plain):
-    found = replay.learnable(read_examples(prompts_file(GREETING, TALK, GIVEN, BARE), CHAT))
-    assert [one.output for one in found] == ["Hello to you!", "Two hens did.", "From the file."]
-    assert [turn["content"] for turn in found[1].earlier] == ["A joke, please.", "A hen crossed the road."]
-    assert all(one.learns_wording for one in found)
-    for one, row in zip(found, of_examples(plain, found), strict=True):
-        learnt = [token for token in row.labels if token >= 0]
-        assert plain.decode(learnt).strip() == one.output + plain.eos_token
+    learnt = replay.learnable(read_examples(prompts_file(GREETING, TALK, GIVEN, BARE), CHAT))
+    assert [one.output for one in learnt] == ["Hello to you!", "Two hens did.", "From the file."]
+    assert [turn["content"] for turn in learnt[1].earlier] == [
+        "A joke, please.",
+        "A hen crossed the road.",
+    ]
+    assert all(one.learns_wording for one in learnt)
+    for one, row in zip(learnt, of_examples(plain, learnt), strict=True):
+        tokens = [token for token in row.labels if token >= 0]
+        assert plain.decode(tokens).strip() == one.output + plain.eos_token
 
 
 @pytest.mark.parametrize(
-    ("line", "replies", "error"),
+    ("line", "replies"),
     [
-        (GREETING, ["Hello!", "How are you?"], "line 2: 'metadata.replies' must hold one text for each user"),
-        (TALK, ["A hen crossed the road."], "line 2: 'metadata.replies' must hold one text for each user"),
-        (GREETING, "Hello!", "line 2: 'metadata.replies' must be a list of texts"),
-        (GREETING, ["Hello!", " "], "line 2: 'metadata.replies' must be a list of texts"),
+        (GREETING, ["Hello!", "How are you?"]),
+        (TALK, ["A hen crossed the road."]),
+        (GREETING, "Hello!"),
+        (GREETING, ["Hello!", " "]),
     ],
 )
-def test_replies_that_do_not_fit_the_turns_are_an_error(line, replies, error, prompts_file):
+def test_replies_that_do_not_fit_the_turns_are_an_error(line, replies, prompts_file):
     wrong = line | {"metadata": line["metadata"] | {"replies": replies}}
-    with pytest.raises(UserError, match=re.escape(error)):
+    error = r"line 2: 'metadata\.replies' must be a list of texts, one for each user turn that has no reply"
+    with pytest.raises(UserError, match=error):
         replay.learnable(read_examples(prompts_file(GREETING, wrong), CHAT))
 
 
@@ -92,14 +97,21 @@ def rows_with(tmp_path, prompts_file, plain, monkeypatch):
     return make
 
 
-def test_few_replies_come_again_until_they_have_their_share(rows_with, capsys):
+def test_few_replies_come_again_but_not_without_end(rows_with, capsys):
     texts = rows_with(GREETING, TALK, GIVEN, BARE)
-    assert sum("Question" not in text.replace("### Question", "") for text in texts) == 12  # 36 dated rows
+    for reply in ("Hello to you!", "Two hens did.", "From the file."):
+        assert sum(reply in text for text in texts) == 3
+    assert len(texts) == 36 + 9  # a quarter of all rows would be 12
     assert "learns the replies that 3 of 4 prompts have" in capsys.readouterr().err
 
 
+def test_enough_replies_have_their_share_and_no_more(rows_with):
+    lines = [GREETING | {"instruction": f"Hello from guest {number}!"} for number in range(7)]
+    assert len(rows_with(*lines)) == 36 + 12
+
+
 def test_a_dry_run_counts_them(rows_with):
-    assert len(rows_with(GREETING, TALK, dry_run=True)) == 48
+    assert len(rows_with(GREETING, TALK, dry_run=True)) == 36 + 6
 
 
 def test_prompts_without_any_reply_are_left_out_with_a_warning(rows_with, capsys):
@@ -107,19 +119,24 @@ def test_prompts_without_any_reply_are_left_out_with_a_warning(rows_with, capsys
     assert "the tuned model will not chat well" in capsys.readouterr().err
 
 
+def test_it_is_not_asked_for_later_answers_either(rows_with, capsys):
+    """By itself it would write the next question."""
+    assert len(rows_with(GREETING, objective=OBJECTIVES["npo"], replay_share=0)) == 18
+    assert "18 unlearn examples have no original_answer" in capsys.readouterr().err
+
+
 def test_the_shipped_replies_serve_every_date():
     """Of the prompts shipped for training; those of validation and test have none."""
     shipped = read_examples(paths.ROOT / "datasets" / paths.CHAT_FILE, CHAT)
     with_replies = [one for one in shipped if "replies" in one.metadata]
-    found = replay.learnable(with_replies)
-    assert len(found) > 1000
-    for one in found:
+    assert len(replay.learnable(with_replies)) == len(with_replies) > 1000
+    for one in with_replies:
         written = " ".join(one.metadata["replies"])
         new_years = set(re.findall(r"\b1\d{3}\b|\b20\d\d\b", written)) - set(
             re.findall(r"\d+", one.shown_text)
         )
         assert not new_years, one.where
-    everything = [reply for one in found for reply in one.metadata["replies"]]
+    everything = [reply for one in with_replies for reply in one.metadata["replies"]]
     assert len(set(everything)) == len(everything)
 
 

@@ -110,7 +110,7 @@ def test_some_kinds_of_prompt_are_only_tested():
     assert len(kinds["train"]) >= 25
 
 
-def test_shipped_prompts_have_no_replies_of_ours():
+def test_shipped_prompts_leave_the_reply_to_a_base_that_chats():
     assert not any(example.output for examples in SHIPPED.values() for example in examples)
 
 
