@@ -5,6 +5,7 @@ A user turn after another one means that the model replies in between.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from deepred_common.examples import ASSISTANT, USER, Message
@@ -16,6 +17,11 @@ def first_gap(turns: Sequence[Message]) -> int | None:
         if turns[place - 1]["role"] == turns[place]["role"] == USER:
             return place
     return None
+
+
+def gap_count(turns: Sequence[Message]) -> int:
+    """How many replies are missing between the turns; one to the last turn does not count."""
+    return sum(one["role"] == following["role"] == USER for one, following in itertools.pairwise(turns))
 
 
 def with_replies(turns: Sequence[Message], replies: Sequence[str]) -> list[Message]:

@@ -8,7 +8,6 @@ replies.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from deepred_common import cache, chat, cli, devices, examples, provenance, thought, training_rows
 from deepred_common.cli import UserError
-from deepred_common.conversation import first_gap, with_replies
+from deepred_common.conversation import first_gap, gap_count, with_replies
 from deepred_common.examples import Example
 from deepred_common.inference import conversations, local_model
 
@@ -28,8 +27,8 @@ VERSION = 2  # raise it when the same base writes other replies: they are kept u
 # Most tokens of a reply: whether to refuse is settled at its start, and long ones cost time.
 REPLY_TOKENS = 16
 VALIDATION_SHARE = 0.1  # of the prompts chosen
-# Written replies are few. Each may be learnt so often in an epoch; more would teach it by heart.
-LEARNT_TIMES = 3
+# Written replies are few. Each is learnt at most so often in an epoch: more would teach it by heart.
+MOST_TIMES = 3
 BATCH_SIZE = 32  # prompts answered at once; it halves itself where memory is short
 _WrittenReply = tuple[str, bool, list[str]]  # the reply, is it complete?, the replies to earlier turns
 
@@ -49,28 +48,26 @@ def learnable(prompts: Sequence[Example]) -> list[Example]:
     """
     answered = []
     for prompt in prompts:
-        complete = prompt if prompt.output else _with_own_replies(prompt)
-        if not lacks_a_reply(complete):
-            learnt = complete.metadata | {"learn_wording": True}
-            answered.append(dataclasses.replace(complete, metadata=learnt))
+        filled = prompt if prompt.output else _with_written_replies(prompt)
+        if not lacks_a_reply(filled):
+            metadata = filled.metadata | {"learn_wording": True}
+            answered.append(dataclasses.replace(filled, metadata=metadata))
     return answered
 
 
-def _with_own_replies(prompt: Example) -> Example:
+def _with_written_replies(prompt: Example) -> Example:
     """The prompt with its metadata.replies, if it has any, in their places."""
     replies = prompt.metadata.get("replies")
     if not replies:
         return prompt
     right_type = isinstance(replies, list) and all(isinstance(text, str) and text.strip() for text in replies)
-    conversation = chat.messages(prompt.prompt)
-    gaps = sum(one["role"] == next_one["role"] for one, next_one in itertools.pairwise(conversation))
-    if not right_type or len(replies) != gaps + 1:
+    if not right_type or len(replies) != gap_count(chat.messages(prompt.prompt)) + 1:
         raise UserError(
             f"{prompt.where}: 'metadata.replies' must be a list of texts, one for each user turn that has no "
             "reply."
         )
     *earlier, last = (text.strip() for text in replies)
-    return dataclasses.replace(prompt, output=last, earlier=tuple(with_replies(conversation, earlier)[:-1]))
+    return _with_reply(prompt, (last, True, earlier))
 
 
 def choose(prompts: Sequence[Example], dated_rows: int, share: float, seed: int, times: int = 1) -> Prompts:
@@ -84,7 +81,7 @@ def choose(prompts: Sequence[Example], dated_rows: int, share: float, seed: int,
     held_out = round(len(chosen) * VALIDATION_SHARE)
     training = chosen[held_out:]
     rows = wanted - round(wanted * VALIDATION_SHARE)
-    return Prompts((training * times)[: max(rows, len(training))], chosen[:held_out])
+    return Prompts((training * times)[:rows], chosen[:held_out])
 
 
 def answered_by_base(
@@ -137,7 +134,7 @@ def completed(
 
 
 def _with_reply(example: Example, written: _WrittenReply) -> Example:
-    """The example with what the base wrote; a last reply that the file gives stays."""
+    """The example with what was written; a last reply that the file gives stays."""
     output, complete, turns = written
     if example.output:
         output, complete = example.output, True

@@ -116,7 +116,7 @@ def _replay_prompts(
     """Those to train on beside `dated_rows` other rows; of a base without a chat template, with replies."""
     prompts, times = data.replay_prompts(), 1
     if chat.has_fallback_template(tokenizer):
-        count, prompts, times = len(prompts), replay.learnable(prompts), replay.LEARNT_TIMES
+        count, prompts, times = len(prompts), replay.learnable(prompts), replay.MOST_TIMES
         cli.progress(
             f"Replay: the base has no chat template of its own. It learns the replies that {len(prompts)} of "
             f"{count} prompts have, each at most {times} times an epoch."
