@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch_size", type=cli.positive_int, default=32)
     parser.add_argument("--in_flight", type=cli.positive_int, default=8)
     args = parser.parse_args(argv)
-    loading.quiet_libraries()
+    loading.set_up_libraries()
     examples = [e for side in SIDES for e in read_examples(paths.dataset_file(f"{side}_val"), side)]
     examples = balanced_sample(examples, args.limit)
 

@@ -186,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--run", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    loading.quiet_libraries()
+    loading.set_up_libraries()
     if args.run:
         run(args.run[0], *map(Path, args.run[1:]))
         # Not ru_maxrss: what starts a process leaves its own peak there.

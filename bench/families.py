@@ -244,7 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = [family.name for family in FAMILIES]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=str(names))
     args = parser.parse_args(argv)
-    loading.quiet_libraries()
+    loading.set_up_libraries()
     tree = llama_cpp.find_tree(paths.ROOT / "llama.cpp", False) or llama_cpp.fetch_tree(
         paths.ROOT / "llama.cpp"
     )

@@ -264,7 +264,7 @@ def peak_bytes() -> int:
 
 def measure(args: argparse.Namespace) -> None:
     """One run, in this process: its figures as JSON on the last line."""
-    loading.quiet_libraries()
+    loading.set_up_libraries()
     trained = RUNS[args.run](args)
     peak = peak_bytes()
     linear = memory_estimate.shape_of(loading.load_config(args.model), LORA_R).linear

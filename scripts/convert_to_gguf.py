@@ -257,7 +257,7 @@ def verify(settings: ConvertSettings, tree: Path, adapter: Adapter | None = None
     An adapter's file is put on its base in f16, which is made for it.
     """
     print("Verifying the GGUF file...", flush=True)
-    loading.quiet_libraries()
+    loading.set_up_libraries()
     model_path, gguf = settings.model_path, settings.output_path
     questions = equivalence.questions()
     prompts = [question.prompt for question in questions]

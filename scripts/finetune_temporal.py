@@ -247,7 +247,7 @@ def train(
 
     identity: of the settings and data. table: the printed settings, for run.json.
     """
-    loading.quiet_libraries()
+    loading.set_up_libraries()
     machine = prepare_machine(settings, SCRIPT)
 
     config = setup.load_config(settings)

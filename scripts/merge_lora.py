@@ -133,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.print_settings(
         "Merge settings", args, given, resolved={"calibrate": (files, "flag")} if files else None
     )
-    loading.quiet_libraries()
+    loading.set_up_libraries()
     base, strength = merge(settings, trained, examples, sources)
     merged, shown = settings.output_path, paths.shown(settings.output_path)
     size = sum(file.stat().st_size for file in merged.glob("*.safetensors"))

@@ -38,8 +38,10 @@ class Server:
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write((body if isinstance(body, str) else json.dumps(body)).encode())
+                text = body if isinstance(body, str) else json.dumps(body)
+                with contextlib.suppress(ConnectionError):  # who asked was killed, or waits no longer
+                    self.end_headers()
+                    self.wfile.write(text.encode())
 
             def log_message(self, *arguments):
                 pass

@@ -150,7 +150,7 @@ def modelfile(gguf: Path, model: Path) -> str:
 
     model: the folder that `gguf` is made from. UserError if a Modelfile cannot express its chat template.
     """
-    loading.quiet_libraries()
+    loading.set_up_libraries()
     tokenizer = loading.load_tokenizer(model)
     if "strftime_now" in str(tokenizer.chat_template):
         cli.warn("the chat template writes the day's date into prompts; the Modelfile keeps today's.")

@@ -150,7 +150,7 @@ def half_precision(model: Path, output: Path, keep: bool, tree: Path, log: Path)
 
 def calibration_text(model: Path) -> str:
     """Training examples of both sides as the model sees them, special tokens spelled out, as one text."""
-    loading.quiet_libraries()
+    loading.set_up_libraries()
     tokenizer = loading.load_tokenizer(model)
     examples = []
     for side in SIDES:

@@ -257,7 +257,7 @@ def _check_adapter(path: str, role: str) -> None:
 
 @contextlib.contextmanager
 def _opened(path: str, settings: BackendSettings, system_prompt: str | None) -> Iterator[LocalModel]:
-    loading.quiet_libraries()
+    loading.set_up_libraries()
     dtype, why = devices.pick_dtype()
     device = devices.pick_device()
     progress(f"loading {path} on {device} in {str(dtype).removeprefix('torch.')} ({why}) …")

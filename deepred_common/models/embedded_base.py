@@ -225,7 +225,7 @@ def _download(base: EmbeddedBase, gguf: Path) -> dict[str, bytes]:
 
 def _unpack(gguf: Path) -> tuple[Any, PreTrainedTokenizerBase]:
     """(PreTrainedModel in bfloat16, tokenizer) from a GGUF file."""
-    loading.quiet_libraries()
+    loading.set_up_libraries()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -35,9 +35,19 @@ DOWNLOADED_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", *t
 SKIPPED_FILES = ("*/*", "consolidated*")
 
 
-def quiet_libraries() -> None:
-    """Keep the libraries' own messages out of what the user reads."""
+# oneDNN multiplies matrices in bf16 on a CPU. It keeps a program for each size that it has met, 1 024 if not
+# told otherwise. Packed rows come in ever new sizes: a training of SmolLM2-135M held 1 GB of programs that it
+# hardly used again. One forward and backward pass needs some 40.
+ONEDNN_PRIMITIVES = 128
+
+
+def set_up_libraries() -> None:
+    """Keep the libraries' own messages out of what the user reads, and one's memory small.
+
+    To be called before anything is computed.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(ONEDNN_PRIMITIVES))
     os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "10")
     # peft and trl still use names that transformers 5 calls deprecated; bitsandbytes names optional kernels.
     warnings.filterwarnings("ignore", category=FutureWarning)

@@ -6,11 +6,14 @@ weight is read.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deepred_common import devices
 from deepred_common.training import packing, token_rows
+from deepred_common.training.batch_order import BalancedOrder
 
 if TYPE_CHECKING:
     import torch
@@ -19,18 +22,22 @@ if TYPE_CHECKING:
 
     from deepred_common.training.settings import TrainSettings
 
-# Activations and logits take this much more on a CPU: its allocator keeps what batches of other sizes left
-# behind. Measured with bench/train.py.
-CPU_SLACK = 1.6
+# On a CPU activations and logits take this much more, since its allocator keeps what batches of other sizes
+# left behind, and the libraries so many bytes. Measured with bench/train.py.
+CPU_SLACK = 1.3
+CPU_LIBRARIES = int(0.4e9)
 MEMORY_SHARE = 0.8  # of the free memory that may be filled before activations are recomputed to save memory
 TRAINED_BYTES = 16  # of a trained parameter: itself in fp32, its gradient, and Adam's two moments
 # Of what a layer keeps for its backward pass, counted off the layer. Korthikanti et al., arXiv 2205.05198,
 # section 4, count a GPT layer in the same way.
-HIDDEN_VECTORS = 8
+HIDDEN_VECTORS = 2  # what attention and the feed-forward part are given
+FP32_VECTORS = 3  # of the same size, in fp32: norms
+# Of the size of all heads: queries, keys and values before and after what is done to them, and the result.
+ATTENTION_VECTORS = 6
 INNER_VECTORS = 4
-EAGER_SCORES = 2  # a head and place: eager attention keeps its scores before and after the softmax
 FP32_BYTES = 4
-FP32_LOGITS = 3  # copies of the logits in fp32: themselves, their softmax, and the gradient
+# Copies of the logits in fp32: their logarithmic softmax and the base's, and the distance between them.
+FP32_LOGITS = 4
 
 
 @dataclass(frozen=True)
@@ -43,17 +50,24 @@ class Shape:
     hidden: int  # size of a hidden vector
     inner: int  # size of the vector inside the feed-forward part
     heads: int
+    attention: int  # size of all heads' queries together
     layers: int
     vocabulary: int
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One forward pass: `rows` rows of `length` tokens, with logits at `replies` places of each row."""
+    """What one forward pass computes.
 
-    rows: int
-    length: int
-    replies: int
+    tokens: whose activations are kept. scores: of attention, of one head in one layer; 0 where the kernel
+    keeps none. outputs: places that the output layer predicts a token at. labels: places that a loss is
+    computed of.
+    """
+
+    tokens: int
+    scores: int
+    outputs: int
+    labels: int
 
 
 @dataclass(frozen=True)
@@ -104,6 +118,7 @@ def shape_of(config: PretrainedConfig, lora_r: int | None, trust_remote_code: bo
         trained = parameters
     else:
         trained = sum(lora_r * (module.in_features + module.out_features) for module in layers)
+    head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return Shape(
         parameters=parameters,
         linear=sum(module.weight.numel() for module in layers),
@@ -111,38 +126,39 @@ def shape_of(config: PretrainedConfig, lora_r: int | None, trust_remote_code: bo
         hidden=config.hidden_size,
         inner=config.intermediate_size,
         heads=config.num_attention_heads,
+        attention=config.num_attention_heads * head_size,
         layers=config.num_hidden_layers,
         vocabulary=config.vocab_size,
     )
 
 
 def peak_memory(
-    shape: Shape,
-    batch: Batch,
-    precision: Precision,
-    checkpointing: bool,
-    eager: bool,
-    slack: float = 1.0,
+    shape: Shape, batch: Batch, precision: Precision, checkpointing: bool, slack: float = 1.0
 ) -> int:
     """Bytes that training takes at its peak.
 
     The sum of the weights; what is trained with gradient and optimizer; what the layers keep for the backward
     pass; and the logits, as they are and in fp32.
-    eager: whether attention keeps its scores. slack: how many times their size activations and logits take.
+    slack: how many times their size activations and logits take.
     """
     weights: float = precision.copies * shape.parameters * precision.bytes_each
     if precision.linear_bits is not None:
         weights -= shape.linear * (precision.bytes_each - precision.linear_bits / 8)
     trained = TRAINED_BYTES * shape.trained
-    token_bytes = batch.rows * batch.length * precision.bytes_each
-    scores = EAGER_SCORES * shape.heads * batch.length if eager else 0
-    layer = token_bytes * (HIDDEN_VECTORS * shape.hidden + INNER_VECTORS * shape.inner + scores)
+    inputs = batch.tokens * shape.hidden * precision.bytes_each
+    vectors = (
+        HIDDEN_VECTORS * shape.hidden + ATTENTION_VECTORS * shape.attention + INNER_VECTORS * shape.inner
+    )
+    layer = (
+        batch.tokens * (vectors * precision.bytes_each + FP32_VECTORS * shape.hidden * FP32_BYTES)
+        # Attention computes its softmax in fp32, and keeps it in both types if they differ.
+        + batch.scores * shape.heads * (FP32_BYTES + precision.bytes_each % FP32_BYTES)
+    )
     # With checkpointing, each layer keeps its input only, and one at a time is computed again and held whole.
-    inputs = token_bytes * shape.hidden * shape.layers if checkpointing else 0
-    activations = layer * (1 if checkpointing else shape.layers) + inputs
-    logit_bytes = precision.bytes_each + FP32_LOGITS * FP32_BYTES
-    logits = batch.rows * batch.replies * shape.vocabulary * logit_bytes
-    return int(weights + trained + slack * (activations + logits))
+    kept = layer + inputs * shape.layers if checkpointing else layer * shape.layers
+    # As they are: themselves and their gradient.
+    logits = 2 * batch.outputs * precision.bytes_each + FP32_LOGITS * batch.labels * FP32_BYTES
+    return int(weights + trained + slack * (kept + logits * shape.vocabulary))
 
 
 def available(device: torch.device) -> int:
@@ -162,14 +178,50 @@ def used_by_process(device: torch.device) -> int:
     return 0 if device.type == "cuda" else psutil.Process().memory_info().rss
 
 
-def longest_batch(rows: Dataset, batch_size: int) -> Batch:
-    """The largest forward pass that rows of token_rows.py can make, whatever their order."""
-    lengths, starts = token_rows.column(rows, "longest"), token_rows.column(rows, "reply_start")
-    has_pairs = (token_rows.column(rows, "length") > lengths).any()
-    longest = int(lengths.max())
-    # Of padded rows, logits are computed at every place where some row has a reply; packed ones have fewer.
-    replies = int((lengths - starts).max()) + int(starts.max() - starts.min())
-    return Batch(rows=batch_size * (2 if has_pairs else 1), length=longest, replies=min(replies, longest))
+def forward_passes(
+    rows: Dataset, settings: TrainSettings, packs: bool, longest_with_scores: int
+) -> Iterator[Batch]:
+    """What each forward pass of a training on rows of token_rows.py computes.
+
+    packs: whether rows are packed, not padded. longest_with_scores: attention keeps its scores of rows of up
+    to so many tokens.
+    """
+    names = ("length", "longest", "reply_start", "side")
+    length, longest, start, side = (token_rows.column(rows, name).tolist() for name in names)
+    begins_alike = _begins_alike(rows) if packs else []
+    order = BalancedOrder(length, side, settings.rows_per_update, settings.seed)
+    for epoch in range(settings.epochs):
+        for update in order.updates(epoch):
+            for first in range(0, len(update), settings.batch_size):
+                chosen = update[first : first + settings.batch_size]
+                replies = [2 if length[row] > longest[row] else 1 for row in chosen]
+                count, width = sum(replies), max(longest[row] for row in chosen)
+                labels = sum(length[row] - n * start[row] for row, n in zip(chosen, replies, strict=True))
+                if packs:
+                    shared = min(begins_alike[row] for row in chosen)
+                    tokens = sum(length[row] for row in chosen) - (count - 1) * shared
+                    outputs = labels
+                else:
+                    tokens = count * width
+                    # The output layer computes every place where some row has a reply.
+                    outputs = count * (width - min(start[row] for row in chosen))
+                scores = count * width * width if width <= longest_with_scores else 0
+                yield Batch(tokens, scores, outputs, labels)
+
+
+def _begins_alike(rows: Dataset) -> list[int]:
+    """How many tokens of its prompt each row begins with as the first row does: what packed rows share."""
+    import numpy as np
+
+    ids = rows.select_columns(["input_ids"]).with_format("arrow")[:]["input_ids"].combine_chunks()
+    values, starts = ids.values.to_numpy(), ids.offsets.to_numpy()[:-1]
+    prompts = token_rows.column(rows, "reply_start")
+    alike, number = np.zeros(len(starts), dtype=int), np.arange(len(starts))
+    for place in range(int(prompts[0])):
+        number = number[prompts[number] > place]
+        number = number[values[starts[number] + place] == values[starts[0] + place]]
+        alike[number] += 1
+    return alike.tolist()
 
 
 def estimate(
@@ -185,18 +237,21 @@ def estimate(
     checkpointing: whether activations are recomputed; None if that depends on the free memory.
     """
     shape = shape_of(config, None if settings.full else settings.lora_r, settings.trust_remote_code)
-    batch = longest_batch(training, settings.batch_size)
     bits = 4 if settings.use_4bit else 8 if settings.use_8bit else None
     copies = 1
     if settings.full:
         copies = settings.needs_reference + (dtype.itemsize < FP32_BYTES)
     precision = Precision(dtype.itemsize, bits, copies)
-    slack = CPU_SLACK if device.type == "cpu" else 1.0
+    on_cpu = device.type == "cpu"
+    packs = on_cpu and packing.can_pack(config, settings.max_seq_length)
+    longest_with_scores = packing.PLAIN_KEYS if packs else sys.maxsize if devices.on_rocm() else 0
+    batches = list(forward_passes(training, settings, packs, longest_with_scores))
 
-    eager = devices.on_rocm() or (device.type == "cpu" and batch.length <= packing.PLAIN_KEYS)
+    slack, libraries = (CPU_SLACK, CPU_LIBRARIES) if on_cpu else (1.0, 0)
 
     def needed(checkpointing: bool) -> int:
-        return peak_memory(shape, batch, precision, checkpointing, eager, slack)
+        passes = (peak_memory(shape, batch, precision, checkpointing, slack) for batch in batches)
+        return max(passes) + libraries
 
     free, used = available(device), used_by_process(device)
     # Recomputing activations saves memory and takes a third more time, so only where they would not fit.
@@ -210,7 +265,7 @@ def estimate(
         peak=peak,
         fits=peak <= usable,
         text=(
-            f"about {peak / 1e9:.1f} GB of memory at the longest batch "
+            f"about {peak / 1e9:.1f} GB of memory at the largest batch "
             f"({usable / 1e9:.1f} GB available{already}), "
             f"gradient checkpointing {'on' if checkpointing else 'off'}"
         ),

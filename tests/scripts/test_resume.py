@@ -199,7 +199,7 @@ def test_a_resume_with_other_flags_is_refused_before_data_are_checked_or_librari
 ):
     from deepred_common.models import loading
 
-    for module, name in ((checks, "summary"), (loading, "quiet_libraries")):
+    for module, name in ((checks, "summary"), (loading, "set_up_libraries")):
         monkeypatch.setattr(module, name, lambda *a, **k: pytest.fail("too late"))
     code, _, err = script(*three_epochs, "--resume_latest", "--seed", 7)
     assert code == 2 and "seed: 42 -> 7" in err

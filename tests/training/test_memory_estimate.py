@@ -11,15 +11,26 @@ from deepred_common.training.memory_estimate import Batch, Precision, Shape
 from deepred_common.training.objectives.sft import Sft
 from deepred_common.training.settings import TrainSettings
 
-SHAPE = Shape(parameters=1000, linear=600, trained=10, hidden=16, inner=64, heads=2, layers=3, vocabulary=100)
+SHAPE = Shape(
+    parameters=1000,
+    linear=600,
+    trained=10,
+    hidden=16,
+    inner=64,
+    heads=2,
+    attention=16,
+    layers=3,
+    vocabulary=100,
+)
 FP32 = Precision(bytes_each=4, linear_bits=None)
 SETTINGS = TrainSettings(lora_r=8, batch_size=4)
 
 
-def rows(lengths, starts):
-    return Dataset.from_dict(
-        {"length": lengths, "longest": lengths, "reply_start": starts, "side": [0] * len(lengths)}
-    )
+def rows(lengths, starts, ids=None):
+    """Rows that begin with different tokens, unless `ids` are given."""
+    ids = ids or [[row] * length for row, length in enumerate(lengths)]
+    figures = {"length": lengths, "longest": lengths, "reply_start": starts, "side": [0] * len(lengths)}
+    return Dataset.from_dict(figures | {"input_ids": ids})
 
 
 def test_the_figures_are_those_of_the_model(tiny_models):
@@ -34,13 +45,17 @@ def test_the_figures_are_those_of_the_model(tiny_models):
 
 
 def test_quantised_weights_and_recomputed_activations_take_less():
-    batch = Batch(rows=4, length=50, replies=20)
-    plain = memory_estimate.peak_memory(SHAPE, batch, FP32, checkpointing=False, eager=False)
+    batch = Batch(tokens=200, scores=0, outputs=80, labels=80)
+    plain = memory_estimate.peak_memory(SHAPE, batch, FP32, checkpointing=False)
     four_bits = dataclasses.replace(FP32, linear_bits=4)
-    assert plain - memory_estimate.peak_memory(SHAPE, batch, four_bits, False, False) == 600 * 3.5
-    assert memory_estimate.peak_memory(SHAPE, batch, FP32, True, False) < plain
-    eager = memory_estimate.peak_memory(SHAPE, batch, FP32, False, True)
-    assert eager - plain == 3 * (2 * 2 * 4 * 50 * 50 * 4)  # layers x scores x heads x rows x length² x bytes
+    assert plain - memory_estimate.peak_memory(SHAPE, batch, four_bits, False) == 600 * 3.5
+    assert memory_estimate.peak_memory(SHAPE, batch, FP32, True) < plain
+    eager = dataclasses.replace(batch, scores=4 * 50 * 50)
+    scores = 3 * 2 * 4 * 50 * 50  # layers x heads x rows x length²
+    assert memory_estimate.peak_memory(SHAPE, eager, FP32, False) - plain == scores * 4
+    bf16 = dataclasses.replace(FP32, bytes_each=2)  # the softmax is in fp32, and then once more in bf16
+    both = [memory_estimate.peak_memory(SHAPE, each, bf16, False) for each in (batch, eager)]
+    assert both[1] - both[0] == scores * (4 + 2)
 
 
 def test_training_all_weights_takes_sixteen_bytes_of_each_and_the_copies_that_it_needs(
@@ -72,11 +87,25 @@ def test_training_all_weights_takes_sixteen_bytes_of_each_and_the_copies_that_it
     assert bytes_of_a_weight(torch.bfloat16) == pytest.approx(16 + 2 + 2)
 
 
-def test_the_largest_batch_has_logits_wherever_some_row_has_a_reply():
-    assert memory_estimate.longest_batch(rows([30, 50], [10, 25]), 4) == Batch(4, 50, 25 + 15)
-    assert memory_estimate.longest_batch(rows([30, 30], [1, 29]), 4).replies == 30
+def only_batch(training, packs=False, longest_with_scores=0):
+    settings = dataclasses.replace(SETTINGS, gradient_accumulation_steps=1, epochs=1)
+    (batch,) = memory_estimate.forward_passes(training, settings, packs, longest_with_scores)
+    return batch
+
+
+def test_padded_rows_have_outputs_wherever_some_row_has_a_reply():
+    assert only_batch(rows([30, 50], [10, 25])) == Batch(2 * 50, 0, 2 * (50 - 10), 20 + 25)
     with_a_pair = rows([30, 50], [10, 25]).remove_columns("length").add_column("length", [55, 50])
-    assert memory_estimate.longest_batch(with_a_pair, 4) == Batch(8, 50, 25 + 15)
+    assert only_batch(with_a_pair) == Batch(3 * 50, 0, 3 * (50 - 10), 20 + 15 + 25)
+    assert only_batch(rows([30, 50], [10, 25]), longest_with_scores=50).scores == 2 * 50 * 50
+    assert only_batch(rows([30, 50], [10, 25]), longest_with_scores=49).scores == 0
+
+
+def test_packed_rows_have_outputs_at_labels_only_and_their_common_start_once():
+    ids = [[1, 2, 3, 4, *range(100, 126)], [1, 2, 3, 9, *range(200, 246)]]
+    assert only_batch(rows([30, 50], [10, 25], ids), packs=True) == Batch(30 + 50 - 3, 0, 20 + 25, 20 + 25)
+    # A prompt alone is shared, never a reply.
+    assert only_batch(rows([30, 50], [2, 25], ids), packs=True).tokens == 30 + 50 - 2
 
 
 def test_activations_are_recomputed_only_where_they_would_not_fit(tiny_models, monkeypatch):
@@ -85,12 +114,16 @@ def test_activations_are_recomputed_only_where_they_would_not_fit(tiny_models, m
     config = AutoConfig.from_pretrained(tiny_models["llama"])
     training = rows([100, 200], [20, 150])
     shape = memory_estimate.shape_of(config, SETTINGS.lora_r)
-    batch = memory_estimate.longest_batch(training, SETTINGS.batch_size)
+    batches = list(memory_estimate.forward_passes(training, SETTINGS, True, 256))
     recomputed, kept = (
-        memory_estimate.peak_memory(shape, batch, FP32, checkpointing, False, memory_estimate.CPU_SLACK)
+        max(
+            memory_estimate.peak_memory(shape, batch, FP32, checkpointing, memory_estimate.CPU_SLACK)
+            for batch in batches
+        )
         for checkpointing in (True, False)
     )
     assert recomputed < kept
+    recomputed, kept = (size + memory_estimate.CPU_LIBRARIES for size in (recomputed, kept))
     for free, checkpointing, fits in (
         (2 * kept, False, True),
         (kept, True, True),
