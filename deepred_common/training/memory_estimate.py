@@ -36,8 +36,7 @@ FP32_VECTORS = 3  # of the same size, in fp32: norms
 ATTENTION_VECTORS = 6
 INNER_VECTORS = 4
 FP32_BYTES = 4
-# Copies of the logits in fp32: their logarithmic softmax and the base's, and the distance between them.
-FP32_LOGITS = 4
+LOGITS = 3  # of a label: the model's, the base's and their gradient; objectives/label_scores.py has no others
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def peak_memory(
     """Bytes that training takes at its peak.
 
     The sum of the weights; what is trained with gradient and optimizer; what the layers keep for the backward
-    pass; and the logits, as they are and in fp32.
+    pass; and the logits.
     slack: how many times their size activations and logits take.
     """
     weights: float = precision.copies * shape.parameters * precision.bytes_each
@@ -156,8 +155,7 @@ def peak_memory(
     )
     # With checkpointing, each layer keeps its input only, and one at a time is computed again and held whole.
     kept = layer + inputs * shape.layers if checkpointing else layer * shape.layers
-    # As they are: themselves and their gradient.
-    logits = 2 * batch.outputs * precision.bytes_each + FP32_LOGITS * batch.labels * FP32_BYTES
+    logits = (batch.outputs + LOGITS * batch.labels) * precision.bytes_each
     return int(weights + trained + slack * (kept + logits * shape.vocabulary))
 
 

@@ -50,27 +50,16 @@ def of_batch(inputs: LossInputs, needs_base: Tensor, needs_drift: Tensor) -> Rep
     them whose drift is wanted.
     """
     import torch
-    from torch.nn.functional import log_softmax
+
+    from deepred_common.training.objectives import label_scores
 
     # One entry a label, row after row.
     is_label = predicts_label(inputs.labels)
     rows, places = is_label.nonzero(as_tuple=True)
-    targets = inputs.labels[:, 1:][is_label][:, None]
     is_text = places + 1 >= inputs.decisions[rows]
-    predicted = log_softmax(inputs.logits.float(), dim=-1)
-    log_p = predicted.gather(1, targets).squeeze(1)
-    base_log_p, divergence = torch.zeros_like(log_p), torch.zeros_like(log_p)
-    if needs_base.any():
-        if inputs.base_logits is None:
-            raise ValueError("the base's logits are missing")
-        has_base, has_drift = needs_base[rows], needs_drift[rows]
-        of_base = log_softmax(inputs.base_logits.float(), dim=-1)
-        base_log_p[has_base] = of_base.gather(1, targets[has_base]).squeeze(1)
-        if has_drift.any():
-            base = of_base[has_drift[has_base]]
-            divergence = divergence.index_put(
-                (has_drift,), (base.exp() * (base - predicted[has_drift])).sum(-1)
-            )
+    log_p, base_log_p, divergence = label_scores.of_labels(
+        inputs.logits, inputs.labels[:, 1:][is_label], inputs.base_logits, needs_base[rows]
+    )
 
     def by_row(values: Tensor) -> Tensor:
         """(rows,) sums of figures of labels."""

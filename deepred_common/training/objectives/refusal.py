@@ -54,7 +54,8 @@ class Refusal(Objective):
         before the reply's text, so that both sides begin alike (Qwen3's would begin to think).
         """
         import torch
-        from torch.nn.functional import log_softmax
+
+        from deepred_common.training.objectives import label_scores
 
         labels, sides = inputs.labels, inputs.sides
         is_label = predicts_label(labels)
@@ -70,15 +71,9 @@ class Refusal(Objective):
         weights = weights * torch.where(is_retain & ~is_worded, self.retain_weight, 1.0)
         weights = weights * torch.where(is_chat, self.chat_weight, 1.0)
 
-        log_p = log_softmax(inputs.logits.float(), dim=-1)
-        losses = -learnt * log_p.gather(1, labels[:, 1:][is_label][:, None]).squeeze(1)
-        has_base = self.needs_base(sides)[rows]
-        if has_base.any():
-            if inputs.base_logits is None:
-                raise ValueError("the base's logits are missing")
-            base = log_softmax(inputs.base_logits.float(), dim=-1)
-            drift = (base.exp() * (base - log_p[has_base])).sum(-1)
-            losses = losses.index_put((has_base,), (1 - learnt[has_base]) * drift, accumulate=True)
+        targets, has_base = labels[:, 1:][is_label], self.needs_base(sides)[rows]
+        scores = label_scores.of_labels(inputs.logits, targets, inputs.base_logits, has_base)
+        losses = (1 - learnt) * scores.drift - learnt * scores.log_p
         return (weights * losses).sum() / (inputs.num_items if inputs.num_items is not None else len(rows))
 
 

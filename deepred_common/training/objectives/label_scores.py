@@ -1,0 +1,102 @@
+"""How likely each label is, and how far a prediction is from the base's, without all logits in fp32 at once.
+
+Where the vocabulary is large, logits are the largest thing that training holds: of 200 labels, each over
+Gemma's 262 144 tokens, 0.1 GB in bf16. Softmax, distance and gradient of all of them would be ten times that
+in fp32, and a CPU's allocator gives such pieces back to the system after each use; fresh ones cost a quarter
+of the time. So they are computed block by block, and once more in the backward pass. Only logits and their
+gradient are ever whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BLOCK = 2**22  # logits computed at a time: 16 MB in fp32, which the allocator keeps
+
+
+class LabelScores(NamedTuple):
+    """Figures of labels, each (labels,), fp32, in nats.
+
+    log_p: log-probability of the label. base_log_p: the base's, 0 where it was not run. drift:
+    Kullback-Leibler divergence of the base's prediction from the model's, 0 where it was not run.
+    """
+
+    log_p: Tensor
+    base_log_p: Tensor
+    drift: Tensor
+
+
+def of_labels(logits: Tensor, targets: Tensor, base_logits: Tensor | None, has_base: Tensor) -> LabelScores:
+    """The LabelScores of what was predicted for each label; log_p and drift have a gradient.
+
+    logits: (labels, vocabulary). targets: (labels,), the labels. base_logits: (as many as has_base is True
+    for, vocabulary), in order. has_base: (labels,) bool. ValueError if the base's logits are missing.
+    """
+    if base_logits is None:
+        if has_base.any():
+            raise ValueError("the base's logits are missing")
+        base_logits = logits.new_empty(0, logits.shape[1])
+    return LabelScores(*_Scores.apply(logits, targets, base_logits.detach(), has_base))
+
+
+class _Block(NamedTuple):
+    """Some labels. own: where they stand. compared: which of them have a prediction of the base; base: where
+    those stand among the base's."""
+
+    own: slice
+    compared: Tensor
+    base: slice
+
+
+def _blocks(has_base: Tensor, vocabulary: int) -> Iterator[_Block]:
+    size, start = max(1, BLOCK // vocabulary), 0
+    for first in range(0, len(has_base), size):
+        own = slice(first, first + size)
+        compared = has_base[own].nonzero().squeeze(1)
+        yield _Block(own, compared, slice(start, start + len(compared)))
+        start += len(compared)
+
+
+class _Scores(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        context: Any, logits: Tensor, targets: Tensor, base_logits: Tensor, has_base: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        log_p = torch.empty(len(logits), device=logits.device)
+        base_log_p, drift = torch.zeros_like(log_p), torch.zeros_like(log_p)
+        for block in _blocks(has_base, logits.shape[1]):
+            own, wanted = logits[block.own].float().log_softmax(-1), targets[block.own, None]
+            log_p[block.own] = own.gather(1, wanted).squeeze(1)
+            if len(block.compared):
+                base = base_logits[block.base].float().log_softmax(-1)
+                base_log_p[block.own][block.compared] = base.gather(1, wanted[block.compared]).squeeze(1)
+                # The sum of b (log b - log p) over all tokens, b the base's probability.
+                distance = (base - own[block.compared]).mul_(base.exp_()).sum(-1)
+                drift[block.own][block.compared] = distance
+        context.save_for_backward(logits, targets, base_logits, has_base)
+        context.mark_non_differentiable(base_log_p)
+        return log_p, base_log_p, drift
+
+    @staticmethod
+    def backward(
+        context: Any, of_log_p: Tensor, _: Tensor, of_drift: Tensor
+    ) -> tuple[Tensor, None, None, None]:
+        logits, targets, base_logits, has_base = context.saved_tensors
+        gradient = torch.empty_like(logits)
+        for block in _blocks(has_base, logits.shape[1]):
+            # Of log p: the label's one less p. Of the drift: p less the base's b, since b sums up to 1.
+            p = logits[block.own].float().softmax(-1)
+            weight, pull = of_log_p[block.own, None], of_drift[block.own, None]
+            p.mul_(torch.where(has_base[block.own, None], pull, 0.0) - weight)
+            p.scatter_add_(1, targets[block.own, None], weight)
+            if len(block.compared):
+                b = base_logits[block.base].float().softmax(-1)
+                p.index_add_(0, block.compared, b.mul_(pull[block.compared]), alpha=-1)
+            gradient[block.own] = p
+        return gradient, None, None, None

@@ -1,0 +1,45 @@
+"""Log-probabilities and distances of labels, block by block: as from all logits at once."""
+
+import pytest
+import torch
+
+from deepred_common.training.objectives import label_scores
+
+LABELS, VOCABULARY = 7, 11
+
+
+def scores_at_once(logits, targets, base_logits, has_base):
+    own, base = logits.float().log_softmax(-1), base_logits.float().log_softmax(-1)
+    base_log_p, drift = torch.zeros(LABELS), torch.zeros(LABELS)
+    base_log_p[has_base] = base.gather(1, targets[has_base, None]).squeeze(1)
+    drift = drift.index_put((has_base,), (base.exp() * (base - own[has_base])).sum(-1))
+    return own.gather(1, targets[:, None]).squeeze(1), base_log_p, drift
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 2, 3, 100])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("with_base", ["1011010", "0000000", "1111111"])
+def test_blocks_change_neither_scores_nor_gradient(rows_at_once, dtype, with_base, monkeypatch):
+    monkeypatch.setattr(label_scores, "BLOCK", rows_at_once * VOCABULARY)
+    chance = torch.Generator().manual_seed(1)
+    has_base = torch.tensor([digit == "1" for digit in with_base])
+    values = torch.randn(LABELS, VOCABULARY, generator=chance).to(dtype)
+    base_logits = torch.randn(int(has_base.sum()), VOCABULARY, generator=chance).to(dtype)
+    targets = torch.randint(VOCABULARY, (LABELS,), generator=chance)
+    weights = torch.randn(2, LABELS, generator=chance)
+    figures, gradients = [], []
+    for scores_of in (scores_at_once, label_scores.of_labels):
+        logits = values.clone().requires_grad_()
+        log_p, base_log_p, drift = scores_of(logits, targets, base_logits, has_base)
+        (weights[0] * log_p.exp() + weights[1] * drift**2).sum().backward()
+        figures.append(torch.stack([log_p, base_log_p, drift]).detach())
+        gradients.append(logits.grad)
+    torch.testing.assert_close(*figures)
+    torch.testing.assert_close(*gradients)
+    assert gradients[0].dtype == dtype
+
+
+def test_missing_logits_of_the_base_are_an_error():
+    logits, targets = torch.zeros(2, 5), torch.zeros(2, dtype=torch.long)
+    with pytest.raises(ValueError, match="base's logits"):
+        label_scores.of_labels(logits, targets, None, torch.tensor([True, False]))
