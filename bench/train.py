@@ -264,11 +264,14 @@ def peak_bytes() -> int:
 
 def measure(args: argparse.Namespace) -> None:
     """One run, in this process: its figures as JSON on the last line."""
+    from deepred_common.training import setup
+
     loading.set_up_libraries()
     trained = RUNS[args.run](args)
     peak = peak_bytes()
-    linear = memory_estimate.shape_of(loading.load_config(args.model), LORA_R).linear
-    tokenizer = loading.load_tokenizer(args.model)
+    config = loading.load_config(args.model)
+    linear = memory_estimate.shape_of(config, LORA_R).linear
+    tokenizer = setup.prepare_tokenizer(TrainSettings(model_name=args.model), config.vocab_size)
     rows = training_rows.of_examples(tokenizer, training_examples(args.rows))
     figures = {
         "tokens": args.epochs * sum(len(row.input_ids) for row in rows if not isinstance(row, str)),
