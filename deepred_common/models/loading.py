@@ -42,7 +42,7 @@ ONEDNN_PRIMITIVES = 128
 
 
 def set_up_libraries() -> None:
-    """Keep the libraries' own messages out of what the user reads, and one's memory small.
+    """Keep the libraries' own messages out of what the user reads, and oneDNN's cache small.
 
     To be called before anything is computed.
     """

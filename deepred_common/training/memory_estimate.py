@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # On a CPU activations and logits take this much more, since its allocator keeps what batches of other sizes
 # left behind, and the libraries so many bytes. Measured with bench/train.py.
-CPU_SLACK = 1.3
-CPU_LIBRARIES = int(0.4e9)
+CPU_SLACK = 1.15
+CPU_LIBRARIES = int(0.5e9)
 MEMORY_SHARE = 0.8  # of the free memory that may be filled before activations are recomputed to save memory
 TRAINED_BYTES = 16  # of a trained parameter: itself in fp32, its gradient, and Adam's two moments
 # Of what a layer keeps for its backward pass, counted off the layer. Korthikanti et al., arXiv 2205.05198,
@@ -145,13 +145,14 @@ def peak_memory(
         weights -= shape.linear * (precision.bytes_each - precision.linear_bits / 8)
     trained = TRAINED_BYTES * shape.trained
     inputs = batch.tokens * shape.hidden * precision.bytes_each
+    # Attention computes its softmax in fp32, and keeps it in the other type as well.
+    score_bytes = FP32_BYTES + (precision.bytes_each if precision.bytes_each < FP32_BYTES else 0)
     vectors = (
         HIDDEN_VECTORS * shape.hidden + ATTENTION_VECTORS * shape.attention + INNER_VECTORS * shape.inner
     )
     layer = (
         batch.tokens * (vectors * precision.bytes_each + FP32_VECTORS * shape.hidden * FP32_BYTES)
-        # Attention computes its softmax in fp32, and keeps it in both types if they differ.
-        + batch.scores * shape.heads * (FP32_BYTES + precision.bytes_each % FP32_BYTES)
+        + batch.scores * shape.heads * score_bytes
     )
     # With checkpointing, each layer keeps its input only, and one at a time is computed again and held whole.
     kept = layer + inputs * shape.layers if checkpointing else layer * shape.layers
@@ -203,17 +204,24 @@ def forward_passes(
                     tokens = count * width
                     # The output layer computes every place where some row has a reply.
                     outputs = count * (width - min(start[row] for row in chosen))
-                scores = count * width * width if width <= longest_with_scores else 0
+                scores = sum(
+                    n * longest[row] ** 2
+                    for row, n in zip(chosen, replies, strict=True)
+                    if longest[row] <= longest_with_scores
+                )
                 yield Batch(tokens, scores, outputs, labels)
 
 
 def _begins_alike(rows: Dataset) -> list[int]:
-    """How many tokens of its prompt each row begins with as the first row does: what packed rows share."""
+    """How many tokens of its prompt, less the last, each row begins with as the first row does.
+
+    Packed rows share at least what the least of them says.
+    """
     import numpy as np
 
     ids = rows.select_columns(["input_ids"]).with_format("arrow")[:]["input_ids"].combine_chunks()
     values, starts = ids.values.to_numpy(), ids.offsets.to_numpy()[:-1]
-    prompts = token_rows.column(rows, "reply_start")
+    prompts = token_rows.column(rows, "reply_start") - 1  # the last token predicts the reply's first one
     alike, number = np.zeros(len(starts), dtype=int), np.arange(len(starts))
     for place in range(int(prompts[0])):
         number = number[prompts[number] > place]
@@ -242,8 +250,10 @@ def estimate(
     precision = Precision(dtype.itemsize, bits, copies)
     on_cpu = device.type == "cpu"
     packs = on_cpu and packing.can_pack(config, settings.max_seq_length)
-    longest_with_scores = packing.PLAIN_KEYS if packs else sys.maxsize if devices.on_rocm() else 0
-    batches = list(forward_passes(training, settings, packs, longest_with_scores))
+    # Attention with a soft cap (Gemma 2) has no other kernel.
+    keeps_all = devices.on_rocm() or getattr(config, "attn_logit_softcapping", None)
+    longest_with_scores = sys.maxsize if keeps_all else packing.PLAIN_KEYS if packs else 0
+    batches = set(forward_passes(training, settings, packs, longest_with_scores))
 
     slack, libraries = (CPU_SLACK, CPU_LIBRARIES) if on_cpu else (1.0, 0)
 

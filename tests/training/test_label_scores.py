@@ -36,10 +36,19 @@ def test_blocks_change_neither_scores_nor_gradient(rows_at_once, dtype, with_bas
         gradients.append(logits.grad)
     torch.testing.assert_close(*figures)
     torch.testing.assert_close(*gradients)
-    assert gradients[0].dtype == dtype
+    assert gradients[1].dtype == dtype
 
 
-def test_missing_logits_of_the_base_are_an_error():
+def test_missing_or_too_many_logits_of_the_base_are_an_error():
     logits, targets = torch.zeros(2, 5), torch.zeros(2, dtype=torch.long)
-    with pytest.raises(ValueError, match="base's logits"):
-        label_scores.of_labels(logits, targets, None, torch.tensor([True, False]))
+    has_base = torch.tensor([True, False])
+    for base_logits in (None, torch.zeros(2, 5)):
+        with pytest.raises(ValueError, match=r"base's logits are of [02] labels, not of 1"):
+            label_scores.of_labels(logits, targets, base_logits, has_base)
+
+
+def test_a_batch_without_labels_or_base_has_a_gradient():
+    logits = torch.zeros(0, 5, requires_grad=True)
+    scores = label_scores.of_labels(logits, torch.zeros(0, dtype=torch.long), None, torch.zeros(0).bool())
+    (scores.log_p.sum() + scores.drift.sum()).backward()
+    assert logits.grad is not None and logits.grad.shape == (0, 5)

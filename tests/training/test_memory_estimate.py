@@ -97,15 +97,15 @@ def test_padded_rows_have_outputs_wherever_some_row_has_a_reply():
     assert only_batch(rows([30, 50], [10, 25])) == Batch(2 * 50, 0, 2 * (50 - 10), 20 + 25)
     with_a_pair = rows([30, 50], [10, 25]).remove_columns("length").add_column("length", [55, 50])
     assert only_batch(with_a_pair) == Batch(3 * 50, 0, 3 * (50 - 10), 20 + 15 + 25)
-    assert only_batch(rows([30, 50], [10, 25]), longest_with_scores=50).scores == 2 * 50 * 50
-    assert only_batch(rows([30, 50], [10, 25]), longest_with_scores=49).scores == 0
+    assert only_batch(rows([30, 50], [10, 25]), longest_with_scores=50).scores == 30**2 + 50**2
+    assert only_batch(rows([30, 50], [10, 25]), longest_with_scores=49).scores == 30**2
 
 
 def test_packed_rows_have_outputs_at_labels_only_and_their_common_start_once():
     ids = [[1, 2, 3, 4, *range(100, 126)], [1, 2, 3, 9, *range(200, 246)]]
     assert only_batch(rows([30, 50], [10, 25], ids), packs=True) == Batch(30 + 50 - 3, 0, 20 + 25, 20 + 25)
-    # A prompt alone is shared, never a reply.
-    assert only_batch(rows([30, 50], [2, 25], ids), packs=True).tokens == 30 + 50 - 2
+    # The last token of a prompt predicts the reply's first one, so each row needs its own.
+    assert only_batch(rows([30, 50], [3, 25], ids), packs=True).tokens == 30 + 50 - 2
 
 
 def test_activations_are_recomputed_only_where_they_would_not_fit(tiny_models, monkeypatch):

@@ -264,17 +264,17 @@ class TowardsBase(Objective):
 
 @pytest.fixture
 def trainer_of(tiny_models, tokenizer, tmp_path):
-    """trainer_of(objective): the trainer of a run of four rows in one batch, two of each side."""
+    """trainer_of(objective, dtype): the trainer of a run of four rows in one batch, two of each side."""
     from deepred_common.training import setup, token_rows
     from deepred_common.training.trainer import build_trainer
 
-    def build(objective):
+    def build(objective, dtype=torch.float32):
         settings = TrainSettings(
             model_name=str(tiny_models["llama"]), epochs=1, gradient_accumulation_steps=1, objective=objective
         )
         data = [Example(f"What is {i}?", "It is 4.", SIDES[i % 2]) for i in range(4)]
         dataset, _ = token_rows.load_or_render(tokenizer, ["four"], lambda: data, 512)
-        machine = Machine(torch.device("cpu"), torch.float32)
+        machine = Machine(torch.device("cpu"), dtype)
         model = setup.add_adapter(settings, setup.load_base(settings, machine), False, None)
         return build_trainer(
             settings, tmp_path, model, tokenizer, setup.Rows(dataset, dataset), machine, checkpointing=False
@@ -296,3 +296,12 @@ def test_an_objective_of_another_kind_is_what_is_trained(sides, trainer_of):
     assert (0 if inputs.base_logits is None else len(inputs.base_logits)) == of_base
     assert (of_base > 0) == bool(sides)
     assert objective.identity() == {"name": "towards_base", "strength": 2.0, "sides": sides}
+
+
+def test_logits_stay_in_the_type_they_are_computed_in(trainer_of):
+    # accelerate casts what a model returns to fp32. Of logits that is the largest thing that training holds.
+    objective = TowardsBase(sides=UNLEARN)
+    objective.calls.clear()
+    trainer_of(objective, torch.bfloat16).train()
+    inputs = objective.calls[0]
+    assert inputs.logits.dtype == inputs.base_logits.dtype == torch.bfloat16
