@@ -83,7 +83,7 @@ def test_the_oldest_are_removed_by_time_and_nothing_else(tmp_path):
     run_folder.remove_old_checkpoints(tmp_path / "none", 3, kept)
 
 
-SHAPE = memory_estimate.Shape(1, 1, 10**6, 1, 1, 1, 1, 20_000)  # 12 + 3 MB a checkpoint, 15 MB at the end
+SHAPE = memory_estimate.Shape(1, 1, 10**6, 1, 1, 1, 1, 1, 20_000)  # 12 + 3 MB a checkpoint, 15 MB at the end
 
 
 @pytest.mark.parametrize(
