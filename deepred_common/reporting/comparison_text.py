@@ -23,6 +23,7 @@ from deepred_common.reporting.console import THIN_RULE, percent, percent_of, wit
 
 # Of the table by forms, in characters: the form's name with its indent, and one result.
 _FORM_NAME, _FORM_CELL = 24, 15
+_SHOWN_FLIPS = 20  # of two files' verdicts that differ: those of thousands would push the tables out of sight
 _FORM_TITLES = {UNLEARN: "Leaked, after the cutoff", RETAIN: "Refused, before the cutoff"}
 
 
@@ -43,9 +44,9 @@ def beside_baselines(results: Results) -> str:
 
 
 def side_by_side(files: Sequence[Path], every: Sequence[Results], verbose: bool) -> str:
-    """The first of results files against each other one, with every verdict that differs.
+    """The first of results files against each other one, with the first verdicts that differ.
 
-    verbose: with both replies, too. UserError if two have no question in common.
+    verbose: with all of them, and both replies. UserError if two have no question in common.
     """
     first, *others = every
     label = results_file.label(first)
@@ -61,11 +62,14 @@ def side_by_side(files: Sequence[Path], every: Sequence[Results], verbose: bool)
             f"{label} ({files[0]}) against {results_file.label(other)} ({path}): "
             f"{len(pairs)} questions in common, {len(flips)} verdicts differ"
         )
-        for row, before in flips:
+        shown = flips if verbose else flips[:_SHOWN_FLIPS]
+        for row, before in shown:
             changed = f"{row['side']}: {before['verdict']} -> {row['verdict']}"
             lines.append(f"  {changed}  {row['instruction']}")
             if verbose:
                 lines.append(f"      {before['reply']}\n   -> {row['reply']}")
+        if len(shown) < len(flips):
+            lines.append(f"  … and {len(flips) - len(shown)} more; --verbose lists them all")
         lines.append("")
     blocks = [comparison_block(columns), forms_block(every)]
     return printable("\n".join(lines)) + "\n" + "\n\n".join(block for block in blocks if block)

@@ -1,5 +1,7 @@
 """Results side by side: the table by forms of asking."""
 
+from pathlib import Path
+
 from test_results_file import results_of, row
 
 from deepred_common.reporting import comparison_text
@@ -46,3 +48,13 @@ def test_facts_that_any_form_gets_out_are_compared_too():
     cells = [line.split() for line in comparison_text.forms_block(every).splitlines()]
     assert [line[0] for line in cells[4:6]] == ["direct", "cloze"]
     assert ["any", "form,", "of", "the", "facts", "10", "30.0%", "40.0%*"] in cells
+
+
+def test_many_verdicts_that_differ_do_not_push_the_tables_out_of_sight():
+    none, all_ = ({"cloze": count, "question": count} for count in (0, 10))
+    every = [results_by_forms("a", none, none), results_by_forms("b", all_, all_)]
+    files = [Path("a.json"), Path("b.json")]
+    shown, full = (comparison_text.side_by_side(files, every, verbose) for verbose in (False, True))
+    assert "40 verdicts differ" in shown and "… and 20 more; --verbose lists them all" in shown
+    assert shown.count(" -> ") == 20
+    assert "more; --verbose" not in full
