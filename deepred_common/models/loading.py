@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 DOWNLOADED_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", *terms.FILES)
 # The same weights once more, as gpt-oss and Mistral have them, and parts for other uses.
 SKIPPED_FILES = ("*/*", "consolidated*")
-
-
 # oneDNN multiplies matrices in bf16 on a CPU. It keeps a program for each size that it has met, 1 024 if not
 # told otherwise. Packed rows come in ever new sizes: a training of SmolLM2-135M held 1 GB of programs that it
 # hardly used again. One forward and backward pass needs some 40.

@@ -9,11 +9,9 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.utils.operations import ConvertOutputsToFp32
 from peft import PeftModel
 from transformers import ProgressCallback
 from trl import SFTConfig, SFTTrainer
@@ -27,6 +25,7 @@ from deepred_common.training import (
     batches,
     callbacks,
     fused_lora,
+    mixed_precision,
     packing,
     recovery,
     run_folder,
@@ -129,7 +128,7 @@ class TemporalTrainer(SFTTrainer):
 
     def _logits(self, model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """(labels, vocabulary) of what a model predicts for each label, row after row, as computed."""
-        _leave_outputs_uncast(self.accelerator.unwrap_model(model))
+        mixed_precision.leave_outputs_uncast(self.accelerator.unwrap_model(model))
         return (packing.packed_logits if self._packs else packing.padded_logits)(model, inputs)
 
     def _base_logits(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor | None:
@@ -333,17 +332,6 @@ def build_trainer(
     trainer.remove_callback(ProgressCallback)  # it prints every log as a Python dict
     trainer.add_callback(callbacks.ProgressBar(clock))
     return trainer
-
-
-def _leave_outputs_uncast(model: Any) -> None:
-    """Take back that accelerate casts all outputs of a model in mixed precision to fp32.
-
-    Logits are the largest of what training holds, and objectives compute in fp32 anyway.
-    """
-    is_bound = hasattr(model.forward, "__func__")
-    cast = getattr(model.forward.__func__ if is_bound else model.forward, "__wrapped__", None)
-    if isinstance(cast, ConvertOutputsToFp32):
-        model.forward = MethodType(cast.model_forward, model) if is_bound else cast.model_forward
 
 
 def _by_side(rows: Any) -> dict[str, Any]:
