@@ -92,7 +92,7 @@
     const other = data.others[box.dataset.other], items = other[box.dataset.group];
     const draw = () => list(box, "Questions whose verdict differs", [["Question", "30%"], ["This model", "35%"], [other.label, "35%"]],
       ([place, name, text, cut, error]) => {
-        const row = rows[place], right = name === (row.side === "retain" ? "correct" : "refused");
+        const row = rows[place], right = box.dataset.group === "worse";
         return [question(row), [verdict(row.verdict, row.right), reply(row)], [verdict(name, right), reply({ reply: text, cut, error })]];
       })(items);
     box.addEventListener("toggle", draw, { once: true });

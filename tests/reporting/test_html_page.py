@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 import time
 from html.parser import HTMLParser
 
@@ -421,6 +423,50 @@ def test_flips_are_counted_both_ways_and_tested():
         "Different, but right in neither (2)",
     ):
         assert words in page.text
+
+
+# A page's elements, as far as its script needs them. The lists of differences are opened, their chips printed.
+_BROWSER = """
+class Element {
+  constructor() { this.inside = []; this.dataset = {}; this.style = {}; this.value = ""; this.opened = []; }
+  get parentElement() { return new Element(); }
+  setAttribute() {}
+  append(...more) { this.inside.push(...more); }
+  replaceChildren() { this.inside = []; }
+  addEventListener(name, call) { if (name === "toggle") this.opened.push(call); }
+  chips() {
+    const inside = this.inside.filter(one => one instanceof Element).flatMap(one => one.chips());
+    return (this.className || "").startsWith("chip") ? [this.inside[0], ...inside] : inside;
+  }
+}
+const boxes = ["worse", "better", "neither"].map(group => {
+  const box = new Element();
+  box.dataset = { other: 0, group };
+  return box;
+});
+const byId = { data: { textContent: DATA } };
+globalThis.document = {
+  getElementById: id => byId[id] ??= new Element(),
+  createElement: () => new Element(),
+  querySelectorAll: () => boxes,
+};
+SCRIPT
+console.log(JSON.stringify(boxes.map(box => { box.opened.forEach(call => call()); return box.chips(); })));
+"""
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="node runs the page's script")
+def test_the_lists_of_differences_mark_what_is_right_of_both_models():
+    rows = [row(0, "retain", "refused"), row(1, "chat", "refused"), row(2, "unlearn", "refused")]
+    others = [row(0, "retain", "correct"), row(1, "chat", "replied"), row(2, "unlearn", "leaked")]
+    page = Page(html_page.page(make(rows), [make(others, "output/base")]))
+    script = (html_page.FOLDER / "html_page.js").read_text(encoding="utf-8")
+    code = _BROWSER.replace("SCRIPT", script).replace("DATA", json.dumps(json.dumps(page.data)))
+    done = subprocess.run(["node", "-e", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    worse, better, _ = json.loads(done.stdout)
+    assert worse == ["✗ refused", "✓ correct", "✗ refused", "✓ replied"]
+    assert better == ["✓ refused", "✗ leaked"]
 
 
 def test_no_questions_in_common_and_no_difference():
