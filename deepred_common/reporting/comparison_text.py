@@ -57,10 +57,13 @@ def side_by_side(files: Sequence[Path], every: Sequence[Results], verbose: bool)
         if not pairs:
             raise UserError(f"{files[0]} and {path} have no question in common.")
         columns.append(Column.of(other, comparison.compare(pairs)))
-        flips = [(row, before) for row, before in pairs if row["verdict"] != before["verdict"]]
+        replied = [pair for pair in pairs if comparison.both_replied(pair)]
+        flips = [(row, before) for row, before in replied if row["verdict"] != before["verdict"]]
+        missing = len(pairs) - len(replied)
+        of_missing = f" ({missing} without a reply by one of the two)" if missing else ""
         lines.append(
             f"{label} ({files[0]}) against {results_file.label(other)} ({path}): "
-            f"{len(pairs)} questions in common, {len(flips)} verdicts differ"
+            f"{len(pairs)} questions in common{of_missing}, {len(flips)} verdicts differ"
         )
         shown = flips if verbose else flips[:_SHOWN_FLIPS]
         for row, before in shown:

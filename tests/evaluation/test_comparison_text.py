@@ -58,3 +58,14 @@ def test_many_verdicts_that_differ_do_not_push_the_tables_out_of_sight():
     assert "40 verdicts differ" in shown and "… and 20 more; --verbose lists them all" in shown
     assert shown.count(" -> ") == 20
     assert "more; --verbose" not in full
+
+
+def test_a_missing_reply_is_no_verdict_that_differs():
+    verdicts = ("correct", "failed", "refused"), ("correct", "correct", "correct")
+    every = [
+        results_of([row(number, "retain", verdict) for number, verdict in enumerate(of_one)], name)
+        for name, of_one in zip("ab", verdicts, strict=True)
+    ]
+    text = comparison_text.side_by_side([Path("a.json"), Path("b.json")], every, False)
+    assert "3 questions in common (1 without a reply by one of the two), 1 verdicts differ" in text
+    assert "failed" not in text
