@@ -31,9 +31,9 @@ class Journal:
     """The journal of one evaluation, open for appending. A context manager.
 
     path: the file; an existing one is resumed. head: what must be the same for its replies to count (JSON
-    values). replies: {id: Reply} of what it holds; failed ones are not saved, so they are asked again.
-    UserError if the head of an existing file differs, with the differences, or if it is damaged. Busy if
-    another process has it open.
+    values). replies: {id: Reply} of what it holds; failed ones are not saved, so they are asked again, as are
+    those of lines that cannot be read, with a warning. UserError if the head of an existing file differs,
+    with the differences, or cannot be read, or if this is no journal. Busy if another process has it open.
     """
 
     def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
@@ -58,7 +58,17 @@ class Journal:
             with self.path.open("rb+") as file:
                 file.truncate(len(content) - len(lines[-1]))
         try:
-            rows = [whole_characters(json.loads(line)) for line in lines[:-1]]
+            rows = []
+            for number, line in enumerate(lines[:-1], 1):
+                try:
+                    rows.append(whole_characters(json.loads(line)))
+                except ValueError:
+                    if number == 1:
+                        raise
+                    warn(
+                        f"line {number} of {paths.shown(self.path)} cannot be read. It is skipped: "
+                        "its question is asked again."
+                    )
             before = dict(rows[0]["head"]) if rows else head
             self.replies = {
                 row["id"]: Reply(

@@ -63,6 +63,19 @@ def test_a_reply_cut_off_by_a_crash_is_asked_for_again(tmp_path):
         assert log.replies == {0: Reply("He.", "stop"), 2: Reply("Here.", "stop")}
 
 
+def test_an_unreadable_line_costs_one_reply_and_not_all(tmp_path, capsys):
+    path = tmp_path / "out.replies.jsonl"
+    with journal.Journal(path, {"model": "m"}) as log:
+        for number in range(3):
+            log.add(number, "Who?", Reply(f"He {number}.", "stop"))
+    lines = path.read_bytes().split(b"\n")
+    lines[2] = lines[2].replace(b"He", b"\xff\x00")  # what a broken disk or an editor leaves
+    path.write_bytes(b"\n".join(lines))
+    with journal.Journal(path, {"model": "m"}) as log:
+        assert set(log.replies) == {0, 2}
+    assert "line 3 of" in (err := capsys.readouterr().err) and "asked again" in err
+
+
 def test_a_journal_of_the_version_before_is_resumed(tmp_path):
     path = tmp_path / "out.replies.jsonl"
     path.write_text(
