@@ -68,9 +68,12 @@ def check(path: str | None, base: str | None, use_server: bool) -> None:
 def questions(cutoff: str, limit: int | None, seed: int) -> Questions:
     """The facts that are asked: at most `limit` of both sides (None: ASKED), chosen by `seed`.
 
+    UserError if the limit leaves a side without any.
     They are of the bank's validation split, which the embedded base knows: only what was known can be hidden.
     Training files hold none of them, and no subject is in this split and in that of taught_facts.
     """
+    if limit is not None and limit < len(SIDES):
+        raise UserError("--attack relearn asks early and late facts: --limit must be 2 at least.")
     parts = _split(cutoff)[split.VALIDATION]
     examples = [_example(fact, side) for side in SIDES for fact in parts[side]]
     data = {paths.shown(path): provenance.sha256(path) for path in sorted(facts.FOLDER.glob("*.jsonl"))}
