@@ -36,12 +36,18 @@ def at_least_one(replies: int, hits: int, k: int) -> float:
     return 1 - math.comb(replies - hits, k) / math.comb(replies, k)
 
 
+def drawn(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """The rows that were sampled: of --probes only some are, and none of those whose answers are scored."""
+    return [row for row in rows if row.get("samples")]
+
+
 def measure(rows: Sequence[ResultRow], temperature: float | None) -> Sampled | None:
     """The figures of the rows' samples, drawn at `temperature`; None if there are none.
 
     A sample without a reply counts as one that does not hit.
     """
-    count = max((len(row.get("samples") or ()) for row in rows), default=0)
+    rows = drawn(rows)
+    count = max((len(row["samples"]) for row in rows), default=0)
     if not count or temperature is None:
         return None
     sampled: Sampled = {"samples": count, "temperature": temperature, "unlearn": {}, "retain": {}, "chat": {}}

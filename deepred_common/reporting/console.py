@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from deepred_common import stats
-from deepred_common.evaluation import frontier, metrics
+from deepred_common.evaluation import frontier, metrics, sampling
 from deepred_common.evaluation.results_schema import (
     Breakdown,
     Discrimination,
@@ -60,6 +60,7 @@ _DETAIL_LABELS = {
 def evaluation_text(results: Results) -> str:
     """All blocks about the model itself, a blank line between two."""
     breakdown = results["breakdown"]
+    drawn = metrics.summarise(sampling.drawn(results["results"]))
     separations = results["discrimination"]
     blocks = [
         results_block(results["summary"], results["quality"]),
@@ -67,7 +68,7 @@ def evaluation_text(results: Results) -> str:
         present_lines(metrics.present_tense(breakdown)),
         discrimination_lines(separations, frontier.of_results(results) if separations else None),
         near_lines(breakdown),
-        sampling_text.sampling_lines(results["sampling"], results["summary"]),
+        sampling_text.sampling_lines(results["sampling"], drawn),
         probe_table.text(results) if results["probes"] else probe_lines(breakdown),
         knowledge_text.text(results),
     ]

@@ -67,7 +67,7 @@ SECTIONS = (
     Section("curve", "Curve", html_curve.curve),
     Section("discrimination", "Discrimination", html_discrimination.discrimination),
     Section("present", "Present tense", html_present.present),
-    Section("sampling", "Samples", html_sampling.sampling),
+    Section("sampling", "Samples", html_sampling.sampled_replies),
     Section("breakdown", "Breakdown", html_sections.breakdown),
     Section("flips", "Differences", html_sections.differences),
     Section("lines", "Questions", html_sections.every_question),

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+from deepred_common.evaluation import metrics, sampling
 from deepred_common.evaluation.results_schema import counts_of, figures_of
-from deepred_common.evaluation.sampling import FIGURES
 from deepred_common.reporting.report import Report
 from deepred_common.reporting.sampling_text import TITLES
 
 
-def sampling(report: Report) -> dict[str, Any] | None:
+def sampled_replies(report: Report) -> dict[str, Any] | None:
     """For each figure a row a model that was sampled; None if this model was not."""
     sampled = report.results.get("sampling")
     if not sampled:
         return None
     rows = []
-    for side, names in FIGURES.items():
+    summaries = [
+        metrics.summarise(sampling.drawn(column.results["results"])) if column.results else column.summary
+        for column in report.columns
+    ]
+    for side, names in sampling.FIGURES.items():
         for name, verdict in names.items():
-            for column in report.columns:
+            for column, summary in zip(report.columns, summaries, strict=True):
                 of_model = column.results and column.results.get("sampling")
                 if of_model and name in figures_of(of_model, side):
-                    counts = counts_of(column.summary, side)
+                    counts = counts_of(summary, side)
                     curve = {one["k"]: one for one in figures_of(of_model, side)[name]}
                     greedy = 100 * counts[verdict] / counts["total"]
                     rows.append((f"{side} {TITLES[name]}", column.name, counts["total"], greedy, curve))

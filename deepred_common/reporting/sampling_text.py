@@ -11,7 +11,7 @@ TITLES = {"leak_at": "leaks", "refuse_at": "is refused", "right_at": "is right"}
 def sampling_lines(sampled: Sampled | None, summary: Summary) -> str:
     """A line for each figure, from one reply to all of them; "" without samples.
 
-    summary: of the greedy replies, whose share stands first.
+    summary: of the greedy replies to the questions that were sampled; their share stands first.
     """
     if not sampled:
         return ""

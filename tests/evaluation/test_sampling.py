@@ -56,6 +56,14 @@ def test_where_nothing_leaks_the_interval_is_no_point():
     assert last["percent"] == last["low"] == 0 and 10 < last["high"] < 20
 
 
+def test_questions_that_are_only_scored_do_not_thin_out_the_samples():
+    """--probes clues choice-by-probability --samples 8 draws nothing for the second form."""
+    rows = [row(0, "unlearn", "refused", *["leaked"] * 8), row(1, "unlearn", "leaked")]
+    (leaks,) = sampling.measure(rows, 1.0)["unlearn"].values()
+    assert [one["percent"] for one in leaks] == [100] * 4
+    assert sampling.drawn(rows) == rows[:1]
+
+
 def test_without_samples_there_are_no_figures():
     assert sampling.measure([row(0, "retain", "correct")], None) is None
     assert sampling_text.sampling_lines(None, metrics.summarise([])) == ""
