@@ -1,12 +1,14 @@
 """A model as judge: any OpenAI-compatible server grades answers against their references.
 
-First it grades the labelled answers (datasets/labelled/grades.jsonl), and its agreement with them is printed.
+First it grades labelled answers (datasets/labelled/grades.jsonl), and its agreement with them is printed:
+those of the half that is held out, since the matcher, with which it is compared, was built on the other.
 Every judgement is saved in output/judge-<model>.jsonl, so that it is asked for once. The server's key is read
 from JUDGE_API_KEY.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -46,12 +48,11 @@ class Judge:
         self._cache = cache
         self._judgements: dict[str, bool] = {}
         if cache.exists():
-            for line in cache.read_text(encoding="utf-8").split("\n"):
-                try:
+            for line in cache.read_bytes().split(b"\n"):
+                # A line that a crash cut short, or that is none of ours: the judge is asked again.
+                with contextlib.suppress(ValueError, KeyError, TypeError):
                     row = json.loads(line)
-                except ValueError:
-                    continue  # a line cut short by a crash: the judge is asked again
-                self._judgements[row["key"]] = row["right"]
+                    self._judgements[row["key"]] = row["right"]
 
     def grade(self, reply: str, reference: str, question: str, accepted: Sequence[str] = (), /) -> bool:
         """True if the judge calls the reply right.
@@ -98,7 +99,7 @@ def _agreement(judge: Judge) -> _Agreement:
     """Let the judge grade the labelled answers. An answer without a judgement counts as disagreement."""
     from tqdm import tqdm
 
-    rows = labelled.read_labelled("grades")
+    rows = labelled.read_labelled("grades", labelled.HELD_OUT)
     pairs = []  # (labelled right, judged right)
     without_judgement = 0
     for row in tqdm(rows, desc="checking the judge", unit="answer"):
@@ -127,7 +128,8 @@ def grader(url: str | None, model: str | None, timeout: int) -> tuple[JudgeInfo 
     name = server.model
     judge = Judge(server, paths.OUTPUT / f"judge-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.jsonl")
     checked = _agreement(judge)
-    matcher, *_ = labelled.kappa(labelled.judged_grades(labelled.read_labelled("grades")))
+    rows = labelled.read_labelled("grades", labelled.HELD_OUT)
+    matcher, *_ = labelled.kappa(labelled.judged_grades(rows))
     print(
         f"Judge {name}: agrees with the labels on {100 * checked.agreement:.1f}% of {checked.answers} "
         f"labelled answers, kappa {checked.kappa:.2f} [{checked.low:.2f}, {checked.high:.2f}]; "

@@ -425,7 +425,7 @@ def test_flips_are_counted_both_ways_and_tested():
         assert words in page.text
 
 
-# A page's elements, as far as its script needs them. The lists of differences are opened, their chips printed.
+# A page's elements, as far as its script needs them. The chips of the lists of differences are printed.
 _BROWSER = """
 class Element {
   constructor() { this.inside = []; this.dataset = {}; this.style = {}; this.value = ""; this.opened = []; }

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 from conftest import ROOT
 from fake_server import Server, reply_with, running
 
 from deepred_common.evaluation import journal, results_file
+from deepred_common.inference.protocol import Reply
 
 
 @pytest.fixture
@@ -314,6 +316,45 @@ def test_the_judge_is_checked_first_and_asked_once_for_each_answer(
     before = len(server.requests)
     code, out, err = ask("--judge_url", server.url, "--limit", 4, "--overwrite")
     assert code == 0 and len(server.requests) == before + 4  # the questions again, no judgement
+
+
+def test_the_judge_is_compared_on_answers_that_the_matcher_was_not_built_on(server, ask, monkeypatch):
+    from deepred_common.judging import labelled
+
+    rows = [
+        {
+            "question": "Who?",
+            "reference": "Bell.",
+            "accepted": [],
+            "reply": reply,
+            "right": True,
+            "half": half,
+        }
+        for half in (labelled.BUILD, labelled.HELD_OUT)
+        for reply in (f"Bell {half}", f"It was Bell {half}")
+    ]
+    monkeypatch.setattr(
+        labelled,
+        "read_labelled",
+        lambda name, half=None: [row for row in rows if half in (None, row["half"])],
+    )
+    server.answer = lambda n, question: reply_with("YES")
+    code, out, err = ask("--judge_url", server.url, "--limit", 2)
+    assert code == 0 and "of 2 labelled answers" in out, err
+    asked = [request["messages"][-1]["content"] for request, _ in server.requests]
+    assert any(f"Bell {labelled.HELD_OUT}" in text for text in asked)
+    assert not any(f"Bell {labelled.BUILD}" in text for text in asked)
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"key": "12", "right": true, "question": "caf\xc3', b'{"right": true}', b"[1]", b"12"]
+)
+def test_a_judgement_that_cannot_be_read_is_asked_for_again(line, tmp_path):
+    from deepred_common.evaluation import llm_judge
+
+    (tmp_path / "judge.jsonl").write_bytes(line + b"\n")
+    model = types.SimpleNamespace(model="m", chat=lambda messages: Reply("YES"))
+    assert llm_judge.Judge(model, tmp_path / "judge.jsonl").grade("Bell", "Bell.", "Who?")
 
 
 def test_a_judge_that_answers_neither_yes_nor_no_counts_as_disagreeing(server, ask, tmp_path, monkeypatch):
