@@ -48,6 +48,9 @@ def report_path(report: Path | None, results: Path) -> Path | None:
 def check_results(settings: EvalSettings, with_base: bool) -> None:
     """UserError if there are results, or replies of an evaluation that was cut short, and no flag for them.
 
+    The name must end in .json: the files beside it are named after what comes before that, and those of
+    "qwen2.5-base" and "qwen2.5-tuned" would be the same.
+
     with_base: --base_model writes its results, too.
     """
     may_exist = settings.overwrite or settings.resume
@@ -62,6 +65,8 @@ def check_results(settings: EvalSettings, with_base: bool) -> None:
                 f"{paths.shown(replies)} holds the replies of an evaluation that was cut short.\n"
                 "Add --resume to resume it, or --overwrite to start anew."
             )
+    if settings.output.suffix != ".json":
+        raise UserError(f"the output is a results file: {settings.output} must end in .json")
     require_writable_parent(settings.output)
 
 
@@ -100,6 +105,4 @@ def date_probe_picture(output: Path | None, model: str, cutoff: str, overwrite: 
 
 def relearning_results(output: Path | None, model: str, cutoff: str) -> Path:
     """The results of --attack relearn: `output`, or a file named after model and cutoff."""
-    if output and output.suffix == ".png":
-        raise UserError(f"the output of --attack is results: {output} must not end in .png")
     return output or paths.OUTPUT / f"relearn-{Path(model).name}-{cutoff}.json"

@@ -146,7 +146,7 @@ def test_an_attack_that_was_cut_short_keeps_its_tunings_and_resumes(
         (("--use_lmstudio",), "needs its weights: give --model_path"),
         (("--model_path", "GGUF"), "cannot be tuned: give the folder or adapter it was made from"),
         (("--model_path", "FOLDER", "--base_model", "GGUF"), "cannot be tuned"),
-        (("--model_path", "FOLDER", "--output", "x.png"), "must not end in .png"),
+        (("--model_path", "FOLDER", "--output", "x.png"), "x.png must end in .json"),
         (("--model_path", "FOLDER", "--limit", "1"), "--limit must be 2 at least"),
         (("--model_path", "FOLDER", "--cutoff", "2022-01-01"), "late facts for the cutoff 2022-01-01"),
     ],

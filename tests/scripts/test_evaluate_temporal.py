@@ -285,6 +285,12 @@ def test_nothing_is_replaced_without_overwrite(pipeline, data_file, script, tmp_
     assert code == 2 and "is a folder" in err and server.requests == []
 
 
+def test_results_files_end_in_json_so_that_no_two_share_their_replies(server, ask, tmp_path):
+    code, _, err = ask("--output", tmp_path / "qwen2.5-base")
+    assert code == 2 and "qwen2.5-base must end in .json" in err
+    assert server.requests == [] and list(tmp_path.glob("qwen*")) == []
+
+
 # ---- a model as judge --------------------------------------------------------------------------------
 
 
