@@ -128,12 +128,15 @@ def _unpack_source_package(folder: Path) -> None:
                     tar.extract(member, folder, filter="data")
 
 
-def find_tool(tree: Path | None, name: str) -> Path | None:
-    """A built llama.cpp program (`llama-quantize`, `llama-server`): in the tree, else on PATH; or None."""
-    if tree:
+def find_tool(tree: Path | None, name: str, *more_trees: Path | None) -> Path | None:
+    """A built llama.cpp program (`llama-quantize`, `llama-server`): in a tree, else on PATH; or None.
+
+    Of the trees the first that has it counts. A program needs no converter, so a build alone will do.
+    """
+    for folder in filter(None, (tree, *more_trees)):
         for place in BUILD_FOLDERS:
             for suffix in ("", ".exe"):
-                candidate = Path(tree) / place / (name + suffix)
+                candidate = Path(folder) / place / (name + suffix)
                 if candidate.is_file() and os.access(candidate, os.X_OK):
                     return candidate
     on_path = shutil.which(name)

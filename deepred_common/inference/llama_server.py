@@ -208,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"port {args.port} of {args.host} is taken; choose another --port.")
     alias = args.alias or identifier(args.lora or args.gguf)
     context = PROMPT_TOKENS + max(REPLY_TOKENS, args.reply_tokens)
-    tool = llama_cpp.find_tool(llama_cpp.find_tree(args.llama_cpp_path, False), "llama-server")
+    tool = llama_cpp.find_tool(args.llama_cpp_path, "llama-server", paths.from_environment("LLAMA_CPP_DIR"))
     if tool:
         _serve_built(tool, args.gguf, args.lora, args.host, args.port, alias, args.slots, context)
     if importlib.util.find_spec("xllamacpp") is None:

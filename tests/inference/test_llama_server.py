@@ -28,10 +28,12 @@ def start(tmp_path):
             str(tmp_path / "m.gguf"),
             "--slots",
             "3",
+            "--llama_cpp_path",
+            str(tmp_path / "none"),
             *flags,
         ]
         done = subprocess.run(
-            [*command, "--port", str(llama_server.free_port()), "--llama_cpp_path", str(tmp_path / "none")],
+            [*command, "--port", str(llama_server.free_port())],
             capture_output=True,
             text=True,
             cwd=ROOT,
@@ -57,6 +59,20 @@ def test_the_file_s_own_template_is_used_whatever_the_version_and_the_environmen
 
 def test_a_model_is_not_let_think(start):
     assert '--chat-template-kwargs {"enable_thinking": false}' in start()
+
+
+def test_a_build_needs_no_converter_to_serve(start, tmp_path):
+    """An unpacked release of llama.cpp holds the programs alone."""
+    for name in ("given", "named"):
+        tool = tmp_path / name / "build" / "bin" / "llama-server"
+        tool.parent.mkdir(parents=True)
+        tool.write_text(f"#!{sys.executable}\nprint('this is the {name} one')\n")
+        tool.chmod(0o755)
+    named = str(tmp_path / "named")
+    assert "this is the named one" in start(LLAMA_CPP_DIR=named)
+    given = ("--llama_cpp_path", str(tmp_path / "given"))
+    assert "this is the given one" in start(*given, LLAMA_CPP_DIR=named)
+    assert "-np 3" in start(LLAMA_CPP_DIR=str(tmp_path / "absent"))  # so the one on PATH
 
 
 STARTS_ONE = """
