@@ -25,9 +25,18 @@ BESIDE_RESULTS = Path()  # --report without a name
 def new_results(model: str) -> Path:
     """A results file named after the model and the time. Warns if an evaluation of it was cut short."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", os.path.basename(os.path.abspath(model)))
-    if unfinished := sorted(paths.OUTPUT.glob(f"eval-{stem}-*{journal.SUFFIX}")):
-        latest = unfinished[-1]
-        results = latest.with_name(latest.name.removesuffix(journal.SUFFIX) + ".json")
+    # Of exactly this model, as merged-q8 is another one; its base's replies belong to the same evaluation.
+    ours = re.compile(
+        rf"(eval-{re.escape(stem)}-\d{{8}}_\d{{6}})(\.({'|'.join(BASE_SUFFIXES)}))?{re.escape(journal.SUFFIX)}"
+    )
+    unfinished = [
+        (match[1], file)
+        for file in sorted(paths.OUTPUT.glob(f"*{journal.SUFFIX}"))
+        if (match := ours.fullmatch(file.name))
+    ]
+    if unfinished:
+        name, latest = unfinished[-1]
+        results = latest.with_name(f"{name}.json")
         warn(
             f"{paths.shown(latest)} holds the replies of an evaluation that was cut short.\n"
             f"This is a new one. To resume that one, add --output {paths.quoted(results)} --resume"

@@ -12,7 +12,8 @@ import pytest
 from conftest import ROOT
 from fake_server import Server, reply_with, running
 
-from deepred_common.evaluation import journal, results_file
+from deepred_common import paths
+from deepred_common.evaluation import journal, output_files, results_file
 from deepred_common.inference.protocol import Reply
 
 
@@ -297,7 +298,6 @@ def test_results_files_end_in_json_so_that_no_two_share_their_replies(server, as
 def test_the_judge_is_checked_first_and_asked_once_for_each_answer(
     server, ask, script, tmp_path, monkeypatch, data_file
 ):
-    from deepred_common import paths
     from deepred_common.judging import labelled
 
     monkeypatch.setattr(paths, "OUTPUT", tmp_path)
@@ -364,7 +364,6 @@ def test_a_judgement_that_cannot_be_read_is_asked_for_again(line, tmp_path):
 
 
 def test_a_judge_that_answers_neither_yes_nor_no_counts_as_disagreeing(server, ask, tmp_path, monkeypatch):
-    from deepred_common import paths
     from deepred_common.judging import labelled
 
     monkeypatch.setattr(paths, "OUTPUT", tmp_path)
@@ -402,8 +401,6 @@ def test_no_judge_is_checked_if_no_server_answers(server, script, data_file, tmp
 
 
 def test_an_unfinished_evaluation_without_output_is_named(server, script, data_file):
-    from deepred_common import paths
-
     (paths.OUTPUT / "eval-server-20260101_000000.replies.jsonl").write_text('{"head": {}}\n')
     code, _, err = script(
         "evaluate_temporal", "--use_lmstudio", "--lmstudio_url", server.url, "--test_file", data_file
@@ -413,6 +410,22 @@ def test_an_unfinished_evaluation_without_output_is_named(server, script, data_f
         and "holds the replies of an evaluation that was cut short" in err
         and "eval-server-20260101_000000.json --resume" in err
     )
+
+
+@pytest.mark.parametrize(
+    ("journal_of", "results"),
+    [
+        ("eval-merged-20260101_000000", "eval-merged-20260101_000000.json"),
+        ("eval-merged-20260101_000000.base", "eval-merged-20260101_000000.json"),
+        ("eval-merged-20260101_000000.base-prompt", "eval-merged-20260101_000000.json"),
+        ("eval-merged-q8-20260101_000000", None),
+    ],
+)
+def test_the_results_to_resume_are_those_of_this_model(journal_of, results, capsys):
+    (paths.OUTPUT / f"{journal_of}.replies.jsonl").touch()
+    output_files.new_results("output/merged")
+    err = capsys.readouterr().err
+    assert f"{results} --resume" in err if results else not err
 
 
 # ---- files of an earlier evaluation ------------------------------------------------------------------
