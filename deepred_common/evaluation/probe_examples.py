@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -18,9 +17,6 @@ from deepred_common.evaluation.probes import forms
 from deepred_common.evaluation.probes.form import Form, Material
 from deepred_common.evaluation.question_files import Questions
 from deepred_common.examples import SIDES, Example, balanced_sample
-from deepred_common.files import json_text
-
-_ASKED = "probe questions"  # the entry of the results' data that stands for all that is asked
 
 
 @dataclass(frozen=True)
@@ -106,9 +102,4 @@ def read(
         raise UserError("none of the facts fits a form: there is nothing to ask.")
     read_from = files or sorted(facts.FOLDER.glob("*.jsonl"))
     data = {paths.shown(path): provenance.sha256(path) for path in read_from}
-    # The forms' own texts are part of what is asked.
-    rows = [
-        [one.instruction, one.earlier, one.prefix, one.output, one.side, one.metadata] for one in examples
-    ]
-    data[_ASKED] = hashlib.sha256(json_text(rows).encode()).hexdigest()
     return Questions(examples, data, [form.name for form in chosen])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from deepred_common import paths, provenance
 from deepred_common.examples import SIDES, Example, balanced_sample, read_examples
+from deepred_common.files import json_text
 from deepred_common.source_files import require_unchanged, stamps
 
 
@@ -18,6 +20,15 @@ class Questions:
     examples: list[Example]
     data: dict[str, str]
     forms: Sequence[str] = ()
+
+    @property
+    def digest(self) -> str:
+        """A hash of all that is asked and judged by, in order: replies are saved by their question's number."""
+        rows = [
+            [one.instruction, one.earlier, one.prefix, one.output, one.side, one.metadata]
+            for one in self.examples
+        ]
+        return hashlib.sha256(json_text(rows).encode()).hexdigest()
 
 
 def read(files: Sequence[Path] | None, limit: int | None, seed: int) -> Questions:

@@ -251,6 +251,7 @@ class Conditions(TypedDict):
     system_prompt: str | None
     chat: int  # chat.VERSION: the prompts that a model is shown
     data: list[str]  # the SHA-256 of each file
+    questions: str  # a hash of all that is asked, in its order
     limit: int | None
     seed: int | None  # None without a limit and without samples
     probes: list[str] | None  # the forms of --probes

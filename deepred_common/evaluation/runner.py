@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deepred_common import chat, cli, paths, provenance, thought
 from deepred_common.cli import UserError
-from deepred_common.data import questions
+from deepred_common.data.questions import question_form
 from deepred_common.evaluation import choices, journal, output_files, results_file, sampling, verdicts
 from deepred_common.evaluation.probes import forms
 from deepred_common.evaluation.question_files import Questions
@@ -46,6 +46,10 @@ class Task:
     grade: verdicts.Grade
     probes: Sequence[str] = ()
 
+    @property
+    def questions(self) -> Questions:
+        return Questions(self.examples, self.data, self.probes)
+
 
 def evaluate(
     task: Task, path: str | None, system_prompt: str | None, output: Path, baselines: Sequence[Results] = ()
@@ -54,7 +58,7 @@ def evaluate(
     started = provenance.now()
     with backends.opened(task.settings, path, system_prompt) as model:
         name = model.identity or model.name
-        conditions = _conditions(task.settings, task.data, name, system_prompt, task.probes)
+        conditions = _conditions(task.settings, task.questions, name, system_prompt)
         rows = ask(task, model, conditions, output)
     results = results_file.build(
         rows,
@@ -226,7 +230,7 @@ def _row(task: Task, number: int, reply: Reply) -> ResultRow:
         "true_answer": verdicts.true_answer(example),
         "date": date_of(example),
         "field": example.metadata.get("field"),
-        "form": questions.question_form(example.question),
+        "form": question_form(example.question),
         "probe": example.metadata.get("probe"),
         "fact": example.metadata.get("source_article_id"),
         "reply": reply.text,
@@ -240,17 +244,18 @@ def _row(task: Task, number: int, reply: Reply) -> ResultRow:
 
 
 def _conditions(
-    settings: EvalSettings, data: dict[str, str], model: str, system_prompt: str | None, probes: Sequence[str]
+    settings: EvalSettings, questions: Questions, model: str, system_prompt: str | None
 ) -> Conditions:
     return {
         "model": model,
         "max_tokens": settings.max_tokens,
         "system_prompt": system_prompt,
         "chat": chat.VERSION,
-        "data": sorted(data.values()),
+        "data": sorted(questions.data.values()),
+        "questions": questions.digest,
         "limit": settings.limit,
         "seed": settings.seed if settings.limit or settings.samples else None,
-        "probes": list(probes) or None,
+        "probes": list(questions.forms) or None,
         "samples": settings.samples,
         "temperature": settings.temperature if settings.samples else None,
     }
@@ -259,12 +264,11 @@ def _conditions(
 def is_of(
     results: Results,
     settings: EvalSettings,
-    data: dict[str, str],
+    questions: Questions,
     name: str | None,
     system_prompt: str | None,
-    probes: Sequence[str] = (),
 ) -> bool:
-    """True if results are of the model `name` (None: of whichever one), these data and these settings."""
+    """True if results are of the model `name` (None: of whichever one), these questions and settings."""
     judge = results.get("judge")
     if (judge is None) != (settings.judge_url is None):
         return False
@@ -273,8 +277,9 @@ def is_of(
     if name not in (None, results["model"]["name"]) or results["cutoff"] != settings.cutoff:
         return False
     before = results.get("asked") or {}
-    wanted = _conditions(settings, data, "", system_prompt, probes)
-    return all(before.get(key) == value for key, value in wanted.items() if key != "model")
+    wanted = _conditions(settings, questions, "", system_prompt)
+    ignored = {"model"} if "questions" in before else {"model", "questions"}  # earlier versions had none
+    return all(before.get(key) == value for key, value in wanted.items() if key not in ignored)
 
 
 def finished(
@@ -284,7 +289,7 @@ def finished(
     if not output_files.is_finished(settings):
         return None
     results = results_file.read(settings.output)
-    if not is_of(results, settings, questions.data, name, system_prompt, questions.forms):
+    if not is_of(results, settings, questions, name, system_prompt):
         raise UserError(
             f"{paths.shown(settings.output)} is a finished evaluation of another model, other data or other "
             "settings.\nChoose another --output, or add --overwrite."
@@ -304,7 +309,7 @@ def evaluate_base(task: Task, base: str) -> list[Results]:
     for output, system_prompt in zip(outputs, (None, chat.cutoff_prompt(settings.cutoff)), strict=True):
         if output.exists() and settings.resume:
             before = results_file.read(output)
-            if is_of(before, settings, task.data, base, system_prompt, task.probes):
+            if is_of(before, settings, task.questions, base, system_prompt):
                 if not errors(before["results"]):
                     results.append(before)
                     continue

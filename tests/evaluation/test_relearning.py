@@ -139,6 +139,12 @@ def test_an_attack_that_was_cut_short_keeps_its_tunings_and_resumes(
     assert "Relearning" in (folder / "a.html").read_text()
 
 
+def test_another_choice_of_facts_is_another_question(tiny_models):
+    """--seed chooses them without --limit, too; replies are saved by number."""
+    first, again, other = (relearning.questions("1969-07-20", None, seed).digest for seed in (0, 0, 1))
+    assert first == again != other
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [

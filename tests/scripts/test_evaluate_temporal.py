@@ -447,6 +447,20 @@ def test_a_finished_evaluation_of_another_model_or_cutoff_is_not_called_complete
     assert code == 0 and "is complete" in out and len(server.requests) == 12
 
 
+def test_replies_are_not_put_under_the_questions_of_files_in_another_order(server, ask, data_file, tmp_path):
+    lines = data_file.read_text().splitlines()
+    files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    for file, part in zip(files, (lines[:6], lines[6:]), strict=True):
+        file.write_text("\n".join(part))
+    server.answer = lambda n, question: (400, "no", {}) if n == 3 else reply_with("I don't know.")
+    assert ask("--test_file", *files)[0] == 1
+    code, _, err = ask("--test_file", *reversed(files), "--resume")
+    assert code == 2 and "belongs to another evaluation" in err and "questions: " in err
+    assert ask("--test_file", *files, "--resume")[0] == 0 and len(server.requests) == 13
+    code, _, err = ask("--test_file", *reversed(files), "--resume")
+    assert code == 2 and "finished evaluation of another" in err
+
+
 def test_a_report_of_a_finished_evaluation_can_still_be_written(server, ask, tmp_path):
     assert ask()[0] == 0
     code, out, err = ask("--resume", "--report")
