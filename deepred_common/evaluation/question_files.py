@@ -23,7 +23,7 @@ class Questions:
 
     @property
     def digest(self) -> str:
-        """A hash of all that is asked and judged by, in order: replies are saved by their question's number."""
+        """A hash of all that is asked and judged by, in order, since replies are saved by number."""
         rows = [
             [one.instruction, one.earlier, one.prefix, one.output, one.side, one.metadata]
             for one in self.examples

@@ -276,6 +276,9 @@ def is_of(
         return False
     if name not in (None, results["model"]["name"]) or results["cutoff"] != settings.cutoff:
         return False
+    weights = results["model"]["identity"]
+    if name and weights and backends.identity(name) not in (None, weights):
+        return False  # another model of the same name
     before = results.get("asked") or {}
     wanted = _conditions(settings, questions, "", system_prompt)
     ignored = {"model"} if "questions" in before else {"model", "questions"}  # earlier versions had none

@@ -24,6 +24,11 @@ def check(path: str, role: str = "model") -> None:
     kind_of(path).check(path, role)
 
 
+def identity(path: str) -> str | None:
+    """The SHA-256 of a model's weights, or the hub's revision; None if not known. Nothing is loaded."""
+    return kind_of(path).identity(path)
+
+
 def opened(
     settings: BackendSettings, path: str | None, system_prompt: str | None = None
 ) -> AbstractContextManager[Backend]:

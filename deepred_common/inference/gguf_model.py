@@ -65,4 +65,4 @@ def _opened(path: str, settings: BackendSettings, system_prompt: str | None) -> 
         yield model
 
 
-KIND = BackendKind(NAME, _accepts, _check, _opened)
+KIND = BackendKind(NAME, _accepts, _check, _opened, _identity)

@@ -276,5 +276,5 @@ def _opened(path: str, settings: BackendSettings, system_prompt: str | None) -> 
     yield local
 
 
-ADAPTER = BackendKind("adapter", folders.is_adapter, _check_adapter, _opened)
-FOLDER = BackendKind("folder", lambda path: True, folders.check_name, _opened)
+ADAPTER = BackendKind("adapter", folders.is_adapter, _check_adapter, _opened, loading.identity)
+FOLDER = BackendKind("folder", lambda path: True, folders.check_name, _opened, loading.identity)

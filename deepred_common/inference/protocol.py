@@ -123,10 +123,11 @@ class BackendKind:
 
     accepts(path): is it of this kind? check(path, role): UserError for what is found wrong without loading
     it; the message calls it by its role ("model", "base model"). open(path, settings, system_prompt): a
-    context manager that yields the Backend.
+    context manager that yields the Backend. identity(path): the Backend's, without loading it.
     """
 
     name: str
     accepts: Callable[[str], bool]
     check: Callable[[str, str], None]
     open: Callable[[str, BackendSettings, str | None], AbstractContextManager[Backend]]
+    identity: Callable[[str], str | None]

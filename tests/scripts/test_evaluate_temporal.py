@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -459,6 +460,21 @@ def test_replies_are_not_put_under_the_questions_of_files_in_another_order(serve
     assert ask("--test_file", *files, "--resume")[0] == 0 and len(server.requests) == 13
     code, _, err = ask("--test_file", *reversed(files), "--resume")
     assert code == 2 and "finished evaluation of another" in err
+
+
+def test_a_finished_evaluation_of_weights_that_changed_is_not_called_complete(
+    tiny_models, script, data_file, tmp_path
+):
+    model = shutil.copytree(tiny_models["llama"], tmp_path / "merged")
+    flags = ["--model_path", model, "--test_file", data_file, "--limit", 2, "--max_tokens", 2]
+    flags += ["--output", tmp_path / "m.json"]
+    assert script("evaluate_temporal", *flags)[0] in (0, 1)
+    assert "is complete" in script("evaluate_temporal", *flags, "--resume")[1]
+    (weights,) = model.glob("*.safetensors")
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # merged again
+    code, out, err = script("evaluate_temporal", *flags, "--resume")
+    assert code == 2 and "is a finished evaluation of another model" in err and "complete" not in out
 
 
 def test_a_report_of_a_finished_evaluation_can_still_be_written(server, ask, tmp_path):
