@@ -94,7 +94,7 @@ def check_report(report: Path | None, results: Sequence[Path], may_exist: bool) 
 def is_finished(settings: EvalSettings) -> bool:
     """True if --resume finds a results file that lacks no reply."""
     unfinished = journal.path_for(settings.output).exists()
-    return settings.resume and not settings.overwrite and settings.output.exists() and not unfinished
+    return settings.resume and settings.output.exists() and not unfinished
 
 
 def date_probe_picture(output: Path | None, model: str, cutoff: str, overwrite: bool) -> Path:

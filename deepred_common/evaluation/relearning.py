@@ -101,14 +101,15 @@ def attack(
     resume.
     """
     relearning = results["relearning"]
-    if relearning is None:
-        relearning = {"base": None, "taught": TAUGHT, "learning_rate": LEARNING_RATE, "curves": []}
-        results["relearning"] = relearning
-    if base and relearning["base"] not in (None, base):
+    has_other_base = base and relearning and relearning["base"] not in (None, base)
+    if has_other_base and relearning and not task.settings.overwrite:
         raise UserError(
             f"{paths.shown(task.settings.output)} sets this model beside the base {relearning['base']}, not "
             f"{base}.\nChoose another --output, or add --overwrite."
         )
+    if relearning is None or has_other_base:
+        relearning = {"base": None, "taught": TAUGHT, "learning_rate": LEARNING_RATE, "curves": []}
+        results["relearning"] = relearning
     relearning["base"] = relearning["base"] or base
     left = TUNINGS[len(relearning["curves"]) :]
     try:

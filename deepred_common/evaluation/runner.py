@@ -288,16 +288,24 @@ def is_of(
 def finished(
     settings: EvalSettings, questions: Questions, name: str | None, system_prompt: str | None
 ) -> Results | None:
-    """The results that --resume finds complete; None if there are none. UserError if not is_of these."""
+    """The results that --resume finds complete; None if there are none.
+
+    Those that are not is_of these, or no results, are a UserError; with --overwrite they count as none.
+    """
     if not output_files.is_finished(settings):
         return None
-    results = results_file.read(settings.output)
-    if not is_of(results, settings, questions, name, system_prompt):
+    try:
+        results = results_file.read(settings.output)
+        if is_of(results, settings, questions, name, system_prompt):
+            return results
         raise UserError(
             f"{paths.shown(settings.output)} is a finished evaluation of another model, other data or other "
             "settings.\nChoose another --output, or add --overwrite."
         )
-    return results
+    except UserError:
+        if settings.overwrite:
+            return None
+        raise
 
 
 def evaluate_base(task: Task, base: str) -> list[Results]:

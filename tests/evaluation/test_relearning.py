@@ -121,7 +121,8 @@ def test_an_attack_that_was_cut_short_keeps_its_tunings_and_resumes(
     code, _, err = script("evaluate_temporal", *flags)
     assert code == 2 and "already exists" in err
 
-    code, out, err = script("evaluate_temporal", *flags, "--resume", "--report")
+    # The hint means any command; --overwrite in it must not cost the tuning that is saved.
+    code, out, err = script("evaluate_temporal", *flags, "--overwrite", "--resume", "--report")
     assert code == 0, err
     assert len(updates) == 4 + 4  # two of each tuning that was left
     assert f"Relearning attack on {adapter}, cutoff 1969-07-20" in out

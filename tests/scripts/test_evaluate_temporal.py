@@ -462,6 +462,18 @@ def test_replies_are_not_put_under_the_questions_of_files_in_another_order(serve
     assert code == 2 and "finished evaluation of another" in err
 
 
+def test_resume_counts_although_the_command_says_overwrite(server, ask, tmp_path):
+    """The hint after Ctrl-C says "the same command and --resume", and that may hold --overwrite."""
+    both = ("--resume", "--overwrite")
+    assert ask()[0] == 0 and len(server.requests) == 12
+    code, out, _ = ask(*both)
+    assert code == 0 and "is complete" in out and len(server.requests) == 12
+    code, out, _ = ask(*both, "--max_tokens", 7)  # these are other settings
+    assert code == 0 and "is complete" not in out and len(server.requests) == 24
+    (tmp_path / "out.json").write_text("mine")
+    assert ask(*both)[0] == 0 and len(server.requests) == 36
+
+
 def test_a_finished_evaluation_of_weights_that_changed_is_not_called_complete(
     tiny_models, script, data_file, tmp_path
 ):
