@@ -82,7 +82,9 @@ def evaluate(args: argparse.Namespace, given: Collection[str]) -> int:
         questions = probe_examples.read(args.probes, args.facts, args.limit, args.seed, args.cutoff)
     baselines = results_file.read_baselines(args.baseline, questions.examples)
     name = args.lmstudio_model if args.use_lmstudio else args.model_path
-    if results := runner.finished(settings, questions, name, args.system_prompt):
+    results = runner.finished(settings, questions, name, args.system_prompt)
+    base = args.base_model
+    if results and (not base or runner.stands_beside(results, settings, questions, base)):
         return report_finished(args, results, output, report, baselines)
 
     # ---- Settings, judge, base, model ----
@@ -93,9 +95,13 @@ def evaluate(args: argparse.Namespace, given: Collection[str]) -> int:
             pass
     judge, grade = llm_judge.grader(args.judge_url, args.judge_model, args.timeout)
     task = runner.Task(settings, table, questions.examples, questions.data, judge, grade, questions.forms)
-    bases = runner.evaluate_base(task, args.base_model) if args.base_model else []
+    bases = runner.evaluate_base(task, base) if base else []
     baselines = bases + baselines
-    results = runner.evaluate(task, args.model_path, args.system_prompt, output, baselines)
+    if results:  # only the base was left to ask
+        results_file.set_baselines(results, baselines)
+        results_file.write(output, results)
+    else:
+        results = runner.evaluate(task, args.model_path, args.system_prompt, output, baselines)
 
     # ---- Output: every file before anything is printed ----
     if report:

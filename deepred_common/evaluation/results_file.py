@@ -73,7 +73,7 @@ def build(
         "data": dict(data),
         "asked": conditions,
         "judge": judge,
-        "quality": metrics.quality(summary, baselines[0]["summary"] if baselines else None),
+        "quality": metrics.quality(summary),
         "summary": summary,
         "intervals": metrics.intervals(summary),
         "breakdown": metrics.breakdown(headline, year) | {"probe": by_probe},
@@ -86,6 +86,16 @@ def build(
         "baselines": [],
         "results": rows,
     }
+    set_baselines(results, baselines)
+    return results
+
+
+def set_baselines(results: Results, baselines: Sequence[Results]) -> None:
+    """Compare results with others on the same questions; the first of them counts in the quality, too."""
+    results["quality"] = metrics.quality(results["summary"], baselines[0]["summary"] if baselines else None)
+    results["baselines"] = []
+    probes = results["probes"]
+    headline = probe_figures.headline(results["results"], probes["forms"] if probes else ())
     counted = {row["id"] for row in headline}
     for other in baselines:
         all_pairs = comparison.paired(results, other)
@@ -103,7 +113,6 @@ def build(
                 "knowledge": other["knowledge"],
             }
         )
-    return results
 
 
 def write(path: Path, results: Results) -> None:

@@ -308,6 +308,20 @@ def finished(
         raise
 
 
+def stands_beside(results: Results, settings: EvalSettings, questions: Questions, base: str) -> bool:
+    """True if finished results hold the comparison with the base, whose own results lack no reply."""
+    labels = {one["label"] for one in results["baselines"]}
+    prompts = None, chat.cutoff_prompt(settings.cutoff)
+    for output, system_prompt in zip(output_files.base_results(settings.output), prompts, strict=True):
+        if not output.exists():
+            return False
+        before = results_file.read(output)
+        is_same = is_of(before, settings, questions, base, system_prompt)
+        if not is_same or errors(before["results"]) or results_file.label(before) not in labels:
+            return False
+    return True
+
+
 def evaluate_base(task: Task, base: str) -> list[Results]:
     """The results of the untouched base, plain and with a system prompt that states the cutoff.
 

@@ -502,6 +502,25 @@ def test_a_report_into_a_folder_is_refused_before_anything_is_asked(server, ask,
     assert code == 2 and "--report" in err and "is a folder" in err and server.requests == []
 
 
+def test_a_base_that_was_not_asked_all_is_asked_when_the_evaluation_is_resumed(
+    server, ask, tiny_models, tmp_path
+):
+    flags = ("--limit", 2, "--max_tokens", 2)
+    with_base = (*flags, "--base_model", tiny_models["llama"], "--resume")
+    assert ask(*flags)[0] == 0
+    code, out, err = ask(*with_base)  # the base is new in the command
+    assert code == 0 and "BESIDE OTHERS" in out and "complete" not in out, err
+    assert len(json.loads((tmp_path / "out.json").read_text())["baselines"]) == 2
+    assert "is complete" in ask(*with_base)[1]
+    base = json.loads((tmp_path / "out.base.json").read_text())
+    base["results"][0] |= {"reply": None, "verdict": "failed", "error": "no reply"}
+    (tmp_path / "out.base.json").write_text(json.dumps(base))
+    code, out, err = ask(*with_base)
+    assert code == 0 and "complete" not in out and "asking the base, untouched" in err
+    assert not any(row["error"] for row in results_file.read(tmp_path / "out.base.json")["results"])
+    assert "is complete" in ask(*with_base)[1] and len(server.requests) == 2
+
+
 def test_results_of_the_base_for_another_cutoff_are_not_reused(server, ask, tiny_models, tmp_path):
     base = ("--base_model", tiny_models["llama"], "--max_tokens", 2, "--limit", 2)
     assert ask(*base, "--system_prompt", "Hello.")[0] == 0
