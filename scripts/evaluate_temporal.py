@@ -19,6 +19,7 @@ sharp a cutoff it can get. --attack relearn tunes a copy on a few answered facts
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -38,7 +39,13 @@ from deepred_common.evaluation import (
     results_file,
     runner,
 )
-from deepred_common.evaluation.command_line import build_parser, check_flags, settings_of
+from deepred_common.evaluation.command_line import (
+    build_parser,
+    check_flags,
+    check_mode,
+    settings_of,
+    used_flags,
+)
 from deepred_common.evaluation.question_files import Questions
 from deepred_common.evaluation.results_schema import Results
 from deepred_common.evaluation.settings import EvalSettings
@@ -54,9 +61,9 @@ EXIT_SOME_FAILED = EXIT_NOTHING_ANSWERED = 1
 def main(argv: Sequence[str] | None = None) -> int:
     args, given = cli.parse(build_parser(), argv)
     if args.compare:
-        return compare(args)
+        return compare(args, given)
     if args.date_probe:
-        return probe_dates(args)
+        return probe_dates(args, given)
     if args.attack:
         return attack(args, given)
     return evaluate(args, given)
@@ -124,10 +131,11 @@ def evaluate(args: argparse.Namespace, given: Collection[str]) -> int:
     return exit_code(results, bases)
 
 
-def compare(args: argparse.Namespace) -> int:
+def compare(args: argparse.Namespace, given: Collection[str]) -> int:
     """--compare: the first results against each other one, with every verdict that differs."""
     if len(args.compare) < 2:
         raise UserError("--compare needs two results files or more.")
+    check_mode(args, given)
     first, *others = every = [results_file.read(path) for path in args.compare]
     report = output_files.report_path(args.report, args.compare[0])
     output_files.check_report(report, args.compare, may_exist=args.overwrite or args.resume)
@@ -140,11 +148,12 @@ def compare(args: argparse.Namespace) -> int:
     return cli.EXIT_OK
 
 
-def probe_dates(args: argparse.Namespace) -> int:
+def probe_dates(args: argparse.Namespace, given: Collection[str]) -> int:
     """--date_probe: what a model's states tell of the bank's facts; printed, drawn and saved."""
     if not args.model_path:
         raise UserError("--date_probe needs --model_path: the folder or hub name of an untuned base.")
     date_probe.check(args.model_path)
+    check_mode(args, given)
     picture = output_files.date_probe_picture(args.output, args.model_path, args.cutoff, args.overwrite)
     probe = date_probe.probe_model(args.model_path, settings_of(BackendSettings, args), args.cutoff)
     figures = date_probe.figures(probe, args.model_path, args.cutoff)
@@ -159,6 +168,7 @@ def attack(args: argparse.Namespace, given: Collection[str]) -> int:
     """--attack relearn: what a tuning on a few answered facts brings out; printed, saved and drawn."""
     # ---- What can be checked without a model ----
     relearning.check(args.model_path, args.base_model, args.use_lmstudio)
+    check_mode(args, given)
     if "max_tokens" not in given:
         args.max_tokens = relearning.MAX_TOKENS
     output = output_files.relearning_results(args.output, args.model_path, args.cutoff)
@@ -200,12 +210,16 @@ def print_settings(
     resolved = {"output": (paths.shown(output), "flag" if args.output else "made from model and time")}
     if questions.forms:
         resolved["probes"] = (", ".join(questions.forms), "flag")
+    elif args.attack:
+        resolved["facts"] = (", ".join(questions.data), "default")
     else:
         resolved["test_file"] = (", ".join(questions.data), "flag" if args.test_file else "default")
     if report:
         resolved["report"] = (str(report), "flag")
-    environment = {"lmstudio_url": "LMSTUDIO_HOST"}
-    table = cli.print_settings("Evaluation settings", args, given, environment, resolved)
+    used = used_flags(args)
+    shown = argparse.Namespace(**{name: value for name, value in vars(args).items() if name in used})
+    variable = "LMSTUDIO_HOST" if os.environ.get("LMSTUDIO_HOST") else "LMSTUDIO_PORT"
+    table = cli.print_settings("Evaluation settings", shown, given, {"lmstudio_url": variable}, resolved)
     counts = count_sides(questions.examples)
     chat = f" + {counts['chat']} chat" if counts["chat"] else ""
     print(f"Questions: {counts['retain']} retain + {counts['unlearn']} unlearn{chat}", flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 from deepred_common import cli, paths
@@ -17,6 +18,17 @@ from deepred_common.inference import backends
 from deepred_common.inference.protocol import BackendSettings
 
 Kind = TypeVar("Kind", bound=BackendSettings)
+
+
+# {the flag of a mode: the flags that it uses}. Without one of these, questions are asked.
+_MODES = {
+    "compare": {"compare", "report", "overwrite", "resume", "verbose"},
+    "date_probe": {"date_probe", "model_path", "cutoff", "output", "overwrite"}
+    | {"batch_size", "trust_remote_code"},
+    "attack": {"attack", "model_path", "base_model", "limit", "seed", "max_tokens", "cutoff"}
+    | {"output", "report", "verbose", "overwrite", "resume"}
+    | {"batch_size", "timeout", "judge_url", "judge_model", "trust_remote_code"},
+}
 
 
 def build_parser() -> cli.Parser:
@@ -166,6 +178,19 @@ def build_parser() -> cli.Parser:
     add("--judge_model", help="its identifier there (default: the only one loaded)")
     add("--trust_remote_code", action="store_true", help="run code that the model's authors ship with it")
     return parser
+
+
+def used_flags(args: argparse.Namespace) -> set[str]:
+    """The names of the flags that the chosen mode uses."""
+    return next((used for mode, used in _MODES.items() if getattr(args, mode)), set(vars(args)))
+
+
+def check_mode(args: argparse.Namespace, given: Collection[str]) -> None:
+    """UserError for given flags that the chosen mode does not use: whoever gives one expects it to count."""
+    if unused := sorted(set(given) - used_flags(args)):
+        mode = next(mode for mode in _MODES if getattr(args, mode))
+        flags = ", ".join(f"--{name}" for name in unused)
+        raise UserError(f"--{mode} does not use {flags}. Leave {'it' if len(unused) == 1 else 'them'} out.")
 
 
 def check_flags(args: argparse.Namespace) -> None:

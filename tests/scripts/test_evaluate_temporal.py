@@ -429,6 +429,37 @@ def test_the_results_to_resume_are_those_of_this_model(journal_of, results, caps
     assert f"{results} --resume" in err if results else not err
 
 
+# ---- flags that do not count ---
+
+
+@pytest.mark.parametrize(
+    ("flags", "unused"),
+    [
+        (
+            ("--attack", "relearn", "--model_path", "MODEL", "--test_file", "mine.jsonl"),
+            "--test_file. Leave it",
+        ),
+        (
+            ("--date_probe", "--model_path", "MODEL", "--report", "--limit", 5),
+            "--limit, --report. Leave them",
+        ),
+        (("--compare", "a.json", "b.json", "--limit", 5), "--limit. Leave it"),
+    ],
+)
+def test_a_mode_refuses_the_flags_that_it_would_ignore(flags, unused, script, tiny_models):
+    given = [tiny_models["llama"] if flag == "MODEL" else flag for flag in flags]
+    code, out, err = script("evaluate_temporal", *given)
+    assert code == 2 and f"does not use {unused} out." in err and not out
+
+
+@pytest.mark.parametrize("variable", ["LMSTUDIO_HOST", "LMSTUDIO_PORT"])
+def test_the_settings_say_which_variable_the_url_is_from(variable, script, data_file, monkeypatch):
+    monkeypatch.setenv(variable, {"LMSTUDIO_HOST": "127.0.0.1", "LMSTUDIO_PORT": "9"}[variable])
+    _, out, _ = script("evaluate_temporal", "--use_lmstudio", "--test_file", data_file)
+    (line,) = [line for line in out.splitlines() if line.strip().startswith("lmstudio_url")]
+    assert line.endswith(f"[environment {variable}]")
+
+
 # ---- files of an earlier evaluation ------------------------------------------------------------------
 
 
