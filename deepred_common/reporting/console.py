@@ -154,20 +154,20 @@ def details_block(summary: Summary, curve: stats.Curve | None = None) -> str:
             "  reaches across a bound.",
         ]
     if curve:
-        lines += ["", "  " + curve_line(curve)]
+        lines += ["", *(f"  {line}" for line in curve_lines(curve))]
     return "\n".join(lines)
 
 
-def curve_line(curve: stats.Curve) -> str:
-    """One line about a fitted refusal curve."""
+def curve_lines(curve: stats.Curve) -> list[str]:
+    """What a fitted refusal curve says. The interval is of its middle, not of the cutoff."""
     climb = f"refusals climb from {100 * curve.floor:.0f}% to {100 * curve.ceiling:.0f}%"
     if curve.cutoff is None:
-        return f"Effective cutoff: none; {climb} and never cross one half."
+        return [f"Effective cutoff: none; {climb} and never cross one half."]
     low, high = ("?" if end is None else f"{end:.0f}" for end in (curve.low, curve.high))
-    return (
-        f"Effective cutoff: {curve.cutoff:.1f} (95 % {low} - {high}); {climb}, "
-        f"most of it within {curve.width:.1f} years"
-    )
+    return [
+        f"Effective cutoff: {curve.cutoff:.1f}; {climb}, most of it within {curve.width:.1f} years",
+        f"Middle of the climb: {curve.middle:.1f} (95 % {low} - {high})",
+    ]
 
 
 def discrimination_lines(

@@ -1,5 +1,6 @@
 """From verdicts to figures, breakdowns, comparisons and the printed block."""
 
+from deepred_common import stats
 from deepred_common.data import questions
 from deepred_common.evaluation import comparison, metrics, verdicts
 from deepred_common.examples import CHAT, MIXED, RETAIN, UNLEARN, Example
@@ -268,6 +269,14 @@ def test_a_cutoff_in_the_middle_ages_is_found_as_well():
     rows = [row(RETAIN, "correct", date=str(year)) for year in range(1200, 1500, 5)]
     rows += [row(UNLEARN, "refused", date=str(year)) for year in range(1500, 2000, 5)]
     assert abs(metrics.refusal_curve(rows, 1500.0).cutoff - 1499) < 5
+
+
+def test_the_interval_is_printed_beside_the_date_that_it_is_of():
+    curve = stats.Curve(floor=0.05, ceiling=0.7, middle=1950.0, scale=10.0, low=1944.0, high=1957.0)
+    assert not curve.low < curve.cutoff < curve.high  # one half is crossed above the middle of the climb
+    text = console.details_block(metrics.summarise(rows_of(9, 1, 0, 9, 1)), curve)
+    assert "Effective cutoff: 1958.1; refusals climb from 5% to 70%" in text
+    assert "Middle of the climb: 1950.0 (95 % 1944 - 1957)" in text
 
 
 def test_each_half_of_a_mixed_message_is_judged_by_itself():
