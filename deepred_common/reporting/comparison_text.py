@@ -16,8 +16,9 @@ from deepred_common.evaluation.results_schema import (
     Results,
     StillSo,
     Summary,
+    counts_of,
 )
-from deepred_common.examples import RETAIN, UNLEARN
+from deepred_common.examples import ALL_SIDES, RETAIN, UNLEARN
 from deepred_common.foreign_text import printable
 from deepred_common.reporting.console import THIN_RULE, percent, percent_of, with_verdicts
 
@@ -124,12 +125,28 @@ def comparison_block(columns: Sequence[Column]) -> str:
     )
     rows.append(("McNemar p, retain", [f"{one['retain']['mcnemar']:.3g}" if one else "" for one in paired]))
     rows.append(("McNemar p, unlearn", [f"{one['unlearn']['mcnemar']:.3g}" if one else "" for one in paired]))
+    counts = [_questions(column) for column in columns]
+    common = [one["lines"] + one["unpaired"] if one else counts[0] for one in paired]
+    # With --probes more questions are compared than the figures are of.
+    are_same = len(set(counts)) == 1 and min(common) >= counts[0]
+    if not are_same:
+        rows.insert(0, ("Questions", [str(count) for count in counts]))
+        rows.insert(1, ("In common with this", ["", *map(str, common[1:])]))
     widths = [max(14, len(column.label) + 2) for column in columns]
     lines = ["⚖️  BESIDE OTHERS", THIN_RULE]
     for label, cells in [("", [column.label for column in columns]), *rows]:
         padded = "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
         lines.append(f"  {label:<32}{padded}")
+    if not are_same:
+        lines.append(
+            "  The columns are of different questions. The rows from “This keeps” on compare those in common."
+        )
     return "\n".join(lines)
+
+
+def _questions(column: Column) -> int:
+    """How many questions the figures of a column are of."""
+    return sum(counts_of(column.summary, side)["total"] for side in ALL_SIDES)
 
 
 def _auroc(separations: Discrimination | None) -> str:

@@ -69,3 +69,13 @@ def test_a_missing_reply_is_no_verdict_that_differs():
     text = comparison_text.side_by_side([Path("a.json"), Path("b.json")], every, False)
     assert "3 questions in common (1 without a reply by one of the two), 1 verdicts differ" in text
     assert "failed" not in text
+
+
+def test_columns_of_different_questions_say_so():
+    whole = [row(number, "retain", "correct" if number < 2 else "refused") for number in range(8)]
+    results = results_of(whole[:2], "tuned", baselines=[results_of(whole, "base")])
+    cells = [line.split() for line in comparison_text.beside_baselines(results).splitlines()]
+    assert ["Questions", "2", "8"] in cells and ["In", "common", "with", "this", "2"] in cells
+    assert "The columns are of different questions." in comparison_text.beside_baselines(results)
+    results = results_of(whole, "tuned", baselines=[results_of(whole, "base")])
+    assert "uestions" not in comparison_text.beside_baselines(results).split("Retention")[0]
