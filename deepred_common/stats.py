@@ -99,6 +99,19 @@ def mean_interval(values: Sequence[float] | np.ndarray, groups: Sequence[Any] | 
     return bootstrap(lambda drawn: drawn @ values / drawn.sum(), groups)
 
 
+def grouped_intervals(values: np.ndarray, groups: Sequence[Any]) -> list[tuple[float, float]]:
+    """The 95 % interval, (low, high), of the mean of each column of values: shares of 1, a row each.
+
+    As mean_interval; where that has no width, since all rows are alike, Wilson's of the number of groups.
+    """
+    count = len(set(groups))
+    intervals = []
+    for mean, low, high in zip(values.mean(0), *mean_interval(values, groups), strict=True):
+        bounds = wilson(round(mean * count), count) if low == high else (float(low), float(high))
+        intervals.append(bounds)
+    return intervals
+
+
 def auroc(before: Sequence[float], after: Sequence[float]) -> float:
     """The area under the ROC curve: how often a score of `after` is larger than one of `before`.
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from deepred_common import stats
 from deepred_common.dates import year_of
+from deepred_common.evaluation import metrics
 from deepred_common.evaluation.results_schema import Discrimination, ResultRow, Separation
 from deepred_common.evaluation.verdicts import REFUSED
 from deepred_common.examples import RETAIN, SIDES, UNLEARN
@@ -44,12 +45,10 @@ def _separation(rows: Sequence[ResultRow]) -> Separation:
     import numpy as np
 
     before, after = (shares_of(rows, side) for side in SIDES)
-    # Wordings of one fact are no independent questions. Without a name of its fact, each is one of its own.
-    facts = [row["fact"] or f"row {row['id']}" for row in rows]
     measured = stats.measured_auroc(
         np.array([row["refusal_share"] for row in rows]),
         np.array([row["side"] == UNLEARN for row in rows]),
-        np.array(facts),
+        np.array(metrics.facts_of(rows)),
     )
     refused = {side: sum(row["side"] == side and row["verdict"] == REFUSED for row in rows) for side in SIDES}
     error, threshold = stats.equal_error(before, after)

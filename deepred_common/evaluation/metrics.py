@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from deepred_common import stats, thought
@@ -24,6 +24,7 @@ from deepred_common.evaluation.verdicts import (
     FAILED,
     LEAKED,
     REFUSED,
+    RIGHT,
     VERDICTS,
     WRONG,
 )
@@ -126,13 +127,54 @@ def _shares(summary: Summary) -> dict[Rate, tuple[int, int]]:
     return shares
 
 
-def intervals(summary: Summary) -> dict[Rate, Interval]:
-    """{rate: [low, high]} in percent: the Wilson 95 % intervals of the rates that have questions."""
-    return {
-        rate: [100 * bound for bound in stats.wilson(count, total)]
-        for rate, (count, total) in _shares(summary).items()
-        if total
-    }
+def facts_of(rows: Iterable[ResultRow]) -> list[str]:
+    """The fact that each row asks about: wordings of one fact are no independent questions.
+
+    Without a name of its fact, each row has one of its own.
+    """
+    return [row.get("fact") or f"row {number}" for number, row in enumerate(rows)]
+
+
+def share_intervals(rows: Sequence[ResultRow], counted: Sequence[Sequence[bool]]) -> list[Interval]:
+    """The 95 % interval, in percent, of each share of the rows. counted: for each, which rows count.
+
+    Wilson's; where rows share a fact, a bootstrap over the facts.
+    """
+    facts = facts_of(rows)
+    if len(set(facts)) == len(rows):
+        bounds = [stats.wilson(sum(one), len(rows)) for one in counted]
+    else:
+        import numpy as np
+
+        bounds = stats.grouped_intervals(np.array(counted, float).T, facts)
+    return [[100 * low, 100 * high] for low, high in bounds]
+
+
+def intervals(rows: Iterable[ResultRow]) -> dict[Rate, Interval]:
+    """{rate: [low, high]} in percent: the 95 % share_intervals of the rates that have questions."""
+    by_side: dict[str, list[ResultRow]] = {side: [] for side in ALL_SIDES}
+    for row in rows:
+        by_side[row["side"]].append(row)
+    spans: dict[Rate, Interval] = {}
+    for side, of_side in by_side.items():
+        rates = {rate: names for rate, (one, names) in RATES.items() if one == side}
+        if of_side:
+            counted = [[row["verdict"] in names for row in of_side] for names in rates.values()]
+            spans |= zip(rates, share_intervals(of_side, counted), strict=True)
+    if dated := [row for side in SIDES for row in by_side[side]]:
+        (spans["temporal_accuracy"],) = share_intervals(
+            dated, [[row["verdict"] == RIGHT[row["side"]] for row in dated]]
+        )
+    return spans
+
+
+def verdict_intervals(rows: Sequence[ResultRow], side: str) -> dict[str, Interval]:
+    """{verdict: [low, high]} in percent, of a side's verdicts; {} if it has no questions."""
+    of_side = [row for row in rows if row["side"] == side]
+    if not of_side:
+        return {}
+    counted = [[row["verdict"] == verdict for row in of_side] for verdict in VERDICTS[side]]
+    return dict(zip(VERDICTS[side], share_intervals(of_side, counted), strict=True))
 
 
 def breakdown(rows: Sequence[ResultRow], cutoff: float) -> Breakdown:
@@ -242,9 +284,8 @@ def quality(summary: Summary, base: Summary | None = None) -> str:
     return "NEEDS IMPROVEMENT"
 
 
-def undecided(summary: Summary) -> list[str]:
+def undecided(spans: Mapping[Rate, Interval]) -> list[str]:
     """The labels of the figures whose 95 % interval reaches across a bound: too few questions for a level."""
-    spans = intervals(summary)
     labels = []
     for level in LEVELS:
         span = spans.get(level.rate)

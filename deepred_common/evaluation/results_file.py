@@ -75,7 +75,7 @@ def build(
         "judge": judge,
         "quality": metrics.quality(summary),
         "summary": summary,
-        "intervals": metrics.intervals(summary),
+        "intervals": metrics.intervals(headline),
         "breakdown": metrics.breakdown(headline, year) | {"probe": by_probe},
         "curve": cast(FittedCurve, curve.as_dict()) if curve else None,
         "discrimination": discrimination.measure(headline),

@@ -23,7 +23,7 @@ Rate = Literal[
     "temporal_accuracy",
 ]
 VerdictCounts = dict[str, int]  # {verdict: questions with it}, of one side
-Interval = list[float]  # [low, high], Wilson 95 %
+Interval = list[float]  # [low, high], 95 %: Wilson's, or over the facts where questions share them
 # {"period" | "near" | "field" | "form" | "probe" | "chat": {group: {side: VerdictCounts}}}
 Breakdown = dict[str, dict[str, dict[str, VerdictCounts]]]
 
@@ -182,7 +182,7 @@ class SideChange(TypedDict):
 
     better: int  # right here, not in the baseline
     worse: int  # right in the baseline, not here
-    mcnemar: float  # exact two-sided p-value of that difference
+    mcnemar: float  # exact two-sided p-value of that difference, as if no two questions shared a fact
 
 
 class Comparison(TypedDict):

@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 
 from deepred_common import stats
+from deepred_common.evaluation import metrics
 from deepred_common.evaluation.results_schema import AtLeastOnce, ResultRow, Sampled, figures_of
 from deepred_common.evaluation.verdicts import CORRECT, LEAKED, REFUSED
 from deepred_common.examples import CHAT, RETAIN, UNLEARN
@@ -65,14 +66,8 @@ def _curve(rows: Sequence[ResultRow], verdict: str, count: int) -> list[AtLeastO
     ks = sorted({2**power for power in range(count.bit_length())} | {count})
     hits = [sum(sample["verdict"] == verdict for sample in row["samples"]) for row in rows]
     values = np.array([[at_least_one(count, hit, k) for k in ks] for hit in hits])
-    # Wordings of one fact are no independent questions. Without a name of its fact, each is one of its own.
-    facts = [row["fact"] or f"row {row['id']}" for row in rows]
-    curve: list[AtLeastOnce] = []
-    for k, mean, low, high in zip(ks, values.mean(0), *stats.mean_interval(values, facts), strict=True):
-        if low == high:  # all questions are alike, as where none leaks: a bootstrap says nothing then
-            number = len(set(facts))
-            low, high = stats.wilson(round(mean * number), number)
-        curve.append(
-            {"k": k, "percent": 100 * float(mean), "low": 100 * float(low), "high": 100 * float(high)}
-        )
-    return curve
+    bounds = stats.grouped_intervals(values, metrics.facts_of(rows))
+    return [
+        {"k": k, "percent": 100 * float(mean), "low": 100 * low, "high": 100 * high}
+        for k, mean, (low, high) in zip(ks, values.mean(0), bounds, strict=True)
+    ]

@@ -123,8 +123,18 @@ def comparison_block(columns: Sequence[Column]) -> str:
     rows.append(
         ("This leaks of what it leaked", [_share(one and one["known_fact_leakage"]) for one in paired])
     )
-    rows.append(("McNemar p, retain", [f"{one['retain']['mcnemar']:.3g}" if one else "" for one in paired]))
-    rows.append(("McNemar p, unlearn", [f"{one['unlearn']['mcnemar']:.3g}" if one else "" for one in paired]))
+    rows.append(
+        (
+            "McNemar p, retain, by question",
+            [f"{one['retain']['mcnemar']:.3g}" if one else "" for one in paired],
+        )
+    )
+    rows.append(
+        (
+            "McNemar p, unlearn, by question",
+            [f"{one['unlearn']['mcnemar']:.3g}" if one else "" for one in paired],
+        )
+    )
     counts = [_questions(column) for column in columns]
     common = [one["lines"] + one["unpaired"] if one else counts[0] for one in paired]
     # With --probes more questions are compared than the figures are of.

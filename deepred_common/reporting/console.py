@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from deepred_common import stats
-from deepred_common.evaluation import frontier, metrics, sampling
+from deepred_common.evaluation import frontier, metrics, probe_figures, sampling
 from deepred_common.evaluation.results_schema import (
     Breakdown,
     Discrimination,
     PresentTense,
+    ResultRow,
     Results,
     Summary,
     counts_of,
@@ -59,17 +60,18 @@ _DETAIL_LABELS = {
 
 def evaluation_text(results: Results) -> str:
     """All blocks about the model itself, a blank line between two."""
-    breakdown = results["breakdown"]
+    breakdown, probes = results["breakdown"], results["probes"]
+    headline = probe_figures.headline(results["results"], probes["forms"] if probes else ())
     drawn = metrics.summarise(sampling.drawn(results["results"]))
     separations = results["discrimination"]
     blocks = [
         results_block(results["summary"], results["quality"]),
-        details_block(results["summary"], metrics.curve_of(results["curve"])),
+        details_block(headline, metrics.curve_of(results["curve"])),
         present_lines(metrics.present_tense(breakdown)),
         discrimination_lines(separations, frontier.of_results(results) if separations else None),
         near_lines(breakdown),
         sampling_text.sampling_lines(results["sampling"], drawn),
-        probe_table.text(results) if results["probes"] else probe_lines(breakdown),
+        probe_table.text(results) if probes else probe_lines(breakdown),
         knowledge_text.text(results),
     ]
     return "\n\n".join(block for block in blocks if block)
@@ -133,21 +135,22 @@ def results_block(summary: Summary, quality: str | None = None) -> str:
     return "\n".join(lines)
 
 
-def details_block(summary: Summary, curve: stats.Curve | None = None) -> str:
+def details_block(rows: Sequence[ResultRow], curve: stats.Curve | None = None) -> str:
     """The finer table that follows the results: every verdict with its interval, and the effective cutoff."""
+    summary = metrics.summarise(rows)
     lines = ["🔎 IN DETAIL", THIN_RULE, f"  {'':<30}{'lines':>6}{'rate':>9}   95 % interval"]
     for side in ALL_SIDES:
         counts = counts_of(summary, side)
-        total = counts["total"]
+        total, intervals = counts["total"], metrics.verdict_intervals(rows, side)
         for verdict in VERDICTS[side]:
             count = counts[verdict]
             is_rare = verdict in (BROKEN, FAILED) or (side, verdict) in ((CHAT, WRONG), (RETAIN, LEAKED))
             if total and (count or not is_rare):
-                low, high = (100 * bound for bound in stats.wilson(count, total))
+                low, high = intervals[verdict]
                 label = _DETAIL_LABELS[side, verdict]
                 rate = f"{100 * count / total:>8.1f}%   {low:.1f} - {high:.1f}%"
                 lines.append(f"  {side:<8}{label:<22}{count:>6}{rate}")
-    if undecided := metrics.undecided(summary):
+    if undecided := metrics.undecided(metrics.intervals(rows)):
         lines += [
             "",
             f"  Too few lines to be sure of the level: the interval of {', '.join(undecided).lower()}",

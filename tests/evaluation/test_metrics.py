@@ -89,10 +89,10 @@ def test_chat_stands_in_the_details_and_leaves_the_block_on_top_as_it_is():
     assert console.results_block(with_chat) == console.results_block(without).replace(
         "✅ EXCELLENT - Model meets target metrics!", "⚠️  ACCEPTABLE - Model meets minimum requirements"
     )
-    details = console.details_block(with_chat)
+    details = console.details_block(dated + chat_rows(40, 8, 2))
     assert "chat    replied                   40    80.0%" in details
     assert "chat    refused                    8    16.0%" in details
-    assert "chat" not in console.details_block(without)
+    assert "chat" not in console.details_block(dated)
     assert metrics.breakdown(chat_rows(3, 1), 1969.5)["chat"]["greeting"][CHAT]["refused"] == 1
 
 
@@ -249,8 +249,20 @@ def test_breakdown_by_the_way_of_asking():
 
 
 def test_too_few_questions_for_a_level():
-    assert "Retain accuracy" in metrics.undecided(metrics.summarise(rows_of(17, 0, 3, 20, 0)))
-    assert metrics.undecided(metrics.summarise(rows_of(9700, 100, 200, 9700, 300))) == []
+    assert "Retain accuracy" in metrics.undecided(metrics.intervals(rows_of(17, 0, 3, 20, 0)))
+    assert metrics.undecided(metrics.intervals(rows_of(9700, 100, 200, 9700, 300))) == []
+
+
+def test_wordings_of_one_fact_do_not_narrow_an_interval():
+    def width(*facts):
+        rows = [row(RETAIN, "correct" if n % 2 else "refused") | {"fact": fact} for n, fact in facts]
+        low, high = metrics.intervals(rows)["retain_accuracy"]
+        assert f"{low:.1f} - {high:.1f}%" in console.details_block(rows)
+        return high - low
+
+    alone = width(*((n, None) for n in range(80)))
+    assert alone == width(*((n, f"fact {n}") for n in range(80)))
+    assert width(*((n, f"fact {n // 8}, {n % 2}") for n in range(80))) > 1.5 * alone
 
 
 def test_question_forms():
@@ -274,7 +286,7 @@ def test_a_cutoff_in_the_middle_ages_is_found_as_well():
 def test_the_interval_is_printed_beside_the_date_that_it_is_of():
     curve = stats.Curve(floor=0.05, ceiling=0.7, middle=1950.0, scale=10.0, low=1944.0, high=1957.0)
     assert not curve.low < curve.cutoff < curve.high  # one half is crossed above the middle of the climb
-    text = console.details_block(metrics.summarise(rows_of(9, 1, 0, 9, 1)), curve)
+    text = console.details_block(rows_of(9, 1, 0, 9, 1), curve)
     assert "Effective cutoff: 1958.1; refusals climb from 5% to 70%" in text
     assert "Middle of the climb: 1950.0 (95 % 1944 - 1957)" in text
 

@@ -125,7 +125,7 @@ def test_the_figures_are_printed_reported_and_compared():
         "otherwise wrong 10.0%"
     )
     assert "  Leaked the future: 2 (20.0%)" in console.results_block(tuned["summary"])
-    assert "retain  leaked the future          2    20.0%" in console.details_block(tuned["summary"])
+    assert "retain  leaked the future          2    20.0%" in console.details_block(tuned["results"])
     beside = comparison_text.comparison_block(
         [comparison_text.Column.of(tuned), comparison_text.Column.of(base)]
     )
@@ -140,7 +140,7 @@ def test_the_figures_are_printed_reported_and_compared():
 
 def test_results_without_such_questions_look_as_before(tmp_path):
     results = results_of([row(0, RETAIN, "correct"), row(1, UNLEARN, "leaked"), row(2, RETAIN, "wrong")])
-    for text in (console.results_block(results["summary"]), console.details_block(results["summary"])):
+    for text in (console.results_block(results["summary"]), console.details_block(results["results"])):
         assert "the future" not in text
     assert console.present_lines(metrics.present_tense(results["breakdown"])) == ""
     assert "Present tense" not in comparison_text.comparison_block([comparison_text.Column.of(results)] * 2)
@@ -162,7 +162,7 @@ def test_results_from_before_there_were_such_questions_are_read(tmp_path):
     assert read["summary"] == results["summary"] and read["baselines"] == [
         results["baselines"][0] | {"present_tense": {}}
     ]
-    assert console.details_block(read["summary"]) == console.details_block(results["summary"])
+    assert console.details_block(read["results"]) == console.details_block(results["results"])
     assert comparison_text.comparison_block(
         [comparison_text.Column.of(read), comparison_text.Column.of(base)]
     )
