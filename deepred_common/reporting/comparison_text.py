@@ -179,7 +179,7 @@ def forms_block(every: Sequence[Results]) -> str:
     if not forms:
         return ""
     heads = "".join(f"{head:>{_FORM_CELL}}" for head in _short_labels(every))
-    lines = ["🧩 BY FORM", THIN_RULE, f"  {'':<{_FORM_NAME}}{'lines':>6}{heads}".rstrip()]
+    lines = ["🧩 BY FORM", THIN_RULE, f"  {'questions':>{_FORM_NAME + 6}}{heads}".rstrip()]
     is_marked = False
     for side, verdict in DECIDING.items():
         rows = {form: [_form_share(one, form, side, verdict) for one in every] for form in forms}

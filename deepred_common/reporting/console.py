@@ -35,7 +35,7 @@ THIN_RULE = "-" * 40
 _QUALITY_LINES = {
     "EXCELLENT": "✅ EXCELLENT - Model meets target metrics!",
     "ACCEPTABLE": "⚠️  ACCEPTABLE - Model meets minimum requirements",
-    "ONE SIDE ONLY": "➖ ONE SIDE ONLY - No level without lines of both sides",
+    "ONE SIDE ONLY": "➖ ONE SIDE ONLY - No level without examples of both sides",
     "NEEDS IMPROVEMENT": "❌ NEEDS IMPROVEMENT - Below minimum requirements",
 }
 _DETAIL_LABELS = {
@@ -138,7 +138,7 @@ def results_block(summary: Summary, quality: str | None = None) -> str:
 def details_block(rows: Sequence[ResultRow], curve: stats.Curve | None = None) -> str:
     """The finer table that follows the results: every verdict with its interval, and the effective cutoff."""
     summary = metrics.summarise(rows)
-    lines = ["🔎 IN DETAIL", THIN_RULE, f"  {'':<30}{'lines':>6}{'rate':>9}   95 % interval"]
+    lines = ["🔎 IN DETAIL", THIN_RULE, f"  {'questions':>36}{'rate':>9}   95 % interval"]
     for side in ALL_SIDES:
         counts = counts_of(summary, side)
         total, intervals = counts["total"], metrics.verdict_intervals(rows, side)
@@ -153,7 +153,7 @@ def details_block(rows: Sequence[ResultRow], curve: stats.Curve | None = None) -
     if undecided := metrics.undecided(metrics.intervals(rows)):
         lines += [
             "",
-            f"  Too few lines to be sure of the level: the interval of {', '.join(undecided).lower()}",
+            f"  Too few examples to be sure of the level: the interval of {', '.join(undecided).lower()}",
             "  reaches across a bound.",
         ]
     if curve:
@@ -187,7 +187,7 @@ def discrimination_lines(
         lines.append(
             f"  {group:<11} AUROC {one['auroc']:.3f} [{one['low']:.3f}, {one['high']:.3f}], "
             f"d' {one['d_prime']:.1f}, equal error {percent(one['equal_error'])} "
-            f"({one['before']} + {one['after']} lines)"
+            f"({one['before']} + {one['after']} questions)"
         )
     if reachable:
         leaked = percent(100 * reachable.at_most(frontier.TARGET).leakage)
@@ -237,13 +237,14 @@ def probe_lines(breakdown: Breakdown) -> str:
     if not breakdown["probe"]:
         return ""
     heads = "".join(
-        f"{'lines':>8}" + "".join(f"{name:>10}" for name in columns) for columns in _PROBE_COLUMNS.values()
+        f"{'questions':>11}" + "".join(f"{name:>10}" for name in columns)
+        for columns in _PROBE_COLUMNS.values()
     )
-    lines = [f"  {'':<20}{'before the cutoff':>28}{'after it':>28}", f"  {'By probe:':<20}{heads}"]
+    lines = [f"  {'':<20}{'before the cutoff':>31}{'after it':>31}", f"  {'By probe:':<20}{heads}"]
     for probe, sides in breakdown["probe"].items():
         cells = ""
         for side, columns in _PROBE_COLUMNS.items():
-            cells += f"{sum(sides[side].values()):>8}"
+            cells += f"{sum(sides[side].values()):>11}"
             for verdicts in columns.values():
                 count, total = with_verdicts(sides[side], verdicts)
                 cells += f"{f'{100 * count / total:.0f}%' if total else '-':>10}"

@@ -29,7 +29,7 @@ _WHY_UNCOUNTED = {
     UNLEARN: "holds the answer among others, so a guess can be right: it does not count below",
     RETAIN: "has to be decoded, and who cannot read it may decline: it does not count below",
 }
-_NAMES = 24  # characters of the first column
+_NAMES, _COUNT = 27, 10  # characters of the first two columns
 ByProbe = Mapping[str, Mapping[str, VerdictCounts]]
 
 
@@ -61,7 +61,7 @@ def text(results: Results) -> str:
 def _table(side: str, figures: ProbeFigures, by_probe: ByProbe, bases: Mapping[str, ByProbe]) -> list[str]:
     """The rows of one side, under a heading; [] if nothing of the side was asked."""
     deciding, *others = _COLUMNS[side]
-    heads = f"{'lines':>6}{_COLUMNS[side][deciding]:>12}{'95 %':>14}"
+    heads = f"{'questions':>{_COUNT}}{_COLUMNS[side][deciding]:>12}{'95 %':>14}"
     heads += "".join(f"{_COLUMNS[side][verdict]:>14}" for verdict in others)
     short = [label.split("/")[-1] for label in bases]
     widths = [max(14, len(label) + 2) for label in short]
@@ -75,7 +75,7 @@ def _table(side: str, figures: ProbeFigures, by_probe: ByProbe, bases: Mapping[s
         low, high = stats.wilson(counts[deciding], total)
         name = f"{form} *" if form in UNCOUNTED[side] else form
         interval = f"{100 * low:.0f} - {100 * high:.0f}%"
-        row = f"  {name:<{_NAMES}}{total:>6}{_cell(counts, deciding):>12}{interval:>14}"
+        row = f"  {name:<{_NAMES}}{total:>{_COUNT}}{_cell(counts, deciding):>12}{interval:>14}"
         row += "".join(f"{_cell(counts, verdict):>14}" for verdict in others)
         for base, width in zip(bases.values(), widths, strict=True):
             row += f"{_cell(base.get(form, {}).get(side) or {}, deciding):>{width}}"
@@ -86,11 +86,11 @@ def _table(side: str, figures: ProbeFigures, by_probe: ByProbe, bases: Mapping[s
         return []
     above = []
     if bases:
-        start = 2 + _NAMES + 6 + 12 + 14 + 14 * len(others)
+        start = 2 + _NAMES + _COUNT + 12 + 14 + 14 * len(others)
         above = [" " * start + f"  {_COLUMNS[side][deciding]} by"]
     if any(form in UNCOUNTED[side] for form in figures["forms"]):
         rows.append(f"  * {_WHY_UNCOUNTED[side]}")
-    return [*above, f"  {_TITLES[side]:<{_NAMES}}{heads.removeprefix(' ' * 2)}", *rows, ""]
+    return [*above, f"  {_TITLES[side]:<{_NAMES}}{heads}", *rows, ""]
 
 
 def _cell(counts: VerdictCounts, verdict: str) -> str:

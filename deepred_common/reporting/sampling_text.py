@@ -22,7 +22,7 @@ def sampling_lines(sampled: Sampled | None, summary: Summary) -> str:
     lines = [
         f"  Sampled {count} times at temperature {sampled['temperature']:g}; "
         "questions of which at least one of k replies …",
-        f"  {'':<20}{'lines':>6}{'greedy':>8}{heads}   95 % at {count}",
+        f"  {'questions':>26}{'greedy':>8}{heads}   95 % at {count}",
     ]
     for side, name in rows:
         counts = counts_of(summary, side)

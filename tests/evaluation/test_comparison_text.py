@@ -31,7 +31,7 @@ def test_the_table_by_forms_fits_five_results_and_marks_what_differs_most():
     lines = comparison_text.forms_block(every).splitlines()
     assert max(map(len, lines)) <= 110
     cells = [line.split() for line in lines]
-    assert cells[2] == ["lines", "f16.gguf", "q8_0.gguf", "q5_k_m.gguf", "q4_k_m.gguf", "…ng-name.gguf"]
+    assert cells[2] == ["questions", "f16.gguf", "q8_0.gguf", "q5_k_m.gguf", "q4_k_m.gguf", "…ng-name.gguf"]
     assert ["cloze", "10", "30.0%", "30.0%", "30.0%", "30.0%", "100.0%*"] in cells
     assert ["question", "10", "10.0%", "40.0%", "40.0%", "40.0%", "-"] in cells
     assert ["cloze", "10", "20.0%", "10.0%", "10.0%", "10.0%", "90.0%*"] in cells

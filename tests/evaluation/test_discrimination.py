@@ -74,7 +74,9 @@ def test_results_lines_and_comparison_hold_them(tmp_path):
     lines = console.discrimination_lines(read["discrimination"]).splitlines()
     auroc = read["discrimination"]["all"]["auroc"]
     assert (
-        len(lines) == 3 and f"all         AUROC {auroc:.3f} [" in lines[1] and "(40 + 40 lines)" in lines[1]
+        len(lines) == 3
+        and f"all         AUROC {auroc:.3f} [" in lines[1]
+        and "(40 + 40 questions)" in lines[1]
     )
     columns = [comparison_text.Column("a", results["summary"], None, read["discrimination"])]
     columns.append(comparison_text.Column("b", results["summary"], None))

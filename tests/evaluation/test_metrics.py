@@ -157,7 +157,7 @@ def test_one_side_has_no_level():
     summary = metrics.summarise(rows_of(10, 0, 0, 0, 0))
     assert metrics.quality(
         summary
-    ) == "ONE SIDE ONLY" and "No level without lines of both sides" in console.results_block(summary)
+    ) == "ONE SIDE ONLY" and "No level without examples of both sides" in console.results_block(summary)
 
 
 def test_a_question_that_a_file_holds_twice_is_paired_in_order():
