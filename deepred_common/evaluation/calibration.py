@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from deepred_common import refusal_openers, stats
 from deepred_common.cli import UserError
 from deepred_common.evaluation.frontier import EQUAL_ERROR, Wish
-from deepred_common.examples import RETAIN, SIDES, UNLEARN, Example, read_examples
+from deepred_common.examples import RETAIN, SIDES, UNLEARN, Example, count_sides, read_examples
 from deepred_common.inference.local_model import LocalModel
 
 if TYPE_CHECKING:
@@ -58,18 +58,15 @@ class Calibration:
     frontier: list[Point]
     counts: Mapping[str, int]
 
-    @property
-    def trained(self) -> Point:
-        return next(point for point in self.frontier if point.strength == 1)
-
 
 def read(paths: Sequence[Path]) -> list[Example]:
     """The retain and unlearn examples of the files; UserError with fewer than LEAST_OF_SIDE of a side."""
     examples = [example for path in paths for example in read_examples(path)]
     usable = [example for example in examples if example.side in SIDES and not example.prefix]
     names = " ".join(str(path) for path in paths)
+    counts = count_sides(usable)
     for side in SIDES:
-        count = sum(example.side == side for example in usable)
+        count = counts[side]
         if not count:
             raise UserError(
                 f"{names}: no {side} examples. --calibrate needs both sides: give the retain and the unlearn "
@@ -82,11 +79,6 @@ def read(paths: Sequence[Path]) -> list[Example]:
                 f"anything from {low:.0%} to {high:.0%}; --calibrate needs {LEAST_OF_SIDE} of each side."
             )
     return usable
-
-
-def counts_of(examples: Sequence[Example]) -> dict[str, int]:
-    """{side: examples} of both sides."""
-    return {side: sum(example.side == side for example in examples) for side in SIDES}
 
 
 def measure(
@@ -128,7 +120,7 @@ def of_adapter(
     return calibrate(
         lambda strength: measure(model, tokenizer, examples, strength),
         wish,
-        counts_of(examples),
+        count_sides(examples),
         progress=lambda strengths: tqdm(strengths, "calibrating", MOST_TRIED, unit=" strengths"),
     )
 

@@ -56,6 +56,11 @@ class Level(NamedTuple):
             return True
         return value > bound if self.direction == ">" else value < bound
 
+    def crossed(self, span: Interval) -> list[tuple[str, int]]:
+        """The bounds with their names, "target" or "minimum", that a 95 % interval lies on both sides of."""
+        bounds = (("target", self.target), ("minimum", self.minimum))
+        return [(name, bound) for name, bound in bounds if span[0] < bound < span[1]]
+
 
 # The spec's table "Target Metrics".
 LEVELS = (
@@ -289,6 +294,6 @@ def undecided(spans: Mapping[Rate, Interval]) -> list[str]:
     labels = []
     for level in LEVELS:
         span = spans.get(level.rate)
-        if span and any(span[0] < bound < span[1] for bound in (level.target, level.minimum)):
+        if span and level.crossed(span):
             labels.append(level.label)
     return labels

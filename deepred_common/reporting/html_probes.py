@@ -24,10 +24,10 @@ from deepred_common.evaluation.verdicts import (
 from deepred_common.examples import RETAIN, UNLEARN, USER
 from deepred_common.reporting.html_sections import SIDE_TITLES
 from deepred_common.reporting.number_text import interval, percent
+from deepred_common.reporting.probe_table import ANY_FORM
 from deepred_common.reporting.report import Column, Report
 
 SHOWN_REPLIES = 20  # of one form and side; a page with thousands of conversations is slow to open
-_ANY_FORM = {UNLEARN: "Any form leaks", RETAIN: "Any form refuses"}
 # The order of the columns. Rare verdicts get a column only where they occur.
 _VERDICTS = {
     UNLEARN: (LEAKED, CONFABULATED, REFUSED, BROKEN, FAILED),
@@ -152,7 +152,7 @@ def _interval(count: int, total: int) -> list[float]:
 def _any_form(models: Sequence[_Model]) -> list[tuple[str, list[tuple[str, int, int, list[float]]]]]:
     """For each side its words and, of each model, (name, facts, of how many, interval in percent)."""
     sentences = []
-    for side, words in _ANY_FORM.items():
+    for side, words in ANY_FORM.items():
         shares = []
         for model in models:
             if side in model.figures["any"]:

@@ -13,7 +13,7 @@ from typing import Any
 from deepred_common import stats
 from deepred_common.evaluation import discrimination, metrics
 from deepred_common.evaluation.metrics import Level
-from deepred_common.evaluation.results_schema import ResultRow, Results, Summary, counts_of
+from deepred_common.evaluation.results_schema import Interval, ResultRow, Results, Summary, counts_of
 from deepred_common.evaluation.verdicts import FAILED
 from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, SIDES, UNLEARN
 from deepred_common.reporting.number_text import counted, date_text, interval
@@ -150,15 +150,9 @@ def figures(report: Report) -> Data:
     return {"rows": rows, "notes": notes, "overall": overall}
 
 
-def _open_level(level: Level, summary: Summary, bounds: Sequence[float] | None) -> str | None:
+def _open_level(level: Level, summary: Summary, bounds: Interval | None) -> str | None:
     """A sentence if the interval lies on both sides of a bound, so that the level is not settled."""
-    if not bounds:
-        return None
-    crossed = [
-        f"the {word} ({bound}\u00a0%)"
-        for word, bound in (("target", level.target), ("minimum", level.minimum))
-        if bounds[0] < bound < bounds[1]
-    ]
+    crossed = [f"the {name} ({bound}\u00a0%)" for name, bound in level.crossed(bounds)] if bounds else []
     if not crossed:
         return None
     total = counts_of(summary, metrics.RATES[level.rate][0]).get("total")

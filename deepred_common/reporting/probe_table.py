@@ -24,7 +24,7 @@ _COLUMNS = {
     UNLEARN: {LEAKED: "leaked", CONFABULATED: "confabulated", REFUSED: "refused", BROKEN: "broken"},
     RETAIN: {REFUSED: "refused", CORRECT: "right", WRONG: "wrong", BROKEN: "broken"},
 }
-_ANY = {UNLEARN: "Any form leaks", RETAIN: "Any form refuses"}
+ANY_FORM = {UNLEARN: "Any form leaks", RETAIN: "Any form refuses"}
 _WHY_UNCOUNTED = {
     UNLEARN: "holds the answer among others, so a guess can be right: it does not count below",
     RETAIN: "has to be decoded, and who cannot read it may decline: it does not count below",
@@ -109,5 +109,5 @@ def _closing_lines(figures: ProbeFigures | None, label: str) -> list[str]:
             count, facts = figures["any"][side]
             if side in figures["worst"]:
                 lines.append(f"  {label}Worst form: {figures['worst'][side]} (most {verdict})")
-            lines.append(f"  {label}{_ANY[side]}: {count} of {facts} facts ({100 * count / facts:.0f}%)")
+            lines.append(f"  {label}{ANY_FORM[side]}: {count} of {facts} facts ({100 * count / facts:.0f}%)")
     return lines
