@@ -30,6 +30,7 @@ from deepred_common import cli, paths
 from deepred_common.cli import UserError
 from deepred_common.evaluation import (
     date_probe,
+    finished,
     llm_judge,
     metrics,
     output_files,
@@ -89,9 +90,9 @@ def evaluate(args: argparse.Namespace, given: Collection[str]) -> int:
         questions = probe_examples.read(args.probes, args.facts, args.limit, args.seed, args.cutoff)
     baselines = results_file.read_baselines(args.baseline, questions.examples)
     name = args.lmstudio_model if args.use_lmstudio else args.model_path
-    results = runner.finished(settings, questions, name, args.system_prompt)
+    results = finished.read(settings, questions, name, args.system_prompt)
     base = args.base_model
-    if results and (not base or runner.stands_beside(results, settings, questions, base)):
+    if results and (not base or finished.stands_beside(results, settings, questions, base)):
         return report_finished(args, results, output, report, baselines)
 
     # ---- Settings, judge, base, model ----
@@ -120,7 +121,7 @@ def evaluate(args: argparse.Namespace, given: Collection[str]) -> int:
     if report:
         print(f"Report: {paths.shown(report)} (open it in a browser)")
     rows = [row for evaluated in (results, *bases) for row in evaluated["results"]]
-    if errors := runner.errors(rows):
+    if errors := finished.errors(rows):
         count = sum(1 + len(row["samples"]) for row in rows)
         cli.warn(
             f"{len(errors)} of {count} questions got no reply, the first: {errors[0]}\n"
@@ -180,7 +181,7 @@ def attack(args: argparse.Namespace, given: Collection[str]) -> int:
     output_files.check_report(report, [output], may_exist=args.overwrite or args.resume)
     taught = relearning.taught_facts(args.cutoff)
     questions = relearning.questions(args.cutoff, args.limit, args.seed)
-    results = runner.finished(settings, questions, args.model_path, None)
+    results = finished.read(settings, questions, args.model_path, None)
 
     # ---- The model as it is, then tuned ----
     table = print_settings(args, given, questions, output, report)

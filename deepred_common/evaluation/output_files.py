@@ -91,12 +91,6 @@ def check_report(report: Path | None, results: Sequence[Path], may_exist: bool) 
     require_writable_parent(report)
 
 
-def is_finished(settings: EvalSettings) -> bool:
-    """True if --resume finds a results file that lacks no reply."""
-    unfinished = journal.path_for(settings.output).exists()
-    return settings.resume and settings.output.exists() and not unfinished
-
-
 def date_probe_picture(output: Path | None, model: str, cutoff: str, overwrite: bool) -> Path:
     """The picture of --date_probe: `output`, or one named after model and cutoff, which may exist.
 

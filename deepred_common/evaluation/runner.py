@@ -11,7 +11,15 @@ from pathlib import Path
 from deepred_common import chat, cli, paths, provenance, thought
 from deepred_common.cli import UserError
 from deepred_common.data.questions import question_form
-from deepred_common.evaluation import choices, journal, output_files, results_file, sampling, verdicts
+from deepred_common.evaluation import (
+    choices,
+    finished,
+    journal,
+    output_files,
+    results_file,
+    sampling,
+    verdicts,
+)
 from deepred_common.evaluation.probes import forms
 from deepred_common.evaluation.question_files import Questions
 from deepred_common.evaluation.results_schema import (
@@ -58,7 +66,7 @@ def evaluate(
     started = provenance.now()
     with backends.opened(task.settings, path, system_prompt) as model:
         name = model.identity or model.name
-        conditions = _conditions(task.settings, task.questions, name, system_prompt)
+        conditions = finished.conditions(task.settings, task.questions, name, system_prompt)
         rows = ask(task, model, conditions, output)
     results = results_file.build(
         rows,
@@ -85,7 +93,7 @@ def evaluate(
             f"{cli.write_error(error) or error}\nAll replies are saved. "
             f"Resume with the same command and --output {paths.quoted(output)} --resume"
         ) from error
-    if not errors(rows):
+    if not finished.errors(rows):
         # Only now: the results hold every reply.
         journal.path_for(output).unlink(missing_ok=True)
     return results
@@ -154,12 +162,6 @@ def ask(task: Task, model: Backend, conditions: Conditions, output: Path) -> lis
         if number in rows:
             rows[number % count]["samples"].append(_sample(rows[number]))
     return [rows[number] for number in range(count) if number in rows]
-
-
-def errors(rows: Sequence[ResultRow]) -> list[str]:
-    """Why there is no reply, of each that is missing, samples too."""
-    replies = [reply for row in rows for reply in (row, *(row.get("samples") or ()))]
-    return [reply["error"] for reply in replies if reply["error"]]
 
 
 def _is_sampled(example: Example, names: Sequence[str]) -> bool:
@@ -243,85 +245,6 @@ def _row(task: Task, number: int, reply: Reply) -> ResultRow:
     }
 
 
-def _conditions(
-    settings: EvalSettings, questions: Questions, model: str, system_prompt: str | None
-) -> Conditions:
-    return {
-        "model": model,
-        "max_tokens": settings.max_tokens,
-        "system_prompt": system_prompt,
-        "chat": chat.VERSION,
-        "data": sorted(questions.data.values()),
-        "questions": questions.digest,
-        "limit": settings.limit,
-        "seed": settings.seed if settings.limit or settings.samples else None,
-        "probes": list(questions.forms) or None,
-        "samples": settings.samples,
-        "temperature": settings.temperature if settings.samples else None,
-    }
-
-
-def is_of(
-    results: Results,
-    settings: EvalSettings,
-    questions: Questions,
-    name: str | None,
-    system_prompt: str | None,
-) -> bool:
-    """True if results are of the model `name` (None: of whichever one), these questions and settings."""
-    judge = results.get("judge")
-    if (judge is None) != (settings.judge_url is None):
-        return False
-    if judge and settings.judge_model not in (None, judge["model"]):
-        return False
-    if name not in (None, results["model"]["name"]) or results["cutoff"] != settings.cutoff:
-        return False
-    weights = results["model"]["identity"]
-    if name and weights and backends.identity(name) not in (None, weights):
-        return False  # another model of the same name
-    before = results.get("asked") or {}
-    wanted = _conditions(settings, questions, "", system_prompt)
-    ignored = {"model"} if "questions" in before else {"model", "questions"}  # earlier versions had none
-    return all(before.get(key) == value for key, value in wanted.items() if key not in ignored)
-
-
-def finished(
-    settings: EvalSettings, questions: Questions, name: str | None, system_prompt: str | None
-) -> Results | None:
-    """The results that --resume finds complete; None if there are none.
-
-    Those that are not is_of these, or no results, are a UserError; with --overwrite they count as none.
-    """
-    if not output_files.is_finished(settings):
-        return None
-    try:
-        results = results_file.read(settings.output)
-        if is_of(results, settings, questions, name, system_prompt):
-            return results
-        raise UserError(
-            f"{paths.shown(settings.output)} is a finished evaluation of another model, other data or other "
-            "settings.\nChoose another --output, or add --overwrite."
-        )
-    except UserError:
-        if settings.overwrite:
-            return None
-        raise
-
-
-def stands_beside(results: Results, settings: EvalSettings, questions: Questions, base: str) -> bool:
-    """True if finished results hold the comparison with the base, whose own results lack no reply."""
-    labels = {one["label"] for one in results["baselines"]}
-    prompts = None, chat.cutoff_prompt(settings.cutoff)
-    for output, system_prompt in zip(output_files.base_results(settings.output), prompts, strict=True):
-        if not output.exists():
-            return False
-        before = results_file.read(output)
-        is_same = is_of(before, settings, questions, base, system_prompt)
-        if not is_same or errors(before["results"]) or results_file.label(before) not in labels:
-            return False
-    return True
-
-
 def evaluate_base(task: Task, base: str) -> list[Results]:
     """The results of the untouched base, plain and with a system prompt that states the cutoff.
 
@@ -334,8 +257,8 @@ def evaluate_base(task: Task, base: str) -> list[Results]:
     for output, system_prompt in zip(outputs, (None, chat.cutoff_prompt(settings.cutoff)), strict=True):
         if output.exists() and settings.resume:
             before = results_file.read(output)
-            if is_of(before, settings, task.questions, base, system_prompt):
-                if not errors(before["results"]):
+            if finished.is_of(before, settings, task.questions, base, system_prompt):
+                if not finished.errors(before["results"]):
                     results.append(before)
                     continue
             elif not settings.overwrite:
