@@ -37,8 +37,8 @@ from deepred_common.models.trained_weights import Adapter, require_adapter
 from deepred_common.reporting import gguf_check_text
 
 DEFAULT_TREE = paths.ROOT / "llama.cpp"
-# Bytes a weight of free disk space: the 16-bit file; and, quantised, at most as much again.
-DIRECT_BYTES, QUANTISED_BYTES = 2, 4
+FILE_BYTES = {"f32": 4}  # bytes a weight of an output, at most, if not HALF_BYTES
+HALF_BYTES = 2  # of the f16 file that is quantised
 SIZE_UNITS = {"M": 10**6, "G": 10**9}
 ADAPTER_TYPE = "f16"  # of an adapter's file, by default
 MODELFILE_HINT = "write one for the base, and add the line ADAPTER ./<the adapter's file>"
@@ -191,11 +191,7 @@ def check(settings: ConvertSettings) -> Conversion:
     weights = architectures.text_tensors(config, safetensors_files.read_weights(model))
     folders.require_rows_for_tokens(model, weights)
     count = sum(math.prod(entry.shape) for entry in weights.values())
-    bytes_each = DIRECT_BYTES if kind in quantise.DIRECT_TYPES else QUANTISED_BYTES
-    if settings.split_max_size:
-        bytes_each += DIRECT_BYTES  # the parts are written beside the whole file
-    if settings.verify or not adapter:
-        require_space(output.resolve().parent, bytes_each * count, "the f16 file and the quantised one")
+    require_disk(settings, count)
     if folders.read_chat_template(model) is None and not adapter:
         cli.warn(f"{model} has no chat template; LM Studio will guess one, and replies will be worse.")
     quantise.warn_of_fallback(kind, weights, config)
@@ -206,6 +202,22 @@ def check(settings: ConvertSettings) -> Conversion:
     if adapter:
         gguf_adapter.warn_of_other_base(adapter, model)
     return Conversion(settings, sources, config, weights, adapter, changes)
+
+
+def require_disk(settings: ConvertSettings, count: int) -> None:
+    """UserError if the disk is too small for all files that are there at once. count: the model's weights."""
+    kind, each = settings.quant_type, FILE_BYTES.get(settings.quant_type, HALF_BYTES)
+    if settings.lora:
+        if not settings.verify:
+            return
+        needed, purpose = HALF_BYTES, "the base's f16 file"
+    elif kind in quantise.DIRECT_TYPES:
+        needed, purpose = each, f"the {kind} file"
+    else:
+        needed, purpose = HALF_BYTES + each, f"the f16 file and the {kind} one"
+    if settings.split_max_size:
+        needed, purpose = needed + each, f"{purpose}, and its parts beside it"
+    require_space(settings.output_path.resolve().parent, needed * count, purpose)
 
 
 def check_adapter(settings: ConvertSettings, folder: Path) -> Adapter:

@@ -2,10 +2,12 @@
 
 import http.server
 import json
+import math
 import re
 import shutil
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, load_script
@@ -106,6 +108,30 @@ def test_an_environment_that_is_wrong_for_the_hand_over(
     code, out, err = convert(script, folder, llama_cpp_tree, "--quant_type", "f16", "--copy_to_lmstudio")
     assert code == 2 and f"error: {variable}" in err and not out
     assert list(folder.parent.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize(
+    ("flags", "bytes_a_weight", "purpose"),
+    [
+        (["--quant_type", "f16"], 2, "the f16 file"),
+        (["--quant_type", "f32"], 4, "the f32 file"),
+        (["--quant_type", "f32", "--split_max_size", "4G"], 8, "the f32 file, and its parts beside it"),
+        (["--quant_type", "q8_0"], 4, "the f16 file and the q8_0 one"),
+    ],
+)
+def test_the_disk_holds_what_a_type_needs(
+    flags, bytes_a_weight, purpose, tiny_models, tmp_path, monkeypatch
+):
+    module, model = load_script("convert_to_gguf"), tiny_models["llama"]
+    paths = ["--model_path", str(model), "--output_path", str(tmp_path / "x.gguf")]
+    settings = module.ConvertSettings(**vars(module.build_parser().parse_args([*paths, *flags])))
+    weights = safetensors_files.read_weights(model).values()
+    needed = bytes_a_weight * sum(math.prod(entry.shape) for entry in weights)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=needed))
+    module.check(settings)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=needed - 1))
+    with pytest.raises(UserError, match=f" for {purpose}: "):
+        module.check(settings)
 
 
 def test_rows_that_k_quants_cannot_take_are_counted_with_their_bits(pipeline):
