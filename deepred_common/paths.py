@@ -75,7 +75,8 @@ def lmstudio_home() -> Path:
         if home.is_absolute() and home.is_dir():
             return home
     newer, older = user / ".lmstudio", user / ".cache" / "lm-studio"
-    return older if older.is_dir() and not newer.is_dir() else newer
+    # Path.is_dir would raise in a home folder that may not be entered.
+    return older if os.path.isdir(older) and not os.path.isdir(newer) else newer
 
 
 def lmstudio_url() -> str:

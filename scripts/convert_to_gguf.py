@@ -113,7 +113,7 @@ def build_parser() -> cli.Parser:
     )
     add("--modelfile", action="store_true", help="write a Modelfile for Ollama beside the file")
     add("--preset", action="store_true", help="write a preset for LM Studio beside the file: temperature 0")
-    add("--overwrite", action="store_true", help="replace --output_path if it exists")
+    add("--overwrite", action="store_true", help="replace --output_path, and what goes with it, if it exists")
     return parser
 
 
@@ -185,7 +185,7 @@ def check(settings: ConvertSettings) -> Conversion:
         for side in SIDES:
             require_file(paths.dataset_file(f"{side}_train"))
     gguf_split.complete(output)
-    for file in gguf_parts.written(output):
+    for file in outputs(settings):
         require_absent(file, settings.overwrite)
     require_writable_parent(output)
     weights = architectures.text_tensors(config, safetensors_files.read_weights(model))
@@ -202,6 +202,19 @@ def check(settings: ConvertSettings) -> Conversion:
     if adapter:
         gguf_adapter.warn_of_other_base(adapter, model)
     return Conversion(settings, sources, config, weights, adapter, changes)
+
+
+def outputs(settings: ConvertSettings) -> list[Path]:
+    """The model's files that are there, here and in LM Studio's folder, and what flags put beside them."""
+    output = settings.output_path
+    files = gguf_parts.written(output)
+    if settings.modelfile:
+        files.append(ollama.modelfile_path(output))
+    if settings.preset:
+        files.append(lmstudio.preset_file(output))
+    if settings.copy_to_lmstudio and lmstudio.writable(output):
+        files += gguf_parts.written(lmstudio.target(output))
+    return files
 
 
 def require_disk(settings: ConvertSettings, count: int) -> None:

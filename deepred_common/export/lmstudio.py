@@ -39,7 +39,7 @@ def tool() -> str:
     """LM Studio's command-line tool as a user would type it: `lms`, or its path if it is not on PATH."""
     if not shutil.which("lms"):
         for place in (paths.lmstudio_home() / "bin" / "lms", SYSTEM_TOOL):
-            if place.exists():
+            if os.path.exists(place):  # Path.exists raises below a folder that may not be entered
                 return shlex.quote(str(place))
     return "lms"
 
@@ -47,15 +47,16 @@ def tool() -> str:
 def writable(gguf: str | Path) -> bool:
     """True if target(gguf) can be written, after its missing folders are made."""
     folder = target(gguf).parent
-    while not folder.exists():
+    while not os.path.exists(folder):  # as for a folder in one that may not be entered
         folder = folder.parent
-    return folder.is_dir() and os.access(folder, os.W_OK)
+    return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
 
 
 def copy(files: Sequence[Path]) -> Path:
     """Copy a model's file, or its parts, to their targets, each whole or not at all; return the first target.
 
-    Older files there are replaced. The first part is copied last: LM Studio loads a model by it.
+    Older files there are replaced: the caller has checked that they may be. The first part is copied last:
+    LM Studio loads a model by it.
     """
     to = target(files[0])
     to.parent.mkdir(parents=True, exist_ok=True)
@@ -87,9 +88,14 @@ def preset(gguf: Path) -> dict[str, Any]:
     }
 
 
+def preset_file(gguf: Path) -> Path:
+    """Where the preset for `gguf` is written: beside it."""
+    return gguf.with_name(f"{gguf.stem}.preset.json")
+
+
 def write_preset(gguf: Path) -> str:
     """Write the preset beside `gguf`; return the command that hands it to LM Studio."""
-    file = gguf.with_name(f"{gguf.stem}.preset.json")
+    file = preset_file(gguf)
     write_text(file, json_text(preset(gguf), indent=2) + "\n")
     folder = shlex.quote(f"{paths.lmstudio_home() / 'config-presets'}/")
     return f"  cp {paths.quoted(file)} {folder}"

@@ -156,7 +156,7 @@ def modelfile(gguf: Path, model: Path) -> str:
         cli.warn("the chat template writes the day's date into prompts; the Modelfile keeps today's.")
     stops = [tokenizer.decode([number]) for number in chat.stop_ids(tokenizer)]
     lines = [
-        f"# {create_command(gguf, gguf.name + '.Modelfile')}",
+        f"# {create_command(gguf, modelfile_path(gguf).name)}",
         f"FROM ./{gguf.name}",
         f'TEMPLATE """{template(tokenizer)}"""',
         "PARAMETER temperature 0",
@@ -165,8 +165,13 @@ def modelfile(gguf: Path, model: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def modelfile_path(gguf: Path) -> Path:
+    """Where the Modelfile for `gguf` is written: <gguf>.Modelfile."""
+    return gguf.with_name(gguf.name + ".Modelfile")
+
+
 def write_modelfile(gguf: Path, text: str) -> str:
-    """Write <gguf>.Modelfile; return its path with the command that loads it, as printed."""
-    path = gguf.with_name(gguf.name + ".Modelfile")
+    """Write the Modelfile; return its path with the command that loads it, as printed."""
+    path = modelfile_path(gguf)
     write_text(path, text)
     return f"{paths.shown(path)}  ({create_command(gguf, path)})"

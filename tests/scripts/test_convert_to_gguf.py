@@ -15,7 +15,7 @@ from conftest import ROOT, load_script
 from deepred_common import chat
 from deepred_common.cli import UserError
 from deepred_common.evaluation import equivalence
-from deepred_common.export import gguf_check, llama_cpp, quantise, tool_runner
+from deepred_common.export import gguf_check, llama_cpp, lmstudio, quantise, tool_runner
 from deepred_common.export.gguf_file import GgufFile
 from deepred_common.files import read_json
 from deepred_common.models import loading, safetensors_files
@@ -119,9 +119,7 @@ def test_an_environment_that_is_wrong_for_the_hand_over(
         (["--quant_type", "q8_0"], 4, "the f16 file and the q8_0 one"),
     ],
 )
-def test_the_disk_holds_what_a_type_needs(
-    flags, bytes_a_weight, purpose, tiny_models, tmp_path, monkeypatch
-):
+def test_the_disk_holds_what_a_type_needs(flags, bytes_a_weight, purpose, tiny_models, tmp_path, monkeypatch):
     module, model = load_script("convert_to_gguf"), tiny_models["llama"]
     paths = ["--model_path", str(model), "--output_path", str(tmp_path / "x.gguf")]
     settings = module.ConvertSettings(**vars(module.build_parser().parse_args([*paths, *flags])))
@@ -345,6 +343,28 @@ def test_copied_into_lm_studio_s_folder_and_looked_for_in_its_list__fake_lm_stud
         script, folder, llama_cpp_tree, "--quant_type", "f16", "--copy_to_lmstudio", "--overwrite"
     )
     assert code == 0 and "cannot be written" in err and "sudo cp" in out and "Copied" not in out
+
+
+@pytest.mark.parametrize("flag", ["--copy_to_lmstudio", "--modelfile", "--preset"])
+def test_what_goes_with_the_file_is_not_replaced_unasked(flag, tiny_models, tmp_path, monkeypatch):
+    monkeypatch.setenv("WIKI_DATA", str(tmp_path / "share/wikidata"))
+    module, output = load_script("convert_to_gguf"), tmp_path / "x.gguf"
+    older = {
+        "--copy_to_lmstudio": lmstudio.target(output),
+        "--modelfile": tmp_path / "x.gguf.Modelfile",
+        "--preset": tmp_path / "x.preset.json",
+    }[flag]
+    arguments = ["--model_path", str(tiny_models["llama"]), "--output_path", str(output), flag]
+
+    def check(*more):
+        module.check(module.ConvertSettings(**vars(module.build_parser().parse_args([*arguments, *more]))))
+
+    check()
+    older.parent.mkdir(parents=True, exist_ok=True)
+    older.write_text("the user's own")
+    with pytest.raises(UserError, match=f"{older} already exists"):
+        check()
+    check("--overwrite")
 
 
 def test_modelfile_writes_a_modelfile_beside_the_file(folder, script, llama_cpp_tree):
