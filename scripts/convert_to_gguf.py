@@ -146,8 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(lmstudio.hand_over(files, settings.copy_to_lmstudio))
     print(
         f"\nNext:\n  {paths.script('evaluate_temporal')} --use_lmstudio "
-        f"--lmstudio_model {lmstudio.quoted(lmstudio.identifier(files[0]))} "
-        f"--test_file {paths.quoted(paths.dataset_file('dev_path'))}"
+        f"--lmstudio_model {lmstudio.quoted(lmstudio.identifier(files[0]))}"
     )
     return cli.EXIT_OK
 
@@ -176,7 +175,7 @@ def check(settings: ConvertSettings) -> Conversion:
         raise UserError("--modelfile needs a whole file: Ollama reads no parts. Leave --split_max_size out.")
     # What is printed at the end needs these: UserError now if they are wrong in the environment.
     if not adapter:
-        paths.datasets_dir()
+        paths.lmstudio_models_dir()
     if settings.copy_to_lmstudio:
         paths.lmstudio_url()
     if settings.imatrix:

@@ -7,6 +7,7 @@ as LM Studio. Prints the results and writes them as JSON; --report also as a pag
 earlier results side by side. --date_probe asks nothing either: it reads from the hidden states of a base how
 sharp a cutoff it can get. --attack relearn tunes a copy on a few answered facts and asks others.
 
+    # training examples: shows that it works, not how well
     python scripts/evaluate_temporal.py --model_path output/merged --test_file datasets/dev/dev_subset.jsonl
     python scripts/evaluate_temporal.py --model_path output/merged.gguf --base_model BASE_FOLDER --report
     python scripts/evaluate_temporal.py --use_lmstudio --lmstudio_model temporal/merged --limit 50 --verbose

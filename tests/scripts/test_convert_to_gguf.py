@@ -337,6 +337,7 @@ def test_copied_into_lm_studio_s_folder_and_looked_for_in_its_list__fake_lm_stud
     copied = tmp_path / "share/lmstudio/models/local/temporal/x.gguf"
     assert copied.read_bytes() == (tmp_path / "x.gguf").read_bytes() and f"Copied to {copied}" in out
     assert 'lms load "temporal/x"' in out and "lists temporal/x." in out
+    assert "--test_file" not in out  # the default is the validation files; others may be trained on
     (tmp_path / "share/lmstudio").rename(tmp_path / "elsewhere")
     (tmp_path / "share/lmstudio").write_text("")
     code, out, err = convert(
