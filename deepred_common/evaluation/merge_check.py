@@ -104,5 +104,5 @@ def check(merged: Answers, trained: Answers, base_logits: torch.Tensor) -> Check
     return Check(
         [triple for triple in triples if triple.trained != triple.merged],
         difference=(trained.logits - merged.logits).abs().max().item(),
-        by_training=(base_logits - merged.logits).abs().max().item(),
+        by_training=(base_logits - trained.logits).abs().max().item(),
     )

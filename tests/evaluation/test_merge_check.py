@@ -45,3 +45,14 @@ def test_a_merge_that_lost_something_is_told(lost, strength, answers, tokenizer)
     text = merge_check_text.text(check, "base + adapter", "adapter")
     assert f"{len(PROMPTS) - len(check.differing)} of {len(PROMPTS)} greedy" in text
     assert all(f"  {prompt}\n" in text for prompt, _, _ in check.differing) and check.differing
+
+
+def test_an_effect_that_was_merged_too_strongly_is_measured_against_what_was_trained():
+    base, effect = torch.zeros(len(PROMPTS), 8), torch.linspace(-3, 3, 8)
+
+    def moved(strength):
+        return merge_check.Answers(["Yes."] * len(PROMPTS), base + strength * effect)
+
+    check = merge_check.check(moved(1.33), moved(1), base)
+    assert check.by_training == 3 and check.is_beyond_rounding
+    assert not merge_check.check(moved(1.02), moved(1), base).is_beyond_rounding
