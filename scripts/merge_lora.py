@@ -255,7 +255,8 @@ def base_folder(settings: MergeSettings, trained: Adapter | TunedModel) -> Path:
         return Path(settings.base_model)
     revision = settings.revision or trained.config.get("revision")
     cli.progress(f"downloading {settings.base_model}" + (f" at {revision}" if revision else "") + " …")
-    return loading.download(settings.base_model, revision)
+    code = loading.CODE_FILES if settings.trust_remote_code else ()
+    return loading.download(settings.base_model, revision, (*loading.DOWNLOADED_FILES, *code))
 
 
 def check_base(settings: MergeSettings, base: Base, bytes_each: int) -> None:

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-# What a model needs besides its weights; no *.bin, *.pt or *.py is downloaded for a merge.
+# What a model needs besides its weights; no *.bin or *.pt is downloaded for a merge.
 DOWNLOADED_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", *terms.FILES)
+CODE_FILES = ("*.py",)  # a model's own code, where it may be run
 # The same weights once more, as gpt-oss and Mistral have them, and parts for other uses.
 SKIPPED_FILES = ("*/*", "consolidated*")
 # oneDNN multiplies matrices in bf16 on a CPU. It keeps a program for each size that it has met, 1 024 if not

@@ -330,3 +330,54 @@ def test_transformers_4_reads_the_merged_folder_as_5_does(kind, pipeline):
         read.append(json.loads(done.stdout.splitlines()[-1]))
     versions = [one.pop("version").split(".")[0] for one in read]
     assert versions == ["4", "5"] and read[0] == read[1]
+
+
+# ---- a base with code of its own -----------------------------------------------------------------
+
+OWN_CODE = """
+from transformers import LlamaConfig, LlamaForCausalLM
+
+
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+
+
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+OWN_NAMES = {
+    "model_type": "own",
+    "architectures": ["OwnForCausalLM"],
+    "auto_map": {
+        "AutoConfig": "modeling_own.OwnConfig",
+        "AutoModelForCausalLM": "modeling_own.OwnForCausalLM",
+    },
+}
+
+
+def test_a_hub_base_s_own_code_is_fetched_run_and_kept__fake_hub(make, script, tmp_path, monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    base, adapter = make()
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | OWN_NAMES))
+    (base / "modeling_own.py").write_text(OWN_CODE)
+
+    def download(name, revision, **patterns):
+        snapshot = tmp_path / "snapshot"
+        snapshot.mkdir()
+        for file in filter_repo_objects([file.name for file in base.iterdir()], **patterns):
+            (snapshot / file).symlink_to(base / file)
+        return str(snapshot)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    merged = tmp_path / "merged"
+    arguments = ("--base_model", "some/own", "--lora_path", adapter, "--output_path", merged)
+    code, out, err = script("merge_lora", *arguments, "--trust_remote_code", "--verify")
+    assert code == 0, err
+    assert "Test generation successful!" in out
+    assert json.loads((merged / "config.json").read_text())["auto_map"] == OWN_NAMES["auto_map"]
+    assert (merged / "modeling_own.py").read_text() == OWN_CODE
