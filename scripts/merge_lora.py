@@ -242,7 +242,7 @@ def calibrate(
     calibrated = calibration.of_adapter(model.to(device), tokenizer, examples, settings.wish)
     if not calibrated.is_kept:
         raise UserError(
-            f"{calibration_text.text(calibrated)}\nNothing is merged. Wish for a rate that the frontier has, "
+            f"{calibration_text.text(calibrated)}\nNothing is merged. Choose a rate from the table above, "
             "or train on more data."
         )
     print(calibration_text.text(calibrated), flush=True)
