@@ -84,8 +84,7 @@ def require_converter(tree: Path) -> None:
     """UserError if this llama.cpp does not come with the converter of adapters."""
     if not (tree / CONVERTER).is_file():
         raise UserError(
-            f"llama.cpp in {paths.shown(tree)} has no {CONVERTER}. A newer one does: git pull there, or "
-            "--llama_cpp_path."
+            f"llama.cpp in {paths.shown(tree)} has no {CONVERTER}. A newer one has.\n{tool_runner.GET_NEWER}"
         )
 
 

@@ -26,7 +26,6 @@ from deepred_common.paths import from_environment, shown
 
 # The revision that the tests last passed with; the source package below holds the same one.
 REVISION = "0c1e57098bba43ac29e6e3b677cdceebdd22334f"
-REPOSITORY = "https://github.com/ggml-org/llama.cpp.git"
 SOURCE_PACKAGE = "llama-cpp-python==0.3.36"
 SOURCE_PACKAGE_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 CONVERTER = "convert_hf_to_gguf.py"
@@ -58,7 +57,7 @@ def find_tree(folder: str | Path, named_by_user: bool) -> Path | None:
     if folder.exists() and (named_by_user or any(folder.iterdir())):
         raise UserError(
             f"{folder} is no usable llama.cpp tree: {CONVERTER} and conversion/ must both be in it.\n"
-            f"Update it (git pull), or remove it and let this script fetch revision {REVISION[:10]}."
+            f"Remove it to let this script fetch revision {REVISION[:10]}, or give another --llama_cpp_path."
         )
     tree = None if named_by_user else from_environment("LLAMA_CPP_DIR")
     if tree is None:
@@ -79,7 +78,7 @@ def fetch_tree(folder: str | Path) -> Path:
     folder = Path(folder)
     require_writable_parent(folder)
     with whole_folder(folder) as temporary:
-        progress(f"cloning llama.cpp at {REVISION[:10]} from {REPOSITORY} …")
+        progress(f"cloning llama.cpp at {REVISION[:10]} from {tool_runner.REPOSITORY} …")
         failure = _clone(temporary)
         if failure:
             progress(
@@ -99,7 +98,7 @@ def _clone(folder: Path) -> str | None:
         return "git is not installed"
     for step in (
         ["init", "-q"],
-        ["fetch", "-q", "--depth", "1", REPOSITORY, REVISION],
+        ["fetch", "-q", "--depth", "1", tool_runner.REPOSITORY, REVISION],
         ["checkout", "-q", "FETCH_HEAD"],
     ):
         done = subprocess.run(
@@ -175,8 +174,8 @@ def require_architecture(tree: Path, config: Mapping[str, Any]) -> None:
     own = (config.get("architectures") or ["(none named in config.json)"])[0]
     if known and own not in known:
         raise UserError(
-            f"llama.cpp in {shown(tree)} does not know the architecture {own} (it knows {len(known)}).\n"
-            "A newer one may: git pull there, or --llama_cpp_path."
+            f"llama.cpp in {shown(tree)} does not know the architecture {own} (it knows {len(known)}). "
+            f"A newer one may.\n{tool_runner.GET_NEWER}"
         )
 
 

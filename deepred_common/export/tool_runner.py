@@ -19,17 +19,22 @@ PERCENT = re.compile(r"(\d{1,3})%\|?|\[ *(\d+)/ *(\d+)\]")
 CHUNKS = re.compile(r"over (\d+) chunks")  # llama-imatrix: "computing over 4 chunks", then "[1]3.2,[2]2.9,"
 CHUNK = re.compile(r"\[(\d+)\][-\d.,n]")
 FAILURE = re.compile(r"error|exception|not supported|failed|unable|cannot|no space", re.IGNORECASE)
+REPOSITORY = "https://github.com/ggml-org/llama.cpp.git"
+# `git pull` would fail in the tree that llama_cpp.fetch_tree makes: it has no remote, or no .git at all.
+GET_NEWER = (
+    f"To get a newer llama.cpp:\n  git clone --depth 1 {REPOSITORY} llama.cpp-new\n"
+    "Then pass --llama_cpp_path llama.cpp-new."
+)
 # llama.cpp's words for what users run into, and what to do about it.
 ADVICE = (
     (
         "pre-tokenizer was not recognized",
         "This llama.cpp does not know how the model's tokenizer splits text. Use the base's own tokenizer "
-        "files unchanged, or a newer llama.cpp (git pull, --llama_cpp_path).",
+        f"files unchanged, or a newer llama.cpp.\n{GET_NEWER}",
     ),
     (
         "can not map tensor",
-        "The model holds a tensor that this llama.cpp does not know. A newer one may "
-        "(git pull, --llama_cpp_path).",
+        f"The model holds a tensor that this llama.cpp does not know. A newer one may.\n{GET_NEWER}",
     ),
     (
         "tokenizer.model",

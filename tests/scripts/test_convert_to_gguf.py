@@ -78,7 +78,10 @@ def test_an_architecture_that_llama_cpp_does_not_know(folder, script, llama_cpp_
     change(folder / "config.json", architectures=["NoSuchModel"])
     monkeypatch.setattr(tool_runner, "run_logged", lambda *a, **k: pytest.fail("something was run"))
     code, _, err = convert(script, folder, llama_cpp_tree)
-    assert code == 2 and "does not know the architecture NoSuchModel (it knows 2" in err and "git pull" in err
+    assert code == 2 and "does not know the architecture NoSuchModel (it knows 2" in err
+    # The fetched tree has no remote to pull from.
+    assert "git pull" not in err and f"  git clone --depth 1 {tool_runner.REPOSITORY} llama.cpp-new\n" in err
+    assert "--llama_cpp_path llama.cpp-new" in err
 
 
 def test_a_pre_tokenizer_that_llama_cpp_does_not_know(folder, script, llama_cpp_tree):
@@ -95,6 +98,7 @@ def test_a_pre_tokenizer_that_llama_cpp_does_not_know(folder, script, llama_cpp_
     code, _, err = convert(script, folder, llama_cpp_tree)
     assert code == 2 and "BPE pre-tokenizer was not recognized" in err
     assert "Use the base's own tokenizer files unchanged" in err and "x.gguf.log" in err
+    assert tool_runner.GET_NEWER in err
     assert not (folder.parent / "x.gguf").exists()
 
 
