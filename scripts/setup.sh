@@ -20,7 +20,7 @@ this_script="scripts/$(basename "$0")"
 CLOCK=
 on_interrupt() {
   stop_clock
-  printf '\nInterrupted. Run %s again to go on: finished steps are skipped.\n' "$this_script" >&2
+  printf '\nInterrupted. Run %s again to continue: finished steps are skipped.\n' "$this_script" >&2
   exit 130
 }
 # Needed because pip and others turn Ctrl-C into an ordinary error, which would not stop this script.
@@ -83,7 +83,7 @@ then run $this_script again: finished steps are skipped."
 # ---- .venv ------------------------------------------------------------------------------------------------
 
 has_gpu() { command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU; }
-has_rocm() { [ -e /opt/rocm/.info/version ]; }
+has_rocm() { [ -e /opt/rocm/.info/version ] || [ -e /dev/kfd ]; }  # the kernel's part
 reaches() {
   "$PYTHON" -c 'import socket, sys; socket.create_connection((sys.argv[1], 443), 5)' "$1" 2>/dev/null
 }
@@ -96,8 +96,10 @@ install_torch() {
     die "an NVIDIA GPU is here. $advice
   $VENV/bin/pip install torch"
   elif has_rocm; then
-    die "ROCm $(cat /opt/rocm/.info/version) is here. $advice
-  $VENV/bin/pip install torch --index-url https://download.pytorch.org/whl/rocm6.4"
+    die "an AMD GPU or ROCm is here. $advice
+  $VENV/bin/pip install torch --index-url https://download.pytorch.org/whl/rocm6.4
+To use the CPU only:
+  $VENV/bin/pip install torch --index-url https://download.pytorch.org/whl/cpu"
   fi
   # PyTorch's own index has small CPU builds; if it is out of reach, pip takes what the usual index offers.
   local pip_install=("${PIP_INSTALL[@]}" "$(grep '^torch==' constraints.txt)")

@@ -33,8 +33,11 @@ STEPS = [
     "installing llama.cpp's quantiser and server",
 ]
 
+AMD_FILES = ("/opt/rocm/.info/version", "/dev/kfd")
+
 pytestmark = pytest.mark.skipif(
-    Path("/opt/rocm/.info/version").exists(), reason="set-up leaves torch to the user where ROCm is installed"
+    any(Path(file).exists() for file in AMD_FILES),
+    reason="set-up leaves torch to the user where ROCm is installed",
 )
 
 
@@ -109,6 +112,17 @@ def test_ctrl_c_exits_130_and_the_next_run_goes_on(clone):
     assert "Run scripts/quickstart.sh again" in stderr
     code, stdout, _ = set_up(clone)
     assert (code, steps_shown(stdout)) == (0, STEPS[2:])
+
+
+@pytest.mark.parametrize("file", AMD_FILES)
+def test_torch_is_left_to_the_user_where_either_part_of_rocm_is(file, clone):
+    (clone / "rocm").touch()
+    setup = clone / "scripts/setup.sh"
+    setup.write_text(setup.read_text(encoding="utf-8").replace(f"-e {file} ", f"-e {clone}/rocm "))
+    code, stdout, stderr = set_up(clone)
+    assert (code, steps_shown(stdout)) == (2, STEPS[:1])
+    assert "error: an AMD GPU or ROCm is here." in stderr and "No such file" not in stderr
+    assert ".venv/bin/pip install torch --index-url https://download.pytorch.org/whl/rocm6.4" in stderr
 
 
 def test_an_unknown_argument_is_refused_before_the_set_up(clone):
