@@ -172,15 +172,18 @@ def _questions(lines: Sequence[Line]) -> list[tuple[str, str]]:
 
 
 def print_next(folder: Path, cutoff: str) -> None:
-    """The commands that train and evaluate on the files written."""
+    """The commands that train on the files written, merge, and evaluate."""
     flags = " \\\n".join(
         f"      --{name} {paths.quoted(folder / file)}"
         for name, file in paths.DATASET_FILES.items()
         if name != "dev_path"
     )
+    run = f"output/temporal-{cutoff}"
     validation = " ".join(paths.quoted(folder / builder.validation_file(side)) for side in SIDES)
     print(
-        f"\nNext:\n  {paths.script('finetune_temporal')} \\\n{flags}\n"
+        f"\nNext:\n  {paths.script('finetune_temporal')} --output_dir {run} \\\n{flags}\n"
+        f"  {paths.script('merge_lora')} --base_model {paths.DEFAULT_MODEL} \\\n"
+        f"      --lora_path {run}/final --output_path output/merged --verify\n"
         f"  {paths.script('evaluate_temporal')} --cutoff {cutoff} --model_path output/merged \\\n"
         f"      --test_file {validation}\n"
         f"and, as the harder measure, the same with --test_file {paths.quoted(folder / builder.TEST_FILE)}"

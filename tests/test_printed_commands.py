@@ -52,7 +52,9 @@ def test_the_next_step_of_every_script(folder, capsys):
     args = parsed(train)
     # "./~/base" is a folder here, not the home folder's; pathlib drops the "./".
     assert (Path(args.base_model), args.lora_path) == (folder / "base", folder / "final")
-    training, evaluation = map(parsed, others)
+    training, merging, evaluation = map(parsed, others)
+    assert (merging.base_model, merging.lora_path) == (training.model_name, training.output_dir / "final")
+    assert Path(evaluation.model_path) == merging.output_path
     assert training.retain_train == folder / "retain/retain_train.jsonl"
     assert evaluation.test_file[1] == folder / "unlearn/unlearn_val.jsonl"
 
