@@ -81,8 +81,10 @@ def test_what_stands_in_errors_and_files(folder, capsys, monkeypatch, tmp_path):
         "precision": "torch.float32",
         "started": "2026-11-27",
     }
-    merge, _ = pasted(model_card.text(manifest, {}))
+    merge, convert, evaluate = pasted(model_card.text(manifest, {}))
     assert merge[merge.index("--base_model") + 1] == str(tmp_path / folder)
+    assert convert[1:4] == ["scripts/convert_to_gguf.py", "--model_path", "output/merged"]
+    assert evaluate[1:] == ["scripts/evaluate_temporal.py", "--model_path", convert[-1]]
 
 
 def test_handing_over_to_lm_studio_and_ollama(folder, monkeypatch, tmp_path):

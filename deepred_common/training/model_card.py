@@ -101,7 +101,8 @@ def text(manifest: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
             "",
             "```",
             f"{merge} --output_path output/merged --verify",
-            "python scripts/evaluate_temporal.py --model_path output/merged",
+            "python scripts/convert_to_gguf.py --model_path output/merged --output_path output/merged.gguf",
+            "python scripts/evaluate_temporal.py --model_path output/merged.gguf",
             "```",
             "",
         ]
