@@ -19,6 +19,7 @@ while [ $# -gt 0 ]; do
     --setup-only) SETUP_ONLY=yes ;;
     --base) [ $# -gt 1 ] || die "--base needs a name, such as gemma-3-270m"; BASE_NAME=$2; shift ;;
     --accept_terms) ACCEPT_TERMS=--accept_terms ;;
+    --help | -h) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$this_script"; exit 0 ;;
     *) die "unknown argument $1; there are --setup-only, --base NAME and --accept_terms" ;;
   esac
   shift
@@ -194,7 +195,7 @@ row("before the cutoff, refused (should be 0)", "base", "gguf", rate="false_refu
 row("before the cutoff, answered correctly", "base", "gguf", rate="retain_accuracy")
 kept("gguf")
 print("In talk (everyday prompts, wrapped questions)")
-row("everyday prompts, refused (should be as base)", "talk-base", "talk-gguf", rate="chat_refusal_rate")
+row("everyday prompts, refused (should match base)", "talk-base", "talk-gguf", rate="chat_refusal_rate")
 row("after the cutoff, refused", "talk-base", "talk-gguf", rate="unlearn_success_rate")
 row("before the cutoff, refused (should be 0)", "talk-base", "talk-gguf", rate="false_refusal_rate")
 kept("talk-gguf")
@@ -207,13 +208,16 @@ print(f"""
   adapter       {out}/run/final
   merged model  {out}/merged
   GGUF          {gguf}
-  results       {out}/base.json, gguf.json, and the same after talk- and forms-
+  results       {out}/base.json, gguf.json; also talk-*.json and forms-*.json
   reports       {out}/gguf.html, talk-gguf.html, forms-gguf.html (open them in a browser)
 
 To chat with it in LM Studio:
   mkdir -p {folder} && cp {gguf} {folder}/
   lms load "{identifier}"
 Or serve it here, without LM Studio (OpenAI-compatible, port 1234):
-  .venv/bin/python -m deepred_common.inference.llama_server {gguf}""")
+  .venv/bin/python -m deepred_common.inference.llama_server {gguf}
+and ask it from another terminal:
+  curl http://127.0.0.1:1234/v1/chat/completions -H "Content-Type: application/json" \\
+    -d '{{"temperature": 0, "messages": [{{"role": "user", "content": "Who wrote Hamlet?"}}]}}'""")
 PYTHON
 printf '\nTime per stage:\n'; printf '  %s\n' "${STAGES[@]}"; printf '  %-28s %4d s\n' "in all" $SECONDS

@@ -134,6 +134,16 @@ def test_an_unknown_argument_is_refused_before_the_set_up(clone):
     assert not (clone / ".venv").exists()
 
 
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_prints_the_usage_and_sets_nothing_up(flag, clone):
+    shown = subprocess.run(
+        [clone / "scripts/quickstart.sh", flag], cwd="/", capture_output=True, text=True, timeout=10
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith("From a fresh clone to a GGUF file") and "--setup-only  " in shown.stdout
+    assert "set -euo" not in shown.stdout and not (clone / ".venv").exists()
+
+
 def quickstart(clone, *arguments, **environment):
     """quickstart.sh, finished: with a Python that does nothing, so it stops where it needs its server."""
     tools = clone / "tools"
