@@ -32,7 +32,7 @@ class BalancedOrder:
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch's order; the trainer calls it."""
+        """Choose the epoch's order; the trainer calls it, and callbacks.Resumption."""
         self._epoch = epoch
 
     def __len__(self) -> int:

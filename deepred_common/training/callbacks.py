@@ -27,6 +27,7 @@ from deepred_common import cli
 from deepred_common.examples import ALL_SIDES
 from deepred_common.files import whole_folder
 from deepred_common.training import loss_plot, run_folder, validation
+from deepred_common.training.batch_order import BalancedOrder
 from deepred_common.training.time_estimate import TIMED_UPDATES, TimeEstimate, shown_time
 
 
@@ -179,6 +180,26 @@ class LossCurves(TrainerCallback):
     ) -> None:
         if state.is_world_process_zero:
             loss_plot.draw(state.log_history, self._path, self._title)
+
+
+class Resumption(TrainerCallback):
+    """What transformers' trainer leaves out when it resumes a run; of a new run it changes nothing."""
+
+    def __init__(self, order: BalancedOrder) -> None:
+        """order: of the training rows."""
+        self._order = order
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # The state is the checkpoint's, and with it how often that run was to save and validate.
+        state.compute_steps(args, state.max_steps)
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # With several processes, what skips the first part of an epoch hides the sampler from the trainer.
+        self._order.set_epoch(state.global_step * state.num_train_epochs // state.max_steps)
 
 
 class LogBeforeSaving(TrainerCallback):

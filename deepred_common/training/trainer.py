@@ -78,13 +78,18 @@ class TemporalTrainer(SFTTrainer):
         # The loss is divided by the items of all accumulated batches; the trainer must not divide it again.
         self.model_accepts_loss_kwargs = True
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+    @functools.cached_property
+    def order(self) -> batch_order.BalancedOrder:
+        """In which order the training rows are shown."""
         return batch_order.BalancedOrder(
             token_rows.column(self.train_dataset, "length").tolist(),
             token_rows.column(self.train_dataset, "side").tolist(),
             self.get_total_train_batch_size(self.args),
             self.args.seed,
         )
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return self.order
 
     def compute_loss(
         self,
@@ -324,9 +329,9 @@ def build_trainer(
         data_collator=functools.partial(batches.collate, pad_id=tokenizer.pad_token_id),
         callbacks=list(watchers),
     )
-    order = trainer._get_train_sampler()
     warm_up = 0.0 if on_cpu else time_estimate.GPU_WARM_UP
-    clock = callbacks.UpdateClock(time_estimate.of_training(settings, order, by_side), warm_up)
+    clock = callbacks.UpdateClock(time_estimate.of_training(settings, trainer.order, by_side), warm_up)
+    trainer.add_callback(callbacks.Resumption(trainer.order))
     trainer.add_callback(callbacks.LogBeforeSaving())
     trainer.add_callback(clock)
     trainer.remove_callback(ProgressCallback)  # it prints every log as a Python dict

@@ -45,6 +45,16 @@ def test_the_newest_checkpoints_and_the_one_resumed_from_are_kept(train, tmp_pat
     assert names(run) == {"checkpoint-6", "checkpoint-9"}
 
 
+def test_a_resumed_run_saves_and_validates_as_often_as_it_is_told_now(train, tmp_path):
+    run = tmp_path / "run"
+    train(2, "--save_steps", 3, "--eval_steps", 3)
+    train(3, "--save_steps", 2, "--eval_steps", 1, "--resume_latest")
+    assert names(run) == {"checkpoint-6", "checkpoint-8", "checkpoint-9"}
+    state = json.loads((run / "checkpoint-9/trainer_state.json").read_text())
+    validated = {entry["step"] for entry in state["log_history"] if "eval_retain_loss" in entry}
+    assert validated == {3, 6, 7, 8, 9}
+
+
 def test_a_resumed_run_ends_with_the_training_loss_of_the_whole_run(train, tmp_path):
     run = tmp_path / "run"
 
