@@ -227,6 +227,9 @@ class TemporalTrainer(SFTTrainer):
         if self.is_world_process_zero():
             sync_folder(run_folder.checkpoint_path(str(self.args.output_dir), self.state.global_step))
 
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: trl's card, written with each checkpoint, knows neither base nor data. model_card does."""
+
     def close_bar(self) -> None:
         """End the line of the progress bar, which an error leaves open: its message belongs on the next."""
         for callback in self.callback_handler.callbacks:

@@ -210,6 +210,7 @@ def test_what_a_run_writes_down(pipeline):
     card = (run / "final/README.md").read_text(encoding="utf-8")
     assert "library_name: peft" in card and "| retain |" in card
     assert "base_model:" not in card  # a folder is no hub name
+    assert not (run / "README.md").exists()  # trl's own knows neither the base nor the data
     config = json.loads((run / "final/adapter_config.json").read_text())
     assert config["revision"] is None and config["r"] == 16
 
