@@ -83,19 +83,16 @@ def explained(script: Path, settings: TrainSettings, folder: Path, trainer: Any)
     """Turn what fails inside into the UserError of `explain`."""
     try:
         yield
+    except UserError:
+        raise  # it says all by itself
     except Exception as error:
-        explanation = explain(script, settings, folder, trainer, error)
-        if explanation is None:
-            raise
-        raise explanation from error
+        raise explain(script, settings, folder, trainer, error) from error
 
 
-def explain(
-    script: Path, settings: TrainSettings, folder: Path, trainer: Any, error: Exception
-) -> UserError | None:
+def explain(script: Path, settings: TrainSettings, folder: Path, trainer: Any, error: Exception) -> UserError:
     """A UserError that says what stopped the training, what is saved and how to resume.
 
-    trainer: a trainer.TemporalTrainer. None for what is explained already.
+    trainer: a trainer.TemporalTrainer.
     """
     update = trainer.state.global_step
     if devices.is_out_of_memory(error):

@@ -15,6 +15,7 @@ from precisions import PRECISIONS
 from short_runs import ROUNDING, distance, same, short_run, weights
 
 from deepred_common import paths
+from deepred_common.cli import UserError
 from deepred_common.data import checks
 from deepred_common.training import run_claim, run_folder, run_identity
 from deepred_common.training.objectives.refusal import Refusal
@@ -166,6 +167,13 @@ def test_an_unexpected_error_ends_with_the_command_that_resumes(arguments, scrip
     assert "stopped after update 4" in message and "updates up to 4 are saved" in message
     assert command.endswith("--resume_latest")
     assert err.index("If the run is interrupted, resume it with:") < err.index("Traceback")
+
+
+def test_what_the_user_can_fix_is_said_without_a_traceback(arguments, script, monkeypatch):
+    fail_at(monkeypatch, 5, UserError("another process is writing the checkpoint. Wait for it."))
+    code, _, err = script(*arguments)
+    assert code == 2 and "Traceback" not in err
+    assert err.endswith("error: another process is writing the checkpoint. Wait for it.\n")
 
 
 # ---- which run ---------------------------------------------------------------------------------------
