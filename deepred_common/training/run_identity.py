@@ -32,6 +32,13 @@ FIRST_OBJECTIVE = {
 FIRST_NAME_OF_REFUSAL = "refuse_and_retain"  # the same objective under an earlier name
 FIRST_REPLY_TOKENS = 32  # the same of the length of replies
 
+# What messages call the entries of an Identity that are named after no flag.
+SHOWN_NAMES = {
+    "rows_per_update": "examples per update (--batch_size x --gradient_accumulation_steps x processes)",
+    "quantisation": "quantisation (--use_4bit, --use_8bit)",
+    "replay_tokens": "longest reply to a replay prompt, in tokens (no flag)",
+}
+
 
 def of_settings(settings: TrainSettings, data: dict[str, str]) -> Identity:
     """The part that flags and data decide. data: {flag: SHA-256 of its file}."""
@@ -87,7 +94,7 @@ def recorded(manifest: Manifest) -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], now: Identity) -> list[str]:
-    """["name: before -> now"] of what makes two runs different ones, epochs aside.
+    """["shown name: before -> now"] of what makes two runs different ones, epochs aside.
 
     What only one of the two knows is not compared.
     """
@@ -96,6 +103,7 @@ def differences(before: dict[str, Any], now: Identity) -> list[str]:
         old = before.get(name)
         if name == "epochs" or name not in before or old == value:
             continue
+        shown = SHOWN_NAMES.get(name, name)
         if isinstance(old, dict) and isinstance(value, dict):
             if old.get("name") != value.get("name"):  # two objectives, whose parameters are not comparable
                 lines.append(f"{name}: {old.get('name')} -> {value.get('name')}")
@@ -105,7 +113,7 @@ def differences(before: dict[str, Any], now: Identity) -> list[str]:
                 f"{name} {part}: {_short(old.get(part))} -> {_short(value.get(part))}" for part in parts
             ]
         else:
-            lines.append(f"{name}: {_short(old)} -> {_short(value)}")
+            lines.append(f"{shown}: {_short(old)} -> {_short(value)}")
     return lines
 
 

@@ -190,7 +190,8 @@ def test_another_run_s_checkpoint_is_refused_with_what_differs(finished, argumen
     changes = ("--learning_rate", "1e-3", "--lora_r", 8, "--batch_size", 2)
     code, _, err = script(*three_epochs, "--resume_latest", *changes)
     assert code == 2 and "this is not the run that the checkpoint is from" in err
-    for difference in ("learning_rate: 0.0002 -> 0.001", "lora_r: 16 -> 8", "rows_per_update: 4 -> 2"):
+    update = "examples per update (--batch_size x --gradient_accumulation_steps x processes): 4 -> 2"
+    for difference in ("learning_rate: 0.0002 -> 0.001", "lora_r: 16 -> 8", update):
         assert difference in err
     assert same(weights(finished), before)
     code, _, err = script(*three_epochs, "--resume_latest")
