@@ -284,6 +284,8 @@ def train(
     manifest = run_folder.start_manifest(settings, run, identity, table, rows, machine, checkpointing)
     folder.mkdir(parents=True, exist_ok=True)
     if machine.processes.is_main_process:
+        if run.checkpoint:
+            run_folder.set_later_aside(folder, run.checkpoint)
         run_folder.write_manifest(folder, manifest)
     # A GPU that hangs can take the process with it before anything is printed.
     cli.progress(f"If the run is interrupted, resume it with:\n  {recovery.resume_command(SCRIPT, folder)}")

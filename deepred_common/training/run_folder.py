@@ -93,7 +93,11 @@ def choose(settings: TrainSettings) -> RunChoice:
     """The RunChoice that the settings mean; what a resume finds is printed. UserError if they mean none."""
     if settings.resume_from_checkpoint:
         checkpoint = require_checkpoint(settings.resume_from_checkpoint)
-        return RunChoice(settings.output_dir or checkpoint.resolve().parent, checkpoint)
+        own = checkpoint.resolve().parent
+        target = settings.output_dir or own
+        if target.resolve() != own:
+            require_no_run(target)
+        return RunChoice(target, checkpoint)
     if settings.resume_latest:
         return _choose_latest(settings)
     folder = settings.output_dir
@@ -294,6 +298,20 @@ def checkpoints(folder: str | Path) -> list[Path]:
     """The checkpoint folders of a run, whole or not, the oldest first."""
     folders = [path for path in Path(folder).glob("checkpoint-*") if _CHECKPOINT.fullmatch(path.name)]
     return sorted(folders, key=lambda path: (path.lstat().st_mtime, step_of(path)))
+
+
+def set_later_aside(folder: str | Path, checkpoint: Path) -> None:
+    """Rename a run's usable checkpoints after `checkpoint`, which it resumes from, and say so.
+
+    They are of a training that ends elsewhere: latest_checkpoint must not find them before the run's own.
+    """
+    for later in checkpoints(folder):
+        if step_of(later) > step_of(checkpoint) and _unusable(later) is None:
+            aside = later.with_name(f"replaced-{later.name}")
+            if aside.exists():
+                shutil.rmtree(aside)
+            later.rename(aside)
+            cli.progress(f"{later.name} is from before this resume; it is kept as {paths.shown(aside)}")
 
 
 def remove_old_checkpoints(folder: str | Path, limit: int, kept: Sequence[Path | None]) -> None:

@@ -267,6 +267,34 @@ def test_a_checkpoint_is_compared_with_its_own_run_whatever_the_output_folder(
     assert same(weights(tmp_path / "other"), weights(finished))
 
 
+def test_another_run_s_folder_is_not_written_over_from_a_checkpoint(finished, arguments, script, tmp_path):
+    other = tmp_path / "checkpoints of another run"
+    shutil.copytree(finished / "checkpoint-2", other / "checkpoint-2")
+    run_folder.write_manifest(other, run_folder.read_manifest(finished))
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    code, _, err = script(*arguments, "--resume_from_checkpoint", other / "checkpoint-2")
+    assert code == 2 and f"{finished} already holds a run" in err and "another --output_dir" in err
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+    # The checkpoint's own folder may be named.
+    code, _, err = script(*arguments, "--resume_from_checkpoint", finished / "checkpoint-2", "--dry_run")
+    assert code == 0, err
+
+
+def test_a_run_resumed_from_an_early_checkpoint_is_never_resumed_from_a_later_old_one(
+    finished, arguments, script, monkeypatch
+):
+    resume = (*arguments, "--save_steps", 1)
+    with monkeypatch.context() as patch:
+        fail_at(patch, 2, KeyboardInterrupt())  # after checkpoint-3
+        code, _, err = script(*resume, "--resume_from_checkpoint", finished / "checkpoint-2")
+    assert code == 130 and "replaced-checkpoint-4" in err and "replaced-checkpoint-6" in err
+    assert {path.name for path in finished.glob("*checkpoint-*")} == {
+        *("checkpoint-2", "checkpoint-3", "replaced-checkpoint-4", "replaced-checkpoint-6")
+    }
+    code, _, err = script(*resume, "--resume_latest")
+    assert code == 0 and f"resuming from {finished / 'checkpoint-3'}" in err
+
+
 def test_a_checkpoint_given_by_hand_names_the_run_and_must_be_complete(
     finished, tiny_models, data_file, script
 ):
