@@ -132,6 +132,12 @@ def _choose_latest(settings: TrainSettings) -> RunChoice:
     if is_finished(folder) and settings.epochs <= epochs_before:
         return RunChoice(folder, finished=True)
     checkpoint = latest_checkpoint(folder)
+    if checkpoint is None and is_finished(folder):
+        raise UserError(
+            f"{paths.shown(folder)} is finished and has no checkpoint left to train more epochs from.\n"
+            f"It was trained for --epochs {epochs_before}. For more, choose another --output_dir: "
+            "that trains anew, and what is here stays."
+        )
     if checkpoint:
         cli.progress(f"--resume_latest: resuming from {paths.shown(checkpoint)}")
     else:
@@ -294,12 +300,6 @@ def latest_checkpoint(folder: str | Path) -> Path | None:
     return None
 
 
-def checkpoints(folder: str | Path) -> list[Path]:
-    """The checkpoint folders of a run, whole or not, the oldest first."""
-    folders = [path for path in Path(folder).glob("checkpoint-*") if _CHECKPOINT.fullmatch(path.name)]
-    return sorted(folders, key=lambda path: (path.lstat().st_mtime, step_of(path)))
-
-
 def set_later_aside(folder: str | Path, checkpoint: Path) -> None:
     """Rename a run's usable checkpoints after `checkpoint`, which it resumes from, and say so.
 
@@ -312,6 +312,12 @@ def set_later_aside(folder: str | Path, checkpoint: Path) -> None:
                 shutil.rmtree(aside)
             later.rename(aside)
             cli.progress(f"{later.name} is from before this resume; it is kept as {paths.shown(aside)}")
+
+
+def checkpoints(folder: str | Path) -> list[Path]:
+    """The checkpoint folders of a run, whole or not, the oldest first."""
+    folders = [path for path in Path(folder).glob("checkpoint-*") if _CHECKPOINT.fullmatch(path.name)]
+    return sorted(folders, key=lambda path: (path.lstat().st_mtime, step_of(path)))
 
 
 def remove_old_checkpoints(folder: str | Path, limit: int, kept: Sequence[Path | None]) -> None:

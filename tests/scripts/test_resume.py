@@ -295,6 +295,17 @@ def test_a_run_resumed_from_an_early_checkpoint_is_never_resumed_from_a_later_ol
     assert code == 0 and f"resuming from {finished / 'checkpoint-3'}" in err
 
 
+def test_a_finished_run_without_checkpoints_is_not_trained_anew_for_more_epochs(
+    finished, three_epochs, script
+):
+    before = weights(finished)
+    for folder in run_folder.checkpoints(finished):
+        shutil.rmtree(folder)
+    code, _, err = script(*three_epochs, "--resume_latest")
+    assert code == 2 and "is finished and has no checkpoint left" in err and "--output_dir" in err
+    assert same(weights(finished), before)
+
+
 def test_a_checkpoint_given_by_hand_names_the_run_and_must_be_complete(
     finished, tiny_models, data_file, script
 ):
