@@ -308,6 +308,7 @@ def train(
     with recovery.explained(SCRIPT, settings, folder, trainer):
         metrics = run_updates(run, trainer)
     if stopper.requested:
+        machine.processes.wait_for_everyone()  # the launcher ends those that are later than the first
         raise cli.Interrupted(
             f"update {trainer.state.global_step} is saved. Resume with:\n"
             f"  {recovery.resume_command(SCRIPT, folder)}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from tqdm import tqdm
 from transformers import (
     ProgressCallback,
@@ -283,11 +284,12 @@ class BestWeights(TrainerCallback):
 class StopAndSave(TrainerCallback):
     """The first Ctrl-C or SIGTERM saves a checkpoint after the update and stops; a second stops at once.
 
-    `requested` is True once that has happened.
+    `requested` is True once that has happened, in any of the processes.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self._signalled = False  # this process
         self._handlers: dict[int, Any] = {}
 
     def on_train_begin(
@@ -300,17 +302,26 @@ class StopAndSave(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        self._agree(args)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        self._agree(args)
         if self.requested:
             control.should_save = control.should_training_stop = True
 
+    def _agree(self, args: TrainingArguments) -> None:
+        """Set `requested` in all processes: if one saved and stopped alone, the others would wait for it."""
+        flag = torch.tensor(int(self._signalled), device=args.device)
+        if args.world_size > 1:
+            torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
+        self.requested = bool(flag)
+
     def _request(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self._signalled:
             raise KeyboardInterrupt
-        self.requested = True
+        self._signalled = True
         cli.progress("\nstopping after this update and its checkpoint (press Ctrl-C again to stop at once) …")

@@ -220,6 +220,8 @@ class TemporalTrainer(SFTTrainer):
                 logits = self._logits(model, inputs)
             self._require_finite(logits, "model's output")
         self._write_checkpoint(model, trial)
+        # If this was asked for by a signal, the first process to end makes the launcher end the others.
+        self.accelerator.wait_for_everyone()
 
     def _write_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)

@@ -110,6 +110,36 @@ def test_stopping_saves_first_and_prints_how_to_resume(command, tmp_path, number
     assert f"update {step} is saved" in err
 
 
+def test_a_signal_to_one_of_two_processes_stops_both_and_they_resume_as_if_nothing_happened(
+    command, arguments, script, tmp_path
+):
+    """Stopped within the second epoch. Compared with one process, which learns the same."""
+    import psutil
+
+    steps = ["--save_steps", "1", "--eval_steps", "50", "--precision", "fp32"]
+    assert script(*arguments, *steps, "--epochs", 4)[0] == 0
+    run = (tmp_path / "run").rename(tmp_path / "whole")
+    launcher = [
+        *(sys.executable, "-m", "accelerate.commands.launch"),
+        *("--config_file", str(ROOT / "configs/accelerate/ddp.yaml")),
+        *("--num_cpu_threads_per_process", "1"),
+    ]
+    command = [*launcher, *command[1:], "--batch_size", "2", *steps]
+    process = start_and_wait_for(command, tmp_path / "run/checkpoint-4/trainer_state.json")
+    workers = psutil.Process(process.pid).children()
+    (second,) = [worker for worker in workers if worker.environ().get("RANK") == "1"]
+    second.terminate()
+    _, err = process.communicate(timeout=SECONDS_TO_WAIT)
+    run = tmp_path / "run"
+    step = run_folder.step_of(run_folder.latest_checkpoint(run))
+    assert f"update {step} is saved. Resume with:" in err, err
+    if step % 3 == 0 or step == 12:
+        pytest.skip("stopped between two epochs")
+    done = subprocess.run([*command, "--resume_latest"], capture_output=True, text=True)
+    assert done.returncode == 0 and f"checkpoint-{step}" in done.stderr, done.stderr
+    assert distance(weights(tmp_path / "whole"), weights(run)) <= ROUNDING["fp32"][1]
+
+
 # ---- errors in the middle ----------------------------------------------------------------------------
 
 
