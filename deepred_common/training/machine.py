@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.util
 import os
 import shlex
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from deepred_common.training.settings import TrainSettings
 
 
+# How long a process waits for the others before it gives up. torch's own 10 minutes (NCCL) or 30 (gloo) are
+# too short: the first process renders the rows and lets the base write replies, which took 16 minutes of the
+# smallest base on a CPU. If a process dies, the launcher ends the others at once.
+LONGEST_WAIT = datetime.timedelta(days=1)
+
+
 @dataclass(frozen=True)
 class Machine:
     """What a training computes on, and in which torch type."""
@@ -32,7 +39,7 @@ class Machine:
         """accelerate's handle on the processes of this run."""
         from accelerate import PartialState
 
-        return PartialState(cpu=self.device.type == "cpu")
+        return PartialState(cpu=self.device.type == "cpu", timeout=LONGEST_WAIT)
 
 
 def require_packages(settings: TrainSettings) -> None:

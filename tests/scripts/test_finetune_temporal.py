@@ -15,6 +15,7 @@ from deepred_common.data import checks
 from deepred_common.examples import Example
 from deepred_common.training import run_folder, token_rows
 from deepred_common.training.data_files import DataFiles
+from deepred_common.training.machine import Machine
 from deepred_common.training.settings import TrainSettings
 
 
@@ -240,6 +241,16 @@ def test_a_broken_bitsandbytes_is_one_clear_line(arguments, script, monkeypatch,
     monkeypatch.delitem(sys.modules, "bitsandbytes", raising=False)
     code, _, err = script(*arguments, "--use_4bit")
     assert code == 2 and "bitsandbytes is installed but does not load" in err and "Traceback" not in err
+
+
+def test_processes_wait_for_the_first_one_s_replies_as_long_as_they_take(monkeypatch):
+    import accelerate
+    import torch
+
+    given = []
+    monkeypatch.setattr(accelerate, "PartialState", lambda **options: given.append(options))
+    _ = Machine(torch.device("cpu"), torch.float32).processes
+    assert given[0]["timeout"].total_seconds() >= 12 * 3600
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
