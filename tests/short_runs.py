@@ -1,6 +1,9 @@
 """A short training for tests, and how near two adapters are."""
 
+import sys
 from pathlib import Path
+
+from conftest import ROOT
 
 # By how much sums in another order (two processes, halves of a batch) may change losses and adapters, as
 # shares. Measured: fp32 0.0002 and 0.0000, bf16 0.0001 and 0.003; another seed's adapter is 1.45 away.
@@ -16,6 +19,31 @@ def short_run(model, data_file, folder, epochs=2):
         *("--gradient_accumulation_steps", "1"),
         *("--epochs", str(epochs)),
         *("--replay_share", "0"),
+    ]
+
+
+def whole_updates(data_file: Path, folder: Path) -> list[str]:
+    """Flags for the twelve examples as files in `folder`, all of them to train on: whole updates only.
+
+    Of a short update, each of several processes would get whole batches.
+    """
+    flags = []
+    for side in ("retain", "unlearn"):
+        examples = [text for text in data_file.read_text().splitlines() if f'"{side}"' in text]
+        file = folder / f"{side}.jsonl"
+        file.write_text("\n".join(examples))
+        twice = folder / f"{side}-twice.jsonl"  # enough to measure an AUROC
+        twice.write_text("\n".join(2 * examples))
+        flags += [f"--{side}_train", str(file), f"--{side}_val", str(twice)]
+    return flags
+
+
+def launcher(config: str = "ddp") -> list[str]:
+    """accelerate launch with a file of configs/accelerate; the script follows. Two processes."""
+    return [
+        *(sys.executable, "-m", "accelerate.commands.launch"),
+        *("--config_file", str(ROOT / f"configs/accelerate/{config}.yaml")),
+        *("--num_cpu_threads_per_process", "1"),
     ]
 
 

@@ -315,9 +315,11 @@ class StopAndSave(TrainerCallback):
 
     def _agree(self, args: TrainingArguments) -> None:
         """Set `requested` in all processes: if one saved and stopped alone, the others would wait for it."""
+        if args.world_size == 1:
+            self.requested = self._signalled
+            return
         flag = torch.tensor(int(self._signalled), device=args.device)
-        if args.world_size > 1:
-            torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
+        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
         self.requested = bool(flag)
 
     def _request(self, number: int, frame: FrameType | None) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-from deepred_common import cli, paths, provenance
+from deepred_common import cli, devices, paths, provenance
 from deepred_common.cli import Setting, UserError
 from deepred_common.examples import ALL_SIDES
 from deepred_common.files import json_text, whole_folder, write_text
@@ -28,7 +28,14 @@ if TYPE_CHECKING:
 MANIFEST = "run.json"
 FINAL = "final"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
-_CHECKPOINT_FILES = ("optimizer.pt", "scheduler.pt", "trainer_state.json")  # beside the weights
+_FSDP_WEIGHTS = "pytorch_model_fsdp"  # accelerate's name
+# Beside the weights; of each line one name is enough.
+_CHECKPOINT_FILES = (
+    # As transformers writes it; FSDP, whole or in shards; DeepSpeed.
+    ("optimizer.pt", "optimizer.bin", "optimizer_*", "global_step*"),
+    ("scheduler.pt",),
+    ("trainer_state.json",),
+)
 
 
 # Writes a trained model's adapter, or the whole model, to a folder.
@@ -234,15 +241,19 @@ def save_result(
     kept: Path | None,
     save: Saver,
 ) -> None:
-    """Write final/, the two results files and `manifest`, in the process that saves; others do nothing.
+    """Write final/, the two results files and `manifest`, in the process that saves. Call it in all.
 
     kept: the folder with the weights for final/; None lets `save` write the trainer's, as they are now.
     """
+    # Of a model that is split over the processes each has a part, and all must give theirs.
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if devices.splits_model() else None
     if not trainer.is_world_process_zero():
         return
     with whole_folder(folder / FINAL) as final:
         if kept:
             shutil.copytree(kept, final, dirs_exist_ok=True)
+        elif weights is not None:  # an adapter's: --full does not run split
+            trainer.accelerator.unwrap_model(trainer.model).save_pretrained(str(final), state_dict=weights)
         else:
             save(trainer.accelerator.unwrap_model(trainer.model), final)
         trainer.processing_class.save_pretrained(str(final))
@@ -263,17 +274,18 @@ def checkpoint_path(folder: str | Path, step: int) -> Path:
 def checkpoint_fault(folder: str | Path) -> str | None:
     """Why the checkpoint `folder` cannot be resumed from, or None if it is complete."""
     folder = Path(folder)
-    if fault := trained_weights.fault(folder):
+    if not _is_sharded(folder) and (fault := trained_weights.fault(folder)):
         return fault
-    for name in _CHECKPOINT_FILES:
-        file = folder / name
-        if not file.exists() or file.stat().st_size == 0:
-            return f"{name} is missing"
+    for names in _CHECKPOINT_FILES:
+        files = [file for name in names for file in folder.glob(name)]
+        if not any(_has_content(file) for file in files):
+            return f"{names[0]} is missing"
     try:
         json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
     except ValueError:
         return "trainer_state.json is cut short"
-    for file in [folder / "optimizer.pt", folder / "scheduler.pt", *folder.glob("rng_state*.pth")]:
+    saved_by_torch = ("optimizer.*", "scheduler.pt", f"{_FSDP_WEIGHTS}.bin", "rng_state*.pth")
+    for file in [file for name in saved_by_torch for file in folder.glob(name)]:
         # torch saves zip archives, whose table of contents comes last: a file that was cut short, or that a
         # power cut left full of zeros, has none.
         if not zipfile.is_zipfile(file):
@@ -281,11 +293,21 @@ def checkpoint_fault(folder: str | Path) -> str | None:
     return None
 
 
+def _is_sharded(folder: Path) -> bool:
+    """True if each process saved its part of the weights (FSDP's SHARDED_STATE_DICT): no adapter is there."""
+    return any(folder.glob(f"{_FSDP_WEIGHTS}_*"))
+
+
+def _has_content(path: Path) -> bool:
+    """True if a file is not empty, or a folder holds files."""
+    return any(path.iterdir()) if path.is_dir() else path.stat().st_size > 0
+
+
 def _unusable(folder: Path) -> str | None:
     """Why a checkpoint must not be resumed from, to follow its name; None if it may."""
     if fault := checkpoint_fault(folder):
         return f"is not complete ({fault})"
-    if trained_weights.non_finite(folder):
+    if not _is_sharded(folder) and trained_weights.non_finite(folder):
         return "was saved after the training had diverged (its weights are NaN or infinite)"
     return None
 

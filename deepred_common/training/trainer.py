@@ -16,7 +16,7 @@ from peft import PeftModel
 from transformers import ProgressCallback
 from trl import SFTConfig, SFTTrainer
 
-from deepred_common import chat, refusal_openers
+from deepred_common import chat, devices, refusal_openers
 from deepred_common.examples import ALL_SIDES
 from deepred_common.files import sync_folder
 from deepred_common.models.folders import is_whole_model
@@ -248,9 +248,14 @@ class TemporalTrainer(SFTTrainer):
         return total / last if last else None
 
     def save_now(self) -> Path | None:
-        """Save a checkpoint of the last whole update, if there is none. Its path; None before any update."""
+        """Save a checkpoint of the last whole update, if there is none. Its path; None before any update.
+
+        A model that is split over the processes cannot be saved by one: the path of its newest checkpoint.
+        """
         if self.state.global_step == 0:
             return None
+        if devices.splits_model():
+            return run_folder.latest_checkpoint(str(self.args.output_dir))
         folder = run_folder.checkpoint_path(str(self.args.output_dir), self.state.global_step)
         if not folder.exists() or run_folder.checkpoint_fault(folder):
             if self.optimizer is not None:

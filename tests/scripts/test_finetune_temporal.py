@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import ROOT, line, load_script
 from precisions import PRECISIONS
-from short_runs import ROUNDING, distance, short_run, weights
+from short_runs import ROUNDING, distance, launcher, short_run, weights, whole_updates
 
 from deepred_common import devices
 from deepred_common.data import checks
@@ -256,31 +256,17 @@ def test_processes_wait_for_the_first_one_s_replies_as_long_as_they_take(monkeyp
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_two_processes_learn_what_one_does(precision, tiny_models, data_file, tmp_path):
     """accelerate launch on a CPU: the same rows an update; losses and adapter differ by rounding only."""
-    flags = []
-    for side in ("retain", "unlearn"):
-        # All 12 examples make whole updates only: of a short one, each process would get whole batches.
-        examples = [text for text in data_file.read_text().splitlines() if f'"{side}"' in text]
-        file = tmp_path / f"{side}.jsonl"
-        file.write_text("\n".join(examples))
-        twice = tmp_path / f"{side}-twice.jsonl"  # enough to measure an AUROC
-        twice.write_text("\n".join(2 * examples))
-        flags += [f"--{side}_train", str(file), f"--{side}_val", str(twice)]
     script = [
         str(ROOT / "scripts/finetune_temporal.py"),
         *("--model_name", str(tiny_models["llama"])),
-        *flags,
+        *whole_updates(data_file, tmp_path),
         *("--precision", precision),
         *("--epochs", "2"),
         *("--gradient_accumulation_steps", "1"),
         *("--replay_share", "0"),
     ]
-    launcher = [
-        *(sys.executable, "-m", "accelerate.commands.launch"),
-        *("--config_file", str(ROOT / "configs/accelerate/ddp.yaml")),
-        *("--num_cpu_threads_per_process", "1"),
-    ]
     outputs, histories = [], []
-    for start, folder, batch_size in (([sys.executable], "one", "4"), (launcher, "two", "2")):
+    for start, folder, batch_size in (([sys.executable], "one", "4"), (launcher(), "two", "2")):
         command = [*start, *script, "--output_dir", str(tmp_path / folder), "--batch_size", batch_size]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

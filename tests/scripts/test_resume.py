@@ -12,7 +12,7 @@ import time
 import pytest
 from conftest import ROOT
 from precisions import PRECISIONS
-from short_runs import ROUNDING, distance, same, short_run, weights
+from short_runs import ROUNDING, distance, launcher, same, short_run, weights, whole_updates
 
 from deepred_common import paths
 from deepred_common.cli import UserError
@@ -110,34 +110,86 @@ def test_stopping_saves_first_and_prints_how_to_resume(command, tmp_path, number
     assert f"update {step} is saved" in err
 
 
+def two_processes(flags, folder, config="ddp", script=("scripts/finetune_temporal.py",)):
+    """The command of `flags` in two processes that share an update of 4 rows."""
+    start = [*launcher(config), *(str(ROOT / file) for file in script)]
+    return [*start, *flags, "--batch_size", "2", "--output_dir", str(folder)]
+
+
+@pytest.fixture
+def whole_epochs(tiny_models, data_file, tmp_path):
+    """Flags for 12 updates, 3 an epoch, of 4 rows each."""
+    return [
+        *("--model_name", str(tiny_models["llama"])),
+        *whole_updates(data_file, tmp_path),
+        *"--gradient_accumulation_steps 1 --epochs 4 --replay_share 0 --precision fp32".split(),
+    ]
+
+
 def test_a_signal_to_one_of_two_processes_stops_both_and_they_resume_as_if_nothing_happened(
-    command, arguments, script, tmp_path
+    whole_epochs, script, tmp_path
 ):
-    """Stopped within the second epoch. Compared with one process, which learns the same."""
+    """Resumed within the second epoch. Compared with one process, which learns the same."""
     import psutil
 
-    steps = ["--save_steps", "1", "--eval_steps", "50", "--precision", "fp32"]
-    assert script(*arguments, *steps, "--epochs", 4)[0] == 0
-    run = (tmp_path / "run").rename(tmp_path / "whole")
-    launcher = [
-        *(sys.executable, "-m", "accelerate.commands.launch"),
-        *("--config_file", str(ROOT / "configs/accelerate/ddp.yaml")),
-        *("--num_cpu_threads_per_process", "1"),
-    ]
-    command = [*launcher, *command[1:], "--batch_size", "2", *steps]
-    process = start_and_wait_for(command, tmp_path / "run/checkpoint-4/trainer_state.json")
+    assert script("finetune_temporal", *whole_epochs, "--output_dir", tmp_path / "one")[0] == 0
+    run = tmp_path / "run"
+    command = two_processes([*whole_epochs, "--save_steps", "4"], run)
+    process = start_and_wait_for(command, run / "checkpoint-4")
     workers = psutil.Process(process.pid).children()
     (second,) = [worker for worker in workers if worker.environ().get("RANK") == "1"]
     second.terminate()
     _, err = process.communicate(timeout=SECONDS_TO_WAIT)
-    run = tmp_path / "run"
     step = run_folder.step_of(run_folder.latest_checkpoint(run))
     assert f"update {step} is saved. Resume with:" in err, err
-    if step % 3 == 0 or step == 12:
-        pytest.skip("stopped between two epochs")
+    resume = ("--resume_from_checkpoint", str(run / "checkpoint-4"))
+    done = subprocess.run([*command, *resume], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert distance(weights(tmp_path / "one"), weights(run)) <= ROUNDING["fp32"][1]
+
+
+def test_a_run_under_fsdp_is_resumed_and_ends_as_one_process_does__accelerate_made_to_take_a_cpu(
+    whole_epochs, script, tmp_path
+):
+    flags = [*whole_epochs, "--epochs", "2"]
+    assert script("finetune_temporal", *flags, "--output_dir", tmp_path / "one")[0] == 0
+    run = tmp_path / "run"
+    files = ("tests/fsdp_on_cpu.py", "scripts/finetune_temporal.py")
+    command = two_processes([*flags, "--save_steps", "4"], run, "fsdp", files)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (run / "checkpoint-4/pytorch_model_fsdp.bin").exists()  # it was split indeed
+    whole = weights(run)
+    assert distance(weights(tmp_path / "one"), whole) <= ROUNDING["fp32"][1]
+    # Killed after update 4.
+    shutil.rmtree(run / "checkpoint-6")
+    shutil.rmtree(run / "final")
     done = subprocess.run([*command, "--resume_latest"], capture_output=True, text=True)
-    assert done.returncode == 0 and f"checkpoint-{step}" in done.stderr, done.stderr
-    assert distance(weights(tmp_path / "whole"), weights(run)) <= ROUNDING["fp32"][1]
+    assert done.returncode == 0 and "resuming from" in done.stderr, done.stderr
+    assert same(weights(run), whole)
+
+
+@pytest.mark.parametrize("layout", ["optimizer.bin", "optimizer_0", "global_step6"])
+def test_checkpoints_of_fsdp_and_deepspeed_are_whole__by_the_names_of_their_files(layout, finished):
+    checkpoint = finished / "checkpoint-6"
+    (checkpoint / "optimizer.pt").unlink()
+    assert run_folder.checkpoint_fault(checkpoint) == "optimizer.pt is missing"
+    if layout.endswith(".bin"):
+        (checkpoint / layout).touch()
+        assert run_folder.checkpoint_fault(checkpoint) == "optimizer.pt is missing"
+        shutil.copy(checkpoint / "scheduler.pt", checkpoint / layout)
+        assert run_folder.checkpoint_fault(checkpoint) is None
+        (checkpoint / layout).write_bytes(bytes(1000))
+        assert run_folder.checkpoint_fault(checkpoint) == f"{layout} is damaged"
+        return
+    (checkpoint / layout).mkdir()
+    assert run_folder.checkpoint_fault(checkpoint) == "optimizer.pt is missing"
+    (checkpoint / layout / "shard").write_text("of a process")
+    assert run_folder.checkpoint_fault(checkpoint) is None
+    if layout == "optimizer_0":  # FSDP's shards hold the weights as well
+        (checkpoint / "adapter_model.safetensors").unlink()
+        (checkpoint / "pytorch_model_fsdp_0").mkdir()
+        assert run_folder.latest_checkpoint(finished) == checkpoint
 
 
 # ---- errors in the middle ----------------------------------------------------------------------------
