@@ -62,7 +62,7 @@ def build_parser() -> cli.Parser:
     )
     add(
         "--seed",
-        type=int,
+        type=cli.seed,
         default=split.SHIPPED_SEED,
         help="seed of every random choice (default: %(default)s)",
     )

@@ -164,7 +164,7 @@ def build_parser() -> cli.Parser:
     )
     add("--wandb", action="store_true", help="log to Weights & Biases")
     add("--tensorboard", action="store_true", help="log to TensorBoard, in the run folder")
-    add("--seed", type=int, help="order of the data, start of the adapter (default: %(default)s)")
+    add("--seed", type=cli.seed, help="order of the data, start of the adapter (default: %(default)s)")
     add("--trust_remote_code", action="store_true", help="run code that the model's authors ship with it")
     settings = TrainSettings(**files)
     parser.set_defaults(**dataclasses.asdict(settings) | {"objective": settings.objective.name})

@@ -66,6 +66,8 @@ def test_an_abbreviated_flag_is_refused(capsys) -> None:
     [
         (cli.positive_int, "0", "'0' is not a whole number of at least 1"),
         (cli.positive_int, "2.5", "'2.5' is not a whole number of at least 1"),
+        (cli.seed, "-1", f"'-1' is not a whole number from 0 to {2**32 - 1}"),
+        (cli.seed, str(2**32), f"'{2**32}' is not a whole number from 0 to {2**32 - 1}"),
         (cli.positive_float, "nan", "'nan' is not a number above 0"),
         (cli.positive_float, "fast", "'fast' is not a number above 0"),
         (cli.day, "1969", "'1969' is not a date such as 1969-07-20"),

@@ -70,7 +70,12 @@ def build_parser() -> cli.Parser:
         help="ask at most this many (--probes, --attack: facts), evenly of both sides, chosen by --seed; "
         "--probes takes facts first that the embedded base knows",
     )
-    add("--seed", type=int, default=0, help="for --limit's choice and for --samples (default: %(default)s)")
+    add(
+        "--seed",
+        type=cli.seed,
+        default=0,
+        help="for --limit's choice and for --samples (default: %(default)s)",
+    )
     add(
         "--max_tokens",
         type=cli.positive_int,

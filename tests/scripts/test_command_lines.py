@@ -122,6 +122,13 @@ def test_a_flag_that_does_not_exist(name, script):
     assert code == 2 and "usage:" in err
 
 
+@pytest.mark.parametrize("name", ["finetune_temporal", "evaluate_temporal", "build_datasets"])
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_numpy_would_refuse_later_is_refused_at_once(name, seed, script):
+    code, out, err = script(name, "--seed", seed)
+    assert (code, out) == (2, "") and f"argument --seed: '{seed}' is not a whole number from 0" in plain(err)
+
+
 def plain(err):
     """The error as a user sees it: one to three lines, no traceback."""
     assert "Traceback" not in err
