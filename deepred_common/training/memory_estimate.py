@@ -35,6 +35,7 @@ FP32_VECTORS = 3  # of the same size, in fp32: norms
 # Of the size of all heads: queries, keys and values before and after what is done to them, and the result.
 ATTENTION_VECTORS = 6
 INNER_VECTORS = 4
+USUAL_INNER = 4  # times a hidden vector, of a model whose config does not say: Falcon, GPT-2, Bloom, MPT, OPT
 FP32_BYTES = 4
 LOGITS = 3  # of a label: the model's, the base's and their gradient; objectives/label_scores.py has no others
 
@@ -72,7 +73,7 @@ class Batch:
 @dataclass(frozen=True)
 class Precision:
     """bytes_each: of a weight and an activation. linear_bits: of a quantised linear layer's weight, None if
-    not.
+    not; with these, all other weights are in fp32.
 
     copies: of all weights in this type, beside what is trained. With an adapter, the base; without one, the
     base as the reference, and what autocast makes of the trained weights, which are in fp32.
@@ -104,31 +105,40 @@ def shape_of(config: PretrainedConfig, lora_r: int | None, trust_remote_code: bo
     layer; None trains all weights instead."""
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layers
 
     # On the meta device a model has shapes but no memory.
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     output = model.get_output_embeddings()
-    layers = [
-        module for module in model.modules() if isinstance(module, torch.nn.Linear) and module is not output
+    kinds = (torch.nn.Linear, Conv1D)
+    weights = [
+        module.weight for module in model.modules() if isinstance(module, kinds) and module is not output
     ]
     parameters = sum(p.numel() for p in model.parameters())
-    if lora_r is None:
-        trained = parameters
-    else:
-        trained = sum(lora_r * (module.in_features + module.out_features) for module in layers)
-    head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    trained = parameters if lora_r is None else sum(lora_r * sum(weight.shape) for weight in weights)
+    heads = _size(config, "num_attention_heads") or 1  # Mamba has none
+    head_size = _size(config, "head_dim") or config.hidden_size // heads
     return Shape(
         parameters=parameters,
-        linear=sum(module.weight.numel() for module in layers),
+        linear=sum(weight.numel() for weight in weights),
         trained=trained,
         hidden=config.hidden_size,
-        inner=config.intermediate_size,
-        heads=config.num_attention_heads,
-        attention=config.num_attention_heads * head_size,
+        inner=_size(config, "intermediate_size") or USUAL_INNER * config.hidden_size,
+        heads=heads,
+        attention=heads * head_size,
         layers=config.num_hidden_layers,
         vocabulary=config.vocab_size,
     )
+
+
+def _size(config: PretrainedConfig, name: str) -> int:
+    """A size in a config, the largest one where layers differ in it; 0 where the config has none."""
+    try:
+        size = getattr(config, name, None) or 0
+    except RuntimeError:  # so transformers says that layers differ, as Gemma 4's heads do
+        size = [getattr(layer, name) for layer in config.per_layer_config]
+    return size if isinstance(size, int) else max(size)
 
 
 def peak_memory(
@@ -142,7 +152,8 @@ def peak_memory(
     """
     weights: float = precision.copies * shape.parameters * precision.bytes_each
     if precision.linear_bits is not None:
-        weights -= shape.linear * (precision.bytes_each - precision.linear_bits / 8)
+        # peft's prepare_model_for_kbit_training casts all that is not quantised (embedding, norms) to fp32.
+        weights = shape.linear * precision.linear_bits / 8 + (shape.parameters - shape.linear) * FP32_BYTES
     trained = TRAINED_BYTES * shape.trained
     inputs = batch.tokens * shape.hidden * precision.bytes_each
     # Attention computes its softmax in fp32, and keeps it in the other type as well.

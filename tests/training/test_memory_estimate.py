@@ -44,11 +44,27 @@ def test_the_figures_are_those_of_the_model(tiny_models):
     assert shape.trained == sum(8 * sum(p.shape) for p in linear.values())
 
 
+@pytest.mark.parametrize(
+    "kind", ["falcon", "gpt2", "bloom", "mpt", "opt", "gemma3n_text", "gemma4_text", "mamba"]
+)
+def test_families_that_name_their_sizes_otherwise_have_a_shape(kind):
+    """Falcon, GPT-2, Bloom, MPT and OPT have no intermediate_size, Mamba no heads; Gemma's layers differ."""
+    from transformers import AutoConfig
+
+    shape = memory_estimate.shape_of(AutoConfig.for_model(kind), lora_r=8)
+    assert shape.linear and shape.trained and shape.attention >= shape.hidden and shape.inner > shape.hidden
+
+
 def test_quantised_weights_and_recomputed_activations_take_less():
     batch = Batch(tokens=200, scores=0, outputs=80, labels=80)
     plain = memory_estimate.peak_memory(SHAPE, batch, FP32, checkpointing=False)
     four_bits = dataclasses.replace(FP32, linear_bits=4)
     assert plain - memory_estimate.peak_memory(SHAPE, batch, four_bits, False) == 600 * 3.5
+    # In bf16 as well, peft casts the 400 weights outside the linear layers to fp32.
+    sizes = [
+        memory_estimate.peak_memory(SHAPE, batch, Precision(2, linear_bits=bits), False) for bits in (None, 8)
+    ]
+    assert sizes[1] - sizes[0] == 400 * (4 - 2) + 600 * (1 - 2)
     assert memory_estimate.peak_memory(SHAPE, batch, FP32, True) < plain
     eager = dataclasses.replace(batch, scores=4 * 50 * 50)
     scores = 3 * 2 * 4 * 50 * 50  # layers x heads x rows x length²
