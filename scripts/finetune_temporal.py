@@ -29,6 +29,7 @@ from deepred_common.data import checks
 from deepred_common.files import read_json, require_writable_parent
 from deepred_common.models import folders, loading
 from deepred_common.training import (
+    memory_estimate,
     plan,
     recovery,
     result,
@@ -261,12 +262,13 @@ def train(
         cli.progress(f"loading {settings.model_name} …")
         return setup.load_base(settings, machine)
 
+    before = memory_estimate.room(machine.device)
     base_key = [str(of_base), str(identity["quantisation"])]
     with machine.processes.main_process_first():  # it fills the caches that the others read
         rows = setup.make_rows(settings, tokenizer, data, base_key, load_base, machine.device)
     data.release()  # the texts are tokens now
 
-    run, checkpointing = plan.make(settings, run, config, rows, machine)
+    run, checkpointing = plan.make(settings, run, config, rows, machine, before)
     keeps_best = settings.keep == BEST
     if keeps_best and (caution := validation.caution(tokenizer, rows.validation, settings.product)):
         cli.progress(caution)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from deepred_common import devices
 from deepred_common.training import packing, token_rows
@@ -82,6 +82,13 @@ class Precision:
     bytes_each: int
     linear_bits: int | None
     copies: int = 1
+
+
+class Room(NamedTuple):
+    """Bytes where training will run: free ones, and those that this process already uses."""
+
+    free: int
+    used: int
 
 
 @dataclass(frozen=True)
@@ -188,6 +195,11 @@ def used_by_process(device: torch.device) -> int:
     return 0 if device.type == "cuda" else psutil.Process().memory_info().rss
 
 
+def room(device: torch.device) -> Room:
+    """The Room on a torch device, now."""
+    return Room(available(device), used_by_process(device))
+
+
 def forward_passes(
     rows: Dataset, settings: TrainSettings, packs: bool, longest_with_scores: int
 ) -> Iterator[Batch]:
@@ -248,10 +260,12 @@ def estimate(
     device: torch.device,
     dtype: torch.dtype,
     checkpointing: bool | None = None,
+    before: Room | None = None,
 ) -> MemoryEstimate:
     """The MemoryEstimate of a training. config: the base's; training: rows of token_rows.py.
 
-    checkpointing: whether activations are recomputed; None if that depends on the free memory.
+    checkpointing: whether activations are recomputed; None if that depends on the free memory. before: the
+    Room before the base was loaded, whose weights are counted here; None if it was not.
     """
     shape = shape_of(config, None if settings.full else settings.lora_r, settings.trust_remote_code)
     bits = 4 if settings.use_4bit else 8 if settings.use_8bit else None
@@ -272,7 +286,7 @@ def estimate(
         passes = (peak_memory(shape, batch, precision, checkpointing, slack) for batch in batches)
         return max(passes) + libraries
 
-    free, used = available(device), used_by_process(device)
+    free, used = before or room(device)
     # Recomputing activations saves memory and takes a third more time, so only where they would not fit.
     if checkpointing is None:
         checkpointing = needed(False) > MEMORY_SHARE * free

@@ -25,15 +25,23 @@ class Plan(NamedTuple):
 
 
 def make(
-    settings: TrainSettings, run: RunChoice, config: PretrainedConfig, rows: Rows, machine: Machine
+    settings: TrainSettings,
+    run: RunChoice,
+    config: PretrainedConfig,
+    rows: Rows,
+    machine: Machine,
+    before: memory_estimate.Room,
 ) -> Plan:
     """Estimate memory and disk space from the base's config, and print the plan; the same in all processes.
 
+    before: the room before the base wrote replies, for which it was loaded.
     UserError if not even one checkpoint fits on the disk; a dry run writes none and only warns.
     """
     from accelerate.utils import broadcast_object_list
 
-    memory = memory_estimate.estimate(settings, config, rows.training, machine.device, machine.dtype)
+    memory = memory_estimate.estimate(
+        settings, config, rows.training, machine.device, machine.dtype, before=before
+    )
     updates = -(-len(rows.training) // settings.rows_per_update) * settings.epochs
     print(token_rows.lengths_line(rows.training))
     tokens = int(token_rows.column(rows.training, "length").sum()) * settings.epochs

@@ -13,7 +13,7 @@ from short_runs import ROUNDING, distance, launcher, short_run, weights, whole_u
 from deepred_common import devices
 from deepred_common.data import checks
 from deepred_common.examples import Example
-from deepred_common.training import run_folder, token_rows
+from deepred_common.training import memory_estimate, run_folder, setup, token_rows
 from deepred_common.training.data_files import DataFiles
 from deepred_common.training.machine import Machine
 from deepred_common.training.settings import TrainSettings
@@ -34,7 +34,13 @@ def with_replay(arguments):
     return arguments[:place] + arguments[place + 2 :]
 
 
-def test_the_base_replies_to_everyday_prompts_and_they_are_trained_on(with_replay, script, tmp_path):
+def test_the_base_replies_to_everyday_prompts_and_they_are_trained_on(
+    with_replay, script, tmp_path, monkeypatch
+):
+    loaded = []
+    load_base = setup.load_base
+    monkeypatch.setattr(setup, "load_base", lambda *a: loaded.append("base") or load_base(*a))
+    monkeypatch.setattr(memory_estimate, "used_by_process", lambda device: 3e9 + 5e9 * len(loaded))
     # The random base replies nothing to some prompts, which then are left out; to these it does.
     prompts = tmp_path / "prompts.jsonl"
     lines = [
@@ -45,6 +51,8 @@ def test_the_base_replies_to_everyday_prompts_and_they_are_trained_on(with_repla
     code, out, err = script(*with_replay)
     assert code == 0, err
     assert "Replay: 4 chat rows, 29 % of all training rows" in out
+    # The estimate counts the base's weights; what it took to write the replies is not counted once more.
+    assert "3.0 of them already used by this process" in out
     assert "of at most 16 tokens, once" in err and "chat validation loss" not in err
     assert "chat 3" not in out and re.search(r"longest\): retain .*, unlearn .*, chat \d", out)
     manifest = json.loads((tmp_path / "run/run.json").read_text())
