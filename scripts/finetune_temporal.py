@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepred_common import cache, cli, devices, paths, provenance
+from deepred_common import cache, chat, cli, devices, paths, provenance
 from deepred_common.data import checks
 from deepred_common.files import read_json, require_writable_parent
 from deepred_common.models import folders, loading
@@ -268,7 +268,9 @@ def train(
         rows = setup.make_rows(settings, tokenizer, data, base_key, load_base, machine.device)
     data.release()  # the texts are tokens now
 
-    run, checkpointing = plan.make(settings, run, config, rows, machine, before)
+    run, checkpointing = plan.make(
+        settings, run, config, rows, machine, before, chat.has_fallback_template(tokenizer)
+    )
     keeps_best = settings.keep == BEST
     if keeps_best and (caution := validation.caution(tokenizer, rows.validation, settings.product)):
         cli.progress(caution)

@@ -31,16 +31,24 @@ def make(
     rows: Rows,
     machine: Machine,
     before: memory_estimate.Room,
+    learns_replay: bool,
 ) -> Plan:
     """Estimate memory and disk space from the base's config, and print the plan; the same in all processes.
 
-    before: the room before the base wrote replies, for which it was loaded.
+    before: the room before the base wrote replies, for which it was loaded. learns_replay: of
+    TrainSettings.needs_reference.
     UserError if not even one checkpoint fits on the disk; a dry run writes none and only warns.
     """
     from accelerate.utils import broadcast_object_list
 
     memory = memory_estimate.estimate(
-        settings, config, rows.training, machine.device, machine.dtype, before=before
+        settings,
+        config,
+        rows.training,
+        machine.device,
+        machine.dtype,
+        before=before,
+        learns_replay=learns_replay,
     )
     updates = -(-len(rows.training) // settings.rows_per_update) * settings.epochs
     print(token_rows.lengths_line(rows.training))

@@ -75,11 +75,13 @@ class TrainSettings:
     def default_learning_rate(self) -> float:
         return FULL_LEARNING_RATE if self.full else LORA_LEARNING_RATE
 
-    @property
-    def needs_reference(self) -> bool:
-        """True if the base is needed beside the trained model. Without its adapter, a model is its base."""
+    def needs_reference(self, learns_replay: bool) -> bool:
+        """True if the base is needed beside the trained model. Without its adapter, a model is its base.
+
+        learns_replay: the wording of all chat rows is learnt, as for a base without a chat template.
+        """
         sides = set(self.objective.base_sides)
-        if not self.replay_share:
+        if not self.replay_share or (learns_replay and CHAT in self.objective.drift_only_sides):
             sides.discard(CHAT)
         return self.full and bool(sides)
 

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from deepred_common import chat
 from deepred_common.training import setup, whole_model
 from deepred_common.training.run_folder import Saver
 
@@ -42,7 +43,8 @@ def load(
 
     if settings.full:
         terms = whole_model.terms_folder(settings.model_name, revision)
-        reference = load_base() if settings.needs_reference else None
+        learns_replay = chat.has_fallback_template(tokenizer)
+        reference = load_base() if settings.needs_reference(learns_replay) else None
         model = whole_model.load(settings, machine)
         set_seed(settings.seed)  # now: loading may draw random numbers, and so may the replies
         save = functools.partial(whole_model.save, config=config, tokenizer=tokenizer, base_terms=terms)

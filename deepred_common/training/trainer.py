@@ -137,10 +137,10 @@ class TemporalTrainer(SFTTrainer):
         return (packing.packed_logits if self._packs else packing.padded_logits)(model, inputs)
 
     def _base_logits(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor | None:
-        """The base's logits for the rows of the objective's base_sides; None if there are none to compute."""
+        """The base's logits for the rows that the objective needs them of; None if there are no such rows."""
         if not (self.objective.base_sides and self._has_base):
             return None
-        needed = self.objective.needs_base(inputs["sides"])
+        needed = self.objective.needs_base(inputs["sides"], inputs["learns_wording"])
         computed = needed.clone()
         # Processes that share a model must run it equally often, or they wait for each other for ever.
         computed[0] |= self.args.world_size > 1
@@ -279,7 +279,7 @@ def build_trainer(
 
     folder: the run's. model: with its adapter, or one whose weights are all trained. checkpointing: whether
     activations are computed again in the backward pass to save memory. watchers: callbacks besides the
-    progress bar. reference: the base, if settings.needs_reference.
+    progress bar. reference: the base, if settings.needs_reference().
     """
     on_cpu = machine.device.type == "cpu"
     config = SFTConfig(

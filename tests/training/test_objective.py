@@ -46,7 +46,8 @@ def batch():
 def loss_of(batch, objective=SHIPPED, **changes):
     b = SimpleNamespace(**(vars(batch) | changes))
     needed = batches.predicts_label(b.labels)
-    base_logits = None if b.base is None else b.base[:, :-1][needed[objective.needs_base(b.sides)]]
+    needs_base = objective.needs_base(b.sides, b.learns_wording)
+    base_logits = None if b.base is None else b.base[:, :-1][needed[needs_base]]
     return objective.loss(
         LossInputs(
             b.logits[:, :-1][needed],
@@ -127,11 +128,11 @@ def test_a_reply_that_the_base_would_not_give_is_learnt_word_for_word(side, batc
     objective = Refusal(retain_weight=3)
     learnt = torch.tensor([True, False, False])
     as_unlearn = loss_of(batch, objective, sides=numbers(UNLEARN, UNLEARN, UNLEARN), base=None)
-    own_base = batch.base[:1]
-    assert loss_of(batch, objective, sides=rows, learns_wording=learnt, base=own_base) == pytest.approx(
+    # So the base is not asked for it.
+    assert loss_of(batch, objective, sides=rows, learns_wording=learnt, base=None) == pytest.approx(
         as_unlearn, rel=1e-5
     )
-    assert loss_of(batch, objective, sides=rows, base=own_base) != pytest.approx(as_unlearn, rel=1e-2)
+    assert loss_of(batch, objective, sides=rows, base=batch.base[:1]) != pytest.approx(as_unlearn, rel=1e-2)
 
 
 def test_the_end_of_a_retain_reply_is_learnt_though_the_base_would_go_on(batch):
@@ -292,7 +293,7 @@ def test_an_objective_of_another_kind_is_what_is_trained(sides, trainer_of):
     assert inputs.sides.tolist().count(0) == 2
     labels = (inputs.labels != IGNORED).sum(1)
     assert len(inputs.logits) == labels.sum()
-    of_base = labels[objective.needs_base(inputs.sides)].sum()
+    of_base = labels[objective.needs_base(inputs.sides, inputs.learns_wording)].sum()
     assert (0 if inputs.base_logits is None else len(inputs.base_logits)) == of_base
     assert (of_base > 0) == bool(sides)
     assert objective.identity() == {"name": "towards_base", "strength": 2.0, "sides": sides}

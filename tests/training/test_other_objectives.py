@@ -50,14 +50,15 @@ def loss_of(objective, batch, rows=range(5), num_items=None, learns_wording=Fals
     rows = list(rows)
     labels, sides = batch.labels[rows], torch.tensor([ALL_SIDES.index(SIDES[row]) for row in rows])
     is_label = batches.predicts_label(labels)
-    needed = objective.needs_base(sides)
+    worded = torch.full((len(rows),), learns_wording)
+    needed = objective.needs_base(sides, worded)
     owner = {3: 0, 4: 1}
     inputs = LossInputs(
         logits=batch.logits[rows][:, :-1][is_label],
         labels=labels,
         decisions=torch.full((len(rows),), START),
         sides=sides,
-        learns_wording=torch.full((len(rows),), learns_wording),
+        learns_wording=worded,
         other_of=torch.tensor([rows.index(owner[row]) if row in owner else -1 for row in rows]),
         base_logits=batch.base[rows][needed][:, :-1][is_label[needed]] if needed.any() else None,
         num_items=num_items,
@@ -135,6 +136,28 @@ def test_the_loss_is_the_published_formula_and_chat_stays_at_the_base(name, batc
 def test_chat_replies_of_a_base_without_a_template_are_learnt(name, batch):
     loss = loss_of(OBJECTIVES[name], batch, [2], learns_wording=True)
     assert loss.item() == pytest.approx(-mean_log_p(batch, 2).item(), rel=1e-5)
+
+
+def test_the_base_is_asked_for_a_learnt_reply_only_where_the_loss_compares_the_two():
+    sides, worded = torch.tensor([0, 1, 2]), torch.tensor([True, False, True])  # retain, unlearn, chat
+
+    def needed(objective):
+        return objective.needs_base(sides, worded).tolist()
+
+    assert needed(OBJECTIVES["refusal"]) == needed(OBJECTIVES["sft"]) == [False, False, False]
+    assert needed(dataclasses.replace(Npo(), retain_learning=0)) == [False, True, False]
+    assert needed(OBJECTIVES["dpo"]) == [True, True, False]
+
+
+def test_no_second_model_is_loaded_where_no_row_needs_the_base():
+    """All chat rows of a base without a chat template are learnt word for word."""
+
+    def needed(name, learns_replay):
+        settings = TrainSettings(full=True, objective=OBJECTIVES[name])
+        return settings.needs_reference(learns_replay)
+
+    assert needed("sft", False) and not needed("sft", True) and not needed("grad_ascent", False)
+    assert needed("refusal", True) and needed("npo", True)
 
 
 def test_answer_preservation_sums_over_a_reply_as_the_authors_code_does(batch):

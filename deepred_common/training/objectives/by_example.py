@@ -53,13 +53,19 @@ class ByExample(Objective):
         needed = {*self.reference_sides, *self.drift_sides}
         return tuple(side for side in ALL_SIDES if side in needed)
 
+    @property
+    def drift_only_sides(self) -> tuple[str, ...]:
+        return tuple(side for side in self.drift_sides if side not in self.reference_sides)
+
     def loss(self, inputs: LossInputs) -> Tensor:
         import torch
 
         needs_drift = torch.zeros_like(inputs.sides, dtype=torch.bool)
         for side in self.drift_sides:
             needs_drift |= inputs.sides == ALL_SIDES.index(side)
-        scores = log_probabilities.of_batch(inputs, self.needs_base(inputs.sides), needs_drift)
+        needs_drift &= ~inputs.learns_wording
+        needs_base = self.needs_base(inputs.sides, inputs.learns_wording)
+        scores = log_probabilities.of_batch(inputs, needs_base, needs_drift)
         sides = inputs.sides[: len(scores.own)]
         # Of a batch without any example that counts, too, the trainer wants a gradient.
         total = 0 * scores.own.sum()

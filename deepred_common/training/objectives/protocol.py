@@ -31,7 +31,7 @@ class LossInputs:
     sides: (rows,) of numbers in ALL_SIDES.
     learns_wording: (rows,) bool, True for retain and chat rows whose reply the base would not give.
     other_of: (rows,), the row whose example has this row as its other reply; -1 for an example's first row.
-    base_logits: as logits, of the model without its adapter, for the rows of the objective's base_sides only;
+    base_logits: as logits, of the model without its adapter, for the rows of the objective's needs_base only;
         None if there are no such rows.
     num_items: what the objective's loss is the mean of (mean_over), counted in all the accumulated batches by
         the trainer; None counts this batch's own.
@@ -75,13 +75,22 @@ class Objective(abc.ABC):
         """The sides (of ALL_SIDES) whose rows need the base's logits, in a forward pass of their own."""
         return ()
 
-    def needs_base(self, sides: Tensor) -> Tensor:
-        """(rows,) bool: which rows of these sides need the base's logits."""
+    @property
+    def drift_only_sides(self) -> tuple[str, ...]:
+        """Those of base_sides that need them for the distance to the base alone.
+
+        A row whose wording is learnt has no such distance in its loss.
+        """
+        return ()
+
+    def needs_base(self, sides: Tensor, learns_wording: Tensor) -> Tensor:
+        """(rows,) bool: which rows need the base's logits. sides, learns_wording: as in LossInputs."""
         import torch
 
         needed = torch.zeros_like(sides, dtype=torch.bool)
         for side in self.base_sides:
-            needed |= sides == ALL_SIDES.index(side)
+            here = sides == ALL_SIDES.index(side)
+            needed |= here & ~learns_wording if side in self.drift_only_sides else here
         return needed
 
     @abc.abstractmethod

@@ -40,6 +40,10 @@ class Refusal(Objective):
     def base_sides(self) -> tuple[str, ...]:
         return (RETAIN, CHAT) if self.retain_learning < 1 else (CHAT,)
 
+    @property
+    def drift_only_sides(self) -> tuple[str, ...]:
+        return self.base_sides
+
     def loss(self, inputs: LossInputs) -> Tensor:
         """See Objective.loss.
 
@@ -71,7 +75,7 @@ class Refusal(Objective):
         weights = weights * torch.where(is_retain & ~is_worded, self.retain_weight, 1.0)
         weights = weights * torch.where(is_chat, self.chat_weight, 1.0)
 
-        targets, has_base = labels[:, 1:][is_label], self.needs_base(sides)[rows]
+        targets, has_base = labels[:, 1:][is_label], self.needs_base(sides, inputs.learns_wording)[rows]
         scores = label_scores.of_labels(inputs.logits, targets, inputs.base_logits, has_base)
         losses = (1 - learnt) * scores.drift - learnt * scores.log_p
         return (weights * losses).sum() / (inputs.num_items if inputs.num_items is not None else len(rows))
