@@ -8,21 +8,24 @@ from deepred_common.training.objectives import label_scores
 LABELS, VOCABULARY = 7, 11
 
 
-def scores_at_once(logits, targets, base_logits, has_base):
+def scores_at_once(logits, targets, base_logits, has_base, needs_drift):
     own, base = logits.float().log_softmax(-1), base_logits.float().log_softmax(-1)
     base_log_p, drift = torch.zeros(LABELS), torch.zeros(LABELS)
     base_log_p[has_base] = base.gather(1, targets[has_base, None]).squeeze(1)
     drift = drift.index_put((has_base,), (base.exp() * (base - own[has_base])).sum(-1))
-    return own.gather(1, targets[:, None]).squeeze(1), base_log_p, drift
+    return own.gather(1, targets[:, None]).squeeze(1), base_log_p, torch.where(needs_drift, drift, 0.0)
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 2, 3, 100])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("with_base", ["1011010", "0000000", "1111111"])
-def test_blocks_change_neither_scores_nor_gradient(rows_at_once, dtype, with_base, monkeypatch):
+@pytest.mark.parametrize("with_drift", ["1111111", "1100010", "0000000"])
+def test_blocks_change_neither_scores_nor_gradient(rows_at_once, dtype, with_base, with_drift, monkeypatch):
     monkeypatch.setattr(label_scores, "BLOCK", rows_at_once * VOCABULARY)
     chance = torch.Generator().manual_seed(1)
-    has_base = torch.tensor([digit == "1" for digit in with_base])
+    has_base, needs_drift = (
+        torch.tensor([digit == "1" for digit in digits]) for digits in (with_base, with_drift)
+    )
     values = torch.randn(LABELS, VOCABULARY, generator=chance).to(dtype)
     base_logits = torch.randn(int(has_base.sum()), VOCABULARY, generator=chance).to(dtype)
     targets = torch.randint(VOCABULARY, (LABELS,), generator=chance)
@@ -30,7 +33,7 @@ def test_blocks_change_neither_scores_nor_gradient(rows_at_once, dtype, with_bas
     figures, gradients = [], []
     for scores_of in (scores_at_once, label_scores.of_labels):
         logits = values.clone().requires_grad_()
-        log_p, base_log_p, drift = scores_of(logits, targets, base_logits, has_base)
+        log_p, base_log_p, drift = scores_of(logits, targets, base_logits, has_base, needs_drift)
         (weights[0] * log_p.exp() + weights[1] * drift**2).sum().backward()
         figures.append(torch.stack([log_p, base_log_p, drift]).detach())
         gradients.append(logits.grad)

@@ -58,7 +58,11 @@ def of_batch(inputs: LossInputs, needs_base: Tensor, needs_drift: Tensor) -> Rep
     rows, places = is_label.nonzero(as_tuple=True)
     is_text = places + 1 >= inputs.decisions[rows]
     log_p, base_log_p, divergence = label_scores.of_labels(
-        inputs.logits, inputs.labels[:, 1:][is_label], inputs.base_logits, needs_base[rows]
+        inputs.logits,
+        inputs.labels[:, 1:][is_label],
+        inputs.base_logits,
+        needs_base[rows],
+        needs_drift[rows],
     )
 
     def by_row(values: Tensor) -> Tensor:
