@@ -6,13 +6,12 @@ import dataclasses
 import random
 from collections.abc import Callable, Sequence
 
-from deepred_common import cli
 from deepred_common.cli import UserError
 from deepred_common.examples import MIXED, UNLEARN, Example
 from deepred_common.training.objectives.protocol import OTHER, OWN, Objective
 from deepred_common.training.token_rows import Pair
 
-VERSION = 1  # raise it when this module chooses other replies for the same examples
+VERSION = 2  # raise it when this module chooses other replies for the same examples
 
 # Gives examples without a reply one of the base's, "" where it writes none; the same examples, in order.
 Writer = Callable[[Sequence[Example]], Sequence[Example]]
@@ -33,9 +32,9 @@ def added(
 ) -> list[Example | Pair]:
     """The retain and unlearn examples with the replies that the objective needs.
 
-    The other reply of an unlearn example is its metadata.original_answer, or what the base replies; one for
-    which there is neither is left out, with a warning. That of a retain example is the refusal of an unlearn
-    example of the same part, chosen by `seed`. UserError if there is no such refusal.
+    The other reply of an unlearn example is its metadata.original_answer, or what the base replies, "" where
+    there is neither. That of a retain example is the refusal of an unlearn example of the same part, chosen
+    by `seed`. UserError if there is no such refusal.
     """
     others: dict[int, Example] = {}
     if objective.unlearn_replies != OWN:
@@ -48,18 +47,13 @@ def added(
         replies = needs[example.side == UNLEARN]
         if replies == OWN:
             chosen.append(example)
-        elif place in others:
+        else:
             chosen.append(others[place] if replies == OTHER else Pair(example, others[place]))
-    if len(chosen) < len(examples):
-        cli.warn(
-            f"{len(examples) - len(chosen)} unlearn examples have no original_answer, and no reply of the "
-            "base (yet); they are left out."
-        )
     return chosen
 
 
 def _answers(examples: Sequence[Example], write: Writer) -> dict[int, Example]:
-    """{place: the example with an answer in place of its refusal} of unlearn examples that have one."""
+    """{place: the example with an answer, or "", in place of its refusal} of unlearn examples."""
     unlearn = {place: example for place, example in enumerate(examples) if example.side == UNLEARN}
     answered = {
         place: dataclasses.replace(example, output=str(example.metadata.get("original_answer") or "").strip())
@@ -69,7 +63,7 @@ def _answers(examples: Sequence[Example], write: Writer) -> dict[int, Example]:
     if missing:
         written = write([answered[place] for place in missing])
         answered |= zip(missing, written, strict=True)
-    return {place: example for place, example in answered.items() if example.output}
+    return answered
 
 
 def _refusals(examples: Sequence[Example], objective: Objective, seed: int) -> dict[int, Example]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deepred_common import chat, cli, devices, template_changes
 from deepred_common.cli import UserError
+from deepred_common.examples import UNLEARN
 from deepred_common.models import loading
 from deepred_common.training import other_replies, replay, token_rows
 
@@ -162,8 +163,25 @@ def _render(
     key: Sequence[str],
     read_examples: Callable[[], Sequence[Example | token_rows.Pair]],
 ) -> Dataset:
-    """token_rows.load_or_render of one part of the data, with warnings of what is skipped."""
+    """token_rows.load_or_render of one part of the data, with warnings of what is skipped.
+
+    UserError if no unlearn example is left to train on.
+    """
     rows, skipped = token_rows.load_or_render(tokenizer, [part, *key], read_examples, settings.max_seq_length)
+    if skipped.unanswered:
+        if settings.dry_run:
+            why = "a dry run asks the base for none"
+        elif chat.has_fallback_template(tokenizer):
+            why = "a base without a chat template writes none"
+        else:
+            why = "the base wrote nothing"
+        lacking = f"{skipped.unanswered} unlearn {part} examples have no original_answer, and {why}"
+        if part == "training" and not settings.dry_run and not len(token_rows.of_side(rows, UNLEARN)):
+            raise UserError(
+                f"--objective {settings.objective.name} has nothing to unlearn: {lacking}.\n"
+                "Give them one in their metadata, or take --objective refusal."
+            )
+        cli.warn(f"{lacking}; they are left out.")
     if skipped.unusable:
         more = ["…"] if skipped.unusable > len(skipped.named) else []
         cli.warn(

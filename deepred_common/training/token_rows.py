@@ -45,11 +45,15 @@ class _Rendered(NamedTuple):
 
 @dataclass
 class Skipped:
-    """Examples without a row: {side: too long ones}, how many cannot be trained on, the first of these."""
+    """Examples without a row: {side: too long ones}, how many cannot be trained on, the first of these.
+
+    unanswered: how many have no other reply, though the objective needs one.
+    """
 
     too_long: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ALL_SIDES, 0))
     unusable: int = 0
     named: list[str] = field(default_factory=list)
+    unanswered: int = 0
 
 
 def load_or_render(
@@ -107,9 +111,10 @@ def _render(
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     skipped = Skipped()
     tables = []
+    skipped.unanswered = sum(not _has_replies(item) for item in to_render)
     with tqdm(total=len(to_render), desc="rendering", unit="example", delay=BAR_DELAY, leave=False) as bar:
         for start in range(0, len(to_render), CHUNK):
-            chunk = to_render[start : start + CHUNK]
+            chunk = [item for item in to_render[start : start + CHUNK] if _has_replies(item)]
             examples = [item.own if isinstance(item, Pair) else item for item in chunk]
             others = [item.other for item in chunk if isinstance(item, Pair)]
             other_rows = iter(training_rows.of_examples(tokenizer, others))
@@ -128,14 +133,20 @@ def _render(
                     side = ALL_SIDES.index(example.side)
                     rendered.append(_Rendered(own, other, side, example.learns_wording))
             tables.append(_table(rendered))
-            bar.update(len(chunk))
+            bar.update(min(CHUNK, len(to_render) - start))
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     dataset = Dataset(InMemoryTable(pa.concat_tables(tables)))
     if not len(dataset) and skipped.unusable:
         raise UserError(f"no example can be trained on. {skipped.named[0]}.")
+    if not len(dataset) and skipped.unanswered:
+        raise UserError("no example has the replies that the objective needs.")
     if not len(dataset):
         raise UserError(f"every example is longer than --max_seq_length {max_length}; raise it.")
     return dataset, skipped
+
+
+def _has_replies(item: Example | Pair) -> bool:
+    return bool((item.other if isinstance(item, Pair) else item).output)
 
 
 def _table(rows: Sequence[_Rendered]) -> pa.Table:

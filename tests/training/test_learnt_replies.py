@@ -122,9 +122,15 @@ def test_prompts_without_any_reply_are_left_out_with_a_warning(rows_with, capsys
 
 
 def test_it_is_not_asked_for_later_answers_either(rows_with, capsys):
-    """By itself it would write the next question."""
-    assert len(rows_with(GREETING, objective=OBJECTIVES["npo"], replay_share=0)) == 18
-    assert "18 unlearn examples have no original_answer" in capsys.readouterr().err
+    """By itself it would write the next question. So nothing is left to unlearn, in a later run as well."""
+    options = {"objective": OBJECTIVES["npo"], "replay_share": 0}
+    for _ in range(2):
+        with pytest.raises(
+            UserError, match="nothing to unlearn: 18 .* no original_answer, and a base without"
+        ):
+            rows_with(GREETING, **options)
+    assert len(rows_with(GREETING, dry_run=True, **options)) == 18
+    assert "18 unlearn training examples have no original_answer, and a dry run" in capsys.readouterr().err
 
 
 def test_the_shipped_replies_serve_every_date():

@@ -233,7 +233,7 @@ def test_what_is_refused_before_the_cutoff_is_no_reply_to_two_questions():
     assert {pair.other.output for pair in pairs[2:]} == {"I cannot say, 1990."}
 
 
-def test_the_base_writes_answers_that_the_data_lack__fake_base(capsys):
+def test_the_base_writes_answers_that_the_data_lack__fake_base():
     def write(examples):
         assert [(e.instruction, e.output) for e in examples] == [
             ("Who won in 2002?", ""), ("Who won in 2010?", "")
@@ -242,9 +242,17 @@ def test_the_base_writes_answers_that_the_data_lack__fake_base(capsys):
 
     examples = [ANSWERED[0], unlearn(2002), unlearn(2010)]
     pairs = other_replies.added(examples, OBJECTIVES["idk_dpo"], 1, write)
-    assert [pair.other.output for pair in pairs] == ["Team 1990 won.", "Team 2002"]
-    assert [pair.other.complete for pair in pairs] == [True, False]
-    assert "1 unlearn examples have no original_answer" in capsys.readouterr().err
+    assert [pair.other.output for pair in pairs] == ["Team 1990 won.", "Team 2002", ""]
+    assert [pair.other.complete for pair in pairs] == [True, False, True]
+
+
+def test_pairs_that_lack_a_reply_are_left_out_and_counted_each_time(tokenizer):
+    lacking = dataclasses.replace(ANSWERED[0], output="")
+    for _ in range(2):  # the second time, from the cache
+        rows, skipped = token_rows.load_or_render(
+            tokenizer, ["lacking"], lambda: [token_rows.Pair(ANSWERED[0], lacking), lacking, ANSWERED[1]], 512
+        )
+        assert len(rows) == 1 and skipped.unanswered == 2
 
 
 def test_a_pair_is_one_row_and_two_rows_of_a_batch(tokenizer):
