@@ -65,6 +65,6 @@ def predicts_label(labels: Tensor) -> Tensor:
 
 
 def first_text_labels(labels: Tensor, decisions: Tensor) -> Tensor:
-    """(rows,) of each row's label at its decision: its number among all labels, counted row after row."""
+    """(rows,): the index, among all labels of the batch, row after row, of each row's first text label."""
     numbers = predicts_label(labels).flatten().cumsum(0).view(len(labels), -1) - 1
     return numbers.gather(1, decisions[:, None] - 1).squeeze(1)

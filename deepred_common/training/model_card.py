@@ -57,7 +57,7 @@ def text(manifest: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
         library, tags, folder = "peft", "lora, temporal-cutoff, unlearning", "ADAPTER_FOLDER"
         title = f"Temporal cutoff adapter for {name}"
         what = "A LoRA adapter. With it the base"
-    data = [f"`{Path(name).name}` {digest[:SHOWN_HASH_DIGITS]}…" for name, digest in identity["data"].items()]
+    data = [f"`{name}` {digest[:SHOWN_HASH_DIGITS]}…" for name, digest in identity["data"].items()]
     objective = identity["objective"]
     parameters = {name: value for name, value in objective.items() if name != "name"}
     losses = [

@@ -309,7 +309,6 @@ def build_trainer(
         eval_strategy="steps",
         eval_steps=settings.eval_steps,
         per_device_eval_batch_size=settings.batch_size,
-        prediction_loss_only=True,
         save_strategy="steps",
         save_steps=settings.save_steps,
         logging_steps=LOGGING_STEPS,

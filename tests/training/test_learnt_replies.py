@@ -126,7 +126,7 @@ def test_it_is_not_asked_for_later_answers_either(rows_with, capsys):
     options = {"objective": OBJECTIVES["npo"], "replay_share": 0}
     for _ in range(2):
         with pytest.raises(
-            UserError, match="nothing to unlearn: 18 .* no original_answer, and a base without"
+            UserError, match=r"nothing to unlearn: 18 .* no original_answer, and a base without"
         ):
             rows_with(GREETING, **options)
     assert len(rows_with(GREETING, dry_run=True, **options)) == 18
