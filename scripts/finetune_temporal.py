@@ -267,6 +267,7 @@ def train(
     with machine.processes.main_process_first():  # it fills the caches that the others read
         rows = setup.make_rows(settings, tokenizer, data, base_key, load_base, machine.device)
     data.release()  # the texts are tokens now
+    rows = rows._replace(validation=validation.at_most(rows.validation, settings.seed))
 
     run, checkpointing = plan.make(
         settings, run, config, rows, machine, before, chat.has_fallback_template(tokenizer)

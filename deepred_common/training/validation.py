@@ -20,11 +20,32 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
+# Rows of each side that a validation takes at most. There is one every --eval_steps: of 15 000 rows it would
+# compute ten times what is trained in between. With 500 of each dated side the AUROC's standard error is 0.02
+# at worst. Of chat rows, which the base computes as well, only the loss and the share refused are told.
+MOST_ROWS = {RETAIN: 500, UNLEARN: 500, CHAT: 220}
 AUROC, AUROC_ERROR = "eval_auroc", "eval_auroc_error"
 REFUSED = {side: f"eval_{side}_refused" for side in ALL_SIDES}
 
 
 # ---- what is measured ----------------------------------------------------------------------------
+
+
+def at_most(rows: Dataset, seed: int) -> Dataset:
+    """MOST_ROWS of the validation rows, chosen by `seed`, in order; all where a side has no more."""
+    import numpy as np
+
+    chooser = np.random.default_rng(seed)
+    sides, kept, parts = token_rows.column(rows, "side"), [], []
+    for number, side in enumerate(ALL_SIDES):
+        places = np.flatnonzero(sides == number)
+        kept.append(chooser.permutation(places)[: MOST_ROWS[side]])
+        parts.append(f"{len(kept[-1])} of {len(places)} {side}")
+    chosen = np.sort(np.concatenate(kept))
+    if len(chosen) == len(rows):
+        return rows
+    print(f"Each validation takes {', '.join(parts)} rows, chosen by --seed.")
+    return rows.select(chosen)
 
 
 def refusal_log_odds(

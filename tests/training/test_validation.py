@@ -5,11 +5,12 @@ import re
 
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file
 from short_runs import same, short_run, weights
 
 from deepred_common import refusal_openers, stats
-from deepred_common.examples import RETAIN, SIDES, UNLEARN, Example
+from deepred_common.examples import CHAT, RETAIN, SIDES, UNLEARN, Example
 from deepred_common.inference.local_model import LocalModel
 from deepred_common.training import loss_plot, packing, run_folder, setup, token_rows, validation
 from deepred_common.training.machine import Machine
@@ -206,3 +207,18 @@ def test_a_run_of_an_earlier_version_is_resumed_and_the_best_is_of_what_follows(
     fake_aurocs(0.0, 0.0, 0.0, 0.9, 0.8, 0.7)
     out, _ = train("run", "--resume_latest")
     assert "Kept: the adapter of update 4" in out and "best-4" in names(run)
+
+
+# ---- what is validated with --------------------------------------------------------------------------
+
+
+def test_of_large_files_a_validation_takes_a_part_chosen_by_the_seed(capsys, monkeypatch):
+    sides = [0] * 30 + [1] * 20 + [2] * 10
+    rows = Dataset.from_dict({"side": sides, "number": list(range(60))})
+    assert validation.at_most(rows, seed=1) is rows and not capsys.readouterr().out
+    monkeypatch.setattr(validation, "MOST_ROWS", {RETAIN: 25, UNLEARN: 20, CHAT: 4})
+    first, again, other = (validation.at_most(rows, seed)["number"][:] for seed in (1, 1, 2))
+    assert first == again == sorted(first) and first != other
+    assert [sum(sides[number] == side for number in first) for side in range(3)] == [25, 20, 4]
+    told = "Each validation takes 25 of 30 retain, 20 of 20 unlearn, 4 of 10 chat rows, chosen by --seed.\n"
+    assert capsys.readouterr().out == told * 3
