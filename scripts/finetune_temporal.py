@@ -228,7 +228,7 @@ def check_data(settings: TrainSettings, data: DataFiles) -> None:
         f"{validation['retain']} + {validation['unlearn']} to validate.",
         flush=True,
     )
-    if settings.replay_share:
+    if settings.uses_replay:
         print(f"Replay: {len(data.replay_prompts())} everyday prompts to choose from.", flush=True)
     for warning in summary["warnings"]:
         cli.warn(warning)

@@ -47,6 +47,16 @@ def collate(rows: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, Tensor]
     }
 
 
+def of_rows(batch: Mapping[str, Tensor], chosen: Tensor) -> dict[str, Tensor]:
+    """Some rows of a batch of `collate`, whole examples. chosen: (rows,) bool."""
+    import torch
+
+    some = {name: values[chosen] for name, values in batch.items()}
+    places = chosen.cumsum(0) - 1
+    some["other_of"] = torch.where(some["other_of"] < 0, -1, places[some["other_of"]])
+    return some
+
+
 def _with_other_reply(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row with its other reply in place of its own."""
     prompt = list(row["input_ids"][: int(row["reply_start"])])

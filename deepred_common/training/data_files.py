@@ -60,7 +60,7 @@ class DataFiles:
     def replay_prompts(self) -> list[Example]:
         """The prompts of the replay files. UserError naming the first line that is not right."""
         if self._replay is None:
-            files = self._settings.replay if self._settings.replay_share else ()
+            files = self._settings.replay if self._settings.uses_replay else ()
             self._replay = [example for path in files for example in read_examples(path, CHAT)]
             require_unchanged(self._stamps)
         return self._replay

@@ -75,13 +75,18 @@ class TrainSettings:
     def default_learning_rate(self) -> float:
         return FULL_LEARNING_RATE if self.full else LORA_LEARNING_RATE
 
+    @property
+    def uses_replay(self) -> bool:
+        """True if there are chat rows: the objective has a loss of them, and they have a share."""
+        return bool(self.replay_share) and CHAT in self.objective.loss_sides
+
     def needs_reference(self, learns_replay: bool) -> bool:
         """True if the base is needed beside the trained model. Without its adapter, a model is its base.
 
         learns_replay: the wording of all chat rows is learnt, as for a base without a chat template.
         """
         sides = set(self.objective.base_sides)
-        if not self.replay_share or (learns_replay and CHAT in self.objective.drift_only_sides):
+        if not self.uses_replay or (learns_replay and CHAT in self.objective.drift_only_sides):
             sides.discard(CHAT)
         return self.full and bool(sides)
 
@@ -103,6 +108,6 @@ class TrainSettings:
     def data_files(self) -> dict[str, Path]:
         """{name: path} of all files that this run reads; replay files are numbered from the second on."""
         files = self.dated_files
-        for number, path in enumerate(self.replay if self.replay_share else (), 1):
+        for number, path in enumerate(self.replay if self.uses_replay else (), 1):
             files["replay" if number == 1 else f"replay {number}"] = path
         return files

@@ -98,7 +98,7 @@ def make_rows(
     if len(training) < len(parts["training"]):
         cli.progress(f"--mix leaves {len(training)} of {len(parts['training'])} training rows")
     dated = Rows(training, parts["validation"])
-    if not settings.replay_share:
+    if not settings.uses_replay:
         return dated
     chosen = _replay_prompts(settings, tokenizer, data, len(training))
     if settings.dry_run and any(map(replay.lacks_a_reply, chosen.training)):

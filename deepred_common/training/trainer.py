@@ -99,6 +99,8 @@ class TemporalTrainer(SFTTrainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """The objective's loss of one batch of batches.collate, for the trainer."""
+        if not return_outputs:  # a validation wants the log-odds of all rows
+            inputs = self._with_a_loss(inputs)
         logits = self._logits(model, inputs)
         loss = self.objective.loss(
             LossInputs(
@@ -123,6 +125,16 @@ class TemporalTrainer(SFTTrainer):
         if log_odds is not None:
             log_odds = log_odds[inputs["other_of"] < 0]  # an example with two replies is one question
         return loss, log_odds
+
+    def _with_a_loss(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The rows of a batch that the objective has a loss of; one row, where it has none."""
+        if set(self.objective.loss_sides) == set(ALL_SIDES):
+            return inputs
+        sides = torch.tensor([ALL_SIDES.index(side) for side in self.objective.loss_sides])
+        chosen = torch.isin(inputs["sides"], sides.to(inputs["sides"].device))
+        if not chosen.any():  # the trainer wants a gradient
+            chosen[0] = True
+        return batches.of_rows(inputs, chosen)
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
         """What the objective's loss is the mean of, counted over an update's batches in all processes."""
@@ -185,11 +197,14 @@ class TemporalTrainer(SFTTrainer):
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         output = super().evaluation_loop(*args, **kwargs)
+        side = kwargs["metric_key_prefix"].removeprefix("eval_")
         if output.predictions is not None:  # gathered from all processes
-            self._log_odds[kwargs["metric_key_prefix"].removeprefix("eval_")] = output.predictions
+            self._log_odds[side] = output.predictions
         for name, value in output.metrics.items():
             if name.endswith("_loss") and not math.isfinite(value):  # the same in all processes
                 raise recovery.Diverged("validation loss")
+        if side not in self.objective.loss_sides:
+            output.metrics.pop(f"eval_{side}_loss", None)  # 0, whatever the model
         return output
 
     def _require_finite(self, values: torch.Tensor, what: str) -> None:

@@ -122,7 +122,12 @@ def best(history: Sequence[Mapping[str, Any]], updates: Iterable[int]) -> int | 
 
     def rank(update: int) -> tuple[float, float, float, int]:
         metrics = metrics_at(history, update)
-        return (metrics[AUROC], -metrics.get(REFUSED[CHAT], 0), -metrics[f"eval_{RETAIN}_loss"], update)
+        return (
+            metrics[AUROC],
+            -metrics.get(REFUSED[CHAT], 0),
+            -metrics.get(f"eval_{RETAIN}_loss", 0),
+            update,
+        )
 
     measured = {entry["step"] for entry in history if AUROC in entry}
     return max(measured.intersection(updates), key=rank, default=None)

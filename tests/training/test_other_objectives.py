@@ -255,6 +255,12 @@ def test_pairs_that_lack_a_reply_are_left_out_and_counted_each_time(tokenizer):
         assert len(rows) == 1 and skipped.unanswered == 2
 
 
+def test_some_examples_of_a_batch_keep_their_other_replies():
+    batch = {"sides": torch.tensor([0, 1, 2, 0, 1]), "other_of": torch.tensor([-1, -1, -1, 0, 1])}
+    some = batches.of_rows(batch, torch.tensor([False, True, True, False, True]))
+    assert some["sides"].tolist() == [1, 2, 1] and some["other_of"].tolist() == [-1, -1, 0]
+
+
 def test_a_pair_is_one_row_and_two_rows_of_a_batch(tokenizer):
     pairs = [token_rows.Pair(RETAINED[0], dataclasses.replace(RETAINED[0], output="I do not know that."))]
     rows, _ = token_rows.load_or_render(tokenizer, ["pairs"], lambda: [*pairs, ANSWERED[0]], 512)
@@ -359,6 +365,27 @@ def test_three_updates_teach_what_they_should(name, train, tokenizer):
         assert answer < 0
     if name in ("grad_diff", "npo", "simnpo", "idk_dpo", "idk_ap", "orpo"):
         assert change(trainer, tokenizer, RETAINED) > answer
+
+
+def test_sides_without_a_loss_are_neither_computed_nor_reported(train, monkeypatch):
+    trainer = train("grad_ascent")
+    computed, logits = [], trainer._logits
+    monkeypatch.setattr(
+        trainer, "_logits", lambda model, rows: computed.append(rows["sides"].tolist()) or logits(model, rows)
+    )
+    (batch,) = trainer.get_train_dataloader()
+    trainer.compute_loss(trainer.model, batch, num_items_in_batch=6)
+    retain = batches.of_rows(batch, batch["sides"] == 0)
+    assert trainer.compute_loss(trainer.model, retain, num_items_in_batch=6) == 0
+    assert computed == [[1, 1], [0]]
+    rows = {side: token_rows.of_side(trainer.train_dataset, side) for side in (RETAIN, UNLEARN)}
+    metrics = trainer.evaluate(rows)
+    assert "eval_unlearn_loss" in metrics and "eval_retain_loss" not in metrics
+
+
+def test_there_is_no_replay_where_chat_has_no_loss():
+    assert "replay" in TrainSettings(objective=OBJECTIVES["npo"]).data_files
+    assert "replay" not in TrainSettings(objective=OBJECTIVES["grad_ascent"]).data_files
 
 
 @pytest.mark.parametrize("name", ["npo", "dpo"])  # one of answers alone, one of pairs

@@ -44,6 +44,11 @@ class ByExample(Objective):
         """(examples,) losses of retain examples, before retain_weight."""
 
     @property
+    def loss_sides(self) -> tuple[str, ...]:
+        weights = {UNLEARN: 1.0, RETAIN: self.retain_weight, CHAT: self.chat_weight}
+        return tuple(side for side in ALL_SIDES if weights[side])
+
+    @property
     def drift_sides(self) -> tuple[str, ...]:
         """The sides whose distance to the base is part of the loss."""
         return (CHAT,) if self.chat_weight else ()

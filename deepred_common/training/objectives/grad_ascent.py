@@ -25,8 +25,8 @@ class GradAscent(LearnsAnswers):
     name: ClassVar[str] = "grad_ascent"
     summary: ClassVar[str] = "make the later answer less likely, without end; nothing holds the rest"
     unbounded: ClassVar[bool] = True
-    # The published form holds nothing. Retain and chat examples stay in the batches without a loss, so that
-    # every objective makes the same updates of the same data.
+    # The published form holds nothing, so it has no replay. Retain examples stay in the batches, so that all
+    # objectives make the same updates of the same data, but are not computed.
     retain_weight: float = 0
     chat_weight: float = 0
 

@@ -71,6 +71,11 @@ class Objective(abc.ABC):
         return OWN
 
     @property
+    def loss_sides(self) -> tuple[str, ...]:
+        """The sides (of ALL_SIDES) whose rows have a loss; those of others are not even computed."""
+        return ALL_SIDES
+
+    @property
     def base_sides(self) -> tuple[str, ...]:
         """The sides (of ALL_SIDES) whose rows need the base's logits, in a forward pass of their own."""
         return ()
