@@ -28,7 +28,7 @@ import soak_faults
 from soak_bench import Bench, Loss, Process, Row, digest, fake_server, hidden, require
 
 from deepred_common import cli
-from deepred_common.training import run_folder
+from deepred_common.training import checkpoints
 
 WRITING = 0.25  # seconds after a file appeared within which a targeted kill falls
 SHARES = {"train": 0.5, "merge": 0.2, "convert": 0.15, "evaluate": 0.15}  # of --kills
@@ -59,9 +59,7 @@ def train(bench: Bench, row: Row, kills: int, dice: random.Random, seconds: floa
         newest = bench.require_sound_checkpoints(run)
         require(newest >= saved, f"checkpoint-{saved} was whole before the kill, now {newest} is the newest")
         saved = newest
-        row.left += [
-            "torn checkpoint" for path in run_folder.checkpoints(run) if run_folder.checkpoint_fault(path)
-        ]
+        row.left += ["torn checkpoint" for path in checkpoints.of_run(run) if checkpoints.fault(path)]
         row.left += [f"temporary {path.name}" for path in run.glob(".*")]
         if not killed or row.kills == kills:
             finish_training(bench, run)

@@ -23,7 +23,7 @@ import psutil
 import tiny
 
 from deepred_common import paths
-from deepred_common.training import run_folder
+from deepred_common.training import checkpoints, run_folder
 
 ROOT = paths.ROOT
 LONGEST = 600  # seconds that a script may take
@@ -236,8 +236,8 @@ class Bench:
         from safetensors.torch import load_file
 
         newest = 0
-        for folder in run_folder.checkpoints(run):
-            if run_folder.checkpoint_fault(folder):
+        for folder in checkpoints.of_run(run):
+            if checkpoints.fault(folder):
                 continue
             try:
                 load_file(folder / "adapter_model.safetensors")
@@ -246,8 +246,8 @@ class Bench:
                 state = json.loads((folder / "trainer_state.json").read_text())
             except Exception as error:
                 raise Loss(f"{folder.name} counts as whole, but: {error}") from error
-            require(state["global_step"] == run_folder.step_of(folder), f"{folder.name} is another's")
-            newest = max(newest, run_folder.step_of(folder))
+            require(state["global_step"] == checkpoints.step_of(folder), f"{folder.name} is another's")
+            newest = max(newest, checkpoints.step_of(folder))
         return newest
 
     def require_same_results(self, results: Path) -> None:

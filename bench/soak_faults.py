@@ -26,7 +26,7 @@ from soak_bench import (
     steady_answer,
 )
 
-from deepred_common.training import run_folder
+from deepred_common.training import checkpoints, run_folder
 
 PAUSE = 60  # seconds for which a server stops
 Case = Callable[[Bench, Row], None]
@@ -257,7 +257,7 @@ def clock_set_back(bench: Bench, row: Row) -> None:
         os.utime(path, (later, later))
     bench.done("finetune_temporal", *bench.training(run), "--resume_latest")
     bench.require_same_run(run)
-    names = sorted((p.name for p in run_folder.checkpoints(run)), key=lambda name: int(name[11:]))
+    names = sorted((p.name for p in checkpoints.of_run(run)), key=lambda name: int(name[11:]))
     row.left.append(f"kept: {', '.join(names)}")
     require(names[-1] == f"checkpoint-{soak_bench.UPDATES}", "the newest checkpoint was removed")
     require(f"checkpoint-{soak_bench.UPDATES - 4}" in names, "an old checkpoint was kept for a newer one")

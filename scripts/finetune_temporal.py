@@ -29,6 +29,7 @@ from deepred_common.data import checks
 from deepred_common.files import read_json, require_writable_parent
 from deepred_common.models import folders, loading
 from deepred_common.training import (
+    checkpoints,
     memory_estimate,
     plan,
     recovery,
@@ -290,7 +291,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     if machine.processes.is_main_process:
         if run.checkpoint:
-            run_folder.set_later_aside(folder, run.checkpoint)
+            checkpoints.set_later_aside(folder, run.checkpoint)
         run_folder.write_manifest(folder, manifest)
     # A GPU that hangs can take the process with it before anything is printed.
     cli.progress(f"If the run is interrupted, resume it with:\n  {recovery.resume_command(SCRIPT, folder)}")

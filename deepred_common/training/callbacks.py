@@ -27,7 +27,7 @@ from transformers import (
 from deepred_common import cli
 from deepred_common.examples import ALL_SIDES
 from deepred_common.files import whole_folder
-from deepred_common.training import loss_plot, run_folder, validation
+from deepred_common.training import checkpoints, loss_plot, run_folder, validation
 from deepred_common.training.batch_order import BalancedOrder
 from deepred_common.training.time_estimate import TIMED_UPDATES, TimeEstimate, shown_time
 
@@ -229,8 +229,8 @@ class OldCheckpoints(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if state.is_world_process_zero:
-            newest = run_folder.checkpoint_path(self._folder, state.global_step)
-            run_folder.remove_old_checkpoints(self._folder, self._limit, (newest, self._resumed_from))
+            newest = checkpoints.path_of(self._folder, state.global_step)
+            checkpoints.remove_old(self._folder, self._limit, (newest, self._resumed_from))
 
 
 class BestWeights(TrainerCallback):

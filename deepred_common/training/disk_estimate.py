@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from deepred_common import paths
 from deepred_common.cli import UserError
-from deepred_common.training import run_folder
+from deepred_common.training import checkpoints
 from deepred_common.training.settings import BEST
 from deepred_common.training.time_estimate import times_left
 
@@ -49,10 +49,10 @@ def estimate(
     size = checkpoint_size(shape)
     results = 1 + (BEST_ONES if settings.keep == BEST else 0)
     final = results * final_bytes * shape.trained + TOKEN_BYTES * shape.vocabulary
-    done = run_folder.step_of(run.checkpoint) if run.checkpoint else 0
+    done = checkpoints.step_of(run.checkpoint) if run.checkpoint else 0
     coming = times_left(done, updates, settings.save_steps)
     # While a new one is written, none is removed; those that exist are counted as theirs already.
-    room = settings.save_total_limit + 1 - len(run_folder.checkpoints(run.folder))
+    room = settings.save_total_limit + 1 - len(checkpoints.of_run(run.folder))
     coming = min(coming, max(1, room))
     needed, free = coming * size + final, free_space(run.folder)
     if coming and free < size + final and not settings.dry_run:

@@ -90,8 +90,9 @@ def prepare_machine(settings: TrainSettings, script: Path) -> Machine:
         for caution in devices.rocm_cautions(devices.gpu_name(), bool(settings.quantisation_bits)):
             cli.warn(caution)
     if device.type != "cpu" and (url := devices.lm_studio_here()):
+        sharing = "; ROCm cannot share the GPU" if devices.on_rocm() else ""
         cli.warn(
-            f"an LM Studio server answers at {url} and may hold this GPU's memory; ROCm cannot share it.\n"
+            f"an LM Studio server answers at {url} and may hold this GPU's memory{sharing}.\n"
             "Stop it first: sudo systemctl stop lmstudio.service"
         )
     return Machine(device, dtype)

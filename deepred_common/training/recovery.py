@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepred_common import cli, devices, paths
 from deepred_common.cli import UserError
-from deepred_common.training import run_folder
+from deepred_common.training import checkpoints
 
 if TYPE_CHECKING:
     from deepred_common.training.settings import TrainSettings
@@ -37,7 +37,9 @@ def less_memory(settings: TrainSettings) -> list[str]:
         steps.append("a new run without --full, which trains an adapter")
     elif not settings.quantisation_bits:
         steps.append("--use_4bit in a new run (NVIDIA only)")
-    return [*steps, f"--max_seq_length {SHORT_LENGTH} in a new run", "a smaller model"]
+    if settings.max_seq_length > SHORT_LENGTH:
+        steps.append(f"--max_seq_length {SHORT_LENGTH} in a new run")
+    return [*steps, "a smaller model"]
 
 
 def resume_command(script: Path, folder: Path, **changes: object) -> str:
@@ -97,7 +99,7 @@ def explain(script: Path, settings: TrainSettings, folder: Path, trainer: Any, e
     update = trainer.state.global_step
     if devices.is_out_of_memory(error):
         return _out_of_memory(script, settings, folder, trainer, error)
-    newest = run_folder.latest_checkpoint(folder)
+    newest = checkpoints.latest(folder)
     if newest:
         saved = f"updates up to {newest.name.partition('-')[2]} are saved in {paths.shown(newest)}"
     else:
@@ -136,7 +138,7 @@ def _diverged(
 ) -> UserError:
     if trainer.state.global_step == 0:
         return UserError(
-            f"the {what} is not a finite number: nothing was learnt yet, so it is the base that gives none.\n"
+            f"the {what} is not a finite number. No weight has changed yet, so the base itself computes it.\n"
             "Try --precision fp32, or another base."
         )
     rate = min(settings.learning_rate / SLOWER, settings.default_learning_rate)

@@ -1,4 +1,4 @@
-"""Run folders: their names, run.json (what was run, on what, finished or not), and their checkpoints."""
+"""Run folders: their names, run.json (what was run, on what, finished or not), and what is resumed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import json
 import os
 import re
 import shutil
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
@@ -18,7 +17,7 @@ from deepred_common.cli import Setting, UserError
 from deepred_common.examples import ALL_SIDES
 from deepred_common.files import json_text, whole_folder, write_text
 from deepred_common.models import trained_weights
-from deepred_common.training import model_card, token_rows
+from deepred_common.training import checkpoints, model_card, token_rows
 
 if TYPE_CHECKING:
     from deepred_common.training.machine import Machine
@@ -27,15 +26,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "run.json"
 FINAL = "final"
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
-_FSDP_WEIGHTS = "pytorch_model_fsdp"  # accelerate's name
-# Beside the weights; of each line one name is enough.
-_CHECKPOINT_FILES = (
-    # As transformers writes it; FSDP, whole or in shards; DeepSpeed.
-    ("optimizer.pt", "optimizer.bin", "optimizer_*", "global_step*"),
-    ("scheduler.pt",),
-    ("trainer_state.json",),
-)
 
 
 # Writes a trained model's adapter, or the whole model, to a folder.
@@ -99,7 +89,7 @@ class RunChoice:
 def choose(settings: TrainSettings) -> RunChoice:
     """The RunChoice that the settings mean; what a resume finds is printed. UserError if they mean none."""
     if settings.resume_from_checkpoint:
-        checkpoint = require_checkpoint(settings.resume_from_checkpoint)
+        checkpoint = checkpoints.require(settings.resume_from_checkpoint)
         own = checkpoint.resolve().parent
         target = settings.output_dir or own
         if target.resolve() != own:
@@ -138,13 +128,14 @@ def _choose_latest(settings: TrainSettings) -> RunChoice:
     epochs_before = read_manifest(folder).get("identity", {}).get("epochs", settings.epochs)
     if is_finished(folder) and settings.epochs <= epochs_before:
         return RunChoice(folder, finished=True)
-    checkpoint = latest_checkpoint(folder)
+    checkpoint = checkpoints.latest(folder)
     if checkpoint is None and is_finished(folder):
         raise UserError(
             f"{paths.shown(folder)} is finished and has no checkpoint left to train more epochs from.\n"
             f"It was trained for --epochs {epochs_before}. For more, choose another --output_dir: "
             "that trains anew, and what is here stays."
         )
+    checkpoint = checkpoint or _begun_at(folder)
     if checkpoint:
         cli.progress(f"--resume_latest: resuming from {paths.shown(checkpoint)}")
     else:
@@ -225,6 +216,12 @@ def read_manifest(folder: str | Path) -> Manifest:
         return {}
 
 
+def _begun_at(folder: Path) -> Path | None:
+    """The checkpoint, of another run, that the run in `folder` started from, if it can still be used."""
+    name = read_manifest(folder).get("resumed_from")
+    return Path(name) if name and checkpoints.unusable(Path(name)) is None else None
+
+
 def is_finished(folder: str | Path) -> bool:
     """True if the run in `folder` ended by itself and left its adapter or model."""
     if not read_manifest(folder).get("finished"):
@@ -261,117 +258,3 @@ def save_result(
     for name, metrics in (("train", training_metrics), ("eval", evaluation)):
         write_text(folder / f"{name}_results.json", json_text(metrics, indent=2) + "\n")
     write_manifest(folder, manifest)
-
-
-# ---- checkpoints ---------------------------------------------------------------------------------
-
-
-def checkpoint_path(folder: str | Path, step: int) -> Path:
-    """Where a run keeps the checkpoint of an update."""
-    return Path(folder) / f"checkpoint-{step}"
-
-
-def checkpoint_fault(folder: str | Path) -> str | None:
-    """Why the checkpoint `folder` cannot be resumed from, or None if it is complete."""
-    folder = Path(folder)
-    if not _is_sharded(folder) and (fault := trained_weights.fault(folder)):
-        return fault
-    for names in _CHECKPOINT_FILES:
-        files = [file for name in names for file in folder.glob(name)]
-        if not any(_has_content(file) for file in files):
-            return f"{names[0]} is missing"
-    try:
-        json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-    except ValueError:
-        return "trainer_state.json is cut short"
-    saved_by_torch = ("optimizer.*", "scheduler.pt", f"{_FSDP_WEIGHTS}.bin", "rng_state*.pth")
-    for file in [file for name in saved_by_torch for file in folder.glob(name)]:
-        # torch saves zip archives, whose table of contents comes last: a file that was cut short, or that a
-        # power cut left full of zeros, has none.
-        if not zipfile.is_zipfile(file):
-            return f"{file.name} is damaged"
-    return None
-
-
-def _is_sharded(folder: Path) -> bool:
-    """True if each process saved its part of the weights (FSDP's SHARDED_STATE_DICT): no adapter is there."""
-    return any(folder.glob(f"{_FSDP_WEIGHTS}_*"))
-
-
-def _has_content(path: Path) -> bool:
-    """True if a file is not empty, or a folder holds files."""
-    return any(path.iterdir()) if path.is_dir() else path.stat().st_size > 0
-
-
-def _unusable(folder: Path) -> str | None:
-    """Why a checkpoint must not be resumed from, to follow its name; None if it may."""
-    if fault := checkpoint_fault(folder):
-        return f"is not complete ({fault})"
-    if not _is_sharded(folder) and trained_weights.non_finite(folder):
-        return "was saved after the training had diverged (its weights are NaN or infinite)"
-    return None
-
-
-def latest_checkpoint(folder: str | Path) -> Path | None:
-    """A run's usable checkpoint with the most updates, or None; other ones are named on stderr."""
-    for checkpoint in sorted(checkpoints(folder), key=step_of, reverse=True):
-        fault = _unusable(checkpoint)
-        if fault is None:
-            return checkpoint
-        cli.warn(f"{paths.shown(checkpoint)} {fault}; it is skipped.")
-    return None
-
-
-def set_later_aside(folder: str | Path, checkpoint: Path) -> None:
-    """Rename a run's usable checkpoints after `checkpoint`, which it resumes from, and say so.
-
-    They are of a training that ends elsewhere: latest_checkpoint must not find them before the run's own.
-    """
-    for later in checkpoints(folder):
-        if step_of(later) > step_of(checkpoint) and _unusable(later) is None:
-            aside = later.with_name(f"replaced-{later.name}")
-            if aside.exists():
-                shutil.rmtree(aside)
-            later.rename(aside)
-            cli.progress(f"{later.name} is from before this resume; it is kept as {paths.shown(aside)}")
-
-
-def checkpoints(folder: str | Path) -> list[Path]:
-    """The checkpoint folders of a run, whole or not, the oldest first."""
-    folders = [path for path in Path(folder).glob("checkpoint-*") if _CHECKPOINT.fullmatch(path.name)]
-    return sorted(folders, key=lambda path: (path.lstat().st_mtime, step_of(path)))
-
-
-def remove_old_checkpoints(folder: str | Path, limit: int, kept: Sequence[Path | None]) -> None:
-    """Remove the oldest checkpoints of a run until `limit` are left, but none of `kept`."""
-    stay = {path.resolve() for path in kept if path}
-    present = checkpoints(folder)
-    newest = max((path.lstat().st_mtime for path in stay if path.exists()), default=0.0)
-    # The clock may have been set back: what then lies in the future of the newest is older than all others.
-    present.sort(key=lambda path: path.is_symlink() or path.lstat().st_mtime <= newest)
-    removable = [path for path in present if path.resolve() not in stay]
-    for path in removable[: max(0, len(present) - limit)]:
-        # A checkpoint that cannot be removed is no reason to stop a training.
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def step_of(checkpoint: Path) -> int:
-    """The number of weight updates that a checkpoint-N folder was saved after."""
-    return int(checkpoint.name.rpartition("-")[2])
-
-
-def require_checkpoint(folder: str | Path) -> Path:
-    """Check that a checkpoint given by hand is complete; return its path. UserError if it is not."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"the checkpoint {folder} does not exist or is not a folder.")
-    if not _CHECKPOINT.fullmatch(folder.name):
-        inside = latest_checkpoint(folder)
-        hint = f" Did you mean {inside}?" if inside else ""
-        raise UserError(f"{folder} is not a checkpoint-N folder.{hint}")
-    fault = _unusable(folder)
-    if fault:
-        raise UserError(
-            f"the checkpoint {folder} {fault}.\nUse --resume_latest for the newest one that can be used."
-        )
-    return folder

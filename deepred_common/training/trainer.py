@@ -24,11 +24,11 @@ from deepred_common.training import (
     batch_order,
     batches,
     callbacks,
+    checkpoints,
     fused_lora,
     mixed_precision,
     packing,
     recovery,
-    run_folder,
     time_estimate,
     token_rows,
     validation,
@@ -242,7 +242,7 @@ class TemporalTrainer(SFTTrainer):
         super()._save_checkpoint(model, trial)
         # Otherwise a power cut minutes later could still destroy it: the system writes files when it likes.
         if self.is_world_process_zero():
-            sync_folder(run_folder.checkpoint_path(str(self.args.output_dir), self.state.global_step))
+            sync_folder(checkpoints.path_of(str(self.args.output_dir), self.state.global_step))
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: trl's card, written with each checkpoint, knows neither base nor data. model_card does."""
@@ -270,9 +270,9 @@ class TemporalTrainer(SFTTrainer):
         if self.state.global_step == 0:
             return None
         if devices.splits_model():
-            return run_folder.latest_checkpoint(str(self.args.output_dir))
-        folder = run_folder.checkpoint_path(str(self.args.output_dir), self.state.global_step)
-        if not folder.exists() or run_folder.checkpoint_fault(folder):
+            return checkpoints.latest(str(self.args.output_dir))
+        folder = checkpoints.path_of(str(self.args.output_dir), self.state.global_step)
+        if not folder.exists() or checkpoints.fault(folder):
             if self.optimizer is not None:
                 self.optimizer.zero_grad()  # of the update that failed
             self._write_checkpoint(self.model, trial=None)

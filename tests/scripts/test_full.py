@@ -15,7 +15,7 @@ from test_resume import start_and_wait_for
 
 from deepred_common.cli import UserError
 from deepred_common.models import loading, safetensors_files
-from deepred_common.training import recovery, run_folder, run_identity, trainer, whole_model
+from deepred_common.training import checkpoints, recovery, run_folder, run_identity, trainer, whole_model
 from deepred_common.training.objectives.catalogue import OBJECTIVES
 from deepred_common.training.settings import TrainSettings
 
@@ -245,7 +245,7 @@ def test_killed_in_the_middle_of_a_save_it_ends_as_if_nothing_happened(
     process.kill()
     process.communicate()
     # What a power cut in the middle of a save leaves: a newer checkpoint that is cut short.
-    newest = run_folder.latest_checkpoint(run)
+    newest = checkpoints.latest(run)
     cut = shutil.copytree(newest, run / "checkpoint-999") / "model.safetensors"
     cut.write_bytes(cut.read_bytes()[:-100])
     code, out, err = script("finetune_temporal", *arguments, "--resume_latest")
@@ -266,23 +266,23 @@ def test_killed_in_the_middle_of_a_save_it_ends_as_if_nothing_happened(
 
 def test_a_checkpoint_in_several_files_is_whole_only_with_all_of_them(bases, tmp_path):
     model = loading.load_model(bases["tied"], torch.float32)
-    assert run_folder.checkpoint_fault(tmp_path) == "its weights are missing"
+    assert checkpoints.fault(tmp_path) == "its weights are missing"
     model.save_pretrained(tmp_path, max_shard_size="2MB")
     for name in ("optimizer.pt", "scheduler.pt"):
         torch.save({}, tmp_path / name)
     (tmp_path / "trainer_state.json").write_text("{}")
-    assert run_folder.checkpoint_fault(tmp_path) is None
+    assert checkpoints.fault(tmp_path) is None
     shard = sorted(tmp_path.glob("model-*"))[1]
     content = shard.read_bytes()
     shard.write_bytes(content[:-1])
-    assert run_folder.checkpoint_fault(tmp_path) == f"{shard.name} is cut short"
+    assert checkpoints.fault(tmp_path) == f"{shard.name} is cut short"
     shard.unlink()
-    assert run_folder.checkpoint_fault(tmp_path) == f"{shard.name} is missing"
+    assert checkpoints.fault(tmp_path) == f"{shard.name} is missing"
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(index.read_text()[:-9])
-    assert run_folder.checkpoint_fault(tmp_path) == f"{index.name} is damaged"
+    assert checkpoints.fault(tmp_path) == f"{index.name} is damaged"
     index.unlink()
-    assert run_folder.checkpoint_fault(tmp_path) == f"{index.name} is missing"
+    assert checkpoints.fault(tmp_path) == f"{index.name} is missing"
 
 
 def test_with_and_without_full_are_two_runs(tmp_path):

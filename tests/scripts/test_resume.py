@@ -17,7 +17,7 @@ from short_runs import ROUNDING, distance, launcher, same, short_run, weights, w
 from deepred_common import paths
 from deepred_common.cli import UserError
 from deepred_common.data import checks
-from deepred_common.training import run_claim, run_folder, run_identity
+from deepred_common.training import checkpoints, run_claim, run_folder, run_identity
 from deepred_common.training.objectives.refusal import Refusal
 from deepred_common.training.settings import TrainSettings
 
@@ -81,9 +81,9 @@ def test_killed_in_the_middle_of_every_save_the_run_ends_as_if_nothing_happened(
         process.kill()
         process.communicate()
         assert not (run / "final").exists()
-        torn += any(run_folder.checkpoint_fault(folder) for folder in run.glob("checkpoint-*"))
+        torn += any(checkpoints.fault(folder) for folder in run.glob("checkpoint-*"))
     # What a power cut in the middle of a save leaves: a newer checkpoint that is not complete.
-    newest = run_folder.latest_checkpoint(run)
+    newest = checkpoints.latest(run)
     shutil.copytree(newest, run / "checkpoint-999")
     (run / "checkpoint-999/trainer_state.json").unlink()
     done = subprocess.run([*command, "--resume_latest"], capture_output=True, text=True)
@@ -106,7 +106,7 @@ def test_stopping_saves_first_and_prints_how_to_resume(command, tmp_path, number
         pytest.skip("the run ended before the signal arrived")
     assert process.returncode == 130 and "Traceback" not in err
     assert "is saved. Resume with:" in err and err.strip().endswith("--resume_latest")
-    step = json.loads((run_folder.latest_checkpoint(run) / "trainer_state.json").read_text())["global_step"]
+    step = json.loads((checkpoints.latest(run) / "trainer_state.json").read_text())["global_step"]
     assert f"update {step} is saved" in err
 
 
@@ -140,7 +140,7 @@ def test_a_signal_to_one_of_two_processes_stops_both_and_they_resume_as_if_nothi
     (second,) = [worker for worker in workers if worker.environ().get("RANK") == "1"]
     second.terminate()
     _, err = process.communicate(timeout=SECONDS_TO_WAIT)
-    step = run_folder.step_of(run_folder.latest_checkpoint(run))
+    step = checkpoints.step_of(checkpoints.latest(run))
     assert f"update {step} is saved. Resume with:" in err, err
     resume = ("--resume_from_checkpoint", str(run / "checkpoint-4"))
     done = subprocess.run([*command, *resume], capture_output=True, text=True)
@@ -173,23 +173,23 @@ def test_a_run_under_fsdp_is_resumed_and_ends_as_one_process_does__accelerate_ma
 def test_checkpoints_of_fsdp_and_deepspeed_are_whole__by_the_names_of_their_files(layout, finished):
     checkpoint = finished / "checkpoint-6"
     (checkpoint / "optimizer.pt").unlink()
-    assert run_folder.checkpoint_fault(checkpoint) == "optimizer.pt is missing"
+    assert checkpoints.fault(checkpoint) == "optimizer.pt is missing"
     if layout.endswith(".bin"):
         (checkpoint / layout).touch()
-        assert run_folder.checkpoint_fault(checkpoint) == "optimizer.pt is missing"
+        assert checkpoints.fault(checkpoint) == "optimizer.pt is missing"
         shutil.copy(checkpoint / "scheduler.pt", checkpoint / layout)
-        assert run_folder.checkpoint_fault(checkpoint) is None
+        assert checkpoints.fault(checkpoint) is None
         (checkpoint / layout).write_bytes(bytes(1000))
-        assert run_folder.checkpoint_fault(checkpoint) == f"{layout} is damaged"
+        assert checkpoints.fault(checkpoint) == f"{layout} is damaged"
         return
     (checkpoint / layout).mkdir()
-    assert run_folder.checkpoint_fault(checkpoint) == "optimizer.pt is missing"
+    assert checkpoints.fault(checkpoint) == "optimizer.pt is missing"
     (checkpoint / layout / "shard").write_text("of a process")
-    assert run_folder.checkpoint_fault(checkpoint) is None
+    assert checkpoints.fault(checkpoint) is None
     if layout == "optimizer_0":  # FSDP's shards hold the weights as well
         (checkpoint / "adapter_model.safetensors").unlink()
         (checkpoint / "pytorch_model_fsdp_0").mkdir()
-        assert run_folder.latest_checkpoint(finished) == checkpoint
+        assert checkpoints.latest(finished) == checkpoint
 
 
 # ---- errors in the middle ----------------------------------------------------------------------------
@@ -349,6 +349,20 @@ def test_a_checkpoint_is_compared_with_its_own_run_whatever_the_output_folder(
     assert same(weights(tmp_path / "other"), weights(finished))
 
 
+def test_a_run_that_began_at_another_run_s_checkpoint_begins_there_again_if_it_was_killed_before_its_first(
+    finished, tiny_models, data_file, script, tmp_path, monkeypatch
+):
+    elsewhere = short_run(tiny_models["llama"], data_file, tmp_path / "other")
+    begin = finished / "checkpoint-2"
+    with monkeypatch.context() as patch:
+        fail_at(patch, 1, RuntimeError("as a kill would end it, nothing is saved"))
+        code, *_ = script("finetune_temporal", *elsewhere, "--resume_from_checkpoint", begin)
+    assert code == 2 and not checkpoints.of_run(tmp_path / "other")
+    code, _, err = script("finetune_temporal", *elsewhere, "--resume_latest")
+    assert code == 0 and f"resuming from {begin}" in err
+    assert same(weights(tmp_path / "other"), weights(finished))
+
+
 def test_another_run_s_folder_is_not_written_over_from_a_checkpoint(finished, arguments, script, tmp_path):
     other = tmp_path / "checkpoints of another run"
     shutil.copytree(finished / "checkpoint-2", other / "checkpoint-2")
@@ -381,7 +395,7 @@ def test_a_finished_run_without_checkpoints_is_not_trained_anew_for_more_epochs(
     finished, three_epochs, script
 ):
     before = weights(finished)
-    for folder in run_folder.checkpoints(finished):
+    for folder in checkpoints.of_run(finished):
         shutil.rmtree(folder)
     code, _, err = script(*three_epochs, "--resume_latest")
     assert code == 2 and "is finished and has no checkpoint left" in err and "--output_dir" in err
@@ -403,7 +417,7 @@ def test_a_checkpoint_given_by_hand_names_the_run_and_must_be_complete(
     optimizer = finished / "checkpoint-4/optimizer.pt"
     # The right length and no content: what a power cut can leave.
     optimizer.write_bytes(bytes(optimizer.stat().st_size))
-    assert run_folder.checkpoint_fault(finished / "checkpoint-4") == "optimizer.pt is damaged"
+    assert checkpoints.fault(finished / "checkpoint-4") == "optimizer.pt is damaged"
     adapter = finished / "checkpoint-2/adapter_model.safetensors"
     adapter.write_bytes(adapter.read_bytes()[:-100])
     for path, problem in (

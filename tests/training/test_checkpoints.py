@@ -11,7 +11,7 @@ import pytest
 from short_runs import short_run
 
 from deepred_common.cli import UserError
-from deepred_common.training import disk_estimate, memory_estimate, run_folder
+from deepred_common.training import checkpoints, disk_estimate, memory_estimate, run_folder
 from deepred_common.training.run_folder import RunChoice
 from deepred_common.training.settings import TrainSettings
 
@@ -30,7 +30,7 @@ def train(script, tiny_models, data_file, tmp_path):
 
 
 def names(folder):
-    return {path.name for path in run_folder.checkpoints(folder)}
+    return {path.name for path in checkpoints.of_run(folder)}
 
 
 def test_the_newest_checkpoints_and_the_one_resumed_from_are_kept(train, tmp_path, tiny_models):
@@ -86,11 +86,11 @@ def test_the_oldest_are_removed_by_time_and_nothing_else(tmp_path):
     (tmp_path / "final").mkdir()
     (tmp_path / "checkpoint-7").symlink_to(tmp_path / "gone")
     kept = (tmp_path / "checkpoint-500", tmp_path / "checkpoint-300")
-    run_folder.remove_old_checkpoints(tmp_path, 3, kept)
+    checkpoints.remove_old(tmp_path, 3, kept)
     assert {path.name for path in tmp_path.iterdir()} == {
         *("checkpoint-300", "checkpoint-500", "checkpoint-7", "checkpoint-best", "final")
     }
-    run_folder.remove_old_checkpoints(tmp_path / "none", 3, kept)
+    checkpoints.remove_old(tmp_path / "none", 3, kept)
 
 
 SHAPE = memory_estimate.Shape(1, 1, 10**6, 1, 1, 1, 1, 1, 20_000)  # 12 + 3 MB a checkpoint, 15 MB at the end
@@ -147,5 +147,5 @@ def test_after_the_clock_was_set_back_the_newest_are_kept(tmp_path):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
         os.utime(folder, (time, time))
-    run_folder.remove_old_checkpoints(tmp_path, 3, (tmp_path / "checkpoint-20", None))
+    checkpoints.remove_old(tmp_path, 3, (tmp_path / "checkpoint-20", None))
     assert names(tmp_path) == {"checkpoint-12", "checkpoint-16", "checkpoint-20"}

@@ -22,3 +22,10 @@ def test_weights_and_biases_without_a_login_is_no_bug_of_ours__fake_wandb(tmp_pa
     assert "stopped the training after update 0 (api_key not configured" in str(error)
     assert "wandb login" in str(error) and "--wandb --output_dir" in str(error)
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_advice_against_a_full_memory_does_not_lengthen_the_examples():
+    assert not any(
+        "--max_seq_length" in step for step in recovery.less_memory(TrainSettings(max_seq_length=192))
+    )
+    assert "--max_seq_length 256 in a new run" in recovery.less_memory(TrainSettings())
