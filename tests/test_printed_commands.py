@@ -67,11 +67,12 @@ def test_what_stands_in_errors_and_files(folder, capsys, monkeypatch, tmp_path):
     assert parsed(pasted(str(error.value))[0]).lora_path == folder / "final"
 
     monkeypatch.setattr(paths, "OUTPUT", tmp_path / folder)
-    (tmp_path / folder / "eval-x-1.replies.jsonl").touch()
+    name = "eval-x-20261127_143022"
+    (tmp_path / folder / f"{name}.replies.jsonl").touch()
     output_files.new_results("x")
     flags = capsys.readouterr().err.partition("add ")[2]
     words = pasted(f"python {flags}")[0]
-    assert words[:2] == ["python", "--output"] and cli.path(words[2]) == folder / "eval-x-1.json"
+    assert words[:2] == ["python", "--output"] and cli.path(words[2]) == folder / f"{name}.json"
 
     manifest = {
         "identity": {"base_revision": None, "data": {}, "objective": {"name": "refusal"}},

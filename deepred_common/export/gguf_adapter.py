@@ -83,9 +83,7 @@ def warn_of_other_base(adapter: Adapter, base: Path) -> None:
 def require_converter(tree: Path) -> None:
     """UserError if this llama.cpp does not come with the converter of adapters."""
     if not (tree / CONVERTER).is_file():
-        raise UserError(
-            f"llama.cpp in {paths.shown(tree)} has no {CONVERTER}. A newer one has.\n{tool_runner.GET_NEWER}"
-        )
+        raise UserError(f"llama.cpp in {paths.shown(tree)} has no {CONVERTER}.\n{tool_runner.GET_NEWER}")
 
 
 def convert(tree: Path, adapter: Path, base: Path, output: Path, outtype: str, log: Path) -> None:

@@ -174,8 +174,8 @@ def require_architecture(tree: Path, config: Mapping[str, Any]) -> None:
     own = (config.get("architectures") or ["(none named in config.json)"])[0]
     if known and own not in known:
         raise UserError(
-            f"llama.cpp in {shown(tree)} does not know the architecture {own} (it knows {len(known)}). "
-            f"A newer one may.\n{tool_runner.GET_NEWER}"
+            f"llama.cpp in {shown(tree)} does not know the architecture {own} (it knows {len(known)}).\n"
+            f"{tool_runner.GET_NEWER}"
         )
 
 

@@ -22,19 +22,19 @@ FAILURE = re.compile(r"error|exception|not supported|failed|unable|cannot|no spa
 REPOSITORY = "https://github.com/ggml-org/llama.cpp.git"
 # `git pull` would fail in the tree that llama_cpp.fetch_tree makes: it has no remote, or no .git at all.
 GET_NEWER = (
-    f"To get a newer llama.cpp:\n  git clone --depth 1 {REPOSITORY} llama.cpp-new\n"
-    "Then pass --llama_cpp_path llama.cpp-new."
+    f"Get a newer one (git clone --depth 1 {REPOSITORY} llama.cpp-new) and pass "
+    "--llama_cpp_path llama.cpp-new."
 )
 # llama.cpp's words for what users run into, and what to do about it.
 ADVICE = (
     (
         "pre-tokenizer was not recognized",
         "This llama.cpp does not know how the model's tokenizer splits text. Use the base's own tokenizer "
-        f"files unchanged, or a newer llama.cpp.\n{GET_NEWER}",
+        f"files unchanged, or another llama.cpp. {GET_NEWER}",
     ),
     (
         "can not map tensor",
-        f"The model holds a tensor that this llama.cpp does not know. A newer one may.\n{GET_NEWER}",
+        f"The model holds a tensor that this llama.cpp does not know. {GET_NEWER}",
     ),
     (
         "tokenizer.model",

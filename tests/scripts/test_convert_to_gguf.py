@@ -80,7 +80,7 @@ def test_an_architecture_that_llama_cpp_does_not_know(folder, script, llama_cpp_
     code, _, err = convert(script, folder, llama_cpp_tree)
     assert code == 2 and "does not know the architecture NoSuchModel (it knows 2" in err
     # The fetched tree has no remote to pull from.
-    assert "git pull" not in err and f"  git clone --depth 1 {tool_runner.REPOSITORY} llama.cpp-new\n" in err
+    assert "git pull" not in err and f"git clone --depth 1 {tool_runner.REPOSITORY} llama.cpp-new" in err
     assert "--llama_cpp_path llama.cpp-new" in err
 
 
