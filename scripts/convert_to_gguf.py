@@ -37,8 +37,9 @@ from deepred_common.models.trained_weights import Adapter, require_adapter
 from deepred_common.reporting import gguf_check_text
 
 DEFAULT_TREE = paths.ROOT / "llama.cpp"
-FILE_BYTES = {"f32": 4}  # bytes a weight of an output, at most, if not HALF_BYTES
-HALF_BYTES = 2  # of the f16 file that is quantised
+# Bytes per weight of a file: of f16, which is what is quantised, and of every other type at most; of f32.
+HALF_BYTES = 2
+FILE_BYTES = {"f32": 4}
 SIZE_UNITS = {"M": 10**6, "G": 10**9}
 ADAPTER_TYPE = "f16"  # of an adapter's file, by default
 MODELFILE_HINT = "write one for the base, and add the line ADAPTER ./<the adapter's file>"

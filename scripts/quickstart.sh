@@ -105,14 +105,15 @@ run $PY -m "${MAKE_BASE[@]}"  # one that exists is kept; only an old one's token
 stage "base model"
 
 # glibc's malloc searches long lists for tensors of ever new sizes; tcmalloc, where it is installed, does not.
-ALLOCATOR=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | awk '/libtcmalloc(_minimal)?\.so\./ { print $NF; exit }' || true)
+ALLOCATOR=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null |
+  awk '/libtcmalloc(_minimal)?\.so\./ { print $NF; exit }' || true)
 
 # Many facts once teach more than few facts several times, and a small model wants a high learning rate.
 say "1. Fine-tune, on $EXAMPLES examples"
 run $PY scripts/build_datasets.py --output_dir $DATA --dev_lines $EXAMPLES --overwrite
-run ${ALLOCATOR:+env "LD_PRELOAD=$ALLOCATOR"} $PY scripts/finetune_temporal.py --dev --dev_path $DATA/dev/dev_subset.jsonl --model_name $BASE \
-  --output_dir $RUN --resume_latest --epochs 1 --learning_rate $LEARNING_RATE \
-  --batch_size 8 --gradient_accumulation_steps 1 --save_steps 50
+run ${ALLOCATOR:+env "LD_PRELOAD=$ALLOCATOR"} $PY scripts/finetune_temporal.py \
+  --dev --dev_path $DATA/dev/dev_subset.jsonl --model_name $BASE --output_dir $RUN --resume_latest \
+  --epochs 1 --learning_rate $LEARNING_RATE --batch_size 8 --gradient_accumulation_steps 1 --save_steps 50
 stage "fine-tune"
 
 say "2. Merge"

@@ -53,13 +53,14 @@ def is_of(
         return False
     if name not in (None, results["model"]["name"]) or results["cutoff"] != settings.cutoff:
         return False
-    weights = results["model"]["identity"]
-    if name and weights and backends.identity(name) not in (None, weights):
-        return False  # another model of the same name
     before = results.get("asked") or {}
     wanted = conditions(settings, questions, "", system_prompt)
     ignored = {"model"} if "questions" in before else {"model", "questions"}  # earlier versions had none
-    return all(before.get(key) == value for key, value in wanted.items() if key not in ignored)
+    if any(before.get(key) != value for key, value in wanted.items() if key not in ignored):
+        return False
+    # Last, since gigabytes may have to be read: another model of the same name.
+    weights = results["model"]["identity"]
+    return not (name and weights) or backends.identity(name) in (None, weights)
 
 
 def read(

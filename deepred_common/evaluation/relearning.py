@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, cast
 
 from deepred_common import devices, paths, provenance, stats
-from deepred_common.cli import Interrupted, UserError, progress
+from deepred_common.cli import Interrupted, UserError, progress, write_error
 from deepred_common.data import data_lines, facts, split
 from deepred_common.data.facts import Fact
 from deepred_common.evaluation import results_file, verdicts
@@ -120,8 +120,8 @@ def attack(
                 devices.free_memory()
     except KeyboardInterrupt:
         raise Interrupted(_kept(task, relearning)) from None
-    except UserError as error:
-        raise UserError(f"{error}\n{_kept(task, relearning)}") from error
+    except (UserError, OSError) as error:
+        raise UserError(f"{write_error(error) or error}\n{_kept(task, relearning)}") from error
 
 
 def _kept(task: Task, relearning: Relearning) -> str:

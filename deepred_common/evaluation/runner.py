@@ -91,7 +91,7 @@ def evaluate(
     except OSError as error:
         raise UserError(
             f"{cli.write_error(error) or error}\nAll replies are saved. "
-            f"Resume with the same command and --output {paths.quoted(output)} --resume"
+            f"Resume with the same command and --output {paths.quoted(task.settings.output)} --resume"
         ) from error
     if not finished.errors(rows):
         # Only now: the results hold every reply.

@@ -16,18 +16,18 @@ def sampled_replies(report: Report) -> dict[str, Any] | None:
     if not sampled:
         return None
     rows = []
-    summaries = [
-        metrics.summarise(sampling.drawn(column.results["results"])) if column.results else column.summary
+    models = [
+        (column.name, of_model, metrics.summarise(sampling.drawn(column.results["results"])))
         for column in report.columns
+        if column.results and (of_model := column.results.get("sampling"))
     ]
     for side, names in sampling.FIGURES.items():
         for name, verdict in names.items():
-            for column, summary in zip(report.columns, summaries, strict=True):
-                of_model = column.results and column.results.get("sampling")
-                if of_model and name in figures_of(of_model, side):
+            for model, of_model, summary in models:
+                if name in figures_of(of_model, side):
                     counts = counts_of(summary, side)
                     curve = {one["k"]: one for one in figures_of(of_model, side)[name]}
                     greedy = 100 * counts[verdict] / counts["total"]
-                    rows.append((f"{side} {TITLES[name]}", column.name, counts["total"], greedy, curve))
+                    rows.append((f"{side} {TITLES[name]}", model, counts["total"], greedy, curve))
     ks = sorted({k for *_, curve in rows for k in curve})
     return {"sampled": sampled, "ks": ks, "rows": rows}

@@ -187,7 +187,7 @@ class Resumption(TrainerCallback):
     """What transformers' trainer leaves out when it resumes a run; of a new run it changes nothing."""
 
     def __init__(self, order: BalancedOrder) -> None:
-        """order: of the training rows."""
+        """order: in which the training rows are shown."""
         self._order = order
 
     def on_train_begin(
@@ -199,7 +199,7 @@ class Resumption(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        # With several processes, what skips the first part of an epoch hides the sampler from the trainer.
+        # With several processes, accelerate skips what is done in a way that the trainer's set_epoch misses.
         self._order.set_epoch(state.global_step * state.num_train_epochs // state.max_steps)
 
 

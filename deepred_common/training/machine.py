@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 # How long a process waits for the others before it gives up. torch's own 10 minutes (NCCL) or 30 (gloo) are
 # too short: the first process renders the rows and lets the base write replies, which took 16 minutes of the
-# smallest base on a CPU. If a process dies, the launcher ends the others at once.
-LONGEST_WAIT = datetime.timedelta(days=1)
+# smallest base on a CPU. If a process dies, the launcher ends the others at once; one that hangs is noticed
+# only after this time.
+LONGEST_WAIT = datetime.timedelta(hours=3)
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,12 @@ def _out_of_memory(
     traceback.clear_frames(error.__traceback__)  # they hold the tensors that did not fit
     devices.free_memory()
     checkpoint = trainer.save_now()
-    saved = f"the state is saved in {paths.shown(checkpoint)}" if checkpoint else "nothing is lost yet"
+    if checkpoint and checkpoints.step_of(checkpoint) == update:
+        saved = f"the state is saved in {paths.shown(checkpoint)}"
+    elif checkpoint:
+        saved = f"updates up to {checkpoints.step_of(checkpoint)} are saved in {paths.shown(checkpoint)}"
+    else:
+        saved = "no checkpoint was saved yet" if update else "nothing is lost yet"
     remedies = less_memory(settings)
     if settings.batch_size == 1:
         advice = f"One example at a time does not fit. Try in this order: {', '.join(remedies)}."

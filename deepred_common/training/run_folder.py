@@ -110,8 +110,8 @@ def require_no_run(folder: Path) -> None:
     """UserError if there is a run in `folder`."""
     if (folder / MANIFEST).exists() or any(folder.glob("checkpoint-*")) or (folder / FINAL).exists():
         raise UserError(
-            f"{paths.shown(folder)} already holds a run. Add --resume_latest to resume it, "
-            "or choose another --output_dir."
+            f"{paths.shown(folder)} already holds a run. Add --resume_latest to resume it (in place of "
+            "--resume_from_checkpoint, if you gave that), or choose another --output_dir."
         )
 
 
@@ -199,7 +199,7 @@ def start_manifest(
         "device": str(machine.device),
         "processes": machine.processes.num_processes,
         "gradient_checkpointing": checkpointing,
-        "resumed_from": str(run.checkpoint) if run.checkpoint else None,
+        "resumed_from": str(run.checkpoint.resolve()) if run.checkpoint else None,
         "data_files": {name: str(path) for name, path in settings.data_files.items()},
         "counts": {side: len(token_rows.of_side(rows.training, side)) for side in ALL_SIDES},
         "versions": provenance.versions(),
@@ -217,9 +217,19 @@ def read_manifest(folder: str | Path) -> Manifest:
 
 
 def _begun_at(folder: Path) -> Path | None:
-    """The checkpoint, of another run, that the run in `folder` started from, if it can still be used."""
+    """The checkpoint of another run that the run in `folder` started from; None if there is none.
+
+    UserError if it cannot be used any more: to start anew from the base would be another run.
+    """
     name = read_manifest(folder).get("resumed_from")
-    return Path(name) if name and checkpoints.unusable(Path(name)) is None else None
+    if not name or Path(name).resolve().parent == folder.resolve():
+        return None
+    if why := checkpoints.unusable(Path(name)):
+        raise UserError(
+            f"{paths.shown(folder)} began at {name}, which {why}.\n"
+            "Choose another --output_dir, with or without --resume_from_checkpoint."
+        )
+    return Path(name)
 
 
 def is_finished(folder: str | Path) -> bool:

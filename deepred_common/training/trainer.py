@@ -265,7 +265,7 @@ class TemporalTrainer(SFTTrainer):
     def save_now(self) -> Path | None:
         """Save a checkpoint of the last whole update, if there is none. Its path; None before any update.
 
-        A model that is split over the processes cannot be saved by one: the path of its newest checkpoint.
+        Where this process cannot save alone, as a model that is split over several: the newest checkpoint.
         """
         if self.state.global_step == 0:
             return None
@@ -276,7 +276,7 @@ class TemporalTrainer(SFTTrainer):
             if self.optimizer is not None:
                 self.optimizer.zero_grad()  # of the update that failed
             self._write_checkpoint(self.model, trial=None)
-        return folder
+        return folder if checkpoints.fault(folder) is None else checkpoints.latest(str(self.args.output_dir))
 
 
 def build_trainer(

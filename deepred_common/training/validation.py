@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Rows of each side that a validation takes at most. There is one every --eval_steps: of 15 000 rows it would
 # compute ten times what is trained in between. With 500 of each dated side the AUROC's standard error is 0.02
-# at worst. Of chat rows, which the base computes as well, only the loss and the share refused are told.
+# at worst. Of chat rows, which the base computes as well, only the loss and the share refused are reported.
 MOST_ROWS = {RETAIN: 500, UNLEARN: 500, CHAT: 220}
 AUROC, AUROC_ERROR = "eval_auroc", "eval_auroc_error"
 REFUSED = {side: f"eval_{side}_refused" for side in ALL_SIDES}
