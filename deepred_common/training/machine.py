@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # too short: the first process renders the rows and lets the base write replies, which took 16 minutes of the
 # smallest base on a CPU. If a process dies, the launcher ends the others at once; one that hangs is noticed
 # only after this time.
-LONGEST_WAIT = datetime.timedelta(hours=3)
+LONGEST_WAIT = datetime.timedelta(hours=12)
 
 
 @dataclass(frozen=True)
