@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import os
 import platform
@@ -11,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TypedDict
 
-from deepred_common import paths
+from deepred_common import paths, source_files
 from deepred_common.foreign_text import ESCAPED
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "bitsandbytes")  # a result depends on these
@@ -34,7 +35,18 @@ def now() -> str:
 
 
 def sha256(path: str | Path) -> str:
-    """Hex SHA-256 of a file."""
+    """Hex SHA-256 of a file. One that has not changed since is not read again."""
+    if stamp := source_files.stamps([Path(path)]):
+        return _sha256_of(*stamp.popitem())
+    return _read_sha256(path)  # a pipe
+
+
+@functools.lru_cache
+def _sha256_of(path: Path, stamp: source_files.Stamp) -> str:
+    return _read_sha256(path)
+
+
+def _read_sha256(path: str | Path) -> str:
     file_hash = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):

@@ -93,8 +93,9 @@ def evaluate(args: argparse.Namespace, given: Collection[str]) -> int:
     name = args.lmstudio_model if args.use_lmstudio else args.model_path
     results = finished.read(settings, questions, name, args.system_prompt)
     base = args.base_model
-    if results and (not base or finished.stands_beside(results, settings, questions, base)):
-        return report_finished(args, results, output, report, baselines)
+    known = finished.read_bases(settings, questions, base) if base else []
+    if results and all(known):
+        return report_finished(results, [*filter(None, known), *baselines], output, report)
 
     # ---- Settings, judge, base, model ----
     table = print_settings(args, given, questions, output, report)
@@ -103,8 +104,8 @@ def evaluate(args: argparse.Namespace, given: Collection[str]) -> int:
         with backends.opened(settings, None):
             pass
     judge, grade = llm_judge.grader(args.judge_url, args.judge_model, args.timeout)
-    task = runner.Task(settings, table, questions.examples, questions.data, judge, grade, questions.forms)
-    bases = runner.evaluate_base(task, base) if base else []
+    task = runner.Task(settings, table, questions, judge, grade)
+    bases = runner.evaluate_base(task, base, known) if base else []
     baselines = bases + baselines
     if results:  # only the base was left to ask
         results_file.set_baselines(results, baselines)
@@ -187,7 +188,7 @@ def attack(args: argparse.Namespace, given: Collection[str]) -> int:
     # ---- The model as it is, then tuned ----
     table = print_settings(args, given, questions, output, report)
     judge, grade = llm_judge.grader(args.judge_url, args.judge_model, args.timeout)
-    task = runner.Task(settings, table, questions.examples, questions.data, judge, grade)
+    task = runner.Task(settings, table, questions, judge, grade)
     results = results or runner.evaluate(task, args.model_path, None, output)
     relearning.attack(task, taught, args.model_path, args.base_model, results)
 
@@ -225,18 +226,27 @@ def print_settings(
     counts = count_sides(questions.examples)
     chat = f" + {counts['chat']} chat" if counts["chat"] else ""
     print(f"Questions: {counts['retain']} retain + {counts['unlearn']} unlearn{chat}", flush=True)
+    # What kills the process leaves it no time to say this.
+    cli.progress(
+        "If this is interrupted, resume it with the same command and "
+        f"--output {paths.quoted(output)} --resume"
+    )
     return table
 
 
-def report_finished(
-    args: argparse.Namespace, results: Results, output: Path, report: Path | None, baselines: list[Results]
-) -> int:
-    """--resume of a finished evaluation: nothing is asked, but a report can still be written."""
+def report_finished(results: Results, baselines: Sequence[Results], output: Path, report: Path | None) -> int:
+    """--resume of a finished evaluation: nothing is asked, but it is compared and reported.
+
+    baselines: those of the command; without any, the comparisons in the results stay.
+    """
     print(f"{paths.shown(output)} is complete; nothing is left to ask.")
+    if baselines:
+        before = results["baselines"]
+        results_file.set_baselines(results, baselines)
+        if results["baselines"] != before:
+            results_file.write(output, results)
+        print("\n" + comparison_text.beside_baselines(results))
     if report:
-        if args.base_model:
-            bases = output_files.base_results(output)
-            baselines = [results_file.read(path) for path in bases if path.exists()] + baselines
         html_page.write_report(report, results, baselines)
         print(f"Report: {paths.shown(report)} (open it in a browser)")
     return exit_code(results)

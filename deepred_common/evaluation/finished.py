@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from deepred_common import chat, paths
 from deepred_common.cli import UserError
@@ -38,64 +40,74 @@ def conditions(
     }
 
 
-def is_of(
+def changes(
     results: Results,
     settings: EvalSettings,
     questions: Questions,
     name: str | None,
     system_prompt: str | None,
-) -> bool:
-    """True if results are of the model `name` (None: of whichever one), these questions and settings."""
+) -> str:
+    """What tells results from those of the model `name` (None: of whichever one), these questions and
+    settings; "" if nothing does."""
+    before: dict[str, Any] = dict(results.get("asked") or {})
+    now: dict[str, Any] = dict(conditions(settings, questions, name or "", system_prompt))
+    before["model"] = results["model"]["name"] if name else ""
+    if "questions" not in before:  # earlier versions had none
+        del now["questions"]
+    before["cutoff"], now["cutoff"] = results["cutoff"], settings.cutoff
     judge = results.get("judge")
-    if (judge is None) != (settings.judge_url is None):
-        return False
-    if judge and settings.judge_model not in (None, judge["model"]):
-        return False
-    if name not in (None, results["model"]["name"]) or results["cutoff"] != settings.cutoff:
-        return False
-    before = results.get("asked") or {}
-    wanted = conditions(settings, questions, "", system_prompt)
-    ignored = {"model"} if "questions" in before else {"model", "questions"}  # earlier versions had none
-    if any(before.get(key) != value for key, value in wanted.items() if key not in ignored):
-        return False
+    if not settings.judge_url or settings.judge_model:
+        before["judge"], now["judge"] = judge and judge["model"], settings.judge_url and settings.judge_model
+    elif not judge:
+        before["judge"], now["judge"] = None, settings.judge_url
+    if text := journal.changes(before, now):
+        return text
     # Last, since gigabytes may have to be read: another model of the same name.
     weights = results["model"]["identity"]
-    return not (name and weights) or backends.identity(name) in (None, weights)
+    if name and weights and backends.identity(name) not in (None, weights):
+        return f"the weights of {name} have changed"
+    return ""
 
 
 def read(
-    settings: EvalSettings, questions: Questions, name: str | None, system_prompt: str | None
+    settings: EvalSettings,
+    questions: Questions,
+    name: str | None,
+    system_prompt: str | None,
+    output: Path | None = None,
 ) -> Results | None:
-    """The results that --resume finds complete; None if there are none.
+    """The results that --resume finds complete in `output` (None: the settings'); None if there are none.
 
-    Those that are not is_of these, or no results, are a UserError; with --overwrite they count as none.
+    Results of something else, or a file that holds none, are a UserError; with --overwrite, no results.
     """
-    without_reply = journal.path_for(settings.output).exists()
-    if without_reply or not (settings.resume and settings.output.exists()):
+    output = output or settings.output
+    without_reply = journal.path_for(output).exists()
+    if without_reply or not (settings.resume and output.exists()):
         return None
     try:
-        results = results_file.read(settings.output)
-        if is_of(results, settings, questions, name, system_prompt):
-            return results
-        raise UserError(
-            f"{paths.shown(settings.output)} is a finished evaluation of another model, other data or other "
-            "settings.\nChoose another --output, or add --overwrite."
-        )
+        results = results_file.read(output)
+        if text := changes(results, settings, questions, name, system_prompt):
+            raise UserError(
+                f"{paths.shown(output)} is a finished evaluation of another model, other data or other "
+                f"settings ({text}).\nChoose another --output, or add --overwrite."
+            )
+        return None if errors(results["results"]) else results
     except UserError:
         if settings.overwrite:
             return None
         raise
 
 
-def stands_beside(results: Results, settings: EvalSettings, questions: Questions, base: str) -> bool:
-    """True if finished results hold the comparison with the base, whose own results lack no reply."""
-    labels = {one["label"] for one in results["baselines"]}
-    prompts = None, chat.cutoff_prompt(settings.cutoff)
-    for output, system_prompt in zip(output_files.base_results(settings.output), prompts, strict=True):
-        if not output.exists():
-            return False
-        before = results_file.read(output)
-        is_same = is_of(before, settings, questions, base, system_prompt)
-        if not is_same or errors(before["results"]) or results_file.label(before) not in labels:
-            return False
-    return True
+def read_bases(settings: EvalSettings, questions: Questions, base: str) -> list[Results | None]:
+    """What `read` finds of --base_model, for each of output_files.base_results."""
+    outputs = output_files.base_results(settings.output)
+    prompts = base_prompts(settings.cutoff)
+    return [
+        read(settings, questions, base, prompt, output)
+        for output, prompt in zip(outputs, prompts, strict=True)
+    ]
+
+
+def base_prompts(cutoff: str) -> tuple[None, str]:
+    """The system prompts that the base is asked with: none, and one that states the cutoff."""
+    return None, chat.cutoff_prompt(cutoff)

@@ -58,44 +58,26 @@ class Journal:
             with self.path.open("rb+") as file:
                 file.truncate(len(content) - len(lines[-1]))
         try:
-            rows = []
-            for number, line in enumerate(lines[:-1], 1):
-                try:
-                    rows.append(whole_characters(json.loads(line)))
-                except ValueError:
-                    if number == 1:
-                        raise
-                    warn(
-                        f"line {number} of {paths.shown(self.path)} cannot be read. It is skipped: "
-                        "its question is asked again."
-                    )
-            before = dict(rows[0]["head"]) if rows else head
-            self.replies = {
-                row["id"]: Reply(
-                    row["reply"],
-                    row["finish"],
-                    turns=tuple(row.get("turns", ())),
-                    refusal_share=row.get("refusal_share"),
-                    scores=_scores(row.get("scores")),
-                )
-                for row in rows[1:]
-            }
+            before = dict(whole_characters(json.loads(lines[0]))["head"]) if lines[:-1] else head
         except (ValueError, KeyError, TypeError):
             raise UserError(
                 f"{paths.shown(self.path)} is not a journal of replies, or it is damaged.\n"
                 "To start anew, use --overwrite without --resume."
             ) from None
-        changes = [
-            f"{key}: {before.get(key)!r} then, {value!r} now"
-            for key, value in head.items()
-            if before.get(key) != value
-        ]
-        if changes:
+        if text := changes(before, head):
             raise UserError(
-                f"{paths.shown(self.path)} belongs to another evaluation and cannot be resumed "
-                f"({'; '.join(changes)[:_SHOWN]}).\n"
+                f"{paths.shown(self.path)} belongs to another evaluation and cannot be resumed ({text}).\n"
                 "Choose another --output, or add --overwrite to start anew where they differ."
             )
+        for number, line in enumerate(lines[1:-1], 2):
+            try:
+                row = whole_characters(json.loads(line))
+                self.replies[row["id"]] = _reply(row)
+            except (ValueError, KeyError, TypeError):
+                warn(
+                    f"line {number} of {paths.shown(self.path)} cannot be read. It is skipped: "
+                    "its question is asked again."
+                )
 
     def _write(self, row: Mapping[str, Any]) -> None:
         self._file.write(json_text(row) + "\n")
@@ -122,6 +104,27 @@ class Journal:
             return
         with contextlib.suppress(OSError):  # a disk that was full is still full: the first error says more
             self._file.close()
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What of `now` was otherwise before, cut short for a message; "" if nothing was."""
+    texts = [
+        f"{key}: {before.get(key)!r} then, {value!r} now"
+        for key, value in now.items()
+        if before.get(key) != value
+    ]
+    return "; ".join(texts)[:_SHOWN]
+
+
+def _reply(row: Mapping[str, Any]) -> Reply:
+    """The Reply of a line. ValueError, KeyError or TypeError if it is no such line."""
+    return Reply(
+        row["reply"],
+        row["finish"],
+        turns=tuple(row.get("turns", ())),
+        refusal_share=row.get("refusal_share"),
+        scores=_scores(row.get("scores")),
+    )
 
 
 def _scores(saved: dict[str, list[Any]] | None) -> dict[str, Score] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ class Questions:
     data: dict[str, str]
     forms: Sequence[str] = ()
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """A hash of all that is asked and judged by, in order, since replies are saved by number."""
         rows = [

@@ -192,7 +192,7 @@ def ask(copy: TunedCopy, task: Task, steps: int, sides: Collection[str]) -> Poin
     """Ask and judge the task's facts of `sides`, `steps` updates into a tuning."""
     from tqdm import tqdm
 
-    examples = [example for example in task.examples if example.side in sides]
+    examples = [example for example in task.questions.examples if example.side in sides]
     rows: dict[int, AskedRow] = {}
     replies = copy.local.ask([example.prompt for example in examples])
     for place, reply in tqdm(replies, f"asking after {steps}", total=len(examples), unit="question"):

@@ -94,12 +94,9 @@ def set_baselines(results: Results, baselines: Sequence[Results]) -> None:
     """Compare results with others on the same questions; the first of them counts in the quality, too."""
     results["quality"] = metrics.quality(results["summary"], baselines[0]["summary"] if baselines else None)
     results["baselines"] = []
-    probes = results["probes"]
-    headline = probe_figures.headline(results["results"], probes["forms"] if probes else ())
-    counted = {row["id"] for row in headline}
     for other in baselines:
         all_pairs = comparison.paired(results, other)
-        pairs = [pair for pair in all_pairs if pair[0]["id"] in counted]
+        pairs = counted_pairs(results, all_pairs)
         results["baselines"].append(
             {
                 "label": label(other),
@@ -109,10 +106,21 @@ def set_baselines(results: Results, baselines: Sequence[Results]) -> None:
                 "present_tense": metrics.present_tense(other["breakdown"]),
                 "probes": other["probes"],
                 "by_probe": other["breakdown"]["probe"] if other["probes"] else {},
-                "still_leaked": probe_figures.still_leaked(all_pairs) if probes and other["probes"] else None,
+                "still_leaked": probe_figures.still_leaked(all_pairs)
+                if results["probes"] and other["probes"]
+                else None,
                 "knowledge": other["knowledge"],
             }
         )
+
+
+def counted_pairs(results: Results, pairs: Sequence[comparison.Pair]) -> list[comparison.Pair]:
+    """Those pairs of comparison.paired whose questions the figures of the results count: with probes, the
+    direct ones."""
+    probes = results["probes"]
+    headline = probe_figures.headline(results["results"], probes["forms"] if probes else ())
+    counted = {row["id"] for row in headline}
+    return [pair for pair in pairs if pair[0]["id"] in counted]
 
 
 def write(path: Path, results: Results) -> None:

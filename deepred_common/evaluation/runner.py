@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from deepred_common import chat, cli, paths, provenance, thought
+from deepred_common import cli, paths, provenance, thought
 from deepred_common.cli import UserError
 from deepred_common.data.questions import question_form
 from deepred_common.evaluation import (
@@ -42,21 +42,14 @@ from deepred_common.judging import refusal
 class Task:
     """What every model of one call is asked and judged with: the same questions, the same judge.
 
-    setting_table: every setting with where it came from, for the results file. data: {file: SHA-256}.
-    probes: the forms in which facts are asked, if any.
+    setting_table: every setting with where it came from, for the results file.
     """
 
     settings: EvalSettings
     setting_table: dict[str, Setting]
-    examples: list[Example]
-    data: dict[str, str]
+    questions: Questions
     judge: JudgeInfo | None
     grade: verdicts.Grade
-    probes: Sequence[str] = ()
-
-    @property
-    def questions(self) -> Questions:
-        return Questions(self.examples, self.data, self.probes)
 
 
 def evaluate(
@@ -80,11 +73,11 @@ def evaluate(
         cutoff=task.settings.cutoff,
         started=started,
         settings=task.setting_table,
-        data=task.data,
+        data=task.questions.data,
         conditions=conditions,
         judge=task.judge,
         baselines=baselines,
-        probes=task.probes,
+        probes=task.questions.forms,
     )
     try:
         results_file.write(output, results)
@@ -108,10 +101,11 @@ def ask(task: Task, model: Backend, conditions: Conditions, output: Path) -> lis
     """
     from tqdm import tqdm
 
-    settings, examples, path = task.settings, task.examples, journal.path_for(output)
+    settings, examples, path = task.settings, task.questions.examples, journal.path_for(output)
     count = len(examples)
     total = count * (1 + (settings.samples or 0))
-    sampled = [number for number, example in enumerate(examples) if _is_sampled(example, task.probes)]
+    forms_asked = task.questions.forms
+    sampled = [number for number, example in enumerate(examples) if _is_sampled(example, forms_asked)]
     rounds = range(count, total, count)
     numbers = [*range(count), *(start + number for start in rounds for number in sampled)]
     rows: dict[int, ResultRow] = {}
@@ -214,7 +208,8 @@ def _kept(log: journal.Journal, output: Path) -> str:
 
 def _row(task: Task, number: int, reply: Reply) -> ResultRow:
     """One row of the results: the example, a reply and its verdict. number: as in the journal."""
-    example = task.examples[number % len(task.examples)]
+    examples = task.questions.examples
+    example = examples[number % len(examples)]
     verdict = verdicts.FAILED
     if reply.scores:
         verdict = choices.verdict(example, reply.scores)
@@ -245,28 +240,17 @@ def _row(task: Task, number: int, reply: Reply) -> ResultRow:
     }
 
 
-def evaluate_base(task: Task, base: str) -> list[Results]:
+def evaluate_base(task: Task, base: str, known: Sequence[Results | None]) -> list[Results]:
     """The results of the untouched base, plain and with a system prompt that states the cutoff.
 
-    With --resume, finished ones of the same base are read instead. UserError if they are of another
-    evaluation.
+    known: those that finished.read_bases found, which are not asked for again.
     """
-    settings = task.settings
+    outputs = output_files.base_results(task.settings.output)
+    prompts = finished.base_prompts(task.settings.cutoff)
     results = []
-    outputs = output_files.base_results(settings.output)
-    for output, system_prompt in zip(outputs, (None, chat.cutoff_prompt(settings.cutoff)), strict=True):
-        if output.exists() and settings.resume:
-            before = results_file.read(output)
-            if finished.is_of(before, settings, task.questions, base, system_prompt):
-                if not finished.errors(before["results"]):
-                    results.append(before)
-                    continue
-            elif not settings.overwrite:
-                raise UserError(
-                    f"{paths.shown(output)} is of another base, other data or other settings.\n"
-                    "Add --overwrite to ask the base again."
-                )
-        how = "with a prompt that states the cutoff" if system_prompt else "untouched"
-        cli.progress(f"asking the base, {how} …")
-        results.append(evaluate(task, base, system_prompt, output))
+    for before, output, system_prompt in zip(known, outputs, prompts, strict=True):
+        if before is None:
+            how = "with a prompt that states the cutoff" if system_prompt else "untouched"
+            cli.progress(f"asking the base, {how} …")
+        results.append(before or evaluate(task, base, system_prompt, output))
     return results

@@ -57,7 +57,7 @@ def side_by_side(files: Sequence[Path], every: Sequence[Results], verbose: bool)
         pairs = comparison.paired(first, other)
         if not pairs:
             raise UserError(f"{files[0]} and {path} have no question in common.")
-        columns.append(Column.of(other, comparison.compare(pairs)))
+        columns.append(Column.of(other, comparison.compare(results_file.counted_pairs(first, pairs))))
         replied = [pair for pair in pairs if comparison.both_replied(pair)]
         flips = [(row, before) for row, before in replied if row["verdict"] != before["verdict"]]
         missing = len(pairs) - len(replied)

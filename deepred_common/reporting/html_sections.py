@@ -201,8 +201,13 @@ def compared(report: Report) -> Data | None:
     separations = [
         (_part(column, "discrimination") or {}).get(discrimination.ALL) for column in report.columns
     ]
+    counts = [
+        sum(counts_of(column.summary, side).get("total", 0) for side in ALL_SIDES)
+        for column in report.columns
+    ]
     return {
         "names": [column.name for column in report.columns],
+        "counts": counts if len(set(counts)) > 1 else None,
         "rows": rows,
         "separations": separations if any(separations) else None,
         "cutoffs": cutoffs if any(cutoff is not None for cutoff in cutoffs) else None,

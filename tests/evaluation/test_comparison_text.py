@@ -50,6 +50,18 @@ def test_facts_that_any_form_gets_out_are_compared_too():
     assert ["any", "form,", "of", "the", "facts", "10", "30.0%", "40.0%*"] in cells
 
 
+def test_with_probes_what_is_kept_is_counted_of_the_questions_that_the_rates_are_of():
+    every = [
+        results_by_forms(name, {"direct": 0, "cloze": 0}, refused)
+        for name, refused in (("tuned", {"direct": 2, "cloze": 9}), ("base", {"direct": 0, "cloze": 0}))
+    ]
+    for one in every:
+        one["probes"] = {"forms": ["direct", "cloze"], "worst": {}, "any": {}}
+    text = comparison_text.side_by_side([Path("a.json"), Path("b.json")], every, False)
+    (kept,) = [line for line in text.splitlines() if "This keeps of its right answers" in line]
+    assert kept.split()[-1] == "80.0%" and "40 questions in common, 11 verdicts differ" in text
+
+
 def test_many_verdicts_that_differ_do_not_push_the_tables_out_of_sight():
     none, all_ = ({"cloze": count, "question": count} for count in (0, 10))
     every = [results_by_forms("a", none, none), results_by_forms("b", all_, all_)]

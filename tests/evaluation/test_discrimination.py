@@ -8,6 +8,7 @@ from test_journal import settings_for
 from test_results_file import results_of, row
 
 from deepred_common.evaluation import discrimination, journal, results_file, runner
+from deepred_common.evaluation.question_files import Questions
 from deepred_common.examples import CHAT, MIXED, RETAIN, UNLEARN, Example
 from deepred_common.inference.protocol import Reply
 from deepred_common.reporting import comparison_text, console
@@ -118,6 +119,6 @@ def test_a_row_holds_share_and_fact_but_no_share_where_one_reply_serves_both_sid
     replies = [(number, Reply("Shakespeare.", refusal_share=0.25)) for number in range(2)]
     model = types.SimpleNamespace(ask=lambda questions: iter(replies))
     output = tmp_path / "out.json"
-    task = runner.Task(settings_for(output), {}, examples, {}, None, lambda *arguments: True)
+    task = runner.Task(settings_for(output), {}, Questions(examples, {}), None, lambda *arguments: True)
     rows = runner.ask(task, model, {}, output)
     assert [(one["fact"], one["refusal_share"]) for one in rows] == [("hamlet", 0.25), ("hamlet", None)]

@@ -8,6 +8,7 @@ import pytest
 from deepred_common import cli
 from deepred_common.cli import UserError
 from deepred_common.evaluation import journal, runner
+from deepred_common.evaluation.question_files import Questions
 from deepred_common.evaluation.settings import EvalSettings
 from deepred_common.examples import RETAIN, Example
 from deepred_common.inference.protocol import Reply
@@ -42,7 +43,7 @@ def test_ctrl_c_between_a_reply_and_its_verdict_counts_the_reply_as_saved(tmp_pa
     output = tmp_path / "out.json"
     example = Example("What is the capital of France?", "Paris.", RETAIN)
     model = types.SimpleNamespace(ask=lambda questions: iter([(0, Reply("Paris."))]))
-    task = runner.Task(settings_for(output), {}, [example], {}, None, ctrl_c)
+    task = runner.Task(settings_for(output), {}, Questions([example], {}), None, ctrl_c)
     with pytest.raises(cli.Interrupted, match="1 reply is saved"):
         runner.ask(task, model, {}, output)
     with journal.Journal(journal.path_for(output), {}) as log:
@@ -63,13 +64,22 @@ def test_a_reply_cut_off_by_a_crash_is_asked_for_again(tmp_path):
         assert log.replies == {0: Reply("He.", "stop"), 2: Reply("Here.", "stop")}
 
 
-def test_an_unreadable_line_costs_one_reply_and_not_all(tmp_path, capsys):
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"id": 1, "instruction": "Who?", "reply": "\xff\x00"}',  # what a broken disk or an editor leaves
+        b'{"id": 1}',
+        b'{"reply": "He 1.", "finish": "stop"}',
+        b"[1]",
+    ],
+)
+def test_an_unreadable_line_costs_one_reply_and_not_all(line, tmp_path, capsys):
     path = tmp_path / "out.replies.jsonl"
     with journal.Journal(path, {"model": "m"}) as log:
         for number in range(3):
             log.add(number, "Who?", Reply(f"He {number}.", "stop"))
     lines = path.read_bytes().split(b"\n")
-    lines[2] = lines[2].replace(b"He", b"\xff\x00")  # what a broken disk or an editor leaves
+    lines[2] = line
     path.write_bytes(b"\n".join(lines))
     with journal.Journal(path, {"model": "m"}) as log:
         assert set(log.replies) == {0, 2}
@@ -88,7 +98,7 @@ def test_a_journal_of_the_version_before_is_resumed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["{}\n", "[1]\n", '{"head": 5}\n', '{"head": {}}\n{"id": 1}\n', "hello\n"]
+    "content", ["{}\n", "[1]\n", '{"head": 5}\n', "hello\n"]
 )
 def test_what_is_no_journal_is_refused_and_left_alone(tmp_path, content):
     path = tmp_path / "out.replies.jsonl"

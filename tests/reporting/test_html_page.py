@@ -657,6 +657,14 @@ def test_the_two_sides_are_drawn_by_their_probability_of_refusing():
     assert "27 of 30 (90 %)" in page.text
 
 
+def test_figures_of_unlike_many_questions_stand_beside_how_many_there_are():
+    ours = make(rows_of(retain_correct=1, unlearn_refused=1))
+    title = "The same figures of each model, with 95 % intervals where they are known"
+    others = [make(rows_of(retain_correct=count, unlearn_refused=1), "base") for count in (1, 3)]
+    same, unlike = (Page(html_page.page(ours, [other])).tables[title] for other in others)
+    assert ["Questions", "2", "4"] in unlike and not any(row[0] == "Questions" for row in same)
+
+
 def test_without_probabilities_there_is_no_such_section():
     page = html_page.page(make(rows_of(retain_correct=1, unlearn_refused=1), discrimination=None))
     assert 'id="discrimination"' not in page and "AUROC" not in page

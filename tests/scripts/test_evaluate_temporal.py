@@ -199,7 +199,8 @@ def test_killed_and_resumed(server, data_file, tmp_path):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
     process.kill()
-    process.wait()
+    _, err = process.communicate()
+    assert f"--output {tmp_path / 'out.json'} --resume" in err.decode()
     with journal.open("ab") as file:
         file.write(b'{"id": 9, "instr')  # what a crash in the middle of a write leaves
     assert subprocess.run(command, capture_output=True).returncode == 2  # not without --resume
@@ -527,6 +528,16 @@ def test_a_report_of_a_finished_evaluation_can_still_be_written(server, ask, tmp
     assert "<html" in (tmp_path / "out.html").read_text()
 
 
+def test_a_finished_evaluation_is_compared_with_a_new_baseline(server, ask, tmp_path):
+    assert ask("--output", tmp_path / "other.json")[0] == 0 and ask()[0] == 0
+    code, out, err = ask("--resume", "--baseline", tmp_path / "other.json")
+    assert code == 0 and "is complete" in out and "BESIDE OTHERS" in out and len(server.requests) == 24, err
+    (compared,) = results_file.read(tmp_path / "out.json")["baselines"]
+    assert compared["against"]["retain"]["better"] == 0
+    assert "BESIDE OTHERS" not in ask("--resume")[1]
+    assert len(results_file.read(tmp_path / "out.json")["baselines"]) == 1  # it stays
+
+
 def test_a_report_into_a_folder_is_refused_before_anything_is_asked(server, ask, tmp_path):
     (tmp_path / "pages").mkdir()
     code, _, err = ask("--report", tmp_path / "pages", "--overwrite")
@@ -558,7 +569,7 @@ def test_results_of_the_base_for_another_cutoff_are_not_reused(server, ask, tiny
     (tmp_path / "out.json").unlink()
     # Its prompt states the cutoff, so only the untouched base could be reused wrongly.
     code, _, err = ask(*base, "--system_prompt", "Hello.", "--resume", "--cutoff", "1950-01-01")
-    assert code == 2 and "out.base.json is of another base, other data or other settings" in err
+    assert code == 2 and "out.base.json is a finished evaluation of another model, other data or" in err
 
 
 # ---- a disk that fills up ----------------------------------------------------------------------------
