@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepred_common import cli, paths
+from deepred_common import cli, devices, paths
 from deepred_common.cli import UserError
 from deepred_common.models import trained_weights
 
@@ -56,6 +56,13 @@ def _is_sharded(folder: Path) -> bool:
     return any(folder.glob(f"{_FSDP_WEIGHTS}_*"))
 
 
+def _split_by(folder: Path) -> str | None:
+    """What split the model of a complete checkpoint over the processes, as devices.splits_model says it."""
+    if (folder / "optimizer.pt").exists():
+        return None
+    return "DeepSpeed" if any(folder.glob("global_step*")) else "FSDP"
+
+
 def _has_content(path: Path) -> bool:
     """True if a file is not empty, or a folder holds files."""
     return any(path.iterdir()) if path.is_dir() else path.stat().st_size > 0
@@ -65,6 +72,12 @@ def unusable(folder: Path) -> str | None:
     """Why a checkpoint must not be resumed from, to follow its name; None if it may."""
     if damage := fault(folder):
         return f"is not complete ({damage})"
+    before, now = _split_by(folder), devices.splits_model()
+    if before != now:  # transformers would go on without the optimizer's state
+        return (
+            f"was saved {f'under {before}' if before else 'by processes that each held the whole model'}, and "
+            f"this run is {f'under {now}' if now else 'not'}; accelerate must be launched as it was then"
+        )
     if not _is_sharded(folder) and trained_weights.non_finite(folder):
         return "was saved after the training had diverged (its weights are NaN or infinite)"
     return None

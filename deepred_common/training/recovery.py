@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepred_common import cli, devices, paths
 from deepred_common.cli import UserError
+from deepred_common.foreign_text import printable
 from deepred_common.training import checkpoints
 
 if TYPE_CHECKING:
@@ -82,13 +83,20 @@ def _launcher() -> list[str]:
 
 @contextlib.contextmanager
 def explained(script: Path, settings: TrainSettings, folder: Path, trainer: Any) -> Iterator[None]:
-    """Turn what fails inside into the UserError of `explain`."""
+    """Turn what fails inside into the UserError of `explain`.
+
+    A process other than the first, which alone prints errors, says here what failed in it.
+    """
     try:
         yield
     except UserError:
         raise  # it says all by itself
     except Exception as error:
-        raise explain(script, settings, folder, trainer, error) from error
+        explanation = explain(script, settings, folder, trainer, error)
+        if not (cli.is_main_process() or isinstance(error, Diverged)):  # in that all processes agree
+            text = f"error in process {os.environ['RANK']}: {explanation}"
+            print(printable(text), file=sys.stderr, flush=True)
+        raise explanation from error
 
 
 def explain(script: Path, settings: TrainSettings, folder: Path, trainer: Any, error: Exception) -> UserError:

@@ -170,7 +170,9 @@ def test_a_run_under_fsdp_is_resumed_and_ends_as_one_process_does__accelerate_ma
 
 
 @pytest.mark.parametrize("layout", ["optimizer.bin", "optimizer_0", "global_step6"])
-def test_checkpoints_of_fsdp_and_deepspeed_are_whole__by_the_names_of_their_files(layout, finished):
+def test_checkpoints_of_fsdp_and_deepspeed_are_whole__by_the_names_of_their_files(
+    layout, finished, monkeypatch
+):
     checkpoint = finished / "checkpoint-6"
     (checkpoint / "optimizer.pt").unlink()
     assert checkpoints.fault(checkpoint) == "optimizer.pt is missing"
@@ -181,6 +183,8 @@ def test_checkpoints_of_fsdp_and_deepspeed_are_whole__by_the_names_of_their_file
         assert checkpoints.fault(checkpoint) is None
         (checkpoint / layout).write_bytes(bytes(1000))
         assert checkpoints.fault(checkpoint) == f"{layout} is damaged"
+        shutil.copy(checkpoint / "scheduler.pt", checkpoint / layout)
+        require_launched_alike(finished, "FSDP", monkeypatch)
         return
     (checkpoint / layout).mkdir()
     assert checkpoints.fault(checkpoint) == "optimizer.pt is missing"
@@ -189,7 +193,18 @@ def test_checkpoints_of_fsdp_and_deepspeed_are_whole__by_the_names_of_their_file
     if layout == "optimizer_0":  # FSDP's shards hold the weights as well
         (checkpoint / "adapter_model.safetensors").unlink()
         (checkpoint / "pytorch_model_fsdp_0").mkdir()
-        assert checkpoints.latest(finished) == checkpoint
+    require_launched_alike(finished, "FSDP" if layout == "optimizer_0" else "DeepSpeed", monkeypatch)
+
+
+def require_launched_alike(run, kind, monkeypatch):
+    """checkpoint-6 was saved under `kind`, the one before it was not: each is for a run of its own kind."""
+    assert checkpoints.step_of(checkpoints.latest(run)) < 6
+    with pytest.raises(UserError, match=f"was saved under {kind}, and this run is not; accelerate must be"):
+        checkpoints.require(run / "checkpoint-6")
+    monkeypatch.setenv(f"ACCELERATE_USE_{kind.upper()}", "true")
+    assert checkpoints.latest(run) == run / "checkpoint-6"
+    shutil.rmtree(run / "checkpoint-6")
+    assert checkpoints.latest(run) is None
 
 
 # ---- errors in the middle ----------------------------------------------------------------------------

@@ -4,6 +4,9 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
+from deepred_common.cli import UserError
 from deepred_common.training import recovery
 from deepred_common.training.settings import TrainSettings
 
@@ -29,3 +32,18 @@ def test_advice_against_a_full_memory_does_not_lengthen_the_examples():
         "--max_seq_length" in step for step in recovery.less_memory(TrainSettings(max_seq_length=192))
     )
     assert "--max_seq_length 256 in a new run" in recovery.less_memory(TrainSettings())
+
+
+def test_what_fails_in_one_process_of_several_is_said_by_that_process(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["finetune_temporal.py", "--dev"])
+    monkeypatch.setenv("RANK", "1")
+    state, args = SimpleNamespace(global_step=7), SimpleNamespace(fp16=False)
+    trainer = SimpleNamespace(state=state, args=args)
+    script, settings = Path("scripts/finetune_temporal.py"), TrainSettings(dev=True)
+    for failure, told in (
+        (RuntimeError("HIP error: unspecified launch failure"), True),
+        (recovery.Diverged("training loss"), False),  # all processes know, and the first one says it
+    ):
+        with pytest.raises(UserError), recovery.explained(script, settings, tmp_path, trainer):
+            raise failure
+        assert ("error in process 1: the GPU stopped responding" in capsys.readouterr().err) is told
