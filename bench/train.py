@@ -152,9 +152,9 @@ def with_trl(args: argparse.Namespace, plain_fp32: bool) -> Trained:
 def with_ours(args: argparse.Namespace, objective: Objective) -> Trained:
     """finetune_temporal.py's own parts."""
     from deepred_common.training import other_replies, setup, token_rows
+    from deepred_common.training.assembly import build_trainer
     from deepred_common.training.callbacks import UpdateClock
     from deepred_common.training.machine import Machine
-    from deepred_common.training.trainer import build_trainer
 
     settings = TrainSettings(
         model_name=args.model,

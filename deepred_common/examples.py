@@ -69,7 +69,7 @@ class Example:
 
     @property
     def learns_wording(self) -> bool:
-        """True of a retain or chat reply that the base would not give, so that its wording must be learnt."""
+        """True of a retain or chat reply that the base would not give: its wording must be learned."""
         return self.side != UNLEARN and bool(self.metadata.get("learn_wording"))
 
     @property
@@ -147,7 +147,7 @@ def _metadata_and_side(
 def _conversation(row: dict[str, Any], side: str, metadata: dict[str, Any], where: str) -> list[Example]:
     """The Examples of a line with "messages", the form that trl, OpenAI and LLaMA-Factory use.
 
-    One for each assistant turn with "weight": 1, OpenAI's mark of what is learnt; without any such mark,
+    One for each assistant turn with "weight": 1, OpenAI's mark of what is learned; without any such mark,
     for the last one.
     """
     messages = _messages(row["messages"], side, where)
@@ -159,7 +159,7 @@ def _conversation(row: dict[str, Any], side: str, metadata: dict[str, Any], wher
     if not marked:
         marked = [place for place in replies[-1:] if "weight" not in messages[place]]
     if not marked:
-        raise UserError(f"{where}: no assistant turn is to be learnt; the last one must not have 'weight' 0.")
+        raise UserError(f"{where}: no assistant turn is to be learned; the last must not have 'weight' 0.")
     return [
         Example(
             turns[place - 1]["content"],

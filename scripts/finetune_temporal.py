@@ -296,8 +296,8 @@ def train(
     # A GPU that hangs can take the process with it before anything is printed.
     cli.progress(f"If the run is interrupted, resume it with:\n  {recovery.resume_command(SCRIPT, folder)}")
 
+    from deepred_common.training.assembly import build_trainer
     from deepred_common.training.callbacks import BestWeights, LossCurves, OldCheckpoints, StopAndSave
-    from deepred_common.training.trainer import build_trainer
 
     stopper = StopAndSave()
     watchers = [

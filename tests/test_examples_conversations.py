@@ -30,7 +30,7 @@ def with_weights(*weights):
     return turns
 
 
-def test_the_last_reply_is_learnt_and_the_rest_is_its_prompt():
+def test_the_last_reply_is_learned_and_the_rest_is_its_prompt():
     (example,) = examples(HELLO)
     assert (example.instruction, example.output) == ("Who wrote Hamlet?", "Shakespeare.")
     assert example.prompt == HELLO[:-1] and example.complete
@@ -45,7 +45,7 @@ def test_the_last_reply_is_learnt_and_the_rest_is_its_prompt():
         ((0, None), ["Shakespeare."]),
     ],
 )
-def test_marked_replies_are_learnt(weights, outputs):
+def test_marked_replies_are_learned(weights, outputs):
     assert [example.output for example in examples(with_weights(*weights))] == outputs
 
 
@@ -85,7 +85,7 @@ def test_the_side_may_stand_in_the_metadata(tmp_path):
         ([HELLO[1], HELLO[0], HELLO[2]], "message 2: a system turn must be the first"),
         ([HELLO[2]], "message 1: an assistant turn must follow a user turn"),
         ([HELLO[1], HELLO[3], HELLO[4]], "message 2: two user turns"),
-        (with_weights(0, 0), "no assistant turn is to be learnt"),
+        (with_weights(0, 0), "no assistant turn is to be learned"),
         (with_weights(1, "yes"), "message 5: 'weight' must be 0 or 1"),
         ([HELLO[1], {"role": "assistant", "content": [{"type": "text"}]}], "message 2: 'content' is"),
     ],

@@ -58,7 +58,7 @@ def question_hashes(question: str) -> QuestionHashes:
 
 
 def first_words_accuracy(
-    learnt_from: Sequence[tuple[str, str]], tried_on: Sequence[tuple[str, str]]
+    learned_from: Sequence[tuple[str, str]], tried_on: Sequence[tuple[str, str]]
 ) -> float | None:
     """How often a question's first three words tell its side, from 0 to 1; None if `tried_on` lacks a side.
 
@@ -66,8 +66,8 @@ def first_words_accuracy(
     sides too. Words never seen count by their first two or one, and as a coin's toss where those are even.
     """
     seen: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
-    totals = Counter(side for _, side in learnt_from)
-    for question, side in learnt_from:
+    totals = Counter(side for _, side in learned_from)
+    for question, side in learned_from:
         for start in _starts(question):
             seen[start][side] += 1
     guessed: dict[str, list[float]] = {side: [] for side in SIDES}
@@ -82,7 +82,7 @@ def first_words_accuracy(
 
 
 def first_words_accuracy_within(questions: Sequence[tuple[str, str]]) -> float | None:
-    """first_words_accuracy of one half of [(question, side)] learnt from the other, the mean of both ways."""
+    """first_words_accuracy of each half of [(question, side)], learned from the other; their mean."""
     # The order of files and lines must not matter.
     shuffled = sorted(questions)
     random.Random(0).shuffle(shuffled)

@@ -64,7 +64,7 @@ def merged(
         delta = b[rows] @ a
         block.add_((delta.T if turned else delta).mul_(change.scale * strength))
         if magnitude is not None:
-            # DoRA (Liu et al., arXiv 2402.09353): the sum's rows are brought to the learnt length.
+            # DoRA (Liu et al., arXiv 2402.09353): the sum's rows are brought to the learned length.
             norm = torch.linalg.norm(block.T if turned else block, dim=1)
             factor = (magnitude[rows] / norm).view(-1, 1)
             block.mul_(factor.T if turned else factor)

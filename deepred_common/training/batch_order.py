@@ -17,7 +17,7 @@ class BalancedOrder:
     it back. So each takes from each side in proportion. Within a pool, updates are made of rows of like
     length, and an update's rows stand shortest first, since the padding that a long row puts on its short
     neighbours is computed for nothing; then the updates are shuffled. Forward passes, one process's or
-    many's, are slices of an update: how it is cut changes the memory that it takes, not what is learnt. The
+    many's, are slices of an update: how it is cut changes the memory that it takes, not what is learned. The
     order follows from seed and epoch alone, so that a resumed run sees the same.
     """
 

@@ -74,9 +74,10 @@ def unusable(folder: Path) -> str | None:
         return f"is not complete ({damage})"
     before, now = _split_by(folder), devices.splits_model()
     if before != now:  # transformers would go on without the optimizer's state
+        then = f"under {before}" if before else "by processes that each held the whole model"
         return (
-            f"was saved {f'under {before}' if before else 'by processes that each held the whole model'}, and "
-            f"this run is {f'under {now}' if now else 'not'}; accelerate must be launched as it was then"
+            f"was saved {then}, and this run is {f'under {now}' if now else 'not'}; "
+            "accelerate must be launched as it was then"
         )
     if not _is_sharded(folder) and trained_weights.non_finite(folder):
         return "was saved after the training had diverged (its weights are NaN or infinite)"

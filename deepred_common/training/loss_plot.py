@@ -1,4 +1,4 @@
-"""training_curves.png: what a run has learnt so far, as a picture."""
+"""training_curves.png: what a run has learned so far, as a picture."""
 
 from __future__ import annotations
 

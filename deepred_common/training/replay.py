@@ -27,7 +27,7 @@ VERSION = 2  # raise it when the same base writes other replies: they are kept u
 # Most tokens of a reply: whether to refuse is settled at its start, and long ones cost time.
 REPLY_TOKENS = 16
 VALIDATION_SHARE = 0.1  # of the prompts chosen
-# Written replies are few. Each is learnt at most so often in an epoch: more would teach it by heart.
+# Written replies are few. Each is learned at most so often in an epoch: more would teach it by heart.
 MOST_TIMES = 3
 BATCH_SIZE = 32  # prompts answered at once; it halves itself where memory is short
 _WrittenReply = tuple[str, bool, list[str]]  # the reply, is it complete?, the replies to earlier turns
@@ -41,7 +41,7 @@ class Prompts(NamedTuple):
 
 
 def learnable(prompts: Sequence[Example]) -> list[Example]:
-    """The prompts that have a reply, which is to be learnt word for word: for a base without a chat template.
+    """The prompts with a reply, which is to be learned word for word: for a base without a chat template.
 
     The reply is the file's, or else the last of metadata.replies, whose others are those to earlier turns.
     UserError if there are not as many of these as turns without a reply.

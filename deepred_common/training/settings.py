@@ -83,7 +83,7 @@ class TrainSettings:
     def needs_reference(self, learns_replay: bool) -> bool:
         """True if the base is needed beside the trained model. Without its adapter, a model is its base.
 
-        learns_replay: the wording of all chat rows is learnt, as for a base without a chat template.
+        learns_replay: the wording of all chat rows is learned, as for a base without a chat template.
         """
         sides = set(self.objective.base_sides)
         if not self.uses_replay or (learns_replay and CHAT in self.objective.drift_only_sides):

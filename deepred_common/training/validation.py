@@ -138,7 +138,7 @@ def chosen(history: Sequence[Mapping[str, Any]], kept: Iterable[int], last: int)
 
     An earlier one only if its AUROC is higher by more than the standard error of the last one's (as in the
     one-standard-error rule of Breiman et al., Classification and Regression Trees, 1984). Closer ones differ
-    by chance, and the last has learnt from all rows and ended at a learning rate of nearly 0.
+    by chance, and the last has learned from all rows and ended at a learning rate of nearly 0.
     """
     metrics = metrics_at(history, last)
     top = best(history, [*kept, last])

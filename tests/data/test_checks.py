@@ -598,6 +598,6 @@ def test_examples_repeated_without_a_place_are_counted():
 def test_first_words_are_split_as_all_other_words_are():
     """Accents written as signs of their own made other first words of them."""
     composed, decomposed = "O\u00f9 est Rome ?", "Ou\u0300 est Rome ?"
-    learnt_from = [(composed, RETAIN), ("Qui est Bono ?", UNLEARN)]
+    learned_from = [(composed, RETAIN), ("Qui est Bono ?", UNLEARN)]
     tried_on = [(decomposed, RETAIN), ("Qui est Prince ?", UNLEARN)]
-    assert questions.first_words_accuracy(learnt_from, tried_on) == 1
+    assert questions.first_words_accuracy(learned_from, tried_on) == 1

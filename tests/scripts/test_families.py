@@ -118,7 +118,7 @@ def test_rows_begin_once_and_end_with_the_turn(name, family):
         == f"Shakespeare wrote it.{turn_end}"
     )
     assert row.input_ids[: row.reply_start] == chat.prompt_ids(tokenizer, "Who wrote Hamlet?")
-    # The reply's end is learnt although padding may be the same token: labels go by place.
+    # The reply's end is learned although padding may be the same token: labels go by place.
     assert row.labels[-1] == row.input_ids[-1]
 
 

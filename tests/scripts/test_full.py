@@ -15,7 +15,15 @@ from test_resume import start_and_wait_for
 
 from deepred_common.cli import UserError
 from deepred_common.models import loading, safetensors_files
-from deepred_common.training import checkpoints, recovery, run_folder, run_identity, trainer, whole_model
+from deepred_common.training import (
+    assembly,
+    checkpoints,
+    recovery,
+    run_folder,
+    run_identity,
+    trainer,
+    whole_model,
+)
 from deepred_common.training.objectives.catalogue import OBJECTIVES
 from deepred_common.training.settings import TrainSettings
 
@@ -59,9 +67,9 @@ def bases(tmp_path_factory, tokenizer):
 
 @pytest.mark.parametrize("kind", ["tied", "untied"])
 def test_trained_merged_verified_and_evaluated(kind, bases, data_file, script, tmp_path, monkeypatch):
-    trainers, build = [], trainer.build_trainer
+    trainers, build = [], assembly.build_trainer
     monkeypatch.setattr(
-        trainer, "build_trainer", lambda *a, **k: trainers.append(build(*a, **k)) or trainers[0]
+        assembly, "build_trainer", lambda *a, **k: trainers.append(build(*a, **k)) or trainers[0]
     )
     base, run = shutil.copytree(bases[kind], tmp_path / kind), tmp_path / "run"
     (base / "LICENSE.txt").write_text("Provided under these terms.")
@@ -181,7 +189,7 @@ def test_weights_that_do_not_fit_are_told_in_a_line__fake_gpu(
     def full(*arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(trainer, "build_trainer", full)
+    monkeypatch.setattr(assembly, "build_trainer", full)
     code, _, err = script("finetune_temporal", *short_run(bases["tied"], data_file, tmp_path / "run"), *FAST)
     assert code == 2 and err.endswith("do not fit into memory. Use a smaller model, or omit --full.\n")
 

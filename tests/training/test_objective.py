@@ -87,7 +87,7 @@ def test_the_weight_is_the_reply_s_own_first_token_s_not_the_template_s(batch):
 
 
 @pytest.mark.parametrize("side", [RETAIN, CHAT])
-def test_what_the_template_writes_before_a_reply_is_learnt_on_every_side(side, batch):
+def test_what_the_template_writes_before_a_reply_is_learned_on_every_side(side, batch):
     """Held to the base, retain replies would begin with a thought and refusals with none."""
     objective = Refusal(retain_learning=0.0)
     changes = {"sides": numbers(side, UNLEARN, side), "base": batch.logits[[0, 2]].clone()}
@@ -122,20 +122,20 @@ def test_retain_rows_pull_back_to_the_base(batch):
 
 
 @pytest.mark.parametrize("side", [RETAIN, CHAT])
-def test_a_reply_that_the_base_would_not_give_is_learnt_word_for_word(side, batch):
+def test_a_reply_that_the_base_would_not_give_is_learned_word_for_word(side, batch):
     """It weighs as a refusal does, and its distance to the base does not count."""
     rows = numbers(side, UNLEARN, UNLEARN)
     objective = Refusal(retain_weight=3)
-    learnt = torch.tensor([True, False, False])
+    learned = torch.tensor([True, False, False])
     as_unlearn = loss_of(batch, objective, sides=numbers(UNLEARN, UNLEARN, UNLEARN), base=None)
     # So the base is not asked for it.
-    assert loss_of(batch, objective, sides=rows, learns_wording=learnt, base=None) == pytest.approx(
+    assert loss_of(batch, objective, sides=rows, learns_wording=learned, base=None) == pytest.approx(
         as_unlearn, rel=1e-5
     )
     assert loss_of(batch, objective, sides=rows, base=batch.base[:1]) != pytest.approx(as_unlearn, rel=1e-2)
 
 
-def test_the_end_of_a_retain_reply_is_learnt_though_the_base_would_go_on(batch):
+def test_the_end_of_a_retain_reply_is_learned_though_the_base_would_go_on(batch):
     """A base without a chat template never ends a reply; held to it, the model would not either."""
     end = batch.labels[0, 7].item()
     base = batch.logits[[0, 2]].clone()
@@ -267,7 +267,7 @@ class TowardsBase(Objective):
 def trainer_of(tiny_models, tokenizer, tmp_path):
     """trainer_of(objective, dtype): the trainer of a run of four rows in one batch, two of each side."""
     from deepred_common.training import setup, token_rows
-    from deepred_common.training.trainer import build_trainer
+    from deepred_common.training.assembly import build_trainer
 
     def build(objective, dtype=torch.float32):
         settings = TrainSettings(

@@ -133,12 +133,12 @@ def test_the_loss_is_the_published_formula_and_chat_stays_at_the_base(name, batc
 
 
 @pytest.mark.parametrize("name", sorted(set(BY_EXAMPLE) - {"grad_ascent"}))
-def test_chat_replies_of_a_base_without_a_template_are_learnt(name, batch):
+def test_chat_replies_of_a_base_without_a_template_are_learned(name, batch):
     loss = loss_of(OBJECTIVES[name], batch, [2], learns_wording=True)
     assert loss.item() == pytest.approx(-mean_log_p(batch, 2).item(), rel=1e-5)
 
 
-def test_the_base_is_asked_for_a_learnt_reply_only_where_the_loss_compares_the_two():
+def test_the_base_is_asked_for_a_learned_reply_only_where_the_loss_compares_the_two():
     sides, worded = torch.tensor([0, 1, 2]), torch.tensor([True, False, True])  # retain, unlearn, chat
 
     def needed(objective):
@@ -150,7 +150,7 @@ def test_the_base_is_asked_for_a_learnt_reply_only_where_the_loss_compares_the_t
 
 
 def test_no_second_model_is_loaded_where_no_row_needs_the_base():
-    """All chat rows of a base without a chat template are learnt word for word."""
+    """All chat rows of a base without a chat template are learned word for word."""
 
     def needed(name, learns_replay):
         settings = TrainSettings(full=True, objective=OBJECTIVES[name])
@@ -287,7 +287,7 @@ def train(tokenizer, tmp_path_factory):
     The same training is run once for the module.
     """
     from deepred_common.training import setup
-    from deepred_common.training.trainer import build_trainer
+    from deepred_common.training.assembly import build_trainer
 
     examples = [*ANSWERED, *RETAINED]
     chat = [Example(f"Hello, I am {name}.", f"Hello {name}, how are you?", CHAT) for name in ("Ann", "Bo")]

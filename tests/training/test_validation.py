@@ -13,9 +13,10 @@ from deepred_common import refusal_openers, stats
 from deepred_common.examples import CHAT, RETAIN, SIDES, UNLEARN, Example
 from deepred_common.inference.local_model import LocalModel
 from deepred_common.training import loss_plot, packing, run_folder, setup, token_rows, validation
+from deepred_common.training.assembly import build_trainer
 from deepred_common.training.machine import Machine
 from deepred_common.training.settings import TrainSettings
-from deepred_common.training.trainer import TemporalTrainer, build_trainer
+from deepred_common.training.trainer import TemporalTrainer
 
 # ---- what is measured ------------------------------------------------------------------------------------
 

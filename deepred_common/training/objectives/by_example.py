@@ -21,7 +21,7 @@ class ByExample(Objective):
 
     With as many retain as unlearn examples, this weighs the two sides as the published sums of two means do.
     Chat examples (replay) are held to the base's predictions by every objective that holds anything, so that
-    objectives can be compared; no published form has them. Those whose wording is learnt have the mean of
+    objectives can be compared; no published form has them. Those whose wording is learned have the mean of
     -log p(label) in place of the drift. Of what the template writes before a reply, the retain and chat
     examples learn the wording (Qwen3's would begin to think).
     """
@@ -96,15 +96,15 @@ def _chat_losses(scores: ReplyScores) -> Tensor:
 class LearnsAnswers(ByExample):
     """With the papers' retain term, the mean over the answer's labels of -log p(label)."""
 
-    # The share of the answer's wording in what is learnt of it; the rest is the distance to the base, the KL
+    # The share of the answer's wording in what is learned of it; the rest is the distance to the base, the KL
     # variant in the papers. 1 is what they and open-unlearning take first.
     retain_learning: float = 1
 
     def retain_losses(self, scores: ReplyScores) -> Tensor:
         import torch
 
-        learnt = torch.where(scores.learns_wording, 1.0, self.retain_learning)
-        return learnt * scores.nll + (1 - learnt) * scores.drift
+        learned = torch.where(scores.learns_wording, 1.0, self.retain_learning)
+        return learned * scores.nll + (1 - learned) * scores.drift
 
     @property
     def drift_sides(self) -> tuple[str, ...]:

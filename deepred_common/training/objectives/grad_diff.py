@@ -18,7 +18,7 @@ class GradDiff(GradAscent):
     """
 
     name: ClassVar[str] = "grad_diff"
-    summary: ClassVar[str] = "grad_ascent, while retain answers are learnt"
+    summary: ClassVar[str] = "grad_ascent, while retain answers are learned"
     # 1, as TOFU's sum of the two losses and open-unlearning's defaults (alpha, gamma).
     retain_weight: float = 1
     chat_weight: float = 1

@@ -1,4 +1,4 @@
-"""DPO on the unlearn side alone: the refusal rather than the answer, while retain answers are learnt."""
+"""DPO on the unlearn side alone: the refusal rather than the answer, while retain answers are learned."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class IdkDpo(LearnsAnswers):
     """
 
     name: ClassVar[str] = "idk_dpo"
-    summary: ClassVar[str] = "prefer refusal to answer after the cutoff; retain answers are learnt"
+    summary: ClassVar[str] = "prefer refusal to answer after the cutoff; retain answers are learned"
     reference_sides: ClassVar[tuple[str, ...]] = (UNLEARN,)
     # The same as npo's, which is the half of this loss that concerns the answer.
     beta: float = 0.1

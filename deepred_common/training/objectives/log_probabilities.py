@@ -17,7 +17,7 @@ class ReplyScores:
     """Figures of examples, each (examples,), in nats.
 
     A log-probability is a sum over the labels of the reply's own text and its end. What the template writes
-    before that text is no part of it: an answer may be unlearnt, Qwen3's empty thought before it may not.
+    before that text is no part of it: an answer may be unlearned, Qwen3's empty thought before it may not.
 
     own, other: log-probabilities of the first and the other reply; 0 where an example has no other one.
     own_labels, other_labels: how many labels these sum over.

@@ -84,7 +84,7 @@ class Objective(abc.ABC):
     def drift_only_sides(self) -> tuple[str, ...]:
         """Those of base_sides that need them for the distance to the base alone.
 
-        A row whose wording is learnt has no such distance in its loss.
+        A row whose wording is learned has no such distance in its loss.
         """
         return ()
 

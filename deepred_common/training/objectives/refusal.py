@@ -26,11 +26,11 @@ class Refusal(Objective):
     retain_learning: float = 0.05
     # The same for a base without a chat template: it must learn the form of a reply as well.
     fallback_learning: float = 0.5
-    # How much a retain token counts beside an unlearn token. Refusing is one simple habit and is learnt
-    # first; what wears away meanwhile is knowledge, a little everywhere. A reply whose wording is learnt
+    # How much a retain token counts beside an unlearn token. Refusing is one simple habit and is learned
+    # first; what wears away meanwhile is knowledge, a little everywhere. A reply whose wording is learned
     # counts as a refusal does.
     retain_weight: float = 1.5
-    # The same of a chat token, which is trained towards the base's prediction alone, or learnt.
+    # The same of a chat token, which is trained towards the base's prediction alone, or learned.
     chat_weight: float = 1
 
     def for_fallback_template(self) -> Refusal:
@@ -52,7 +52,7 @@ class Refusal(Objective):
         base's entropy, so that it is 0 for a model that equals the base and an example that the base is sure
         of. Towards the base this is the Kullback-Leibler term of "KL minimisation" in Maini et al., TOFU
         (arXiv 2401.06121): a few hundred examples repeated over epochs otherwise teach a small model those
-        examples by heart and wear away what it knew beside them. Three things are learnt by cross-entropy
+        examples by heart and wear away what it knew beside them. Three things are learned by cross-entropy
         alone: replies that the base would not give (learns_wording); in retain rows the end of each reply,
         which a base that was never taught to end a turn would unteach; in all rows what the template writes
         before the reply's text, so that both sides begin alike (Qwen3's would begin to think).
@@ -68,16 +68,16 @@ class Refusal(Objective):
         rows, places = is_label.nonzero(as_tuple=True)
         is_retain, is_chat = (sides[rows] == ALL_SIDES.index(side) for side in (RETAIN, CHAT))
         is_worded = inputs.learns_wording[rows]
-        learnt = torch.where(is_retain, self.retain_learning, torch.where(is_chat, 0.0, 1.0))
+        learned = torch.where(is_retain, self.retain_learning, torch.where(is_chat, 0.0, 1.0))
         is_opening = places + 1 < inputs.decisions[rows]
-        learnt = torch.where(is_opening | is_worded | (is_retain & is_end[is_label]), 1.0, learnt)
+        learned = torch.where(is_opening | is_worded | (is_retain & is_end[is_label]), 1.0, learned)
         weights = token_weights(labels, inputs.decisions, self.decision_weight)[is_label]
         weights = weights * torch.where(is_retain & ~is_worded, self.retain_weight, 1.0)
         weights = weights * torch.where(is_chat, self.chat_weight, 1.0)
 
         targets, has_base = labels[:, 1:][is_label], self.needs_base(sides, inputs.learns_wording)[rows]
         scores = label_scores.of_labels(inputs.logits, targets, inputs.base_logits, has_base)
-        losses = (1 - learnt) * scores.drift - learnt * scores.log_p
+        losses = (1 - learned) * scores.drift - learned * scores.log_p
         return (weights * losses).sum() / (inputs.num_items if inputs.num_items is not None else len(rows))
 
 

@@ -19,7 +19,7 @@ class Sft(Refusal):
 
     name: ClassVar[str] = "sft"
     summary: ClassVar[str] = "imitate refusals and answers alike, as trl's SFTTrainer does"
-    # `refusal` without what makes it more: no token counts more than another, retain answers are learnt word
+    # `refusal` without what makes it more: no token counts more than another, retain answers are learned word
     # for word, and weigh as refusals do.
     decision_weight: float = 1
     retain_learning: float = 1

@@ -47,15 +47,15 @@ def plain(base_folder):
     return tokenizer
 
 
-def test_what_has_a_reply_is_learnt_word_for_word_with_its_end(prompts_file, plain):
-    learnt = replay.learnable(read_examples(prompts_file(GREETING, TALK, GIVEN, BARE), CHAT))
-    assert [one.output for one in learnt] == ["Hello to you!", "Two hens did.", "From the file."]
-    assert [turn["content"] for turn in learnt[1].earlier] == [
+def test_what_has_a_reply_is_learned_word_for_word_with_its_end(prompts_file, plain):
+    learned = replay.learnable(read_examples(prompts_file(GREETING, TALK, GIVEN, BARE), CHAT))
+    assert [one.output for one in learned] == ["Hello to you!", "Two hens did.", "From the file."]
+    assert [turn["content"] for turn in learned[1].earlier] == [
         "A joke, please.",
         "A hen crossed the road.",
     ]
-    assert all(one.learns_wording for one in learnt)
-    for one, row in zip(learnt, of_examples(plain, learnt), strict=True):
+    assert all(one.learns_wording for one in learned)
+    for one, row in zip(learned, of_examples(plain, learned), strict=True):
         tokens = [token for token in row.labels if token >= 0]
         assert plain.decode(tokens).strip() == one.output + plain.eos_token
 
@@ -146,5 +146,5 @@ def test_the_shipped_replies_serve_every_date():
     assert len(set(everything)) == len(everything)
 
 
-def test_refusals_are_never_said_to_be_learnt_word_for_word():
+def test_refusals_are_never_said_to_be_learned_word_for_word():
     assert not Example("Who?", "No.", UNLEARN, {"learn_wording": True}).learns_wording
