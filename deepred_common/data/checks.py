@@ -6,7 +6,7 @@ import functools
 import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -23,7 +23,7 @@ from deepred_common.json_lines import require_file
 from deepred_common.judging import refusal
 
 # Raise it whenever the verdict on the same data can change: what training's check found is kept under it.
-VERSION = 3
+VERSION = 4
 # What the check before training looks for: what spoils training whatever the cutoff, and costs little time
 # to find.
 TRAINING_KINDS = frozenset(
@@ -51,20 +51,20 @@ class Checker:
     """Takes examples one by one with `add`; after `finish` all is in `findings`.
 
     wanted: the kinds of finding to look for. cutoff ("YYYY-MM-DD"): needed to look for what lies after it.
-    counts: {(side, part): examples}. kept_kinds, after `finish`: kinds that most examples of a side have;
-    there the cutoff, the side or our reading is wrong, not the examples.
+    counts: {(side, part): examples}. kept_kinds, after `finish`: kinds that most examples of a side have in
+    one part; there the cutoff, the side, our reading or the choice of files is wrong, not the examples.
     """
 
     def __init__(self, wanted: Iterable[str] = KINDS, cutoff: str | None = None) -> None:
         self.findings = Findings(wanted)
         self.counts: Counter[tuple[str, str]] = Counter()
         self.kept_kinds: set[str] = set()
+        self._faults: Counter[tuple[str, str, str]] = Counter()
         self._cutoff = cutoff or DEFAULT_CUTOFF
         self._anachronisms = Anachronisms(cutoff) if cutoff else None
         self._is_refusal = functools.lru_cache(_REMEMBERED_REPLIES)(refusal.is_refusal)
         self._repeats = Repeats(self.findings)
         self._set_aside: list[tuple[Example, str, set[str]]] = []
-        self._faults: Counter[tuple[str, str]] = Counter()
         self._lengths: dict[str, list[tuple[int, str]]] = defaultdict(list)
 
     def add(self, example: Example, part: str) -> None:
@@ -75,7 +75,7 @@ class Checker:
         faults = self._own_faults(example)
         for kind, detail in faults.items():
             self.findings.add(kind, example.where, detail)
-            self._faults[kind, example.side] += 1
+            self._faults[kind, example.side, part] += 1
         reasons = {kind for kind in faults if KINDS[kind].is_left_out}
         if reasons:
             # It makes no other example a repetition, or --fix would leave out both.
@@ -85,16 +85,12 @@ class Checker:
 
     def finish(self) -> None:
         """Find what only all examples together show."""
-        totals: Counter[str] = Counter()
-        for (side, _), count in self.counts.items():
-            totals[side] += count
-        for (kind, side), count in self._faults.items():
-            if count > max(_FEW, totals[side] / 2):
-                self.kept_kinds.add(kind)
+        self.kept_kinds |= _shared_by_most(self._faults, self.counts)
         for example, part, reasons in self._set_aside:
             if reasons <= self.kept_kinds:
                 self._repeats.add(example, part)
         self._repeats.finish()
+        self.kept_kinds |= _shared_by_most(self._repeats.faults, self._repeats.counts)
         for lengths in self._lengths.values():
             usual = statistics.median(words for words, _ in lengths)
             for words, where in lengths:
@@ -129,6 +125,17 @@ class Checker:
         return faults
 
 
+def _shared_by_most(
+    faults: Mapping[tuple[str, str, str], int], counts: Mapping[tuple[str, str], int]
+) -> set[str]:
+    """The kinds of {(kind, side, part): examples} that most examples of a side have in one part."""
+    return {
+        kind
+        for (kind, side, part), count in faults.items()
+        if KINDS[kind].if_most and count > max(_FEW, counts[side, part] / 2)
+    }
+
+
 # ---- files, for build_datasets.py --check ----------------------------------------------------------------
 
 
@@ -153,10 +160,7 @@ class Report:
         for kind, text in self.findings.texts():
             yield text
             if kind in self.kept_kinds:
-                yield (
-                    "Most examples of a side have this, so --fix keeps them. Is --cutoff right? Do the "
-                    "replies belong to\nthat side, and are they in English, French, German or Spanish?"
-                )
+                yield f"Most examples of a side have this, so --fix keeps them. {KINDS[kind].if_most}"
         if not self.findings.count:
             yield "Nothing is wrong with them."
         if self.first_words is not None:

@@ -13,47 +13,75 @@ SHOWN = 5  # examples named of each kind; --fix acts on all
 DETAIL_LENGTH = 160  # characters of an example that are shown
 LONG = 8  # times the side's median length of a reply, from which on it is an outlier
 
+# Advice where most examples of a side share a finding.
+_ASK_CUTOFF_AND_SIDE = (
+    "Is --cutoff right? Do the replies belong to\n"
+    "that side, and are they in English, French, German or Spanish?"
+)
+_HOLD_OUT_SUBJECTS = (
+    "Hold out whole subjects: the questions\nabout one belong either to training or to the held-out files."
+)
+
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of finding. text: comes after a number. is_left_out: does --fix leave such examples out?"""
+    """A kind of finding. text: comes after a number. is_left_out: does --fix leave such examples out?
+
+    if_most: the advice where most examples of a side share it, for then --fix keeps them. "": it never looks
+    how many do, since nothing is lost with those that it leaves out: the first stays, or none can be used.
+    """
 
     text: str
     is_left_out: bool
+    if_most: str = ""
 
 
 KINDS = {
     "unusable": Kind("examples cannot be used", True),
     "encoding": Kind(
-        "examples have broken characters (another encoding read as UTF-8, or control characters)", True
+        "examples have broken characters (another encoding read as UTF-8, or control characters)",
+        True,
+        "Save the texts as\nUTF-8 again, from their source.",
     ),
     "markup": Kind(
         "examples hold what chat templates or tokenizers take for markup, not text, so a turn can end there",
         True,
+        "Take the marks out of\nthe texts: training adds those of the model's own chat template.",
     ),
     "repeated": Kind("examples repeat an earlier one word for word (they count twice)", True),
     "reworded": Kind("questions were asked before in nearly the same words", True),
-    "both sides": Kind("questions appear on both sides, once answered and once refused", True),
+    "both sides": Kind(
+        "questions appear on both sides, once answered and once refused",
+        True,
+        "Which side does each\nquestion belong to?",
+    ),
     "other order": Kind("questions have the same words as another one, in another order", False),
     "two answers": Kind("retain questions have two different answers", False),
-    "held-out question": Kind("training examples ask a question that is also held out", True),
+    "held-out question": Kind(
+        "training examples ask a question that is also held out", True, _HOLD_OUT_SUBJECTS
+    ),
     "held-out subject": Kind(
         "training examples are about a subject that is also held out (metadata.source_title or "
         "source_article_id)",
         True,
+        _HOLD_OUT_SUBJECTS,
     ),
-    "refusal in retain": Kind("retain replies are refusals", True),
-    "answer in unlearn": Kind("unlearn replies are answers, not refusals", True),
+    "refusal in retain": Kind("retain replies are refusals", True, _ASK_CUTOFF_AND_SIDE),
+    "answer in unlearn": Kind("unlearn replies are answers, not refusals", True, _ASK_CUTOFF_AND_SIDE),
     "unread date": Kind(
         "examples have a date (metadata) that is not written YYYY, YYYY-MM or YYYY-MM-DD, so it was not "
         "checked",
         False,
     ),
     "wrong side of the cutoff": Kind(
-        "examples have a date or temporal_class (metadata) on the other side of the cutoff", True
+        "examples have a date or temporal_class (metadata) on the other side of the cutoff",
+        True,
+        _ASK_CUTOFF_AND_SIDE,
     ),
-    "later year": Kind("retain examples name a year after the cutoff", True),
-    "later name": Kind("retain replies name something known only after the cutoff", True),
+    "later year": Kind("retain examples name a year after the cutoff", True, _ASK_CUTOFF_AND_SIDE),
+    "later name": Kind(
+        "retain replies name something known only after the cutoff", True, _ASK_CUTOFF_AND_SIDE
+    ),
     "long reply": Kind(f"replies are more than {LONG} times as long as usual on their side", False),
 }
 

@@ -6,6 +6,7 @@ size fit.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 from deepred_common.data.findings import Findings
@@ -32,6 +33,7 @@ class _Asked(NamedTuple):
     """A question as comparing the sides needs it."""
 
     side: str
+    part: str
     in_order: int
     where: str
     question: str
@@ -40,6 +42,8 @@ class _Asked(NamedTuple):
 class _Trained(NamedTuple):
     """What of a training example must not be held out, as hashes."""
 
+    side: str
+    part: str
     where: str
     question: QuestionHashes
     title: int | None
@@ -47,9 +51,15 @@ class _Trained(NamedTuple):
 
 
 class Repeats:
-    """Takes examples one by one with `add`; `finish` finds what only all show. All goes to `findings`."""
+    """Takes examples one by one with `add`; `finish` finds what only all show. All goes to `findings`.
+
+    counts: {(side, part): examples}. faults, after `finish`: {(kind, side, part): examples} of what the sides
+    or the parts have in common.
+    """
 
     def __init__(self, findings: Findings) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.faults: Counter[tuple[str, str, str]] = Counter()
         self._findings = findings
         self._compares_rewordings = bool(findings.wanted & _REWORDINGS)
         self._whole: dict[int, str] = {}
@@ -66,17 +76,18 @@ class Repeats:
 
     def add(self, example: Example, part: str) -> None:
         """Take one example of a part (TRAINING, DEV or HELD_OUT)."""
+        self.counts[example.side, part] += 1
         question = question_hashes(example.shown_text)
         self._compare_within_part(example, part, question)
         is_mixed = example.metadata.get("wrapping") == MIXED  # such a message stands on both sides
         if example.side in SIDES and not is_mixed:
-            asked = _Asked(example.side, question.in_order, example.where, example.instruction)
+            asked = _Asked(example.side, part, question.in_order, example.where, example.instruction)
             self._asked.setdefault(question.in_any_order, []).append(asked)
         if example.side == CHAT:
             return  # no subject of its own, and a text about one is answered whatever its date
         title, source = _title(example), _source(example)
         if part != HELD_OUT:
-            self._trained.append(_Trained(example.where, question, title, source))
+            self._trained.append(_Trained(example.side, part, example.where, question, title, source))
             return
         self._held_out_questions.setdefault(question.key, example.where)
         if example.metadata.get("seen") == SEEN_TRAINED:
@@ -139,6 +150,7 @@ class Repeats:
             retain = [one for one in retain if one.in_order in shared]
             unlearn = [one for one in unlearn if one.in_order in shared]
         detail = f"{unlearn[0].question!r}, on the other side in {retain[0].where}"
+        self.faults.update((kind, one.side, one.part) for one in retain + unlearn)
         others = [one.where for one in retain + unlearn]
         self._findings.add(kind, unlearn[0].where, detail, others)
 
@@ -149,12 +161,15 @@ class Repeats:
         title = _first_place(self._held_out_titles, trained.title)
         source = _first_place(self._held_out_sources, trained.source)
         other_order = _first_place(self._held_out_words, in_any_order)
+        has_held_out_subject = title is not None or source is not None
+        if has_held_out_subject:
+            self.faults["held-out subject", trained.side, trained.part] += 1
         if question is not None:
+            self.faults["held-out question", trained.side, trained.part] += 1
             self._findings.add("held-out question", trained.where, f"as {question}")
-        elif title is not None:
-            self._findings.add("held-out subject", trained.where, f"the same title as {title}")
-        elif source is not None:
-            self._findings.add("held-out subject", trained.where, f"the same source as {source}")
+        elif has_held_out_subject:
+            same = f"title as {title}" if title is not None else f"source as {source}"
+            self._findings.add("held-out subject", trained.where, f"the same {same}")
         elif other_order is not None:
             self._findings.add("other order", trained.where, f"as {other_order}, which is held out")
 

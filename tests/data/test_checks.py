@@ -352,6 +352,65 @@ def test_with_the_wrong_cutoff_no_example_is_lost(checked, tmp_path):
     assert code == 1 and set(by_kind) == {"wrong side of the cutoff"} and "4 examples kept, 0 left out" in out
 
 
+def of_articles(side, reply, words="What is told of"):
+    """Five lines about an article each."""
+    return [line(side, f"{words} article {n}?", reply, source_title=f"Article {n}") for n in range(5)]
+
+
+@pytest.mark.parametrize(
+    "files, kind",
+    [
+        (
+            {
+                "retain_train.jsonl": of_articles("retain", "A battle."),
+                "retain_val.jsonl": of_articles("retain", "A queen.", "Who is named in"),
+            },
+            "held-out subject",
+        ),
+        (
+            {
+                "retain_train.jsonl": of_articles("retain", "A battle."),
+                "retain_val.jsonl": of_articles("retain", "A battle."),
+            },
+            "held-out question",
+        ),
+        (
+            {
+                "retain_train.jsonl": of_articles("retain", "A battle."),
+                "unlearn_train.jsonl": of_articles("unlearn", REFUSED),
+                "retain_val.jsonl": [line("retain", f"Who is king {n}?", "A king.") for n in range(9)],
+            },
+            "both sides",
+        ),
+        (
+            {
+                "retain_train.jsonl": [
+                    *[line("retain", f"Who is king {n}?", "A king.", source_title=f"K{n}") for n in range(3)],
+                    *[line("retain", f"Is {n} odd?", f"It is {n}.", source_title=f"N{n}") for n in range(3)],
+                ],
+                "retain_val.jsonl": [
+                    *[line("retain", f"Who is king {n}?", "A king.", source_title=f"K{n}") for n in range(3)],
+                    *[line("retain", f"Is {n} big?", f"It is {n}.", source_title=f"N{n}") for n in range(3)],
+                ],
+            },
+            "held-out subject",
+        ),
+    ],
+)
+def test_fix_never_leaves_out_most_of_a_side_for_what_it_shares_with_others(checked, tmp_path, files, kind):
+    code, by_kind, out = checked(files, "--fix", tmp_path / "out")
+    assert code == 1 and kind in by_kind and "Most examples of a side have this, so --fix keeps them." in out
+    for name, lines in files.items():
+        assert len((tmp_path / "out" / name).read_text().splitlines()) >= len(lines) / 2, out
+
+
+def test_of_repetitions_the_first_stays_however_many_there_are(checked, tmp_path):
+    lines = [line("retain", f"Who is king {n}?", "A king.") for n in range(3)]
+    reworded = [line("retain", f"Tell me who king {n} is, please.", "A king.") for n in range(3)]
+    _, by_kind, out = checked({"retain.jsonl": 3 * lines + 2 * reworded}, "--fix", tmp_path / "out")
+    assert set(by_kind) == {"repeated", "reworded"} and "3 examples kept, 12 left out" in out
+
+
 def test_the_same_question_with_another_answer_is_no_repetition(checked, tmp_path):
     pairs = [
         ("What was Pearl Harbor?", "A base."),
