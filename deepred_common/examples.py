@@ -103,15 +103,32 @@ def side_of(metadata: dict[str, Any]) -> str | None:
     return side if side in ALL_SIDES else _SIDE_OF_TEMPORAL_CLASS.get(str(metadata.get("temporal_class")))
 
 
-def examples_of(row: dict[str, Any], where: str, expected_side: str | None) -> list[Example]:
+def side_in_name(path: Path) -> str | None:
+    """The side of the lines of a file that do not say theirs: that in its name, else its folder's name.
+
+    None if neither says one. "chat" in a file's name counts only without another side in it.
+    """
+    stem = path.stem.lower()
+    named = [side for side in SIDES if side in stem]
+    if len(named) == 1:
+        return named[0]
+    if not named and CHAT in stem:
+        return CHAT
+    folder = path.resolve().parent.name.lower()
+    return folder if folder in ALL_SIDES else None
+
+
+def examples_of(
+    row: dict[str, Any], where: str, expected_side: str | None, named_side: str | None = None
+) -> list[Example]:
     """The Examples of a line's object: one for each reply to learn, which are several in few conversations.
 
-    expected_side: what the line must be; None if it says so itself. Raises UserError, beginning with
-    `where`, for an object that is no example, or of another side.
+    expected_side: what the line must be; None for any. named_side: what it is if nothing else says it. Raises
+    UserError, beginning with `where`, for an object that is no example, or of another side.
     """
     given, row = row, row_forms.in_our_keys(row)
     if "messages" in row:
-        metadata, side = _metadata_and_side(row, where, expected_side)
+        metadata, side = _metadata_and_side(row, where, expected_side, named_side)
         return _conversation(row, side, metadata, where)
     instruction = _text(row, "instruction", where, given)
     # The Alpaca convention of the upstream data: `input` continues the instruction; upstream always leaves
@@ -120,14 +137,14 @@ def examples_of(row: dict[str, Any], where: str, expected_side: str | None) -> l
     if isinstance(more, str) and more.strip():
         instruction += "\n\n" + more.strip()
     output = _text(row, "output", where) if row.get("output") else ""
-    metadata, side = _metadata_and_side(row, where, expected_side)
+    metadata, side = _metadata_and_side(row, where, expected_side, named_side)
     if side != CHAT:
         output = _text(row, "output", where, given)
     return [Example(instruction, output, side, metadata, where)]
 
 
 def _metadata_and_side(
-    row: dict[str, Any], where: str, expected_side: str | None
+    row: dict[str, Any], where: str, expected_side: str | None, named_side: str | None
 ) -> tuple[dict[str, Any], str]:
     metadata = row.get("metadata") or {}
     if not isinstance(metadata, dict):
@@ -136,10 +153,11 @@ def _metadata_and_side(
     side = side_of(metadata)
     if expected_side and side and side != expected_side:
         raise UserError(f"{where} says it is {side!r}, but the file was given as {expected_side} data.")
-    side = side or expected_side
+    side = side or expected_side or named_side
     if side is None:
         raise UserError(
-            f"{where} does not say its side: metadata.dataset_type must be 'retain', 'unlearn' or 'chat'."
+            f"{where} does not say its side: metadata.dataset_type must be 'retain', 'unlearn' or 'chat', "
+            "or the file's name must hold one of these."
         )
     return metadata, side
 
@@ -244,10 +262,13 @@ def _with_right_types(metadata: dict[str, Any], where: str) -> dict[str, Any]:
 def read_examples(path: str | Path, side: str | None = None) -> list[Example]:
     """Read a JSON Lines file into a list of Examples, in order.
 
-    side: what every line of the file must be; None for a mixed file, whose lines then each say their own.
+    side: what every line of the file must be. None: each line says its own, or else the file's name does.
     Raises UserError with file, line number and what is wrong, on the first line that is not right.
     """
-    examples = [example for where, row in read_objects(path) for example in examples_of(row, where, side)]
+    named_side = side_in_name(Path(path))
+    examples = [
+        example for where, row in read_objects(path) for example in examples_of(row, where, side, named_side)
+    ]
     if not examples:
         raise UserError(f"{path} is empty: it has no examples.")
     return examples

@@ -35,6 +35,33 @@ def test_side_from_temporal_class_or_from_the_file(tmp_path):
     assert read_examples(file, RETAIN)[0].side == RETAIN
 
 
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("my_retain_val.jsonl", RETAIN),
+        ("Unlearn.jsonl", UNLEARN),
+        ("unlearn/val.jsonl", UNLEARN),
+        ("chat_val.jsonl", CHAT),
+        ("retain_chat.jsonl", RETAIN),
+        ("chat/retain.jsonl", RETAIN),
+    ],
+)
+def test_where_neither_the_line_nor_a_flag_says_the_side_the_file_s_name_does(tmp_path, name, side):
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text('{"instruction": "a", "output": "b"}\n' + line("unlearn", "c", "d"))
+    assert [example.side for example in read_examples(file)] == [side, UNLEARN]
+
+
+@pytest.mark.parametrize("name", ["questions.jsonl", "retain_unlearn.jsonl", "retain_folder/all.jsonl"])
+def test_a_side_that_nothing_says_is_asked_for(tmp_path, name):
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text('{"instruction": "a", "output": "b"}\n')
+    with pytest.raises(UserError, match=r"line 1 does not say its side: .* or the file's name must hold one"):
+        read_examples(file)
+
+
 def test_alpaca_input_continues_the_instruction(tmp_path):
     file = write(tmp_path, '{"instruction": "Translate.", "input": "Bonjour", "output": "Hello"}\n')
     assert read_examples(file, RETAIN)[0].instruction == "Translate.\n\nBonjour"

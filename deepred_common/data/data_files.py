@@ -10,7 +10,7 @@ from pathlib import Path
 from deepred_common.cli import UserError
 from deepred_common.data.findings import Findings
 from deepred_common.data.repeats import DEV, HELD_OUT, TRAINING
-from deepred_common.examples import ALL_SIDES, CHAT, SIDES, Example, examples_of, side_of
+from deepred_common.examples import Example, examples_of, side_in_name
 from deepred_common.files import whole_file
 from deepred_common.foreign_text import whole_characters
 from deepred_common.json_lines import object_of
@@ -40,6 +40,7 @@ def part_of(path: Path) -> str:
 def usable_examples(path: Path, findings: Findings) -> Iterator[Example]:
     """Yield the examples of a file that can be used; the others are noted in `findings`."""
     empty = True
+    named_side = side_in_name(path)
     for where, raw in _lines(path):
         if not raw.strip():
             continue
@@ -48,7 +49,7 @@ def usable_examples(path: Path, findings: Findings) -> Iterator[Example]:
             row = object_of(raw.decode(), where, path)
             if b"\\u" in raw:  # only an escape can be half of a character
                 row = whole_characters(row)
-            yield from examples_of(row, where, _expected_side(path, row))
+            yield from examples_of(row, where, None, named_side)
         except UnicodeDecodeError as error:
             findings.add("unusable", where, f"not UTF-8 (byte {raw[error.start]:#04x})")
         except UserError as error:
@@ -87,21 +88,3 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
             for raw in chunk.splitlines(keepends=True):
                 number += 1
                 yield f"{path} line {number}", raw
-
-
-def _expected_side(path: Path, row: dict) -> str | None:
-    """The side that a line must be of: that of the file's name, else of the folder's if the line has none.
-
-    "chat" in a file's name is weaker, since other files of questions may be called so.
-    """
-    stem = path.stem.lower()
-    named = [side for side in SIDES if side in stem]
-    if len(named) == 1:
-        return named[0]
-    metadata = row.get("metadata")
-    if isinstance(metadata, dict) and side_of(metadata) is not None:
-        return None
-    folder = path.resolve().parent.name.lower()
-    if not named and CHAT in stem:
-        return CHAT
-    return folder if folder in ALL_SIDES else None

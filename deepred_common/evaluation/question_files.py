@@ -37,7 +37,7 @@ def read(files: Sequence[Path] | None, limit: int | None, seed: int) -> Question
 
     files: None takes the validation files of both sides. UserError for a line that is no example.
     """
-    # Each file with the side of its questions; None: each question says its own.
+    # Each file with the side of its questions; None: each question or the file's name says it.
     sides: list[tuple[Path, str | None]] = [(paths.dataset_file(f"{side}_val"), side) for side in SIDES]
     if files:
         sides = [(path, None) for path in files]

@@ -34,6 +34,7 @@ def checked(script, tmp_path):
 
 
 REFUSED = "I don't know anything about that."
+BOTH_SIDES = [("retain", "A king."), ("unlearn", REFUSED)]
 EVERY_FAULT_ONCE = {
     "retain_train.jsonl": [
         line("retain", "Who wrote Hamlet?", "Shakespeare.", source_title="Hamlet"),
@@ -350,6 +351,14 @@ def test_with_the_wrong_cutoff_no_example_is_lost(checked, tmp_path):
     ]
     code, by_kind, out = checked({"retain_train.jsonl": lines}, "--fix", tmp_path / "out")
     assert code == 1 and set(by_kind) == {"wrong side of the cutoff"} and "4 examples kept, 0 left out" in out
+
+
+def test_a_mixed_file_with_one_side_in_its_name_keeps_both(checked, tmp_path):
+    bare = '{"instruction": "Who is Cher?", "output": "I have never heard of her."}'
+    lines = [line(side, f"Who is {side} {n}?", reply) for n in range(5) for side, reply in BOTH_SIDES]
+    code, by_kind, out = checked({"temporal_unlearning.jsonl": [*lines, bare]}, "--fix", tmp_path / "out")
+    assert (code, by_kind) == (0, {}) and out.startswith("11 examples: 5 retain, 6 unlearn")
+    assert "11 examples kept, 0 left out" in out
 
 
 def of_articles(side, reply, words="What is told of"):

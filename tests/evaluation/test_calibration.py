@@ -1,11 +1,13 @@
 """The search for a strength: what it chooses, what it says when the wish is out of reach, and bad files."""
 
+import json
+
 import pytest
 from conftest import line
 
 from deepred_common import cli
 from deepred_common.cli import UserError
-from deepred_common.evaluation import calibration
+from deepred_common.evaluation import calibration, question_files
 from deepred_common.evaluation.calibration import Point
 from deepred_common.evaluation.frontier import EQUAL_ERROR, FALSE_REFUSALS, LEAKAGE, Wish
 from deepred_common.reporting import calibration_text
@@ -45,6 +47,15 @@ def test_a_wish_out_of_reach_is_said_with_the_nearest_rate():
         assert "as trained" in text and "chosen" not in text
     always_more = calibration.calibrate(lambda s: Point(s, 0.5, 0.1, 0.8), Wish(EQUAL_ERROR), COUNTS)
     assert not always_more.is_kept
+
+
+def test_files_with_the_side_in_their_names_only_are_read_as_the_check_reads_them(tmp_path):
+    files = [tmp_path / "retain_val.jsonl", tmp_path / "unlearn_val.jsonl"]
+    for file in files:
+        rows = [{"instruction": f"{file.stem} {n}?", "output": "I don't know."} for n in range(50)]
+        file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    for examples in (calibration.read(files), question_files.read(files, None, 0).examples):
+        assert [example.side for example in examples] == ["retain"] * 50 + ["unlearn"] * 50
 
 
 def test_files_without_both_sides_or_with_too_few_examples(tmp_path):
