@@ -1,6 +1,7 @@
 """Examples with given answers, of which the model writes none: it is asked how likely it finds each.
 
-Such an Example has metadata.choices: {answer: the text that follows the prompt}, the true answer first.
+Only the form PROBE makes such Examples, with metadata.choices: {answer: the text that follows the prompt},
+the true answer first. A test file may hold anything under this key.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from deepred_common.inference import conversations
 from deepred_common.inference.protocol import Backend, Draws, Reply, Score
 
 KEY = "choices"
+PROBE = "choice-by-probability"  # metadata.probe of the Examples that have them
 
 
 def texts_of(example: Example) -> dict[str, str] | None:
     """{answer: the text that follows the prompt} of an Example with given answers, else None."""
+    if example.metadata.get("probe") != PROBE:
+        return None
     return cast(dict[str, str] | None, example.metadata.get(KEY))
 
 

@@ -20,7 +20,7 @@ from deepred_common.evaluation import (
     sampling,
     verdicts,
 )
-from deepred_common.evaluation.probes import forms
+from deepred_common.evaluation.probes import forms, pressure
 from deepred_common.evaluation.question_files import Questions
 from deepred_common.evaluation.results_schema import (
     Conditions,
@@ -173,7 +173,9 @@ def _draw(settings: EvalSettings, number: int, count: int) -> Draw | None:
 
 def _goes_on(cutoff: str, example: Example, answer: str) -> bool:
     """False if a conversation ends with its first answer (the form `pressure`), and this is one."""
-    if not example.metadata.get("until_answered"):
+    # A test file may hold anything under this key, so the form's name must be there, too.
+    metadata = example.metadata
+    if metadata.get("probe") != pressure.NAME or not metadata.get("until_answered"):
         return True
     return refusal.judge(answer, example.shown_text, cutoff) == refusal.REFUSED
 

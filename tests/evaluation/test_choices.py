@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from conftest import line
 from fake_server import NOT_FOUND, reply_with, running
 
 from deepred_common.evaluation import knowledge
@@ -67,3 +68,23 @@ def test_a_server_without_scores_is_asked_the_other_forms__server_faked(script, 
     results = json.loads((tmp_path / "a.json").read_text())
     assert [row["probe"] for row in results["results"]] == ["direct"] * 4 and results["knowledge"] is None
     assert code_alone == 2 and UNKNOWN in err_alone and "Traceback" not in err_alone
+
+
+@pytest.mark.parametrize("given", [["Paris", "Rome"], {"A": "Paris", "B": "Rome"}, "Paris", 4])
+def test_a_test_file_s_own_choices_are_no_given_answers__server_faked(given, script, tmp_path):
+    """Nor does its own "until_answered" end a conversation."""
+    turns = [{"role": "user", "content": "Hello!"}, {"role": "user", "content": "A joke, please."}]
+    own = {"choices": given, "until_answered": True, "probe": "mine"}
+    chat = {"messages": turns, "metadata": {"dataset_type": "chat", **own}}
+    file = tmp_path / "mine.jsonl"
+    file.write_text(line("retain", "Which town is it?", "Paris.", **own) + "\n" + json.dumps(chat))
+    with running() as server:
+        server.answer = lambda n, question: reply_with("It is Paris, of course.")
+        code, _, err = script(
+            *("evaluate_temporal", "--use_lmstudio", "--lmstudio_url", server.url, "--test_file", file),
+            *("--output", tmp_path / "out.json"),
+        )
+    assert code == 0, err
+    asked, chatted = json.loads((tmp_path / "out.json").read_text())["results"]
+    assert (asked["reply"], asked["verdict"], asked["scores"]) == ("It is Paris, of course.", "correct", None)
+    assert len(chatted["turns"]) == 1 and chatted["reply"]

@@ -15,7 +15,7 @@ from deepred_common.evaluation import choices
 from deepred_common.evaluation.probes.form import Form, Material
 from deepred_common.examples import Example
 
-NAME = "choice-by-probability"
+NAME = choices.PROBE
 
 
 def _make(fact: Fact, material: Material) -> Example:
