@@ -12,8 +12,10 @@ from typing import NamedTuple
 from deepred_common.examples import SIDES
 from deepred_common.judging.words import plain_words
 
+# Without "by" and "from", which tell who did it and which way it went: "Who was succeeded by Nixon?" is not
+# "Who succeeded Nixon?".
 _COMMON = frozenset(
-    "a an the of in on at to for from with by is was are were be been did do does what which who whom whose "
+    "a an the of in on at to for with is was are were be been did do does what which who whom whose "
     "name tell me give us can could you would please i like know and or it its that this".split()
 )
 _QUESTION_ADVERBS = frozenset("when where why how".split())

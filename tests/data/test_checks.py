@@ -451,6 +451,18 @@ def test_a_question_written_in_two_ways_is_one_question(checked, one, other):
     assert set(checked(files)[1]) == {"both sides"}
 
 
+@pytest.mark.parametrize(
+    "retain, unlearn",
+    [
+        ("Who was succeeded by Richard Nixon?", "Who succeeded Richard Nixon?"),
+        ("When did the capital move to Bonn?", "When did the capital move from Bonn?"),
+    ],
+)
+def test_who_did_it_and_which_way_it_went_tell_questions_of_the_two_sides_apart(checked, retain, unlearn):
+    lines = [line("retain", retain, "It was told."), line("unlearn", unlearn, REFUSED)]
+    assert checked({"mixed.jsonl": lines})[1] == {}
+
+
 def test_the_words_of_a_held_out_question_in_another_order_are_found(checked):
     files = {
         "retain_train.jsonl": [line("retain", "In what year was Rome founded?", "753 BC.")],
