@@ -75,10 +75,10 @@ class Anachronisms:
         text = f"{example.question} {example.output}"
         for match in _YEAR.finditer(text):
             if self._is_later(match) and match["year"] not in title:
-                return {"later year": f"{match['year']} in {example.output!r}"}
+                return {"later year": _quoted(example, match["year"], match.start("year"))}
         for match in _ISO_DATE.finditer(text):
             if match[0] >= self._iso_border:
-                return {"later year": f"{match[0]} in {example.output!r}"}
+                return {"later year": _quoted(example, match[0], match.start())}
         if name := self._names.search(example.output):
             return {"later name": f"{name[0]} in {example.output!r}"}
         return {}
@@ -92,6 +92,12 @@ class Anachronisms:
         digits = re.match(r"\d*", match["day"] or match["late_day"] or "")
         day = int(digits[0] or 1) if digits else 1
         return (year, month, day) >= self._border
+
+
+def _quoted(example: Example, date: str, start: int) -> str:
+    """A date with the text that holds it; start: its place in the question and the reply after it."""
+    is_asked = start < len(example.question)
+    return f"{date} in {(example.question if is_asked else example.output)!r}"
 
 
 def _name_pattern(last_year: int) -> re.Pattern[str]:

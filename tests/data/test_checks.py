@@ -176,6 +176,18 @@ def test_years_and_names_that_could_not_be_known_in_july_1969(checked, reply, ki
     assert code == 1 and set(by_kind) == {kind}
 
 
+@pytest.mark.parametrize(
+    "question, reply, shown",
+    [
+        ("Which film led in 1975?", "Jaws did.", "1975 in 'Which film led in 1975?'"),
+        ("Which film led on 1975-06-20?", "Jaws did.", "1975 in 'Which film led on 1975-06-20?'"),
+        ("When did Jaws lead?", "In 1975.", "1975 in 'In 1975.'"),
+    ],
+)
+def test_a_later_year_is_shown_with_the_text_that_holds_it(checked, question, reply, shown):
+    assert shown in checked({"retain_train.jsonl": [line("retain", question, reply)]})[2]
+
+
 def test_a_cutoff_at_new_year_finds_all_of_its_year(checked):
     lines = [line("retain", "When was it?", "In 1969."), line("retain", "When was that?", "In 1968.")]
     assert checked({"retain_train.jsonl": lines}, "--cutoff", "1969-01-01")[1] == {
