@@ -23,6 +23,8 @@ _LISTED = 5  # files of a folder or an archive that are named
 _COLUMNS = {"instruction", "output", "prompt", "response", "completion", "question", "answer", "input"}
 _ROW_KEYS = _COLUMNS | {"messages", "conversations"}
 _METADATA_COLUMNS = {"dataset_type", "temporal_class", "accepted_answers", "original_answer", "earliest_date"}
+# Columns of lists, which pandas writes into a cell as Python does.
+_LIST_COLUMNS = {"accepted_answers", "later_answers", "replies", "history", "messages", "conversations"}
 _UNPACKERS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "lzma"}
 # UTF-32 first: its mark begins with that of UTF-16.
 _WIDE_MARKS = {
@@ -243,9 +245,14 @@ def _table_form(path: Path, head: bytes, first: str) -> Form | None:
         encoding = "cp1252"
     options = {",": "", ";": ",delimiter=';'", "\t": ",delimiter='\\t'"}[delimiter]
     row = "{**r,'metadata':r}" if columns & _METADATA_COLUMNS else "r"
-    source = f"[{row} for r in csv.DictReader(open(a,encoding='{encoding}',newline=''){options})]"
+    cell, modules = "v", "csv"
+    if lists := sorted(columns & _LIST_COLUMNS):
+        cell, modules = f"ast.literal_eval(v) if k in {lists} and v[:1]=='[' else v", "ast,csv"
+    table = f"csv.DictReader(open(a,encoding='{encoding}',newline=''){options})"
+    # An empty cell is a missing value.
+    source = f"[{row} for t in {table} for r in [{{k:{cell} for k,v in t.items() if v}}]]"
     kind = "TSV" if delimiter == "\t" else "CSV"
-    return Form(f"a table ({kind})", _rows(path, source, "csv"))
+    return Form(f"a table ({kind})", _rows(path, source, modules))
 
 
 def _is_trailing_comma(text: str, position: int) -> bool:

@@ -191,6 +191,25 @@ def test_a_table_s_side_and_answers_become_metadata(tmp_path, run_shown_command)
     assert example.side == RETAIN and example.question == "Who?"
 
 
+def test_lists_in_a_table_s_cells_are_lists_and_empty_cells_are_missing(tmp_path, run_shown_command):
+    """As pandas writes them."""
+    rows = [
+        ["question", "answer", "dataset_type", "accepted_answers", "prompt"],
+        ["When?", "[It was] in 1945.", "retain", "['1945', \"in '45\"]", ""],
+        ["Who?", "He.", "retain", "", ""],
+        ["How?", "So.", "retain", "so", ""],
+    ]
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    (tmp_path / "t.csv").write_text(text.getvalue())
+    assert run_shown_command(refusal_of(tmp_path / "t.csv")) == [(row[0], row[1]) for row in rows[1:]]
+    assert [example.metadata.get("accepted_answers") for example in read_examples(tmp_path / "t.jsonl")] == [
+        ["1945", "in '45"],
+        None,
+        ["so"],
+    ]
+
+
 @pytest.mark.parametrize(
     "text", [LINES.replace("\n", "\r\n"), LINES.replace("\n", "\r"), "\ufeff" + LINES, "\n" + LINES]
 )
