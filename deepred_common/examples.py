@@ -14,9 +14,8 @@ from deepred_common import row_forms
 from deepred_common.cli import UserError
 from deepred_common.json_lines import read_objects
 
-VERSION = (
-    3  # raise it when the same line is read as another example: what is made of examples is kept under it
-)
+# Raise it when the same line is read as another example: what is made of examples is kept under it.
+VERSION = 4
 RETAIN = "retain"
 UNLEARN = "unlearn"
 CHAT = "chat"
@@ -126,16 +125,18 @@ def examples_of(
     expected_side: what the line must be; None for any. named_side: what it is if nothing else says it. Raises
     UserError, beginning with `where`, for an object that is no example, or of another side.
     """
-    given, row = row, row_forms.in_our_keys(row)
+    given = row_forms.without_nulls(row)
+    row = row_forms.in_our_keys(given)
+    if "instruction" in row and not isinstance(row.get("input", ""), str):
+        raise UserError(f"{where}: 'input' is {_shown(row['input'])}; it must be a text.")
     if "messages" in row:
         metadata, side = _metadata_and_side(row, where, expected_side, named_side)
         return _conversation(row, side, metadata, where)
     instruction = _text(row, "instruction", where, given)
     # The Alpaca convention of the upstream data: `input` continues the instruction; upstream always leaves
     # it empty.
-    more = row.get("input")
-    if isinstance(more, str) and more.strip():
-        instruction += "\n\n" + more.strip()
+    if more := row.get("input", "").strip():
+        instruction += "\n\n" + more
     output = _text(row, "output", where) if row.get("output") else ""
     metadata, side = _metadata_and_side(row, where, expected_side, named_side)
     if side != CHAT:
@@ -230,9 +231,14 @@ def _text(row: dict[str, Any], key: str, where: str, given: dict[str, Any] | Non
         if given:
             is_wrong += f" (the line has {', '.join(map(repr, [*given][:_NAMED_KEYS]))})"
         if key in row:
-            is_wrong = f"is {json.dumps(text, ensure_ascii=False)[:_QUOTED]}"
+            is_wrong = f"is {_shown(text)}"
         raise UserError(f"{where}: {key!r} {is_wrong}; it must be a text that is not empty.")
     return text.strip()
+
+
+def _shown(value: Any) -> str:
+    """A bad value as its error shows it."""
+    return json.dumps(value, ensure_ascii=False)[:_QUOTED]
 
 
 def _with_right_types(metadata: dict[str, Any], where: str) -> dict[str, Any]:
@@ -242,10 +248,12 @@ def _with_right_types(metadata: dict[str, Any], where: str) -> dict[str, Any]:
     if isinstance(accepted, (str, int, float)):
         accepted = [accepted]
     accepted = accepted or []
-    if not isinstance(accepted, list) or not all(isinstance(text, (str, int, float)) for text in accepted):
+    if not isinstance(accepted, list) or not all(
+        isinstance(text, (str, int, float)) or text is None for text in accepted
+    ):
         raise UserError(f"{where}: 'metadata.accepted_answers' must be a list of texts.")
     if accepted:
-        typed["accepted_answers"] = [str(text) for text in accepted]
+        typed["accepted_answers"] = [str(text) for text in accepted if text is not None and str(text).strip()]
     later = typed.get("later_answers") or []
     if not isinstance(later, list) or not all(
         isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in later

@@ -10,6 +10,15 @@ _ANSWERS = ("response", "completion", "answer", "output")
 _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant"}
 
 
+def without_nulls(row: dict[str, Any]) -> dict[str, Any]:
+    """The row, and each turn in it, without the keys that are null: a table has all columns in every row."""
+    given = {key: value for key, value in row.items() if value is not None}
+    for key, value in given.items():
+        if isinstance(value, list):
+            given[key] = [without_nulls(turn) if isinstance(turn, dict) else turn for turn in value]
+    return given
+
+
 def in_our_keys(row: dict[str, Any]) -> dict[str, Any]:
     """The row with "instruction" and "output", or with "messages", if it has other tools' keys for these.
 

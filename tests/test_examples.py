@@ -119,5 +119,7 @@ def test_metadata_is_brought_to_its_types_or_refused(tmp_path):
     first, second = read_examples(write(tmp_path, f"{retain}\n{unlearn}"))
     assert first.metadata["accepted_answers"] == ["Bell"] and first.metadata["field"] == "3"
     assert second.metadata["original_answer"] == "1984"
+    with_blanks = line("retain", "a", "b", accepted_answers=["", "Bell", " ", None])
+    assert read_examples(write(tmp_path, with_blanks))[0].metadata["accepted_answers"] == ["Bell"]
     with pytest.raises(UserError, match=r"line 1: 'metadata\.accepted_answers' must be a list"):
         read_examples(write(tmp_path, line("retain", "a", "b", accepted_answers=[["x"]])))

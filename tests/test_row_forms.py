@@ -30,6 +30,12 @@ def read(row, side=RETAIN):
         {"conversations": TURNS},
         {"instruction": QUESTION, "input": "", "output": ANSWER, "system": "", "history": []},
         {"instruction": QUESTION, "input": None, "output": ANSWER, "system": None, "history": None},
+        {"instruction": QUESTION, "output": ANSWER, "messages": None, "conversations": None},
+        {"prompt": QUESTION, "completion": ANSWER, "question": None, "instruction": None},
+        {"question": QUESTION, "answer": ANSWER, "response": None, "input": None},
+        {"messages": [turn | {"weight": None, "name": None} for turn in TURNS], "instruction": None},
+        {"conversations": [turn | {"role": None, "content": None, "weight": None} for turn in SHAREGPT]},
+        {"prompt": [TURNS[0] | {"weight": None}], "completion": [TURNS[1] | {"weight": None}]},
     ],
 )
 def test_the_same_example_in_other_tools_keys(row):
@@ -70,6 +76,13 @@ def test_a_chat_prompt_alone_may_be_called_prompt():
         ),
         ({"text": QUESTION + ANSWER}, "'instruction' is missing (the line has 'text')"),
         ({"question": QUESTION, "answer": 1603}, "'output' is 1603; it must be a text"),
+        (
+            {"instruction": QUESTION, "output": None},
+            "'output' is missing (the line has 'instruction')",
+        ),
+        ({"messages": [TURNS[0], {"role": "assistant", "content": None}]}, "message 2: 'content' is missing"),
+        ({"instruction": QUESTION, "input": ["x"], "output": ANSWER}, "'input' is [\"x\"]; it must be"),
+        ({"instruction": QUESTION, "input": 5, "output": ANSWER, "system": "Be brief."}, "'input' is 5; it"),
         ({"conversations": QUESTION}, "'messages' must be a list"),
         ({"conversations": [{"from": "tool", "value": "x"}]}, "message 1: 'role' must be system, user or"),
         ({"conversations": SHAREGPT[1:]}, "message 1: an assistant turn must follow a user turn"),
