@@ -93,16 +93,19 @@ class Differences(TypedDict):
     """How two results on the same questions differ. groups: {"worse": questions, …}.
 
     worse: right in the other results only. better: right here only. neither: different, but right in neither.
+    These are of every question in common; the other fields are of those that the figures count.
     """
 
     against: Comparison
+    sides: dict[str, int]  # {side: questions to which both replied}
+    changed: int  # of these, those with another verdict
     groups: dict[str, list[OtherVerdict]]
 
 
-def differences(results: Results, other: Results) -> Differences:
-    """Compare two results, and list the questions whose verdicts differ."""
+def differences(results: Results, pairs: Sequence[Pair], counted: Sequence[Pair]) -> Differences:
+    """How the pairs of `results` with others differ. counted: those of them that the figures count."""
     places = {id(row): place for place, row in enumerate(results["results"])}
-    pairs = paired(results, other)
+    compared = [pair for pair in counted if both_replied(pair)]
     groups: dict[str, list[OtherVerdict]] = {"worse": [], "better": [], "neither": []}
     for row, before in pairs:
         if row["verdict"] == before["verdict"] or not both_replied((row, before)):
@@ -114,4 +117,9 @@ def differences(results: Results, other: Results) -> Differences:
         groups[group].append(
             OtherVerdict(places[id(row)], before["verdict"], before.get("reply"), cut, before.get("error"))
         )
-    return {"against": compare(pairs), "groups": groups}
+    return {
+        "against": compare(counted),
+        "sides": Counter(row["side"] for row, _ in compared),
+        "changed": sum(row["verdict"] != before["verdict"] for row, before in compared),
+        "groups": groups,
+    }

@@ -117,10 +117,10 @@ def set_baselines(results: Results, baselines: Sequence[Results]) -> None:
 def counted_pairs(results: Results, pairs: Sequence[comparison.Pair]) -> list[comparison.Pair]:
     """Those pairs of comparison.paired whose questions the figures of the results count: with probes, the
     direct ones."""
-    probes = results["probes"]
+    probes = results.get("probes")
     headline = probe_figures.headline(results["results"], probes["forms"] if probes else ())
-    counted = {row["id"] for row in headline}
-    return [pair for pair in pairs if pair[0]["id"] in counted]
+    counted = {id(row) for row in headline}
+    return [pair for pair in pairs if id(pair[0]) in counted]
 
 
 def write(path: Path, results: Results) -> None:

@@ -10,10 +10,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from deepred_common import stats
 from deepred_common.evaluation import discrimination, metrics
 from deepred_common.evaluation.metrics import Level
-from deepred_common.evaluation.results_schema import Interval, ResultRow, Results, Summary, counts_of
+from deepred_common.evaluation.probes import forms
+from deepred_common.evaluation.results_schema import (
+    Interval,
+    ResultRow,
+    Results,
+    SideChange,
+    Summary,
+    counts_of,
+)
 from deepred_common.evaluation.verdicts import FAILED
 from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, SIDES, UNLEARN
 from deepred_common.reporting.number_text import counted, date_text, interval
@@ -259,25 +266,23 @@ def breakdown(report: Report) -> Data | None:
 
 
 def differences(report: Report) -> Data:
-    """For each other model: how many verdicts differ, and whether chance explains it."""
+    """For each other model: how many verdicts differ, and for each side whether chance explains it."""
+    probes = report.results.get("probes")
     comparisons = []
     for name, found in zip(report.names[1:], report.differences, strict=True):
-        counts = {group: len(rows) for group, rows in found["groups"].items()}
-        better, worse = counts["better"], counts["worse"]
-        p_value = stats.mcnemar(better, worse)
-        if not better + worse:
-            verdict = "the two are right on the same questions"
-        elif p_value < SIGNIFICANT:
-            verdict = "more than chance explains"
-        else:
-            verdict = "a difference that chance alone may explain"
+        against = found["against"]
+        changes = {RETAIN: against["retain"], UNLEARN: against["unlearn"], CHAT: against["chat"]}
         comparisons.append(
             {
                 "name": name,
-                "against": found["against"],
-                "counts": counts,
-                "p_value": p_value,
-                "verdict": verdict,
+                "against": against,
+                "changed": found["changed"],
+                "counts": {group: len(rows) for group, rows in found["groups"].items()},
+                "sides": [
+                    (SIDE_TITLES[side], change, _by_chance(change))
+                    for side, change in changes.items()
+                    if found["sides"].get(side)
+                ],
                 "groups": (
                     ("worse", "Worse here: right there, not here"),
                     ("better", "Better here: right here, not there"),
@@ -285,7 +290,16 @@ def differences(report: Report) -> Data:
                 ),
             }
         )
-    return {"comparisons": comparisons}
+    direct_alone_count = len(probes["forms"]) > 1 and forms.DIRECT in probes["forms"] if probes else False
+    return {"comparisons": comparisons, "direct_alone_count": direct_alone_count}
+
+
+def _by_chance(change: SideChange) -> str:
+    if not change["better"] + change["worse"]:
+        return "the two are right on the same questions"
+    if change["mcnemar"] < SIGNIFICANT:
+        return "more than chance explains"
+    return "a difference that chance alone may explain"
 
 
 def every_question(report: Report) -> Data:

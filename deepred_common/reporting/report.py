@@ -39,7 +39,12 @@ class Report:
         for baseline in results.get("baselines") or ():
             if baseline["label"] not in names:
                 columns.append(Column(baseline["label"], baseline["summary"], None))
-        return cls(results, names, columns, [comparison.differences(results, other) for other in others])
+        differences = []
+        for other in others:
+            pairs = comparison.paired(results, other)
+            counted = results_file.counted_pairs(results, pairs)
+            differences.append(comparison.differences(results, pairs, counted))
+        return cls(results, names, columns, differences)
 
     @property
     def headline(self) -> list[ResultRow]:

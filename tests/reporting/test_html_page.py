@@ -413,7 +413,11 @@ def test_flips_are_counted_both_ways_and_tested():
         "12 have another verdict" in page.text
     )
     assert (
-        f"Right here only: 7; right there only: 3; McNemar’s test p = {stats.mcnemar(7, 3):.3f}, "
+        f"Before the cutoff (retain): right here only 3, right there only 2; p = {stats.mcnemar(3, 2):.3f}, "
+        "a difference that chance" in page.text
+    )
+    assert (
+        f"After the cutoff (unlearn): right here only 4, right there only 1; p = {stats.mcnemar(4, 1):.3f}, "
         "a difference that chance" in page.text
     )
     assert "Of 4 retain questions that it answers correctly, 2 are correct here too (50.0 %)" in page.text
@@ -423,6 +427,17 @@ def test_flips_are_counted_both_ways_and_tested():
         "Different, but right in neither (2)",
     ):
         assert words in page.text
+
+
+def test_a_gain_after_the_cutoff_hides_no_loss_before_it():
+    rows = rows_of(retain_wrong=82, unlearn_refused=82)
+    before = rows_of(retain_correct=82, unlearn_leaked=82)
+    text = Page(html_page.page(make(rows), [make(before, "base")])).text
+    p_value = "p < 0.001, more than chance explains."
+    assert "McNemar’s test, by question" in text and "p = 1.000" not in text
+    assert f"Before the cutoff (retain): right here only 0, right there only 82; {p_value}" in text
+    assert f"After the cutoff (unlearn): right here only 82, right there only 0; {p_value}" in text
+    assert "Everyday prompts (chat): right" not in text, "none was asked"
 
 
 # A page's elements, as far as its script needs them. The chips of the lists of differences are printed.

@@ -94,6 +94,21 @@ def test_all_other_figures_are_of_the_direct_questions():
     assert "2, 16 questions in all" in page.text
 
 
+def test_models_are_compared_by_the_direct_questions_and_the_lists_hold_every_form():
+    early = {"retain": ["correct"]}
+    late = {"unlearn": ["refused"] * 4} | early
+    own = probed({"direct": late, "cloze": {"unlearn": ["refused", "refused", "leaked", "refused"]} | early})
+    base = {"direct": {"unlearn": ["refused"] * 3 + ["leaked"]}, "cloze": {"unlearn": ["leaked"] * 4}}
+    base = {form: sides | early for form, sides in base.items()}
+    page = Page(html_page.page(own, [probed(base, "base")]))
+    assert "Of 5 direct questions in common, 1 has another verdict." in page.text
+    assert "After the cutoff (unlearn): right here only 1, right there only 0; p = 1.000" in page.text
+    assert "The lists hold the questions of every form, not only the direct ones: 4 have another" in page.text
+    assert [entry[0] for entry in page.data["others"][0]["better"]] == [3, 5, 6, 8]
+    whole = Page(html_page.page(probed({"cloze": late}), [probed({"cloze": late}, "base")])).text
+    assert "Of 5 questions in common, 0 have another verdict." in whole and "The lists hold" not in whole
+
+
 def test_what_leaked_and_what_was_refused_is_one_click_away():
     results = probed(TUNED)
     first = results["results"][0]
