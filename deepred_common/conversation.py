@@ -6,7 +6,8 @@ A user turn after another one means that the model replies in between.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from deepred_common.examples import ASSISTANT, USER, Message
 
@@ -39,3 +40,9 @@ def shown_turns(turns: Sequence[Message], replies: Sequence[str]) -> list[Messag
     """The turns that a model was shown, `replies` in their gaps: they end where it was not asked further."""
     filled = with_replies(turns, replies)
     return filled[: first_gap(filled)]
+
+
+def shown_in(row: Mapping[str, Any]) -> list[Message]:
+    """The turns that the model of a results row was shown before its reply, its own earlier replies too."""
+    turns = [*(row.get("earlier") or ()), {"role": USER, "content": row["instruction"]}]
+    return shown_turns(turns, row.get("turns") or ())

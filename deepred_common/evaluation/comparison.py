@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypedDict
 
 from deepred_common import stats
+from deepred_common.conversation import shown_in
 from deepred_common.evaluation.results_schema import Comparison, ResultRow, Results, SideChange, StillSo
 from deepred_common.evaluation.verdicts import CORRECT, FAILED, LEAKED, RIGHT
 from deepred_common.examples import CHAT, RETAIN, UNLEARN, Message
@@ -87,6 +88,7 @@ class OtherVerdict(NamedTuple):
     reply: str | None
     cut: bool  # the reply ran into the token limit
     error: str | None
+    turns: list[Message] | None  # what the other model was shown, if that holds earlier replies of its own
 
 
 class Differences(TypedDict):
@@ -113,9 +115,15 @@ def differences(results: Results, pairs: Sequence[Pair], counted: Sequence[Pair]
         group = "better" if is_right(row) else "worse"
         if is_right(row) == is_right(before):
             group = "neither"
-        cut = before.get("finish") == "length"
         groups[group].append(
-            OtherVerdict(places[id(row)], before["verdict"], before.get("reply"), cut, before.get("error"))
+            OtherVerdict(
+                places[id(row)],
+                before["verdict"],
+                before.get("reply"),
+                before.get("finish") == "length",
+                before.get("error"),
+                shown_in(before) if before.get("turns") else None,
+            )
         )
     return {
         "against": compare(counted),

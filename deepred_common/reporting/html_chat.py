@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from deepred_common.conversation import shown_turns
+from deepred_common.conversation import shown_in
 from deepred_common.evaluation import comparison
 from deepred_common.evaluation.results_schema import ResultRow
 from deepred_common.evaluation.verdicts import REFUSED, REPLIED
-from deepred_common.examples import CHAT, USER
+from deepred_common.examples import CHAT
 from deepred_common.reporting.report import Report
 
 SHOWN_REPLIES = 200  # conversations in the page; those whose verdicts differ come first
@@ -45,11 +45,8 @@ def _replies_beside(report: Report) -> dict[int, ResultRow]:
 
 
 def _conversation(row: ResultRow, other: ResultRow | None) -> dict[str, Any]:
-    turns = shown_turns(
-        [*(row.get("earlier") or []), {"role": USER, "content": row["instruction"]}], (row.get("turns") or [])
-    )
     return {
-        "turns": turns,
+        "turns": shown_in(row),
         "reply": row["reply"],
         "verdict": row["verdict"],
         "other_reply": other["reply"] if other else None,

@@ -15,14 +15,18 @@
   }
   const words = (tag, name, text) => { const made = make(tag, name, text); made.dir = "auto"; return made; };
 
+  const titled = (title, name, text) => make("div", "", make("small", "", title), words("div", name, text));
   function reply(row) {
-    if (row.reply === null || row.reply === undefined) return make("div", "none", "no reply" + (row.error ? ": " + row.error : ""));
-    if (!row.reply.trim()) return make("div", "none", "empty reply");
+    const begun = row.prefix ? [titled("begun for it:", "reply", row.prefix)] : [];
+    if (row.reply === null || row.reply === undefined) return [...begun, make("div", "none", "no reply" + (row.error ? ": " + row.error : ""))];
+    if (!row.reply.trim()) return [...begun, make("div", "none", "empty reply")];
     const box = words("div", "reply", row.reply);
     if (row.cut) box.append(" ", make("span", "cut", "cut at the token limit"));
-    return box;
+    return [...begun, box];
   }
-  const question = row => [words("div", "", row.instruction), make("small", "",
+  // A conversation as the model saw it, its own earlier replies among the turns.
+  const conversation = turns => turns.map(turn => titled(turn.role + ":", "reply", turn.content));
+  const question = row => [...(row.turns ? conversation(row.turns) : [words("div", "", row.instruction)]), make("small", "",
     ["#" + row.id, row.side, row.date, row.field, row.probe].filter(part => part !== null && part !== undefined).join(" · "))];
   const verdict = (name, right) => make("span", "chip " + (right ? "is" : "not"), (right ? "✓ " : "✗ ") + name);
   function truth(row) {
@@ -58,14 +62,15 @@
 
   // Every line
   const fold = text => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
-  const haystack = row => row.hay ??= fold([row.instruction, row.reply, row.reference, row.true_answer].filter(Boolean).join("\n"));
+  const haystack = row => row.hay ??= fold([row.instruction, ...(row.turns ?? []).map(turn => turn.content), row.prefix, row.reply,
+    row.reference, row.true_answer].filter(Boolean).join("\n"));
   const count = test => rows.filter(test).length;
   function choices(id, options) {
     for (const [value, text] of options) { const option = make("option", "", text); option.value = value; at(id).append(option); }
     at(id).addEventListener("change", find);
   }
   const distinct = key => [...new Set(rows.map(row => row[key]))].filter(value => value !== null);
-  choices("side", [["", "both"], ...distinct("side").map(side => ["=" + side, side])]);
+  choices("side", [["", "all"], ...distinct("side").map(side => ["=" + side, side])]);
   choices("verdict", [["not", `not right (${count(row => !row.right)})`], ["", `all (${rows.length})`],
     ...distinct("verdict").map(name => ["=" + name, `${name} (${count(row => row.verdict === name)})`])]);
   choices("field", [["", "all"], ...distinct("field").sort().map(name => ["=" + name, name])]);
@@ -91,9 +96,10 @@
   for (const box of document.querySelectorAll("details.flips")) {
     const other = data.others[box.dataset.other], items = other[box.dataset.group];
     const draw = () => list(box, "Questions whose verdict differs", [["Question", "30%"], ["This model", "35%"], [other.label, "35%"]],
-      ([place, name, text, cut, error]) => {
+      ([place, name, text, cut, error, turns]) => {
         const row = rows[place], right = box.dataset.group === "worse";
-        return [question(row), [verdict(row.verdict, row.right), reply(row)], [verdict(name, right), reply({ reply: text, cut, error })]];
+        return [question(row), [verdict(row.verdict, row.right), ...reply(row)],
+          [verdict(name, right), ...conversation(turns ?? []), ...reply({ prefix: row.prefix, reply: text, cut, error })]];
       })(items);
     box.addEventListener("toggle", draw, { once: true });
     if (items.length <= 10) box.open = true;

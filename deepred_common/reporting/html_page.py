@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepred_common.conversation import shown_in
 from deepred_common.evaluation import comparison
 from deepred_common.evaluation.results_schema import ResultRow, Results
 from deepred_common.files import json_text, write_text
@@ -131,7 +132,18 @@ def _policy(script: str) -> str:
     )
 
 
-_KEYS = ("instruction", "side", "reference", "true_answer", "field", "reply", "verdict", "error", "probe")
+_KEYS = (
+    "instruction",
+    "side",
+    "reference",
+    "true_answer",
+    "field",
+    "reply",
+    "verdict",
+    "error",
+    "probe",
+    "prefix",
+)
 
 
 def _data(report: Report) -> str:
@@ -143,7 +155,7 @@ def _data(report: Report) -> str:
     ]
     data = {
         "step": ROWS_AT_ONCE,
-        "keys": [*_KEYS, "id", "date", "cut", "right"],
+        "keys": [*_KEYS, "id", "date", "cut", "right", "turns"],
         "rows": rows,
         "others": others,
     }
@@ -154,7 +166,15 @@ def _row_values(row: ResultRow, number: int) -> list[Any]:
     """The values of one question, in the order of the keys. number: stands in where the row has no id."""
     cut = row.get("finish") == "length"
     date = _row_date(row.get("date"))
-    return [*(row.get(key) for key in _KEYS), row.get("id", number), date, cut, comparison.is_right(row)]
+    turns = shown_in(row) if row.get("earlier") else None  # else the instruction is all that was shown
+    return [
+        *(row.get(key) for key in _KEYS),
+        row.get("id", number),
+        date,
+        cut,
+        comparison.is_right(row),
+        turns,
+    ]
 
 
 def _row_date(date: str | None) -> str | None:

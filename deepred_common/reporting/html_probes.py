@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from deepred_common import stats
-from deepred_common.conversation import shown_turns
+from deepred_common.conversation import shown_in
 from deepred_common.evaluation.probe_figures import DECIDING, UNCOUNTED
 from deepred_common.evaluation.probes import forms
 from deepred_common.evaluation.results_schema import ProbeFigures, ResultRow, Results, VerdictCounts
@@ -21,7 +21,7 @@ from deepred_common.evaluation.verdicts import (
     REFUSED,
     WRONG,
 )
-from deepred_common.examples import RETAIN, UNLEARN, USER
+from deepred_common.examples import RETAIN, UNLEARN
 from deepred_common.reporting.html_sections import SIDE_TITLES
 from deepred_common.reporting.number_text import interval, percent
 from deepred_common.reporting.probe_table import ANY_FORM
@@ -188,9 +188,8 @@ def _replies(names: Sequence[str], rows: Sequence[ResultRow]) -> list[tuple[str,
 
 
 def _conversation(row: ResultRow) -> dict[str, Any]:
-    turns = [*(row.get("earlier") or []), {"role": USER, "content": row["instruction"]}]
     return {
-        "turns": shown_turns(turns, row.get("turns") or []),
+        "turns": shown_in(row),
         "prefix": row.get("prefix"),
         "reply": row["reply"],
         "true_answer": row.get("true_answer") or row["reference"],

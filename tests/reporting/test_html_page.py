@@ -401,11 +401,11 @@ def test_flips_are_counted_both_ways_and_tested():
         entry[0] for entry in found["worse"]
     ] == [4, 5, 12]
     assert found["neither"] == [
-        [7, "refused", "Other 7.", False, None],
-        [14, "confabulated", "Other 14.", False, None],
+        [7, "refused", "Other 7.", False, None, None],
+        [14, "confabulated", "Other 14.", False, None, None],
     ]
     assert (
-        found["worse"][0] == [4, "correct", "Other 4.", False, None]
+        found["worse"][0] == [4, "correct", "Other 4.", False, None, None]
         and page.lines()[4]["reply"] == "Reply 4."
     )
     assert (
@@ -440,7 +440,8 @@ def test_a_gain_after_the_cutoff_hides_no_loss_before_it():
     assert "Everyday prompts (chat): right" not in text, "none was asked"
 
 
-# A page's elements, as far as its script needs them. The chips of the lists of differences are printed.
+# A page's elements, as far as its script needs them. Printed are the chips of the lists of differences, and
+# the text of these, of the search's answer, of the filter of sides, and of the list of all questions.
 _BROWSER = """
 class Element {
   constructor() { this.inside = []; this.dataset = {}; this.style = {}; this.value = ""; this.opened = []; }
@@ -453,21 +454,40 @@ class Element {
     const inside = this.inside.filter(one => one instanceof Element).flatMap(one => one.chips());
     return (this.className || "").startsWith("chip") ? [this.inside[0], ...inside] : inside;
   }
+  text() {
+    if (this.textContent) return this.textContent;
+    return this.inside.map(one => one instanceof Element ? one.text() : one).join(" ");
+  }
 }
-const boxes = ["worse", "better", "neither"].map(group => {
+const boxes = (JSON.parse(DATA).others.length ? ["worse", "better", "neither"] : []).map(group => {
   const box = new Element();
   box.dataset = { other: 0, group };
   return box;
 });
-const byId = { data: { textContent: DATA } };
+const byId = { data: { textContent: DATA }, find: new Element() };
+byId.find.value = WANTED;
 globalThis.document = {
   getElementById: id => byId[id] ??= new Element(),
   createElement: () => new Element(),
   querySelectorAll: () => boxes,
 };
 SCRIPT
-console.log(JSON.stringify(boxes.map(box => { box.opened.forEach(call => call()); return box.chips(); })));
+boxes.forEach(box => box.opened.forEach(call => call()));
+const texts = ["found", "side", "list"].map(id => byId[id].text());
+const chips = boxes.map(box => box.chips());
+console.log(JSON.stringify({ chips, boxes: boxes.map(box => box.text()), texts }));
 """
+
+
+def browsed(page, wanted=""):
+    """What the page's script draws, after a search for `wanted` in all questions."""
+    script = (html_page.FOLDER / "html_page.js").read_text(encoding="utf-8")
+    code = _BROWSER.replace("WANTED", json.dumps(wanted)).replace("SCRIPT", script)
+    code = code.replace("DATA", json.dumps(json.dumps(page.data)))
+    done = subprocess.run(["node", "-e", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    drawn = json.loads(done.stdout)
+    return drawn | dict(zip(("found", "side", "list"), drawn["texts"], strict=True))
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="node runs the page's script")
@@ -475,13 +495,37 @@ def test_the_lists_of_differences_mark_what_is_right_of_both_models():
     rows = [row(0, "retain", "refused"), row(1, "chat", "refused"), row(2, "unlearn", "refused")]
     others = [row(0, "retain", "correct"), row(1, "chat", "replied"), row(2, "unlearn", "leaked")]
     page = Page(html_page.page(make(rows), [make(others, "output/base")]))
-    script = (html_page.FOLDER / "html_page.js").read_text(encoding="utf-8")
-    code = _BROWSER.replace("SCRIPT", script).replace("DATA", json.dumps(json.dumps(page.data)))
-    done = subprocess.run(["node", "-e", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    worse, better, _ = json.loads(done.stdout)
+    worse, better, _ = browsed(page)["chips"]
     assert worse == ["✗ refused", "✓ correct", "✗ refused", "✓ replied"]
     assert better == ["✓ refused", "✗ leaked"]
+
+
+PRESSED = {
+    "earlier": [{"role": "user", "content": "Who walked there?"}, {"role": "user", "content": "Please."}],
+    "instruction": "This is my last try.",
+}
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="node runs the page's script")
+def test_the_lists_show_the_whole_conversation_and_the_beginning_of_a_reply():
+    own = row(0, "unlearn", "leaked", turns=["It was Armstrong.", "No."], reply="I cannot say.", **PRESSED)
+    other = own | {"turns": ["I do not know.", "Never."], "verdict": "refused"}
+    begun = row(1, "retain", "wrong", prefix="The answer is")
+    page = Page(html_page.page(make([own, begun]), [make([other, begun], "base")]))
+    drawn = browsed(page)
+    for shown in (drawn["list"], drawn["boxes"][0]):
+        turns = ("Who walked there?", "It was Armstrong.", "Please.", "No.", "This is my last try.")
+        places = [shown.index(text) for text in (*turns, "I cannot say.")]
+        assert places == sorted(places)
+    assert "I do not know." in drawn["boxes"][0] and "I do not know." not in drawn["list"]
+    assert "begun for it: The answer is Reply 1." in drawn["list"]
+    assert browsed(page, "armstrong")["found"] == browsed(page, "answer is")["found"] == "1 of 2 questions"
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="node runs the page's script")
+def test_the_filter_of_sides_calls_three_sides_all():
+    page = Page(html_page.page(make(rows_of(retain_correct=1, unlearn_leaked=1, chat_replied=1))))
+    assert browsed(page)["side"].split() == ["all", "retain", "unlearn", "chat"]
 
 
 def test_no_questions_in_common_and_no_difference():
