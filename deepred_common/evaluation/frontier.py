@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from deepred_common import stats
-from deepred_common.evaluation import probe_figures
+from deepred_common.evaluation import metrics, probe_figures
 from deepred_common.evaluation.discrimination import share_of, shares_of
-from deepred_common.evaluation.results_schema import ResultRow, Results
+from deepred_common.evaluation.results_schema import Interval, ResultRow, Results
 from deepred_common.evaluation.verdicts import REFUSED
 from deepred_common.examples import RETAIN, SIDES, UNLEARN
 
@@ -83,17 +83,35 @@ class Frontier:
     """What one model's replies can be at every threshold.
 
     points: from refusing nothing to refusing everything; equal shares move together. even: from EVEN on.
-    now: by the verdicts on the replies. counts: {side: questions}.
+    now: by the verdicts on the replies. counts: {side: questions}. rows: {side: rows}, by their shares.
     """
 
     points: Sequence[Rates]
     even: Rates
     now: Rates
     counts: Mapping[str, int]
+    rows: Mapping[str, Sequence[ResultRow]]
 
     def at_most(self, false_refusals: float) -> Rates:
         """The point of least leakage with at most this share of false refusals."""
         return Wish(FALSE_REFUSALS, false_refusals).best(self.points)
+
+    def leakage_intervals(self, points: Iterable[Rates]) -> list[Interval]:
+        """The 95 % interval, in percent, of the leakage at each of some points."""
+        late = self.rows[UNLEARN]
+        # What leaks at a threshold are the questions of the least shares.
+        leaked = [round(point.leakage * len(late)) for point in points]
+        return metrics.share_intervals(
+            late, [[place < count for place in range(len(late))] for count in leaked]
+        )
+
+    def intervals_now(self) -> dict[str, Interval]:
+        """The 95 % intervals of both errors now, in percent: {RETAIN: of false refusals, UNLEARN: …}."""
+        intervals = {}
+        for side, rows in self.rows.items():
+            errors = [(row["verdict"] == REFUSED) == (side == RETAIN) for row in rows]
+            (intervals[side],) = metrics.share_intervals(rows, [errors])
+        return intervals
 
 
 def of(rows: Sequence[ResultRow]) -> Frontier | None:
@@ -114,6 +132,10 @@ def of(rows: Sequence[ResultRow]) -> Frontier | None:
             refused[UNLEARN].count(False) / len(after),
         ),
         counts={RETAIN: len(before), UNLEARN: len(after)},
+        rows={
+            side: sorted((row for row in known if row["side"] == side), key=lambda row: share_of(row) or 0)
+            for side in SIDES
+        },
     )
 
 

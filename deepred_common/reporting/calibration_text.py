@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from deepred_common import stats
 from deepred_common.evaluation.calibration import Calibration, Point
 from deepred_common.evaluation.frontier import EQUAL_ERROR, FALSE_REFUSALS, LEAKAGE, Errors, Wish
+from deepred_common.evaluation.results_schema import Interval
 from deepred_common.examples import RETAIN, UNLEARN
 
 SHOWN_HASH_DIGITS = 16
+_EACH_ITS_OWN = "The intervals take each example as a fact of its own."
 
 
 def text(calibration: Calibration) -> str:
@@ -42,16 +44,25 @@ def wish(wished: Wish) -> str:
     return f"at most {100 * wished.most:g} % {wished.error}"
 
 
-def errors(of: Errors, counts: Mapping[str, int]) -> str:
-    """Both errors with their 95 % intervals. counts: {side: examples}."""
+def errors(of: Errors, intervals: Mapping[str, Interval]) -> str:
+    """Both errors with their 95 % intervals. intervals: {side: of its error}, in percent."""
     parts = []
-    for name, share, count in (
-        (FALSE_REFUSALS, of.false_refusals, counts[RETAIN]),
-        (LEAKAGE, of.leakage, counts[UNLEARN]),
+    for name, share, (low, high) in (
+        (FALSE_REFUSALS, of.false_refusals, intervals[RETAIN]),
+        (LEAKAGE, of.leakage, intervals[UNLEARN]),
     ):
-        low, high = stats.wilson(round(share * count), count)
-        parts.append(f"{name} {100 * share:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})")
+        parts.append(f"{name} {100 * share:.1f} % (95 % interval {low:.1f} to {high:.1f})")
     return ", ".join(parts)
+
+
+def _chosen_errors(calibration: Calibration) -> str:
+    """The errors at the chosen strength. Of the examples only the counts are known, not their facts."""
+    chosen = calibration.chosen
+    intervals = {}
+    for side, share in ((RETAIN, chosen.false_refusals), (UNLEARN, chosen.leakage)):
+        count = calibration.counts[side]
+        intervals[side] = [100 * end for end in stats.wilson(round(share * count), count)]
+    return errors(chosen, intervals)
 
 
 def outcome(calibration: Calibration) -> str:
@@ -61,10 +72,12 @@ def outcome(calibration: Calibration) -> str:
         weakest, strongest = calibration.frontier[0].strength, calibration.frontier[-1].strength
         return (
             f"Out of reach for this adapter: {wish(calibration.wish)}. The nearest, within strengths of "
-            f"{weakest} to {strongest}, is {chosen.strength:.3f}: {errors(chosen, calibration.counts)}."
+            f"{weakest} to {strongest}, is {chosen.strength:.3f}: "
+            f"{_chosen_errors(calibration)}. {_EACH_ITS_OWN}"
         )
     return (
-        f"Strength {chosen.strength:.3f} for {wish(calibration.wish)}: {errors(chosen, calibration.counts)}."
+        f"Strength {chosen.strength:.3f} for {wish(calibration.wish)}: {_chosen_errors(calibration)}. "
+        f"{_EACH_ITS_OWN}"
     )
 
 
@@ -89,7 +102,7 @@ def card(calibration: Calibration, base: str, data: Mapping[str, str]) -> str:
             f"A LoRA adapter was merged at {calibration.chosen.strength:.6f} of its trained strength, for "
             f"{wish(calibration.wish)}.",
             "",
-            f"- Measured: {errors(calibration.chosen, calibration.counts)}",
+            f"- Measured: {_chosen_errors(calibration)}. {_EACH_ITS_OWN}",
             f"- On: {calibration.counts[RETAIN]} retain and {calibration.counts[UNLEARN]} unlearn examples, "
             "by the first token of the reply",
             f"- Data (SHA-256): {', '.join(files)}",

@@ -11,12 +11,11 @@ from itertools import pairwise
 from math import sqrt
 from typing import Any
 
-from deepred_common import stats
 from deepred_common.evaluation import frontier as measured
 from deepred_common.evaluation.frontier import Frontier, Rates
 from deepred_common.examples import RETAIN, UNLEARN
 from deepred_common.reporting import calibration_text
-from deepred_common.reporting.number_text import percent
+from deepred_common.reporting.number_text import interval, percent
 from deepred_common.reporting.report import Report
 
 SIZE = WIDTH, HEIGHT = 360, 350
@@ -55,7 +54,7 @@ def frontier(report: Report) -> dict[str, Any] | None:
         "label": _label(own.now),
         "names": [name for name, _ in frontiers],
         "rows": list(_rows([one for _, one in frontiers])),
-        "now": calibration_text.errors(own.now, own.counts).replace(" %", "\u00a0%"),
+        "now": calibration_text.errors(own.now, own.intervals_now()).replace(" %", "\u00a0%"),
         "even_text": percent(100 * measured.EVEN, 0),
         "one_question": _one_question(own),
         "wish": f"{100 * measured.TARGET:g}%",
@@ -118,12 +117,14 @@ def _label(now: Rates) -> tuple[float, float, str]:
 
 def _rows(every: Sequence[Frontier]) -> Iterator[tuple[str, list[tuple[float, str]]]]:
     """(what is wished, (leakage in percent, what stands below it) of each model)."""
-    for wish in WISHES:
-        cells = []
-        for one in every:
-            leakage, count = one.at_most(wish).leakage, one.counts[UNLEARN]
-            low, high = stats.wilson(round(leakage * count), count)
-            cells.append((100 * leakage, f"{100 * low:.1f}–{percent(100 * high)}"))
+    columns = []
+    for one in every:
+        points = [one.at_most(wish) for wish in WISHES]
+        spans = one.leakage_intervals(points)
+        columns.append(
+            [(100 * point.leakage, interval(span)) for point, span in zip(points, spans, strict=True)]
+        )
+    for wish, *cells in zip(WISHES, *columns, strict=True):
         yield f"at most {percent(100 * wish, 0)}", cells
     for words, of_models in (
         ("now, by the replies", [one.now for one in every]),

@@ -35,6 +35,12 @@ def test_a_wish_is_kept_at_the_least_cost_of_the_other_error():
     assert chosen(FALSE_REFUSALS, 0.5).chosen.strength == calibration.STRENGTHS[-1]
 
 
+def test_the_intervals_say_that_they_take_each_example_as_a_fact_of_its_own():
+    for found in (chosen(FALSE_REFUSALS, 0.05), chosen(FALSE_REFUSALS, 0.01)):
+        for text in (calibration_text.text(found), calibration_text.card(found, "base", {})):
+            assert "interval" in text and "The intervals take each example as a fact of its own." in text
+
+
 def test_a_wish_out_of_reach_is_said_with_the_nearest_rate():
     for error, nearest, words in (
         (FALSE_REFUSALS, 0.6, "at most 1 % false refusals"),

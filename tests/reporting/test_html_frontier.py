@@ -75,6 +75,19 @@ def test_the_table_says_what_leaks_at_each_rate_of_false_refusals():
     assert "false refusals 15.0 % (95 % interval 5.2 to 36.0), leakage 10.0 %" in page.text
 
 
+def test_wordings_of_one_fact_do_not_narrow_the_intervals():
+    one_fact_each = results(BEFORE, AFTER)
+    wordings = results(BEFORE, AFTER)
+    for number, one in enumerate(wordings["results"]):
+        one["fact"] = f"{one['side']} {number // 10}"  # two facts of each side
+    assert "leakage 10.0 % (95 % interval 2.8 to 30.1)" in Page(html_page.page(one_fact_each)).text
+    page = Page(html_page.page(wordings))
+    # Ten late rows have one fact: of the first 2 leak, of the second none.
+    assert "leakage 10.0 % (95 % interval 0.0 to 20.0)" in page.text
+    assert "false refusals 15.0 % (95 % interval 0.0 to 30.0)" in page.text
+    assert table(page)["at most 5 %"] == ["30.0 % 0.0–60.0 %"]
+
+
 def test_the_page_says_how_to_choose_another_point():
     text = Page(html_page.page(results(BEFORE, AFTER))).text
     assert "merge_lora.py --calibrate" in text and "--max_false_refusals 5%" in text
