@@ -49,6 +49,7 @@ def _conversation(row: ResultRow, other: ResultRow | None) -> dict[str, Any]:
         "turns": shown_in(row),
         "reply": row["reply"],
         "verdict": row["verdict"],
+        "other_turns": shown_in(other) if other and other.get("turns") else [],
         "other_reply": other["reply"] if other else None,
         "other_verdict": other["verdict"] if other else None,
         "differs": other is not None and other["verdict"] != row["verdict"],
