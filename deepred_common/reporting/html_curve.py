@@ -7,7 +7,7 @@ phone, since a drawing scaled down would have letters of five pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, sqrt
 from typing import Any, NamedTuple
@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 from deepred_common import stats
 from deepred_common.dates import year_of
 from deepred_common.evaluation import metrics
-from deepred_common.evaluation.verdicts import FAILED, REFUSED
+from deepred_common.evaluation.results_schema import Interval, ResultRow
+from deepred_common.evaluation.verdicts import BROKEN, FAILED, REFUSED
+from deepred_common.examples import CHAT
 from deepred_common.reporting.number_text import counted, date_text, percent, year_text
 from deepred_common.reporting.report import Report
 
@@ -30,10 +32,18 @@ _CLOSE = 20  # pixels between the two cutoffs, below which their labels step asi
 _LETTER = 7  # width of a letter at 12 px
 
 
-class Bin(NamedTuple):
-    """Facts of a span of dates. Years have fractions; counted: those that are counted, as those refused.
+class Dated(NamedTuple):
+    """A row whose fact has a date, as a year with fraction, and whether it counts, as refused say."""
 
-    interval: Wilson 95 %, shares of 1.
+    year: float
+    counts: bool
+    row: ResultRow
+
+
+class Bin(NamedTuple):
+    """Questions of a span of dates. Years have fractions; counted: those that count, as those refused.
+
+    interval: 95 %, in percent, of metrics.share_intervals.
     """
 
     middle: float
@@ -41,7 +51,7 @@ class Bin(NamedTuple):
     last: float
     total: int
     counted: int
-    interval: tuple[float, float]
+    interval: Interval
 
 
 class Note(NamedTuple):
@@ -52,31 +62,33 @@ class Note(NamedTuple):
 
 
 def curve(report: Report) -> dict[str, Any]:
-    """Drawings, notes and table of the curve. "drawings" is empty if no question has a date."""
+    """Drawings, notes and table of the curve. "drawings" is empty if no reply to a dated question counts.
+
+    The points are of the rows that the curve is fitted to (metrics.refusal_curve).
+    """
     results = report.results
-    rows = [row for row in report.headline if row["verdict"] != FAILED]
-    facts = []
-    for row in rows:
-        year = year_of(row.get("date"))
-        if year is not None:
-            facts.append((year, row["verdict"] == REFUSED))
+    rows = [row for row in report.headline if row["side"] != CHAT and row["verdict"] != FAILED]
+    replies = dated(rows, lambda row: row["verdict"] == REFUSED)
+    facts = [one for one in replies if one.row["verdict"] != BROKEN]
     if not facts:
-        return {"drawings": [], "notes": [], "points": [], "legend": None}
-    facts.sort()
+        missing = "Every reply to a dated question is empty or broken" if replies else ""
+        return {"drawings": [], "missing": missing or "None of the questions has a date"}
     cutoff = year_of(results.get("cutoff"))
-    left, right = axis([year for year, _ in facts], cutoff)
-    clipped = [(max(year, left), refused) for year, refused in facts]
-    bins = bins_of(clipped, left if cutoff is None else cutoff)
+    left, right = axis([one.year for one in facts], cutoff)
+    bins = bins_of(clipped(facts, left), left if cutoff is None else cutoff)
     fitted = metrics.curve_of(results.get("curve"))
-    older = [year for year, _ in facts if year < left]
+    older = [one.year for one in facts if one.year < left]
     notes = _notes(fitted, cutoff)
     if older:
         notes.append(_older_note(older, left))
-    if timeless := len(rows) - len(facts):
+    if timeless := len(rows) - len(replies):
         verb = "is" if timeless == 1 else "are"
         notes.append(
             Note("", f"{counted(timeless, 'question')} without a date (timeless facts) {verb} left out.")
         )
+    if broken := len(replies) - len(facts):
+        words = f"{counted(broken, 'dated question')} with an empty or broken reply"
+        notes.append(Note("", f"{words} {'is' if broken == 1 else 'are'} left out."))
     cutoff_text = date_text(results.get("cutoff"))
     plot = Plot(bins, fitted, cutoff, cutoff_text, left, right, bool(older))
     return {
@@ -84,8 +96,19 @@ def curve(report: Report) -> dict[str, Any]:
         "spoken": " ".join(note.strong + note.text for note in notes),
         "notes": notes,
         "legend": {"fit": fitted is not None, "effective": bool(fitted and fitted.cutoff), "cutoff": cutoff},
-        "points": [(("until " if older and one is bins[0] else "") + span_text(one), one) for one in bins],
+        "points": [(span_text(one, bool(older) and one is bins[0]), one) for one in bins],
     }
+
+
+def dated(rows: Iterable[ResultRow], counts: Callable[[ResultRow], bool]) -> list[Dated]:
+    """The rows that have a date, by their dates; counts: says of a row whether it counts."""
+    facts = [Dated(year, counts(row), row) for row in rows if (year := year_of(row.get("date"))) is not None]
+    return sorted(facts, key=lambda one: one.year)
+
+
+def clipped(facts: Iterable[Dated], left: float) -> list[Dated]:
+    """The facts, older ones as of the year `left`."""
+    return [one._replace(year=max(one.year, left)) for one in facts]
 
 
 def axis(years: Sequence[float], cutoff: float | None) -> tuple[int, int]:
@@ -97,18 +120,18 @@ def axis(years: Sequence[float], cutoff: float | None) -> tuple[int, int]:
     return floor(first / 10) * 10, ceil((last + 0.5) / 5) * 5
 
 
-def bins_of(facts: Sequence[tuple[float, bool]], cutoff: float, most: int = MOST_BINS) -> list[Bin]:
-    """Sorted facts (year, whether it counts) in about `most` bins of equal size. No bin crosses the cutoff.
+def bins_of(facts: Sequence[Dated], cutoff: float, most: int = MOST_BINS) -> list[Bin]:
+    """Facts, sorted by year, in about `most` bins of equal size. No bin crosses the cutoff.
 
     Facts of one date stay together: a border between them would depend on the order of the file.
     """
     size = max(FEWEST_IN_BIN, ceil(len(facts) / most))
     bins = []
-    for part in ([f for f in facts if f[0] < cutoff], [f for f in facts if f[0] >= cutoff]):
+    for part in ([f for f in facts if f.year < cutoff], [f for f in facts if f.year >= cutoff]):
         start, wanted = 0, max(1, round(len(part) / size))
         for number in range(1, wanted + 1):
             end = max(start, round(number * len(part) / wanted))
-            while start < end < len(part) and part[end][0] == part[end - 1][0]:
+            while start < end < len(part) and part[end].year == part[end - 1].year:
                 end += 1
             if end > start:
                 bins.append(_bin(part[start:end]))
@@ -116,16 +139,17 @@ def bins_of(facts: Sequence[tuple[float, bool]], cutoff: float, most: int = MOST
     return bins
 
 
-def _bin(facts: Sequence[tuple[float, bool]]) -> Bin:
-    years = [year for year, _ in facts]
-    count = sum(counts for _, counts in facts)
-    middle = sum(years) / len(years)
-    return Bin(middle, years[0], years[-1], len(facts), count, stats.wilson(count, len(facts)))
+def _bin(facts: Sequence[Dated]) -> Bin:
+    years = [one.year for one in facts]
+    counts = [one.counts for one in facts]
+    (interval,) = metrics.share_intervals([one.row for one in facts], [counts])
+    return Bin(sum(years) / len(years), years[0], years[-1], len(facts), sum(counts), interval)
 
 
-def span_text(one: Bin) -> str:
+def span_text(one: Bin, is_older_too: bool = False) -> str:
+    """The dates of a bin. is_older_too: it holds facts from before the axis as well."""
     first, last = year_text(floor(one.first), 0), year_text(floor(one.last), 0)
-    return first if first == last else f"{first}–{last}"
+    return ("until " if is_older_too else "") + (first if first == last else f"{first}–{last}")
 
 
 # ---- in words ----
@@ -288,8 +312,8 @@ def _dots(plot: Plot, x: Any, y: Any) -> list[dict[str, Any]]:
                 "title": f"{span_text(one)}: {counts} refused ({percent(100 * share, 0)})",
                 "x": x(one.middle),
                 "y": y(share),
-                "low": y(one.interval[0]),
-                "high": y(one.interval[1]),
+                "low": y(one.interval[0] / 100),
+                "high": y(one.interval[1] / 100),
                 "radius": max(2.5, 6 * sqrt(one.total / most)),
             }
         )

@@ -184,5 +184,37 @@ def test_what_it_knows_stands_beside_what_it_says_for_model_and_base():
     assert chance == quarter
 
 
+def test_the_drawings_of_what_it_knows_are_told_in_a_table():
+    tuned = scored(lambda year: year % 2, refused_from=1970)
+    base = scored(lambda year: False, refused_from=3000, name="output/base")
+    tables = Page(html_page.page(tuned, [base])).tables
+    knows = tables["What it still knows: true answer likeliest of four, by the date of the fact"]
+    says = tables["What it says: answered, right or wrong, by the date of the fact"]
+    for table, own, other in ((knows, 60, 0), (says, 70, 120)):
+        for name, wanted in (("output/merged.gguf", own), ("output/base", other)):
+            points = [cells for cells in table[1:] if cells[1] == name]
+            assert sum(int(cells[2]) for cells in points) == 120
+            assert sum(int(cells[3].split()[0]) for cells in points) == wanted
+            assert all(re.search(r"\d–[\d.]+ %$", cells[4]) for cells in points)
+
+
+def test_an_empty_reply_is_no_answer():
+    results = scored(lambda year: True, refused_from=3000)
+    for one in results["results"]:
+        if one["probe"] == "direct" and one["side"] == "retain":
+            one["verdict"] = "broken"
+    table = Page(html_page.page(results)).tables["Known and answered, before and after the cutoff"]
+    assert table[1][3].startswith("0 % 0 of 70") and table[1][4].startswith("100 % 50 of 50")
+
+
+def test_without_direct_questions_nothing_is_drawn_of_what_it_says():
+    results = scored(lambda year: year % 2, refused_from=1970)
+    results["results"] = [one for one in results["results"] if one.get("scores")]
+    page = Page(html_page.page(results))
+    headings = [a["id"] for a in page.named("title") if a.get("id", "").startswith("knowledge")]
+    assert len(headings) == 1 and "What it still knows" in page.text
+    assert not any(caption.startswith("What it says") for caption in page.tables)
+
+
 def test_without_scores_there_is_nothing_to_say_of_what_it_knows():
     assert 'id="knowledge"' not in html_page.page(probed(TUNED))
