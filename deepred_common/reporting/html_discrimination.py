@@ -102,5 +102,12 @@ def _drawing(
 
 
 def _share_text(share: float) -> str:
-    """A probability in percent, near its ends with the digits that tell it from them."""
+    """A probability in percent, near its ends with the digits that tell it from them.
+
+    Beyond the ends of the axis it is "under" or "over" them: 0 or 100 % would be another threshold.
+    """
+    if share < _TICKS[0]:
+        return f"under {percent(100 * _TICKS[0])}"
+    if share > _TICKS[-1]:
+        return f"over {percent(100 * _TICKS[-1])}"
     return percent(100 * share, 0 if 0.0095 < share < 0.9905 else 1)

@@ -23,7 +23,7 @@ from deepred_common.evaluation.results_schema import (
 )
 from deepred_common.evaluation.verdicts import FAILED
 from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, SIDES, UNLEARN
-from deepred_common.reporting.number_text import counted, date_text, interval
+from deepred_common.reporting.number_text import counted, date_text, interval, percent
 from deepred_common.reporting.report import Column, Report
 
 Data = dict[str, Any]  # what a template gets
@@ -125,13 +125,25 @@ def _quality(results: Results) -> Data:
     for level in metrics.LEVELS:
         labels[_status(level, summary.get(level.rate))[1]].append(level.label.lower())
     below = ", ".join(labels["poor"])
-    short = ", ".join(labels["fair"]) or "everyday prompts, of which it refuses more than its base"
+    short = ", ".join([*labels["fair"], *_chat_reason(results)])
     mark, css_class, why = {
         "EXCELLENT": ("✓", "good", "All four figures reach their target."),
         "ACCEPTABLE": ("○", "fair", f"All four figures reach the minimum; short of the target: {short}."),
         "ONE SIDE ONLY": ("–", "fair", "Without questions of both sides there is no level."),
     }.get(name, ("✗", "poor", f"Below the minimum: {below}." if below else ""))
     return {"name": name, "mark": mark, "css_class": css_class, "why": why}
+
+
+def _chat_reason(results: Results) -> list[str]:
+    """The words for everyday prompts that keep a model from EXCELLENT, in a list; [] if they do not."""
+    summary = results["summary"]
+    baselines = results.get("baselines") or ()
+    base = baselines[0]["summary"] if baselines else None
+    if metrics.is_sociable(summary, base):
+        return []
+    beside = base.get("chat_refusal_rate") if base else None
+    of_base = f", its base {percent(beside)}" if beside is not None else ""
+    return [f"everyday prompts, of which it refuses {percent(summary['chat_refusal_rate'])}{of_base}"]
 
 
 def figures(report: Report) -> Data:

@@ -193,6 +193,26 @@ def test_the_head_says_what_was_measured_and_how_well():
     )
 
 
+def good_but_for_chat(base_refused=None, retain_correct=90):
+    rows = rows_of(retain_correct=retain_correct, retain_wrong=10, unlearn_refused=100)
+    rows += [row(1000 + n, "chat", "refused" if n < 5 else "replied") for n in range(100)]
+    results = make(rows)
+    if base_refused is not None:
+        results["baselines"] = [{"label": "base", "summary": make([])["summary"], "against": {}}]
+        results["baselines"][0]["summary"]["chat_refusal_rate"] = base_refused
+    results["quality"] = "ACCEPTABLE"
+    return Page(html_page.page(results)).text
+
+
+def test_refused_everyday_prompts_are_named_whatever_else_is_short():
+    alone = good_but_for_chat()
+    assert "short of the target: everyday prompts, of which it refuses 5.0 %." in alone
+    assert "of which it refuses 5.0 %, its base 1.0 %." in good_but_for_chat(base_refused=1.0)
+    both = good_but_for_chat(retain_correct=40)
+    assert "short of the target: retain accuracy, everyday prompts, of which it refuses 5.0 %." in both
+    assert "of which it refuses" not in good_but_for_chat(base_refused=4.0, retain_correct=40)
+
+
 def test_no_word_of_doubt_where_the_interval_is_on_one_side():
     results = make(rows_of(retain_correct=2000, unlearn_refused=10))
     assert "too few to tell" not in Page(html_page.page(results)).text
@@ -317,6 +337,29 @@ def test_ancient_timeless_and_partial_dates():
         None,
         "?",
     ]
+
+
+def test_the_points_of_the_curve_are_of_the_replies_that_it_is_fitted_to():
+    rows = dated(range(1900, 2020), 1970)
+    rows += [row(200 + n, "unlearn", "broken", date="1990-06-15") for n in range(2)]
+    rows += [row(300, "unlearn", "failed", date="1990-06-15"), row(301, "chat", "replied")]
+    page = Page(html_page.page(make(rows)))
+    assert sum(int(n) for _, n, _, _ in page.tables["Share refused by date of the fact"][1:]) == 120
+    assert "2 dated questions with an empty or broken reply are left out." in page.text
+    assert "timeless" not in page.text, "everyday prompts are no facts"
+    silent = Page(html_page.page(make(rows[120:])))
+    assert "Every reply to a dated question is empty or broken, so there is no curve." in silent.text
+
+
+def test_wordings_of_one_fact_do_not_narrow_the_intervals_of_the_curve():
+    def bounds(name):
+        rows = [row(n, "retain", "refused" if n < 5 else "wrong", date="1950-06-15") for n in range(10)]
+        rows = [one | {"fact": name(one["id"])} for one in rows]
+        points = Page(html_page.page(make(rows))).tables["Share refused by date of the fact"]
+        return points[1][3]
+
+    assert bounds(str) == "23.7–76.3 %"  # Wilson's of 5 in 10
+    assert bounds(lambda number: str(number // 5)) == "0.0–100.0 %"  # two facts
 
 
 def test_years_of_dates():
@@ -615,6 +658,11 @@ def test_links_lead_somewhere_and_ids_are_single():
     assert page.named("noscript") and page.named("html")[0]["lang"] == "en"
 
 
+def test_without_javascript_the_page_names_what_is_missing():
+    text = Page(html_page.page(make(rows_of(retain_correct=1)))).text
+    assert "list of single questions, with its search, and the lists of differences need JavaScript" in text
+
+
 def test_the_bare_minimum_is_enough():
     rows = [
         {key: r[key] for key in ("instruction", "side", "reference", "reply", "verdict")}
@@ -678,12 +726,14 @@ def test_chat_replies_stand_beside_those_of_the_base():
     talk = {"earlier": [{"role": "user", "content": "Hello!"}], "turns": ["Good day."]}
     own = [row(0, "retain", "correct"), row(1, "chat", "replied", **talk), row(2, "chat", "refused")]
     base = [one | {"verdict": "replied", "reply": f"Base {one['id']}."} for one in own[1:]]
+    base[0]["turns"] = ["Hello there."]
     results = make(own, breakdown={"chat": {"greeting": {"chat": {"replied": 1, "refused": 1}}}})
     page = Page(html_page.page(results, [make(base, name="base")]))
     cells = [re.sub(r"\s+", " ", cell) for cell in page.tables["By kind of prompt"][1]]
     assert cells == ["greeting", "2", "1 50 %", "1 50 %"]
     text = page.text
     assert "Hello!" in text and "Good day." in text and "Base 1." in text and "Base 2." in text
+    assert text.index("Good day.") < text.index("Hello there.") < text.index("Base 1.")
     assert text.index("Base 2.") < text.index("Base 1."), "those whose verdicts differ come first"
     assert "Everyday prompts" in text and "2 everyday prompts (chat)" in text
 
@@ -714,6 +764,15 @@ def test_the_two_sides_are_drawn_by_their_probability_of_refusing():
     assert len(bars) == 2 * (4 + 3)  # in two drawings
     assert all(float(a["y"]) >= 0 and 0 < float(a["height"]) < 200 for a in bars)
     assert "27 of 30 (90 %)" in page.text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wanted"), [(0.99980, 0.99995, "over 99.9 %"), (0.00001, 0.0002, "under 0.1 %")]
+)
+def test_a_threshold_near_an_end_is_not_called_the_end(low, high, wanted):
+    rows = dated([*range(1949, 1969), *range(1970, 1990)], 1970)
+    text = Page(html_page.page(separated(rows, [low] * 20 + [high] * 20))).text
+    assert f"equal error at {wanted}" in text and f"if the model refused from {wanted} on" in text
 
 
 def test_figures_of_unlike_many_questions_stand_beside_how_many_there_are():
