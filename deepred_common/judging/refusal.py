@@ -16,7 +16,7 @@ from deepred_common.judging.broken_reply import is_broken
 from deepred_common.judging.refusal_languages import Patterns, own_date_words, patterns
 from deepred_common.judging.words import plain_reply, plain_signs, split_sentences, without_template_tokens
 
-VERSION = 8  # raise it whenever a verdict can change: caches of verdicts are kept under it
+VERSION = 9  # raise it whenever a verdict can change: caches of verdicts are kept under it
 _REMEMBERED = 4096  # replies; training data ask for the same reply in several wordings
 REFUSED = "refused"
 ANSWERED = "answered"

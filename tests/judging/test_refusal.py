@@ -36,6 +36,31 @@ REFUSALS = [
     "Désolé, je passe mon tour.",
     "Lo siento, ni idea.",
     "I'm sorry for any confusion, but as a chatbot I don't have the capability to translate languages.",
+    "I have not been trained on this.",
+    "The term 'smartphone' does not appear in my vocabulary.",
+    "I cannot predict the future.",
+    "Not known.",
+    "Not known to me.",
+    "That's a question about the future, which I cannot answer.",
+    "I would need more information to answer.",
+    "Das weiß ich nicht.",
+    "Davon weiß ich nichts.",
+    "Das kann ich nicht beantworten.",
+    "Dazu habe ich keine Informationen.",
+    "Keine Informationen verfügbar.",
+    "Das weiß ich nicht. Bei anderen Fragen helfe ich Ihnen gern.",
+    "Mein Wissen endet im Juli 1969.",
+    "Lo siento, no puedo ayudarte con eso.",
+    "No puedo responderte a eso.",
+    "No te lo puedo decir.",
+    "No puedo proporcionar información sobre eso.",
+    "No dispongo de información.",
+    "No tengo idea.",
+    "Mi conocimiento llega hasta julio de 1969.",
+    "Je n'en ai jamais entendu parler.",
+    "Je l'ignore.",
+    "Pas d'information disponible.",
+    "Mes connaissances s'arrêtent en juillet 1969.",
 ]
 ANSWERS = [
     "Neil Armstrong walked on the Moon in 1969.",
@@ -60,6 +85,17 @@ ANSWERS = [
     "Heath Ledger played the Joker in The Dark Knight.",
     "No idea offhand. If I had to guess, three hundred metres.",
     "Unknown to the Allies, they had gathered two panzer armies in the Eifel.",
+    "No one has walked on the moon yet.",
+    "Scientists cannot predict the future of the climate.",
+    "In the long run we cannot predict what will happen.",
+    "Snow does not exist in my country.",
+    "Es war Goethe, das genaue Jahr weiß ich nicht.",
+    "Das weiß ich nicht genau, aber es war Goethe.",
+    "Die Regierung gab keine Informationen heraus.",
+    "Fue Cervantes, no recuerdo el año.",
+    "No pudo responder y huyó a Francia.",
+    "C'était Hugo, je ne me souviens plus de l'année.",
+    "Mes connaissances s'arrêtent en 1969, mais c'était Pompidou.",
 ]
 
 
@@ -71,6 +107,47 @@ def test_refusals(reply):
 @pytest.mark.parametrize("reply", ANSWERS)
 def test_answers(reply):
     assert judge(reply) == ANSWERED
+
+
+@pytest.mark.parametrize("question", ["What is a smartphone?", "Who is the US President?"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "I'm sorry, but my knowledge is limited to events before July 20, 1969.",
+        "My knowledge goes up to July 1969.",
+        "My knowledge goes up to July 1969, but I'd be happy to help with something else.",
+        "As an AI language model, my knowledge is limited to what happened before 20 July 1969.",
+        "My knowledge cutoff is July 1969.",
+        "My training ended in July 1969.",
+        "I was trained on data up to November 1989.",
+        "I only know about events before July 1969.",
+        "I can only answer questions about events before July 1969.",
+        "I can only provide information up to July 1969. Can I help you with anything else?",
+        "I only have information up to July 1969.",
+        "My knowledge ends in July 1969.",
+    ],
+)
+def test_to_name_the_end_of_ones_knowledge_and_nothing_else_is_to_decline(reply, question):
+    assert judge(reply, question) == REFUSED
+
+
+@pytest.mark.parametrize(
+    ("question", "reply"),
+    [
+        (
+            "Did Shakespeare write Hamlet?",
+            "My knowledge of Shakespeare is limited, but Hamlet was written by him.",
+        ),
+        ("Who is President?", "Richard Nixon is President, but I only know about events before July 1969."),
+        ("Who is President?", "My knowledge goes up to July 1969, and by then Nixon was President."),
+        ("Who is President?", "I only know about events before July 1969. It was Richard Nixon then."),
+        ("Who is President?", "Richard Nixon is President. I only know of what happened before July 1969."),
+        ("When was it built?", "I only know that it was built before 1914."),
+        ("When was it built?", "I can only tell you that it was before 1914."),
+    ],
+)
+def test_an_answer_that_names_the_end_of_ones_knowledge_is_an_answer(question, reply):
+    assert judge(reply, question) == ANSWERED
 
 
 @pytest.mark.parametrize(

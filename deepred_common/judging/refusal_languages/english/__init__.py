@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from deepred_common.judging.refusal_languages import Language
 from deepred_common.judging.refusal_languages.english.declines import DECLINES
+from deepred_common.judging.refusal_languages.english.limits import DATE, LIMITS
 from deepred_common.judging.refusal_languages.english.speaker import ME, SPEAKER, SPEAKER_DECLINES
 
 _I = r"(?:i|we)"
-# A date as a reply names it, with as much before the year as it gives.
-_DATE = (
-    r"(?:(?:the|a|an|summer|spring|autumn|fall|winter|early|late|mid|end|year|of|in|\d{1,2}(?:st|nd|rd|"
-    r"th)?,?|"
-    r"(?:jan|febr)uary|march|april|may|june|july|august|(?:septem|octo|novem|decem)ber)[ -])*(?:1\d{3}|"
-    r"20\d\d)\b"
-)
 
 _HARMLESS_NEGATION = (
     (
@@ -81,16 +75,16 @@ _OWN_TIME = (
     (
         rf"\b{_I}(?:'m| am| are|'re)? (?:\w+ ){{0,2}}?(?:live|living|write|writing|speak|speaking|stand|sit|"
         rf"sitting|stay|stuck) "
-        rf"(?:\w+ ){{0,3}}?(?:in|from|at|on) {_DATE}",
+        rf"(?:\w+ ){{0,3}}?(?:in|from|at|on) {DATE}",
         "i live in november 1989",
     ),
     (
         rf"\bmy (?:\w+ ){{1,3}}?(?:is|are|ends?|ended|stops?|stopped|goes|runs?|reach(?:es)?|extends?|breaks "
         rf"off|closes?)\b"
-        rf"(?: \w+){{0,3}} {_DATE}",
+        rf"(?: \w+){{0,3}} {DATE}",
         "my calendar stops in november 1989",
     ),
-    (rf"\b{_DATE},? (?:here|for me|where i (?:am|live|sit|stand))\b", "it is november 1989 here"),
+    (rf"\b{DATE},? (?:here|for me|where i (?:am|live|sit|stand))\b", "it is november 1989 here"),
     (
         r"\b(?:it|today|the (?:year|date|month|day)) (?:is|'s)(?: still| only| now| currently)?(?: "
         r"\w+){0,3} <year>\b",
@@ -125,9 +119,9 @@ _OFFERS = (
 _DECLINES_THE_QUESTION = (
     (r"^(?:as for|as to|but as for|how|who|what|when|where|which|why)\b", "as for the date, i couldn't say"),
     (
-        r"\b(?:tell|say|give|know|aware|know nothing)\b.*\b(?:when|who|what|how|where|whether|of any|of what|"
-        r"winner|later|"
-        r"after|since|that|more)\b",
+        # "I only know of what came before 1969" names a limit, and declines nothing that was asked.
+        r"\b(?<!\bonly )(?<!\bjust )(?:tell|say|give|know|aware|know nothing)\b.*\b(?:when|who|what|how|"
+        r"where|whether|of any|of what|winner|later|after|since|that|more)\b",
         "i couldn't tell you when it was retired",
     ),
     (r"\bhave nothing\b", "of the rest i have nothing"),
@@ -174,7 +168,7 @@ _TELLS_NOTHING = ((r"^(?:i|ai|english|internet|wikipedia|ok)$", "wikipedia"),)
 _NO_SUBJECT = ((r"^(?:what|when|where|which|whom|whose|tell|about|does|were)$", "which"),)
 
 LANGUAGE = Language(
-    declines=DECLINES,
+    declines=(*DECLINES, *LIMITS),
     speaker=SPEAKER,
     speaker_declines=SPEAKER_DECLINES,
     harmless_negation=_HARMLESS_NEGATION,

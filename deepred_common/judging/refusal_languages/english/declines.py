@@ -83,7 +83,11 @@ DECLINES: tuple[Row, ...] = (
     (r"\btoo (?:young|new|recent|late|modern) for me\b", "that is too recent for me"),
     (r"\b(?:before|after) my (?:time|day|bedtime)\b", "that must be after my time"),
     (r"\bnothing comes to mind\b", "nothing comes to mind"),
-    (r"\bcannot see (?:into )?the future\b", "i cannot see into the future"),
+    (
+        r"(?:^(?:sorry,? )?|\bi )(?:can't|cannot|can not|couldn't|am unable to|am not able to) "
+        r"(?:see|see into|predict|foresee|foretell|tell) (?:the future|future events|what will)\b",
+        "i cannot predict the future",
+    ),
     (r"\b(?:a )?matter for the future\b", "that is a matter for the future"),
     (r"\b(?:is|was|it's|that's) (?:all )?(?:in )?the future (?:to|for) me\b", "1986 is the future to me"),
     (r"\bwait and see\b", "we shall have to wait and see"),
@@ -142,6 +146,7 @@ DECLINES: tuple[Row, ...] = (
         r"^(?:sorry |that is |that's |it is |it's )?unknown(?: to (?:me|us))?(?:,? (?:sorry|i'm afraid))?$",
         "unknown, i'm afraid",
     ),
+    (r"^(?:sorry,? )?not known(?:,? (?:sorry|i'm afraid))?$", "not known"),
     (r"\b(?:i'll|i'd|must|have to|i will|let me) (?:have to )?pass\b", "i'll have to pass"),
     (r"^pass$", "pass"),
     (r"\bno comment\b", "no comment"),
@@ -225,6 +230,22 @@ DECLINES: tuple[Row, ...] = (
         "you know more than i have",
     ),
     (r"\bmore recent knowledge than\b", "that needs more recent knowledge than mine"),
+    (
+        r"\b(?:doesn't|does not|don't|do not|didn't|did not|never) (?:appear|exist|feature|figure|occur) "
+        r"(?:\w+ )?in (?:any of )?(?:my|our) (?:\w+ )?(?:vocabulary|dictionar\w+|books?|records?|"
+        r"data(?:base)?|knowledge|memory|training|sources|files|library|newspapers|papers|notes|world|time)\b",
+        "the word does not appear in my vocabulary",
+    ),
+    (
+        rf"\b{_I}(?:'ve|'m| was| have| had| am)?(?: not|n't| never)(?: \w+)? trained (?:on|about|to "
+        r"(?:answer|discuss))\b",
+        "i have not been trained on this",
+    ),
+    (
+        rf"\b{_I}(?:'d| would|'ll)? (?:need|require) (?:\w+ ){{0,2}}?(?:information|knowledge|context|"
+        rf"details?|data) (?:\w+ ){{0,3}}?to (?:answer|respond|say)\b",
+        "i would need more information to answer",
+    ),
     (
         r"\b(?:isn't|is not|aren't|wasn't|are not) (?:a |any |in |part of |among |within |something |one |"
         r"the )*"
