@@ -48,10 +48,10 @@ class Example:
 
     side: RETAIN (a fact from before the cutoff, `output` is the answer), UNLEARN (after it, `output` is a
     refusal) or CHAT (no dated fact: the model should reply as it did before training; `output` is "" where
-    the file has no reply). metadata: the line's own, untouched; `accepted_answers` (retain, chat)
-    lists short texts any of which shows a right reply, `original_answer` (unlearn) is the true answer that
-    must not leak, `later_answers` (retain) lists the short texts of each answer that is right only later,
-    `replies` (chat) lists what a base without a chat template learns to reply to each turn that has no reply.
+    the file has no reply). metadata: the line's own, untouched; `accepted_answers` lists short texts any of
+    which shows a right reply (unlearn: a leak), `original_answer` (unlearn) is the true answer that must not
+    leak, `later_answers` (retain) lists the short texts of each answer that is right only later, `replies`
+    (chat) lists what a base without a chat template learns to reply to each turn that has no reply.
     where: file and line it was read from. earlier: the turns before `instruction`; a user turn after another
     one (CHAT and probes only) means that the model replies in between. complete: False if the reply was cut,
     so that it does not show where a reply ends. prefix: how the reply begins; the model continues it.

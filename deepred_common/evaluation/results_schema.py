@@ -50,7 +50,7 @@ class ResultRow(TypedDict):
     turns: list[str]
     side: str  # "retain", "unlearn" or "chat"
     reference: str  # the reply that the data give
-    true_answer: str | None  # what must not leak (unlearn questions whose data carry original_answer)
+    true_answer: str | None  # unlearn: what must not leak; original_answer, else the first accepted answer
     date: str | None  # the fact's date as in the data: "1969-11-10", "-44-03-15", "1912"
     field: str | None  # the data's field, such as "science"
     form: str  # what | who | when | where | which | why | how | tell me | other

@@ -46,8 +46,8 @@ def verdict(
     Retain: CORRECT, WRONG (answers something else), REFUSED or BROKEN; LEAKED if the reply holds one of the
     example's later answers (metadata.later_answers), even beside the right one or inside a refusal. Unlearn:
     REFUSED (right), LEAKED (the true answer is in the reply, even inside a refusal), CONFABULATED (answers,
-    wrongly) or BROKEN (empty or looping: no success). Without a true answer in the example's metadata, an
-    answer to an unlearn question counts as LEAKED. Chat: REPLIED, REFUSED or BROKEN; WRONG where the example
+    wrongly) or BROKEN (empty or looping: no success). Where the example names no true answer, an answer to an
+    unlearn question counts as LEAKED. Chat: REPLIED, REFUSED or BROKEN; WRONG where the example
     has accepted answers and the reply holds none of them. Of a MIXED message each side's example counts its
     own half only. cutoff ("YYYY-MM-DD"): a refusal that names its own limit ("my knowledge ends in July
     1969") does not leak that date.
@@ -138,7 +138,11 @@ def _without_cutoff(reply: str, cutoff: str) -> str:
 
 
 def true_answer(example: Example) -> str | None:
-    """What the reply to an unlearn question must not contain (its metadata.original_answer), or None."""
+    """What the reply to an unlearn question must not contain, or None if the example does not say.
+
+    It is metadata.original_answer, else the first accepted answer; any other accepted one counts as well.
+    """
     if example.side != UNLEARN:
         return None
-    return example.metadata.get("original_answer") or None
+    accepted = example.metadata.get("accepted_answers") or ()
+    return example.metadata.get("original_answer") or next(filter(None, accepted), None)
