@@ -15,7 +15,7 @@ from deepred_common import thought
 from deepred_common.cli import UserError
 from deepred_common.examples import ASSISTANT, SYSTEM, USER, Message, Prompt
 
-VERSION = 4  # raise it when the same example gives other tokens: rendered rows are kept under it (cache.py)
+VERSION = 5  # raise it when the same example gives other tokens: rendered rows are kept under it (cache.py)
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
 
@@ -124,8 +124,8 @@ def rendered(tokenizer: PreTrainedTokenizerBase, turns: list[Message], reply_fol
     """
     from jinja2 import TemplateError
 
-    # As llama.cpp's server does unless told otherwise. Most such templates no longer ask
-    # (template_changes.switch_off_thinking); Gemma 4's alone would not let the model think.
+    # As llama.cpp's server does unless told otherwise. A template that was loaded no longer asks
+    # (template_changes.settle_thinking).
     options: dict[str, Any] = {
         "tokenize": False,
         "add_generation_prompt": reply_follows,
@@ -231,16 +231,30 @@ class ReplyFrame(NamedTuple):
 def reply_frame(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> ReplyFrame:
     """The frame of the reply to a prompt. UserError if the template cannot show the model such a reply."""
     start = prompt_text(tokenizer, prompt)
-    turn = rendered(tokenizer, answered(prompt, _PLACEHOLDER), reply_follows=False)
-    if not turn.startswith(start):
+    turn = with_reply(tokenizer, start, prompt, _PLACEHOLDER)
+    before, placeholder, after = turn.removeprefix(start).partition(_PLACEHOLDER)
+    has_two_thoughts = thought.without_empty(start) != start and thought.is_marked(before)
+    if not turn.startswith(start) or has_two_thoughts:
         raise UserError(
             "the model's chat template renders a prompt differently once a reply follows, "
             "so it cannot be used for training."
         )
-    before, placeholder, after = turn.removeprefix(start).partition(_PLACEHOLDER)
     if not placeholder:
         raise UserError("the model's chat template leaves the reply out, so it cannot be used for training.")
     return ReplyFrame(before, after)
+
+
+def with_reply(tokenizer: PreTrainedTokenizerBase, start: str, prompt: Prompt, reply: str) -> str:
+    """The rendered conversation of a prompt and the reply to it. start: the rendered prompt.
+
+    Some templates end a prompt with an empty thought but leave it out of the replies that were given (Gemma
+    4's of 26B and 31B). It is put back, since the model reads it before it writes.
+    """
+    turn = rendered(tokenizer, answered(prompt, reply), reply_follows=False)
+    begun = thought.without_empty(start)
+    if turn.startswith(begun) and not turn.startswith(start):
+        return start + turn.removeprefix(begun)
+    return turn
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:

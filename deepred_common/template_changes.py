@@ -5,6 +5,7 @@ The changed template is saved with the model and travels into the GGUF file.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING
 
@@ -54,24 +55,29 @@ def remove_generation_tags(tokenizer: PreTrainedTokenizerBase) -> None:
         )
 
 
-_NO_THINKING = "{% set enable_thinking = false %}"
+# What is written before a template that asks whether the model may think: no, or yes where no training can go
+# without.
+_ANSWERS = ("{% set enable_thinking = false %}", "{% set enable_thinking = true %}")
 
 
-def switch_off_thinking(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Answer a chat template that asks whether the model may think: no, whatever a server would say.
+def settle_thinking(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Answer a chat template that asks whether the model may think, whatever a server would say.
 
-    Servers say yes unless told otherwise. Then no thought is trained, and none shown. A template that is
-    refused for training with that answer, or for which it changes no prompt, stays as it is.
+    Servers say yes or no as they like. The answer is no, so that no thought is trained and none is shown; it
+    is yes if the template can be used for training only so (DeepSeek V3.2's). A template that can be used
+    with neither, or for which the answer changes no prompt, stays as it is.
     """
     template = tokenizer.chat_template
-    if not template or "enable_thinking" not in template or template.startswith(_NO_THINKING):
+    if not template or "enable_thinking" not in template or template.startswith(_ANSWERS):
         return
-    try:
-        thinking = chat.prompt_text(tokenizer, "Q")
-        tokenizer.chat_template = _NO_THINKING + template
-        if chat.prompt_text(tokenizer, "Q") != thinking:
+    prompts = set()
+    for answer in _ANSWERS:
+        tokenizer.chat_template = answer + template
+        with contextlib.suppress(UserError):
+            prompts.add(chat.prompt_text(tokenizer, "Q"))
+    for answer in _ANSWERS if len(prompts) > 1 else ():
+        tokenizer.chat_template = answer + template
+        with contextlib.suppress(UserError):
             chat.reply_frame(tokenizer, "Q")
             return
-    except UserError:
-        pass
     tokenizer.chat_template = template

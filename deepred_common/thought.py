@@ -72,6 +72,9 @@ _WHOLE = [re.compile(f"(?:{form.opening}).*?(?:{form.closing})", _FLAGS) for for
 _CLOSINGS = [re.compile(form.closing, _FLAGS) for form in FORMS]
 _LEFT_OPEN = re.compile("|".join(f"(?:{form.opening})" for form in FORMS if not form.in_words), _FLAGS)
 _ENDS_OPEN = re.compile("(?:" + "|".join(form.opening for form in FORMS) + r")\s*\Z", _FLAGS)
+_ENDS_EMPTY = re.compile(
+    "(?:" + "|".join(rf"(?:{form.opening})\s*(?:{form.closing})" for form in FORMS) + r")\s*\Z", _FLAGS
+)
 _ANY_MARK = re.compile("|".join(f"(?:{form.opening})|(?:{form.closing})" for form in FORMS), _FLAGS)
 # What may stand around the answer once a thought has come before it.
 _AROUND_ANSWER = re.compile(
@@ -114,3 +117,8 @@ def joined(thought: str, answer: str) -> str:
 def opened_by(prompt: str) -> str:
     """What a rendered prompt has begun of the reply: the opening of a thought, or ""."""
     return _OPENING if _ENDS_OPEN.search(prompt) else ""
+
+
+def without_empty(prompt: str) -> str:
+    """A rendered prompt without the empty thought that it may end with."""
+    return _ENDS_EMPTY.sub("", prompt)

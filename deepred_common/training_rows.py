@@ -62,9 +62,7 @@ class _Renderer:
             return f"it holds {special[0]}, which this model reads as a special token, not as text"
         try:
             prompt = chat.prompt_text(self.tokenizer, example.prompt)
-            turn = chat.rendered(
-                self.tokenizer, chat.answered(example.prompt, example.output), reply_follows=False
-            )
+            turn = chat.with_reply(self.tokenizer, prompt, example.prompt, example.output)
             # What the template writes around a reply may depend on the conversation.
             text = self._framed(example, prompt, turn, self._frame) or self._framed(
                 example, prompt, turn, chat.reply_frame(self.tokenizer, example.prompt)

@@ -86,7 +86,7 @@ def load_tokenizer(name: str | Path, trust_remote_code: bool = False) -> PreTrai
     if isinstance(tokenizer.chat_template, dict):
         tokenizer.chat_template = default_template(tokenizer.chat_template, name)
     template_changes.remove_generation_tags(tokenizer)
-    template_changes.switch_off_thinking(tokenizer)
+    template_changes.settle_thinking(tokenizer)
     chat.space_as_server(tokenizer)
     return tokenizer
 

@@ -55,9 +55,10 @@ def test_generation_tags_which_only_transformers_knows_become_tags_that_change_n
 
 @pytest.fixture
 def loaded_with(tokenizer_copy, llama_cpp_tree, tmp_path):
-    """loaded_with(name of llama.cpp's template) -> a tokenizer with it, saved and loaded."""
+    """loaded_with(name of llama.cpp's template, special tokens) -> a tokenizer with it, saved and loaded."""
 
-    def make(name):
+    def make(name, special=()):
+        tokenizer_copy.add_special_tokens({"additional_special_tokens": list(special)} if special else {})
         template = (llama_cpp_tree / f"models/templates/{name}.jinja").read_text(encoding="utf-8")
         tokenizer_copy.chat_template = template
         tokenizer_copy.save_pretrained(tmp_path)
@@ -67,32 +68,43 @@ def loaded_with(tokenizer_copy, llama_cpp_tree, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, ending",
+    "name, ending, reply",
     [
-        ("Qwen-Qwen3-0.6B", "<think>\n\n</think>\n\n"),
-        ("Qwen3.5-4B", "<think>\n\n</think>\n\n"),
-        ("HuggingFaceTB-SmolLM3-3B", "<think>\n\n</think>\n"),
+        ("Qwen-Qwen3-0.6B", "<|im_start|>assistant\n<think>\n\n</think>\n\n", "He.<|im_end|>"),
+        ("Qwen3.5-4B", "<|im_start|>assistant\n<think>\n\n</think>\n\n", "He.<|im_end|>"),
+        ("HuggingFaceTB-SmolLM3-3B", "<|im_start|>assistant\n<think>\n\n</think>\n", "He.<|im_end|>"),
+        # These leave the empty thought out of the replies that were given.
+        ("google-gemma-4-31B-it", "Who?<turn|>\n<|turn>model\n<|channel>thought\n<channel|>", "He.<turn|>"),
+        (
+            "CohereForAI-c4ai-command-r7b-12-2024-tool_use",
+            "<|CHATBOT_TOKEN|><|START_THINKING|><|END_THINKING|>",
+            "<|START_RESPONSE|>He.<|END_RESPONSE|><|END_OF_TURN_TOKEN|>",
+        ),
+        # Only with a thought can it be used for training.
+        ("deepseek-ai-DeepSeek-V3.2", "<｜Assistant｜><think>", "</think>He.<｜end▁of▁sentence｜>"),
     ],
 )
-def test_no_thought_is_trained_where_the_template_can_go_without(name, ending, loaded_with, tmp_path):
-    tokenizer, _ = loaded_with(name)
+def test_a_template_that_asks_for_thoughts_is_answered_by_itself_and_trained_without_where_it_can_be(
+    name, ending, reply, loaded_with, tmp_path
+):
+    special = ["<|turn>", "<turn|>", "<|END_OF_TURN_TOKEN|>", "<｜end▁of▁sentence｜>"]
+    tokenizer, _ = loaded_with(name, special)
     turns = [{"role": "user", "content": "Who?"}]
     prompt = chat.prompt_text(tokenizer, "Who?")
-    assert prompt.endswith(f"<|im_start|>assistant\n{ending}")
+    assert prompt.endswith(ending) and "<|think|>" not in prompt
     row = training_rows.of_reply(tokenizer, "Who?", "He.")
-    assert tokenizer.decode(row.input_ids[row.reply_start :]) == "He.<|im_end|>"
-    # A server renders the saved template so, too, although it lets the model think.
-    for options in ({}, {"enable_thinking": True}):
+    assert tokenizer.decode(row.input_ids[: row.reply_start]) == prompt
+    assert tokenizer.decode(row.input_ids[row.reply_start :]) == reply
+    # A server renders the saved template so, too, whether or not it lets the model think.
+    for options in ({}, {"enable_thinking": True}, {"enable_thinking": False}):
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **options)
         assert text == prompt
     tokenizer.save_pretrained(tmp_path)
     assert loading.load_tokenizer(tmp_path).chat_template == tokenizer.chat_template
 
 
-@pytest.mark.parametrize("name", ["Qwen-Qwen2.5-7B-Instruct", "google-gemma-4-31B-it"])
-def test_a_template_that_does_not_ask_or_cannot_be_trained_without_a_thought_stays_as_it_is(
-    name, loaded_with
-):
+@pytest.mark.parametrize("name", ["Qwen-Qwen2.5-7B-Instruct", "NVIDIA-Nemotron-Nano-v2"])
+def test_a_template_that_does_not_ask_or_whose_prompts_do_not_change_stays_as_it_is(name, loaded_with):
     tokenizer, template = loaded_with(name)
     assert tokenizer.chat_template == template
 

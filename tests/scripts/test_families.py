@@ -365,10 +365,40 @@ def test_a_server_puts_no_second_space_after_mistral_s_inst(model_of_pieces, sam
     same_tokens(model_of_pieces("mistral", template))
 
 
+@pytest.fixture
+def model_with_template(tiny_models, llama_cpp_tree, tmp_path):
+    """model_with_template(name of llama.cpp's template) -> a model's folder with it."""
+
+    def make(name):
+        folder = shutil.copytree(tiny_models["llama"], tmp_path / "model")
+        template = (llama_cpp_tree / f"models/templates/{name}.jinja").read_text(encoding="utf-8")
+        for end_of_turn in ("<turn|>", "<｜end▁of▁sentence｜>"):
+            template = template.replace(end_of_turn, "<|im_end|>")
+        (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "name, ending",
+    [
+        ("Qwen-Qwen3-0.6B", "<think>\n\n</think>\n\n"),
+        ("google-gemma-4-31B-it", "<|channel>thought\n<channel|>"),
+    ],
+)
 def test_an_untuned_model_that_could_think_gets_the_same_prompt_here_and_from_our_server(
-    tiny_models, same_tokens, llama_cpp_tree, tmp_path
+    name, ending, model_with_template, same_tokens
 ):
-    folder = shutil.copytree(tiny_models["llama"], tmp_path / "model")
-    shutil.copy(llama_cpp_tree / "models/templates/Qwen-Qwen3-0.6B.jinja", folder / "chat_template.jinja")
-    assert chat.prompt_text(loading.load_tokenizer(folder), "Who?").endswith("<think>\n\n</think>\n\n")
+    folder = model_with_template(name)
+    assert chat.prompt_text(loading.load_tokenizer(folder), "Who?").endswith(ending)
+    same_tokens(folder)
+
+
+@pytest.mark.parametrize("name", ["google-gemma-4-31B-it", "deepseek-ai-DeepSeek-V3.2"])
+def test_a_template_that_was_answered_for_training_gives_the_same_prompt_in_a_server(
+    name, model_with_template, same_tokens
+):
+    folder = model_with_template(name)
+    loading.load_tokenizer(folder).save_pretrained(folder)  # as a training does
     same_tokens(folder)
