@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepred_common import chat, provenance, template_changes
+from deepred_common import chat, devices, provenance, template_changes
 from deepred_common.cli import UserError
 from deepred_common.models import adapter_names, architectures, safetensors_files, terms
 from deepred_common.models.folders import ADAPTER_CONFIG, default_template, embedding_rows
@@ -130,6 +130,9 @@ def load_model(name: str | Path, dtype: torch.dtype, trust_remote_code: bool = F
     from transformers import AutoModelForCausalLM
 
     config, is_part = _load_config(name, trust_remote_code)
+    if devices.on_rocm():
+        # Scaled-dot-product attention is a known cause of GPU hangs on ROCm.
+        options.setdefault("attn_implementation", "eager")
     with hub_errors(name):
         model, report = AutoModelForCausalLM.from_pretrained(
             str(name),

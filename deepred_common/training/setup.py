@@ -222,9 +222,6 @@ def load_base(settings: TrainSettings, machine: Machine, dtype: torch.dtype | No
     dtype: None for the machine's.
     """
     options: dict[str, Any] = {}
-    if devices.on_rocm():
-        # Scaled-dot-product attention is a known cause of GPU hangs on ROCm.
-        options["attn_implementation"] = "eager"
     if settings.quantisation_bits:
         from transformers import BitsAndBytesConfig
 
