@@ -84,8 +84,17 @@ then run $this_script again: finished steps are skipped."
 
 has_gpu() { command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU; }
 has_rocm() { [ -e /opt/rocm/.info/version ] || [ -e /dev/kfd ]; }  # the kernel's part
-reaches() {
-  "$PYTHON" -c 'import socket, sys; socket.create_connection((sys.argv[1], 443), 5)' "$1" 2>/dev/null
+reaches() {  # URL, through the proxy that pip takes too
+  "$PYTHON" -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)' "$1" 2>/dev/null
+}
+# has_packages PYTHON < REQUIREMENTS: all of them are installed. It looks at names only, so it takes no time.
+has_packages() {
+  "$1" -c '
+import re, sys
+from importlib import metadata
+for line in sys.stdin:
+    if name := re.match(r"[\w.-]+", line):
+        metadata.version(name[0])' 2>/dev/null
 }
 # An interrupted installation leaves a folder that imports but does nothing, so make a tensor too.
 has_torch() { $VENV/bin/python -c 'import torch; torch.ones(1)' 2>/dev/null; }
@@ -103,16 +112,20 @@ To use the CPU only:
   fi
   # PyTorch's own index has small CPU builds; if it is out of reach, pip takes what the usual index offers.
   local pip_install=("${PIP_INSTALL[@]}" "$(grep '^torch==' constraints.txt)")
-  if reaches download.pytorch.org; then
-    pip_install+=(--extra-index-url https://download.pytorch.org/whl/cpu)
-  fi
+  local index=https://download.pytorch.org/whl/cpu
+  if reaches $index/torch/; then pip_install+=(--extra-index-url $index); fi
   step "installing torch for the CPU" "${pip_install[@]}"
 }
 
 install_llama_cpp() {
-  optional_step "installing llama.cpp's quantiser and server" \
-    "${PIP_INSTALL[@]}" --only-binary :all: cyllama xllamacpp -c $VENV/constraints.txt && return
-  echo "No prebuilt ones could be installed. They will be compiled when needed (20 minutes on two cores)."
+  local pip_install=("${PIP_INSTALL[@]}" --only-binary :all: -c $VENV/constraints.txt) missing=() part
+  # Each by itself: there are processors for which only one of them is prebuilt.
+  optional_step "installing llama.cpp's quantiser" "${pip_install[@]}" cyllama || missing+=(quantiser)
+  optional_step "installing llama.cpp's server" "${pip_install[@]}" xllamacpp || missing+=(server)
+  [ ${#missing[@]} -gt 0 ] || return 0
+  for part in "${missing[@]}"; do
+    echo "No prebuilt $part could be installed. It will be compiled when needed (10 minutes on two cores)."
+  done
   command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1 ||
     die "no C++ compiler. Install g++ (Debian and Ubuntu: apt install g++), then run $this_script again."
   step "installing cmake and ninja" "${PIP_INSTALL[@]}" cmake ninja
@@ -125,18 +138,21 @@ require_python() {
     die "$("$PYTHON" -V) is too old. Install Python 3.11 or later (or set PYTHON=/path/to/python)."
 }
 
-# Everything that the four scripts need. A checksum in .venv says what it was made from.
+# Everything that the four scripts need. A checksum in .venv says what it was made from. Packages can be missing
+# all the same, as after an upgrade of Python.
 set_up_venv() {
   require_python
   local wanted
   wanted=$(cat requirements.txt constraints.txt | cksum)
-  if [ "$(cat $VENV/.deepred-setup 2>/dev/null)" = "$wanted" ]; then
+  if [ "$(cat $VENV/.deepred-setup 2>/dev/null)" = "$wanted" ] &&
+    has_packages $VENV/bin/python < requirements.txt; then
     echo "$VENV is up to date"
     return
   fi
 
   echo "The full output of each step goes to $SETUP_LOG."
   if ! $VENV/bin/python -m pip --version >/dev/null 2>&1; then
+    [ -e $VENV/bin/python ] || rm -f $VENV/bin/python*  # links to a Python that is gone; venv would keep them
     optional_step "making $VENV" "$PYTHON" -m venv $VENV ||
       step_failed "Install Python's venv module (Debian and Ubuntu: apt install python3-venv), \
 then run $this_script again."

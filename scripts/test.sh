@@ -9,7 +9,8 @@ source scripts/setup.sh
 set_up_venv
 
 wanted=$(cat requirements-dev.txt constraints.txt | cksum)
-if [ "$(cat $VENV/.deepred-dev 2>/dev/null)" != "$wanted" ]; then
+if [ "$(cat $VENV/.deepred-dev 2>/dev/null)" != "$wanted" ] ||
+  ! has_packages $VENV/bin/python < requirements-dev.txt; then
   step "installing pytest, ruff and mypy" \
     "${PIP_INSTALL[@]}" -r requirements-dev.txt -c $VENV/constraints.txt
   echo "$wanted" > $VENV/.deepred-dev
@@ -18,7 +19,8 @@ fi
 # Merged models must load with transformers 4 too: a second environment, which borrows the first one's torch.
 OLD=$VENV/transformers4
 OLD_PACKAGES=(transformers==4.57.6 "$(grep -i '^jinja2==' constraints.txt)")
-if [ "$(cat $OLD/.ready 2>/dev/null)" != "${OLD_PACKAGES[*]}" ]; then
+if [ "$(cat $OLD/.ready 2>/dev/null)" != "${OLD_PACKAGES[*]}" ] ||
+  ! printf '%s\n' "${OLD_PACKAGES[@]}" | has_packages $OLD/bin/python; then
   site_packages() { "$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }
   make_old() {
     $VENV/bin/python -m venv $OLD &&

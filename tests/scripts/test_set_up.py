@@ -1,10 +1,12 @@
 """scripts/setup.sh and quickstart.sh's flags, with a stand-in for Python that installs and trains nothing."""
 
+import http.server
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +18,8 @@ from deepred_common import paths
 FAKE_PYTHON = """#!/usr/bin/env bash
 folder=$(dirname "$0")
 case "$*" in
-  *socket*) exit 1 ;;
+  *urlopen*) [ -e "$folder/online" ] ;;
+  *metadata*) [ ! -e "$folder/removed" ] ;;
   *"import torch"*) [ -e "$folder/torch" ] ;;
   "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
   "-m pip install"*)
@@ -30,7 +33,8 @@ STEPS = [
     "making .venv",
     "installing torch for the CPU",
     "installing the packages",
-    "installing llama.cpp's quantiser and server",
+    "installing llama.cpp's quantiser",
+    "installing llama.cpp's server",
 ]
 
 AMD_FILES = ("/opt/rocm/.info/version", "/dev/kfd")
@@ -85,7 +89,7 @@ def test_one_line_a_step_and_the_rest_in_a_log(clone):
     assert steps_shown(stdout) == STEPS
     assert len(stdout.splitlines()) < 10
     assert "\r" not in stdout and "\x1b" not in stdout, "no running clock in a pipe"
-    assert (clone / ".venv/setup.log").read_text(encoding="utf-8").count("Collecting package 100") == 3
+    assert (clone / ".venv/setup.log").read_text(encoding="utf-8").count("Collecting package 100") == 4
     assert "up to date" in set_up(clone)[1]
 
 
@@ -112,6 +116,92 @@ def test_ctrl_c_exits_130_and_the_next_run_goes_on(clone):
     assert "Run scripts/quickstart.sh again" in stderr
     code, stdout, _ = set_up(clone)
     assert (code, steps_shown(stdout)) == (0, STEPS[2:])
+
+
+def test_a_package_that_is_gone_is_installed_again(clone):
+    set_up(clone)
+    (clone / ".venv/bin/removed").touch()
+    code, stdout, _ = set_up(clone)
+    assert (code, steps_shown(stdout)) == (0, STEPS[2:]) and "up to date" not in stdout
+
+
+def test_an_environment_whose_python_is_gone_is_made_again(clone):
+    """venv itself keeps a link to nothing, and fails."""
+    set_up(clone)
+    (clone / ".venv/bin/python").unlink()
+    (clone / ".venv/bin/python").symlink_to(clone / "gone")
+    code, stdout, _ = set_up(clone)
+    assert (code, steps_shown(stdout)) == (0, [STEPS[0], *STEPS[2:]])
+
+
+def test_only_what_has_no_prebuilt_package_is_compiled(clone):
+    """On ARM there is a server, but no quantiser."""
+    code, stdout, _ = set_up(clone, FAILING="cyllama")
+    assert (code, steps_shown(stdout)) == (0, [*STEPS, "installing cmake and ninja"])
+    assert "No prebuilt quantiser could be installed" in stdout and "No prebuilt server" not in stdout
+    log = (clone / ".venv/setup.log").read_text(encoding="utf-8")
+    (server,) = [line for line in log.splitlines() if line.startswith("$") and "xllamacpp" in line]
+    assert "cyllama" not in server
+
+
+def test_the_small_torch_is_taken_wherever_its_index_is_in_reach(clone):
+    def command():
+        set_up(clone)
+        lines = (clone / ".venv/setup.log").read_text(encoding="utf-8").splitlines()
+        return next(line for line in lines if line.startswith("$") and "torch==" in line)
+
+    assert "extra-index-url" not in command()
+    shutil.rmtree(clone / ".venv")
+    (clone / "tools/online").touch()
+    assert command().endswith("--extra-index-url https://download.pytorch.org/whl/cpu")
+
+
+def function(call, *arguments, stdin=None, **environment):
+    """Whether a function of setup.sh succeeds, called with this Python."""
+    done = subprocess.run(
+        ["bash", "-c", f'source scripts/setup.sh; {call} "$@"', "test", *arguments],
+        cwd=paths.ROOT,
+        env=os.environ | {"PYTHON": sys.executable} | environment,
+        stdin=stdin,
+        timeout=60,
+    )
+    return done.returncode == 0
+
+
+def test_an_index_behind_a_proxy_is_in_reach():
+    """pip takes the proxy, so looking past it would choose the torch for CUDA."""
+    seen = []
+
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{proxy.server_port}"
+        none = dict.fromkeys(("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY", "all_proxy"), "")
+        assert function("reaches", "http://index.invalid/cpu/", **none | {"http_proxy": url})
+        assert seen == ["http://index.invalid/cpu/"]
+        assert not function("reaches", "http://index.invalid/cpu/", **none)
+        proxy.shutdown()
+
+
+def test_a_missing_package_is_noticed_whatever_the_checksum_says(tmp_path):
+    file = tmp_path / "requirements.txt"
+    for lines, has_all in (
+        ("# none\nnumpy>=2   # arrays\nPyYAML\nJinja2>=3.1\n", True),
+        ("numpy\nno-such-package>=1\n", False),
+    ):
+        file.write_text(lines, encoding="utf-8")
+        with file.open() as requirements:
+            assert function("has_packages", sys.executable, stdin=requirements) == has_all
+    with file.open() as requirements:
+        assert not function("has_packages", str(tmp_path / "python"), stdin=requirements)
 
 
 @pytest.mark.parametrize("file", AMD_FILES)
