@@ -236,17 +236,21 @@ def check_name(name: str | Path, role: str = "model", transformers_loads: bool =
 
 
 def _hub_answers() -> bool:
-    """False if the hub's host cannot be reached; True if it can, or if a proxy is set."""
+    """False if the hub's host cannot be reached; True if it can, or if a proxy stands before it."""
     # Imported here: they would take a tenth of the time of every --help.
     import socket
     import urllib.parse
     import urllib.request
 
-    if urllib.request.getproxies():
-        return True
     endpoint = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    host = endpoint.hostname or ""
+    proxies = urllib.request.getproxies()  # NO_PROXY is in it too, as "no"
+    has_proxy = endpoint.scheme in proxies or "all" in proxies
+    if has_proxy and not urllib.request.proxy_bypass(host):
+        return True
+    port = endpoint.port or (80 if endpoint.scheme == "http" else 443)
     try:
-        socket.create_connection((endpoint.hostname, endpoint.port or 443), timeout=HUB_TIMEOUT).close()
+        socket.create_connection((host, port), timeout=HUB_TIMEOUT).close()
     except OSError:
         return False
     return True

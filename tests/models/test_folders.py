@@ -1,6 +1,7 @@
 """Model folders as people have them: what is wrong with one is named before anything is loaded."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -185,6 +186,40 @@ def test_a_token_that_the_hub_refuses_is_named(token, monkeypatch, tmp_path):
     message = str(raised.value)
     assert "when trying to load some/model: 401 Unauthorized" in message
     assert ("unset HF_TOKEN" in message) == bool(token)
+
+
+@pytest.mark.parametrize(
+    ("variables", "tried"),
+    [
+        ({}, ("huggingface.co", 443)),
+        ({"NO_PROXY": "localhost"}, ("huggingface.co", 443)),
+        ({"https_proxy": "http://proxy:3128"}, None),
+        ({"https_proxy": "http://proxy:3128", "NO_PROXY": "huggingface.co"}, ("huggingface.co", 443)),
+        ({"http_proxy": "http://proxy:3128"}, ("huggingface.co", 443)),
+        ({"all_proxy": "http://proxy:3128"}, None),
+        ({"HF_ENDPOINT": "http://mirror"}, ("mirror", 80)),
+        ({"HF_ENDPOINT": "https://mirror"}, ("mirror", 443)),
+        ({"HF_ENDPOINT": "http://mirror:8080"}, ("mirror", 8080)),
+    ],
+)
+def test_without_a_network_only_the_cache_is_searched(variables, tried, monkeypatch):
+    """The hub's own client would retry for a minute. Behind a proxy it cannot be seen whether it answers."""
+    addresses = []
+
+    def out_of_reach(address, timeout):
+        addresses.append(address)
+        raise OSError("unreachable")
+
+    for name in os.environ:
+        if name.lower().endswith("_proxy") or name == "HF_ENDPOINT":
+            monkeypatch.delenv(name)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("socket.create_connection", out_of_reach)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    folders.check_name("some/model")
+    assert addresses == ([tried] if tried else [])
+    assert os.environ.pop("HF_HUB_OFFLINE", None) == ("1" if tried else None)
 
 
 # ---- what only loading tells ---------------------------------------------------------------------
