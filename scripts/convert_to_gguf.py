@@ -268,7 +268,12 @@ def get_tree(settings: ConvertSettings, named_by_user: bool) -> Path:
                 "llama.cpp is needed, and this is not an interactive terminal; pass --yes to fetch it, or "
                 "give --llama_cpp_path or LLAMA_CPP_DIR."
             )
-        if input("Clone llama.cpp? [y/N]: ").strip().lower() not in ("y", "yes"):
+        try:
+            reply = input("Clone llama.cpp? [y/N]: ")
+        except EOFError:  # Ctrl-D
+            reply = "no"
+            print(flush=True)
+        if reply.strip().lower() not in ("y", "yes"):
             raise UserError("llama.cpp is needed. Give --llama_cpp_path, set LLAMA_CPP_DIR, or answer y.")
     return llama_cpp.fetch_tree(place)
 

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +142,11 @@ def find_tool(tree: Path | None, name: str, *more_trees: Path | None) -> Path | 
     return Path(on_path) if on_path else None
 
 
-def require_build_tools() -> None:
-    """UserError unless cmake and a C++ compiler are installed."""
+def require_build_tools(programs: Sequence[str], instead: str = "") -> None:
+    """UserError unless cmake and a C++ compiler, which building `programs` needs, are installed.
+
+    instead: what else to do, as a sentence.
+    """
     missing = []
     if not shutil.which("cmake"):
         missing.append("cmake")
@@ -151,8 +154,8 @@ def require_build_tools() -> None:
         missing.append("a C++ compiler")
     if missing:
         raise UserError(
-            f"llama-quantize must be built, and {' and '.join(missing)} cannot be found.\n"
-            "Take the prebuilt quantiser: pip install cyllama (or: pip install cmake, and install g++)."
+            f"{' and '.join(programs)} must be built, and {' and '.join(missing)} cannot be found.\n"
+            f"Install what is missing: pip install cmake; g++ from the system's packages.{instead}"
         )
 
 
@@ -184,7 +187,7 @@ def build(tree: str | Path, target: str, log: str | Path) -> Path:
 
     UserError if it cannot be built.
     """
-    require_build_tools()
+    require_build_tools([target])
     folder = Path(tree) / "build"
     configure = ["cmake", "-S", str(tree), "-B", str(folder), *BUILD_OPTIONS]
     if shutil.which("ninja") and not (folder / "CMakeCache.txt").exists():

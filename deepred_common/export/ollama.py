@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from deepred_common import chat, cli, paths
+from deepred_common import chat, cli, paths, template_changes
 from deepred_common.cli import UserError
 from deepred_common.examples import ASSISTANT, USER, Message
 from deepred_common.files import write_text
@@ -152,7 +152,8 @@ def modelfile(gguf: Path, model: Path) -> str:
     """
     loading.set_up_libraries()
     tokenizer = loading.load_tokenizer(model)
-    if "strftime_now" in str(tokenizer.chat_template):
+    # Of a template whose date was removed, the command that asks for it may be left.
+    if "strftime_now" in str(tokenizer.chat_template) and template_changes.date_in_prompt(tokenizer):
         cli.warn("the chat template writes the day's date into prompts; the Modelfile keeps today's.")
     stops = [tokenizer.decode([number]) for number in chat.stop_ids(tokenizer)]
     lines = [

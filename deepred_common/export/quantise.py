@@ -105,10 +105,14 @@ def require_tools(tree: Path, quant_type: str, imatrix: bool) -> None:
     """UserError if what `quant_type` needs of llama.cpp can be neither found nor built."""
     if quant_type in DIRECT_TYPES:
         return
-    # The prebuilt quantiser cannot take an importance matrix.
-    quantizer = llama_cpp.find_tool(tree, "llama-quantize") or (has_prebuilt_quantizer() and not imatrix)
-    if not quantizer or (imatrix and not llama_cpp.find_tool(tree, "llama-imatrix")):
-        llama_cpp.require_build_tools()
+    if imatrix:  # the prebuilt quantiser cannot take one
+        programs, instead = ["llama-imatrix", "llama-quantize"], " Or leave --imatrix out."
+    else:
+        programs = [] if has_prebuilt_quantizer() else ["llama-quantize"]
+        instead = " Or take the prebuilt quantiser: pip install cyllama"
+    missing = [name for name in programs if not llama_cpp.find_tool(tree, name)]
+    if missing:
+        llama_cpp.require_build_tools(missing, instead)
 
 
 def convert(tree: Path, model: Path, output: Path, outtype: str, log: Path) -> None:

