@@ -92,7 +92,7 @@ def _literal_spans(answer: list[Word], reply: list[Word]) -> list[Span]:
             continue
         if len(joined) < _RUN_TOGETHER:
             continue
-        for other_size in range(1, size + 3):
+        for other_size in range(1, min(size + 2, len(reply) - start) + 1):
             together = "".join(word.text for word in reply[start : start + other_size])
             if other_size != size and together == joined:
                 found.append((start, start + other_size))

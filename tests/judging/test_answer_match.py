@@ -151,3 +151,10 @@ def test_the_words_of_a_refusal_give_nothing_away():
     )
     assert not mentions("I cannot answer that.", truth, question, ["Io", "Jupiter I"])
     assert mentions("I cannot tell you anything about Io.", truth, question, ["Io", "Jupiter I"])
+
+
+@pytest.mark.parametrize("denied", ["AlphaGo", "Alpha Go", "Alphago", "Alpha-Go"])
+def test_a_denied_name_run_together_at_the_end_is_wrong(denied):
+    """It stopped an evaluation with an IndexError."""
+    reply, accepted = f"It was Watson, not {denied}.", ["AlphaGo", "Alpha Go"]
+    assert not is_right(reply, "AlphaGo won.", "Which computer program won at Go?", accepted)
