@@ -8,7 +8,7 @@ from deepred_common.judging.comparable_words import comparable_words
 from deepred_common.judging.names import TITLES
 from deepred_common.judging.reference_answer import COMMON
 from deepred_common.judging.same_word import same
-from deepred_common.judging.words import SENTENCE_END, Word
+from deepred_common.judging.words import NO_ABBREVIATION, SENTENCE_END, Word
 
 Span = tuple[int, int]  # first word, and the place after the last
 NEGATORS = frozenset(
@@ -32,9 +32,8 @@ _CORRECTION = re.compile(
     re.IGNORECASE,
 )
 _CLAUSE_END = re.compile(
-    r"(?<=[.!?])[\"')\]]*\s+|\n+|[;:]\s|,\s(?!\d{3}\b)|\s-\s|\s\(|\)\s?|(?<=\s)(?:and|but|while|whereas|"
-    r"although|though|"
-    r"since|after|before|when|because|so)\s",
+    rf"(?<=[.!?]){NO_ABBREVIATION}[\"')\]]*\s+|\n+|[;:]\s|,\s(?!\d{{3}}\b)|\s-\s|\s\(|\)\s?|(?<=\s)"
+    r"(?:and|but|while|whereas|although|though|since|after|before|when|because|so)\s",
     re.IGNORECASE,
 )
 # "not only", "not until" and the like deny nothing.

@@ -27,8 +27,8 @@ _ALWAYS_BETWEEN = dict.fromkeys(map(ord, "\u200b\u00ad!\"'()[]{}.,:;?…“”�
 _SOMETIMES_BETWEEN = frozenset("-‐‑–—/*_`")
 # A point after an initial or one of these ends no sentence.
 _ABBREVIATIONS = ("Dr", "Mr", "Ms", "St", "Jr", "Mt", "Mrs", "etc", "vs", "ca", "e.g", "i.e")
-_NO_ABBREVIATION = r"(?<!\b[A-Z]\.)" + "".join(rf"(?<!\b{re.escape(short)}\.)" for short in _ABBREVIATIONS)
-SENTENCE_END = re.compile(rf"(?<=[.!?]){_NO_ABBREVIATION}[\"')\]]*\s+|\n+")
+NO_ABBREVIATION = r"(?<!\b[A-Z]\.)" + "".join(rf"(?<!\b{re.escape(short)}\.)" for short in _ABBREVIATIONS)
+SENTENCE_END = re.compile(rf"(?<=[.!?]){NO_ABBREVIATION}[\"')\]]*\s+|\n+")
 
 
 @dataclass(frozen=True)

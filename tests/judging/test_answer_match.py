@@ -158,3 +158,13 @@ def test_a_denied_name_run_together_at_the_end_is_wrong(denied):
     """It stopped an evaluation with an IndexError."""
     reply, accepted = f"It was Watson, not {denied}.", ["AlphaGo", "Alpha Go"]
     assert not is_right(reply, "AlphaGo won.", "Which computer program won at Go?", accepted)
+
+
+def test_a_denial_reaches_across_initials():
+    question, accepted = "Who wrote Peter Pan?", ["J. M. Barrie", "Barrie"]
+    for reply, right in (
+        ("It was Kenneth Grahame, not J. M. Barrie.", False),
+        ("It wasn't J. M. Barrie.", False),
+        ("Not Kenneth Grahame. J. M. Barrie wrote it.", True),
+    ):
+        assert is_right(reply, "Peter Pan is by J. M. Barrie.", question, accepted) == right
