@@ -30,7 +30,7 @@ _WORDS_OF_REFUSALS = frozenset(
 _IS_A = re.compile(r"\b(?:which|that|and) (?:is|are|was|were) (?:an? |the )?(?:\w+ )?$", re.IGNORECASE)
 
 # Answers that say yes or no and nothing more, as words: they may stand in any reply.
-_YES_OR_NO = (["yes"], ["no"], ["none"], ["never"], ["nobody"], ["no", "1"], ["not", "yet"])
+_YES_OR_NO = (["yes"], ["no"], ["none"], ["never"], ["nobody"], ["not", "yet"])
 
 
 def is_right(reply: str, reference: str, question: str, accepted: Sequence[str] = ()) -> bool:

@@ -1,11 +1,12 @@
 """Text to comparable words: one spelling for numbers, dates, accents, aliases and units.
 
-"forty-six" and 46, "XIV" and "the Fourteenth", 1944-06-16 and "June 16th, 1944", Gödel and Goedel come out
-alike. Nothing here knows what is right or wrong.
+"forty-six" and 46, "XIV" and "the Fourteenth", 1944-06-16 and "June 16th, 1944", "44 BC" and "44 B.C.E.",
+Gödel and Goedel come out alike. Nothing here knows what is right or wrong.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import unicodedata
 
@@ -19,10 +20,17 @@ _ROMAN = re.compile(r"(?=[XVI]{2,})(X{0,3})(IX|IV|V?I{0,3})$")
 _ROMAN_DIGITS = {"X": 10, "V": 5, "I": 1}
 _ARTICLES = ("a", "an", "the")
 _LETTERS = str.maketrans({"ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L"})  # NFKD leaves these whole
-# Dates in figures, numbers with and without commas and endings, signs, words.
+_ERAS = {"bce": "bc", "ce": "ad"}
+# What may stand between "June" (or "Jun") and "6th".
+_BEFORE_DAY = re.compile(r"[ -](?:the )?", re.IGNORECASE)
+_BEFORE_DAY_SHORT = re.compile(r"\.?[ -](?:the )?", re.IGNORECASE)
+_LAST_DAY = 31
+# Eras with points after a year or a century, dates in figures, numbers with and without commas and endings,
+# signs, words.
 _PIECE = re.compile(
+    r"(?i:(?:(?<=\d )|(?<=century ))(?:b\.c(?:\.e)?|c\.e|a\.d)\b|\ba\.d\b(?=\.? \d)|\bno[ -]one\b(?!-))|"
     r"\d{1,2}/\d{1,2}/\d{4}|\d{4}-\d{2}-\d{2}|\d+(?:,\d{3})+(?:\.\d+)?|\d+\.\d+|"
-    r"\d+(?:st|nd|rd|th)?(?![a-zA-Z\d])|%|°\s?[CF]\b|[A-Za-z\d]+(?:'[a-z]{2,})?|[^\W\d_]+"
+    r"\d+(?:st|nd|rd|th)?(?![a-zA-Z\d])|%|(?:°|\bdegrees? )\s?[CF]\b|[A-Za-z\d]+(?:'[a-z]{2,})?|[^\W\d_]+"
 )
 
 
@@ -41,7 +49,7 @@ def comparable_words(text: str) -> list[Word]:
         words += [
             Word(form, capital, match.start(), match.end()) for form in _forms(match[0], text, match.start())
         ]
-    return with_first_names(with_figures(words))
+    return with_first_names(_in_one_order(with_figures(words), text))
 
 
 def _forms(piece: str, text: str, start: int) -> list[str]:
@@ -61,8 +69,13 @@ def _forms(piece: str, text: str, start: int) -> list[str]:
         return [re.sub(r"\.0+$", "", number) if "." in number else str(int(number))]
     if piece == "%":
         return ["percent"]
-    if piece.startswith("°"):
+    if re.fullmatch(r"(?:°|degrees? )\s?[CF]", piece):
         return ["celsius" if piece.endswith("C") else "fahrenheit"]
+    if re.fullmatch(r"no[ -]one", low):
+        return ["nobody"]
+    if "." in piece or piece in ("BCE", "CE"):
+        era = low.replace(".", "")
+        return [_ERAS.get(era, era)]
     if low in _ARTICLES:
         return []
     if piece.isupper() and _ROMAN.fullmatch(piece) and re.search(r"[A-Z][a-z]+ $", text[:start]):
@@ -71,6 +84,48 @@ def _forms(piece: str, text: str, start: int) -> list[str]:
     if piece[0].isupper():
         low = _MONTH_SHORT.get(low, low)
     return [part for part in low.split("'") if part]
+
+
+def _in_one_order(words: list[Word], text: str) -> list[Word]:
+    """The words with "June 6" and "the 6th of June" as 6 and june, "AD 79" as 79 and ad.
+
+    Both words get the span of the whole.
+    """
+    ordered: list[Word] = []
+    place = 0
+    while place < len(words):
+        one, other = words[place], words[place + 1] if place + 1 < len(words) else None
+        third = words[place + 2] if place + 2 < len(words) else None
+        dated = ordered and _is_day(ordered[-1]) and text[ordered[-1].end : one.start] == " "
+        if other and not dated and one.text in MONTHS and _is_day(other) and _day_follows(one, other, text):
+            ordered += _with_one_span(other, one)
+            place += 2
+        elif other and third and _is_day(one) and other.text == "of" and third.text in MONTHS:
+            ordered += _with_one_span(one, third)
+            place += 3
+        elif other and one.text == "ad" and one.capital and other.text.isdigit():
+            ordered += _with_one_span(other, one)
+            place += 2
+        else:
+            ordered.append(one)
+            place += 1
+    return ordered
+
+
+def _is_day(word: Word) -> bool:
+    return word.text.isdigit() and 1 <= int(word.text) <= _LAST_DAY
+
+
+def _day_follows(month: Word, day: Word, text: str) -> bool:
+    """True for "June 6", "Jun. 6" and "June the 6th"."""
+    is_short = month.end - month.start < len(month.text)
+    between = _BEFORE_DAY_SHORT if is_short else _BEFORE_DAY
+    return between.fullmatch(text, month.end, day.start) is not None
+
+
+def _with_one_span(*words: Word) -> list[Word]:
+    start, end = min(word.start for word in words), max(word.end for word in words)
+    return [dataclasses.replace(word, start=start, end=end) for word in words]
 
 
 def _date_forms(day: int, month: int, year: str) -> list[str]:
