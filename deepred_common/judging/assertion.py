@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from deepred_common.dates import MONTHS
 from deepred_common.judging.comparable_words import comparable_words
 from deepred_common.judging.names import TITLES
 from deepred_common.judging.reference_answer import COMMON
@@ -36,8 +37,19 @@ _CLAUSE_END = re.compile(
     r"(?:and|but|while|whereas|although|though|since|after|before|when|because|so)\s",
     re.IGNORECASE,
 )
-# "not only", "not until" and the like deny nothing.
-_NO_NEGATION_BEFORE = ("only", "until", "just", "merely")
+# A negator before one of these denies nothing: "not only X", "no doubt it was X", "none other than X".
+_DENY_NOTHING = (
+    ["only"],
+    ["just"],
+    ["merely"],
+    ["doubt"],
+    ["question"],
+    ["fewer", "than"],
+    ["less", "than"],
+    ["other", "than"],
+)
+_UNTIL = frozenset(("until", "till"))  # "it did not end until X" says that it ended then
+_LASTING = frozenset("last live survive continue remain stay".split())  # but not "it did not last until X"
 _SET_ASIDE = (["instead", "of"], ["rather", "than"])
 _DENIED_AFTER = (
     ["had", "no"],
@@ -166,10 +178,12 @@ def is_asserted(span: Span, words: list[Word], reply: str) -> bool:
     left, right = around(_CLAUSE_END, reply, first.start, last.end)
     before = [word.text for word in words[: span[0]] if word.start >= left][-_NEAR:]
     after = [word.text for word in words[span[1] : span[1] + 3] if word.end <= right]
-    for place, text in enumerate(before):
-        if text in NEGATORS and before[place + 1 : place + 2] not in [[word] for word in _NO_NEGATION_BEFORE]:
+    is_date = first.number is not None or first.text in MONTHS
+    for place in range(len(before)):
+        if _is_negated_at(place, before) and not _is_until(before[place:], is_date):
             return False
-    if before[-2:] in _SET_ASIDE or (before[-1:] == ["than"] and first.number is None):
+    is_none_other = before[-2:] == ["other", "than"] and not NEGATORS.isdisjoint(before[-3:-2])
+    if before[-2:] in _SET_ASIDE or (before[-1:] == ["than"] and first.number is None and not is_none_other):
         return False
     if after[:2] in _DENIED_AFTER or (after and after[0] in _NEGATED_VERBS):
         return False
@@ -178,6 +192,20 @@ def is_asserted(span: Span, words: list[Word], reply: str) -> bool:
     if belief is None or not _DENIAL.search(reply[left:]):
         return True
     return belief.start() + sentence_left < left - _BELIEF_REACH
+
+
+def _is_negated_at(place: int, words: list[str]) -> bool:
+    """True if the word at `place` is a negator, and what follows does not turn it round ("no doubt")."""
+    rest = words[place + 1 :]
+    if rest[:1] == ["t"]:  # of "wasn't"
+        rest = rest[1:]
+    return words[place] in NEGATORS and not any(rest[: len(some)] == some for some in _DENY_NOTHING)
+
+
+def _is_until(words: list[str], is_date: bool) -> bool:
+    """True if the words from a negator on are such as "not until", or before a date "not end until"."""
+    near = words if is_date else words[:3]  # "wasn t until"
+    return not _UNTIL.isdisjoint(near) and _LASTING.isdisjoint(words)
 
 
 def after_correction(reply: str) -> str:
@@ -191,7 +219,7 @@ def after_correction(reply: str) -> str:
 
 def polarity(text: str) -> bool | None:
     """True for a text that opens with yes, False with no, else None."""
-    match = re.match(r"\W*(yes|no)\b", text, re.IGNORECASE)
+    match = re.match(r"\W*(yes|no(?! (?:doubt|question)))\b", text, re.IGNORECASE)
     return match[1].lower() == "yes" if match else None
 
 
@@ -201,4 +229,5 @@ def affirms(reply: str) -> bool:
     if plain is not None:
         return plain
     _, end = around(SENTENCE_END, reply, 0, 0)
-    return not any(word.text in NEGATORS for word in comparable_words(reply[:end]))
+    words = [word.text for word in comparable_words(reply[:end])]
+    return not any(_is_negated_at(place, words) for place in range(len(words)))
