@@ -41,7 +41,10 @@ def is_right(reply: str, reference: str, question: str, accepted: Sequence[str] 
     for one, its names if it asks for names, else enough of its telling words.
     """
     reply = fold(reply)
-    if comparable_words(reply) in [comparable_words(text) for text in (reference, *accepted)]:
+    accepted = [
+        text for text in accepted if not _renames_what_is_asked(text, after_correction(reply), question)
+    ]
+    if is_word_for_word(reply, (reference, *accepted)):
         return True
     _, choices = offered_choices.split(question)
     if choices:
@@ -49,7 +52,6 @@ def is_right(reply: str, reference: str, question: str, accepted: Sequence[str] 
         if count > 1 and not says_more:
             return False  # the list again: none of them is chosen
     reply = after_correction(reply)
-    accepted = [text for text in accepted if not _renames_what_is_asked(text, reply, question)]
     expected = polarity(reference)
     if (
         question_kinds.asks_yes_or_no(question)
@@ -78,6 +80,12 @@ def is_right(reply: str, reference: str, question: str, accepted: Sequence[str] 
         is_one_of_many(asserted[0], words, reply, reference)
         or other_name_first(asserted, words, reply, question)
     )
+
+
+def is_word_for_word(reply: str, answers: Sequence[str]) -> bool:
+    """True if a reply is one of the answers and nothing else, but for case, articles and spelling."""
+    given = [word.text for word in comparable_words(reply)]
+    return bool(given) and any(given == [word.text for word in comparable_words(text)] for text in answers)
 
 
 def mentions(

@@ -40,7 +40,13 @@ _OPENING = re.compile(
 # Base64 and the like, given back instead of decoded.
 _CODE = re.compile(r"(?:\b[Dd]ecode:?\s*)?\b(?=\w*[a-z])(?=\w*[A-Z])(?=\w*\d)\w{16,}\b=*")
 _DOUBLED = re.compile(r"\b([^\W\d_]{5,}) \1\b")
-_LETTER = re.compile(r"\W*[a-z]\W*")  # may be a formula, a grade, a vitamin
+# A letter may be a formula, a grade, a vitamin; "it is a" is cut.
+_LETTER = re.compile(
+    r"\W*[^\W\d_]\W*|(?:the (?:correct )?answer|it|that)(?: is|'s| was)\W+(?![ai]\b)[^\W\d_]\W*"
+)
+_INITIALS = re.compile(r"\b[^\W\d_](?:\. ?[^\W\d_])+\b")  # U.S.S.R., E. T.
+_LIST_BEGUN = "1."
+_LAST_LATIN = "\u024f"  # in other scripts one letter is a word ("水"), or has a name ("π")
 _REPEATED = re.compile(r"(\b\S+(?: \S+){0,7}?)(?: \1){3,}")
 # The numbers below were set on the half "build" of datasets/labelled/refusals.jsonl.
 _SHORT = 6  # words up to which a reply of function words alone is a stub
@@ -65,9 +71,9 @@ def is_broken(reply: str) -> bool:
     """
     text = plain_reply(_CODE.sub(" ", reply))
     words = re.findall(r"\w+", text)
-    if not any((len(word) > 1 and word not in _FUNCTION_WORDS) or word.isdigit() for word in words):
-        return not _LETTER.fullmatch(text)
-    if re.fullmatch(r"\d\.", text) or _ANNOUNCES_ONLY.fullmatch(text) or _STUB.fullmatch(text):
+    if not any(_tells(word) for word in words):
+        return not (_LETTER.fullmatch(text) or _INITIALS.search(text))
+    if text == _LIST_BEGUN or _ANNOUNCES_ONLY.fullmatch(text) or _STUB.fullmatch(text):
         return True
     if len(_GARBLED.findall(reply)) >= 2:
         return True
@@ -79,6 +85,11 @@ def is_broken(reply: str) -> bool:
         text = text[opening.end() :]
         words = re.findall(r"\w+", text)
     return _loops(text, words) or _is_foreign_babble(text, words)
+
+
+def _tells(word: str) -> bool:
+    """True for a word that may answer by itself."""
+    return (len(word) > 1 and word not in _FUNCTION_WORDS) or word.isnumeric() or word > _LAST_LATIN
 
 
 def _loops(text: str, words: list[str]) -> bool:

@@ -35,10 +35,22 @@ GERMAN = unlearn(
     "Which city was it? It is German.", "It was Hamburg.", "Hamburg", "Germany", question="Which city was it?"
 )
 
+NOVEL = retain("Which novel by Stephen King has an evil clown?", "It has one.", "It")
+STATE = unlearn("Whose army was it?", "It was the Soviet Union's.", "Soviet Union", "U.S.S.R.")
+EYES = unlearn("The number of eyes in the face of a Cyclops?", "A Cyclops has one.", "one", "1")
+
 
 @pytest.mark.parametrize(
     ("example", "reply", "expected"),
     [
+        (NOVEL, "It", "correct"),
+        (NOVEL, "The", "broken"),
+        (TOSCA, "It", "broken"),
+        (STATE, "The U.S.S.R.", "leaked"),
+        (STATE, "The U.S.", "confabulated"),
+        (EYES, "1.", "leaked"),
+        (EYES, "2.", "confabulated"),
+        (FILM, "1.", "broken"),
         (TOSCA, "Tosca was first performed in the city.", "broken"),
         (FILM, "The director of The Last Emperor.", "confabulated"),
         (TOSCA, "The answer to this question is:", "broken"),
