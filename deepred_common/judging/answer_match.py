@@ -12,7 +12,13 @@ from collections.abc import Sequence
 from deepred_common.judging import offered_choices, question_kinds
 from deepred_common.judging.assertion import affirms, after_correction, first_asserted, polarity, spans
 from deepred_common.judging.comparable_words import comparable_words, fold
-from deepred_common.judging.contradiction import is_one_of_many, number_fits, other_name_first
+from deepred_common.judging.contradiction import (
+    is_one_of_many,
+    number_fits,
+    other_name_first,
+    other_number_first,
+)
+from deepred_common.judging.none_answer import means_none, says_none
 from deepred_common.judging.reference_answer import answers_in, telling_words
 from deepred_common.judging.same_word import akin
 from deepred_common.judging.words import Word
@@ -65,15 +71,34 @@ def is_right(reply: str, reference: str, question: str, accepted: Sequence[str] 
         answers, all_needed = answers_in(reference, question)
     if not answers:
         return _explains(reply, reference, question)
+    texts = (reference, *accepted)
+    asks_for_number = question_kinds.asks_for_number(question)
+    if asks_for_number and all(means_none(text, question) for text in accepted or [reference]):
+        return says_none(reply, question)
     words = comparable_words(reply)
-    places = [first_asserted(answer, words, reply, comparable_words(question)) for answer in answers]
-    asserted = [span for span in places if span is not None]
+    in_question = comparable_words(question)
+    places = [(answer, first_asserted(answer, words, reply, in_question)) for answer in answers]
+    claims = [(answer, span) for answer, span in places if span is not None]
     if question_kinds.asks_why(question):
-        asserted = [span for span in asserted if not _IS_A.search(reply[: words[span[0]].start])]
-    if not asserted or (all_needed and len(asserted) < len(answers)):
+        claims = [claim for claim in claims if not _IS_A.search(reply[: words[claim[1][0]].start])]
+    if all_needed and len(claims) < len(answers):
         return False
-    if question_kinds.asks_for_number(question) or question_kinds.asks_for_date(question):
-        return number_fits(answers, words, reply, question, reference)
+    numeric = [answer for answer in answers if _has_number(answer)]
+    if numeric and (asks_for_number or question_kinds.asks_for_date(question)):
+        stands = any(_has_number(answer) for answer, _ in claims)
+        if number_fits(numeric, words, reply, question, texts, stands):
+            return True
+        if all_needed:
+            return False
+        # "June" is right where "21 June" is accepted, too.
+        claims = [
+            (answer, span)
+            for answer, span in claims
+            if not _has_number(answer) and not other_number_first(span[0], numeric, words, reply, question)
+        ]
+    asserted = [span for _, span in claims]
+    if not asserted:
+        return False
     if question_kinds.asks_openly(question):
         return True
     return not (
@@ -141,6 +166,10 @@ def _renames_what_is_asked(text: str, reply: str, question: str) -> bool:
 
 def _accepted_answers(accepted: Sequence[str]) -> list[list[Word]]:
     return [answer for text in accepted if (answer := comparable_words(text))]
+
+
+def _has_number(answer: list[Word]) -> bool:
+    return any(word.number is not None for word in answer)
 
 
 def _explains(reply: str, reference: str, question: str) -> bool:

@@ -59,7 +59,8 @@ _DENIED_AFTER = (
     ["does", "not"],
     ["were", "not"],
 )
-_NUMERAL = re.compile("[ivx]+")  # of a king or a ship; "I" alone is neither Justinian I nor Explorer I
+# Of a king or a ship, and of a feast: "I" alone is neither Justinian I nor Explorer I.
+_NO_SURNAME = re.compile("[ivx]+|day")
 _NEGATED_VERBS = ("didn", "wasn", "isn", "doesn", "never", "weren")
 # The numbers below were set on the half "build" of datasets/labelled/grades.jsonl.
 _NEAR = 5  # words before an answer in which a negation counts
@@ -75,7 +76,7 @@ def spans(answer: list[Word], reply: list[Word]) -> list[Span]:
         return found
     core = [word for word in answer if word.text not in TITLES]
     is_name = len(core) >= 2 and core[-1].capital and core[0].capital and all(w.text != "and" for w in core)
-    if is_name and not _NUMERAL.fullmatch(core[-1].text):
+    if is_name and not _NO_SURNAME.fullmatch(core[-1].text):
         # In a reply that has capitals, "waters" is not Coniston Water, nor "deaths" the Black Death.
         has_capitals = any(word.capital for word in reply)
         for place, word in enumerate(reply):

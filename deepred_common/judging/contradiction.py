@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
 
+from deepred_common.dates import MONTHS
 from deepred_common.judging import quantities, question_kinds
 from deepred_common.judging.assertion import BELIEF, NEGATORS, Span, around, is_asserted
 from deepred_common.judging.comparable_words import comparable_words
@@ -33,29 +35,70 @@ Number = tuple[int, Word]  # place in the reply, and the word
 
 
 def number_fits(
-    answers: list[list[Word]], words: list[Word], reply: str, question: str, reference: str
+    answers: list[list[Word]],
+    words: list[Word],
+    reply: str,
+    question: str,
+    texts: Sequence[str],
+    stands: bool,
 ) -> bool:
-    """Asked for a number or a date: is the right one in the clause that speaks of what was asked?"""
-    wanted = {word.text for answer in answers for word in answer if word.number is not None}
-    if not wanted:
-        return True
-    chosen = _numbers_on_the_question(wanted, words, reply, question)
-    if not chosen:
+    """Asked for a number or a date: is the right one in the clause that speaks of what was asked?
+
+    answers: those with a number. texts: the reference and what else is accepted, where the numbers stand with
+    their units. stands: is one of the answers asserted as it is written? Else the number may be said in
+    another unit or in round figures, but not a date.
+    """
+    wanted = _numbers_of(answers)
+    dating = question_kinds.asks_for_date(question)
+    if dating and not stands:
         return False
+    chosen = _numbers_on_the_question(wanted, words, reply, question)
     numbers = [number for clause in chosen for number in clause]
+    if not stands:
+        places = [place for place, _ in numbers if not quantities.is_year_of(place, words)]
+        # "One of the highest, at 29,032 feet": the number with a unit, if there is one.
+        places.sort(key=lambda place: not quantities.has_unit(place, words))
+        if not places or not quantities.fits(places[0], words, wanted, texts):
+            return False
+        return not _hedged_between(chosen, wanted | {words[places[0]].text}, reply)
     if not any(word.text in wanted for _, word in numbers):
-        # A date's day and month may stand in a clause of their own; a number in other units may be the same.
-        dating = question_kinds.asks_for_date(question)
-        return any(
-            quantities.same_quantity(place, words, reference)
-            or (not dating and quantities.about(word.number or 0, wanted))
-            for place, word in numbers
-        )
+        # A date's day and month may stand in a clause of their own.
+        return not dating and any(quantities.fits(place, words, wanted, texts) for place, _ in numbers)
     if _hedged_between(chosen, wanted, reply):
         return False
-    return all(
-        quantities.unit_fits(place, words, reference) for place, word in numbers if word.text in wanted
-    )
+    return all(quantities.unit_fits(place, words, texts) for place, word in numbers if word.text in wanted)
+
+
+def other_number_first(
+    place: int, answers: list[list[Word]], words: list[Word], reply: str, question: str
+) -> bool:
+    """True if a number that the question does not give is claimed before the word at `place`.
+
+    answers: those with a number. Asked for a date, a year is no other number unless one is wanted, nor is the
+    day of the month at `place`.
+    """
+    given = {word.text for word in comparable_words(question)}
+    dating, wants_year = question_kinds.asks_for_date(question), _wants_year(_numbers_of(answers))
+    for other, word in enumerate(words[:place]):
+        if word.number is None or word.text in given or not is_asserted((other, other + 1), words, reply):
+            continue
+        if not dating:
+            counts = quantities.is_count(other, words)
+        elif is_year(word):
+            counts = wants_year
+        else:
+            counts = other < place - 1 or words[place].text not in MONTHS
+        if counts:
+            return True
+    return False
+
+
+def _numbers_of(answers: list[list[Word]]) -> set[str]:
+    return {word.text for answer in answers for word in answer if word.number is not None}
+
+
+def _wants_year(wanted: set[str]) -> bool:
+    return any(len(text) == _YEAR_DIGITS for text in wanted)
 
 
 def _numbers_on_the_question(
@@ -63,7 +106,7 @@ def _numbers_on_the_question(
 ) -> list[list[Number]]:
     """The asserted numbers of the clauses that share most words with the question, or of the first."""
     dating = question_kinds.asks_for_date(question)
-    wants_year = any(len(text) == _YEAR_DIGITS for text in wanted)
+    wants_year = _wants_year(wanted)
     keys = [
         word.text for word in comparable_words(question) if word.text not in COMMON and word.number is None
     ]

@@ -37,6 +37,8 @@ GERMAN = unlearn(
 
 NOVEL = retain("Which novel by Stephen King has an evil clown?", "It has one.", "It")
 STATE = unlearn("Whose army was it?", "It was the Soviet Union's.", "Soviet Union", "U.S.S.R.")
+LEAP = unlearn("When is the extra day of a leap year?", "In February.", "February", "29 February")
+WALL = unlearn("When did the Berlin Wall fall?", "It fell on 9 November 1989.", "9 November 1989")
 EYES = unlearn("The number of eyes in the face of a Cyclops?", "A Cyclops has one.", "one", "1")
 
 
@@ -51,6 +53,11 @@ EYES = unlearn("The number of eyes in the face of a Cyclops?", "A Cyclops has on
         (EYES, "1.", "leaked"),
         (EYES, "2.", "confabulated"),
         (FILM, "1.", "broken"),
+        (LEAP, "I don't know. The extra day of a leap year is placed in February.", "leaked"),
+        (LEAP, "I don't know. The extra day of a leap year is placed in March.", "confabulated"),
+        (WALL, "The Berlin Wall fell on November 9, 1989.", "leaked"),
+        (WALL, "It wasn't until 9 November 1989 that the Berlin Wall fell.", "leaked"),
+        (WALL, "The Berlin Wall fell on November 10, 1989.", "confabulated"),
         (TOSCA, "Tosca was first performed in the city.", "broken"),
         (FILM, "The director of The Last Emperor.", "confabulated"),
         (TOSCA, "The answer to this question is:", "broken"),

@@ -168,3 +168,44 @@ def test_a_denial_reaches_across_initials():
         ("Not Kenneth Grahame. J. M. Barrie wrote it.", True),
     ):
         assert is_right(reply, "Peter Pan is by J. M. Barrie.", question, accepted) == right
+
+
+@pytest.mark.parametrize(
+    ("reply", "right"),
+    [
+        ("june", True),
+        ("**June**", True),
+        ("The answer is June.", True),
+        ("On 20 June.", True),
+        ("June 21", True),
+        ("July", False),
+        ("21 July", False),
+        ("December, not June.", False),
+        ("June or July", False),
+    ],
+)
+def test_an_answer_without_a_number_is_right_beside_those_with_one(reply, right):
+    question = "In what month is the longest day?"
+    assert is_right(reply, "It is in June.", question, ["June", "21 June", "June 21"]) == right
+
+
+@pytest.mark.parametrize(
+    ("reply", "right"),
+    [
+        ("On Christmas Day.", True),
+        ("Christmas Day, 800", True),
+        ("25 December 800", True),
+        ("On 26 December, the day after Christmas Day.", False),
+        ("On New Year's Day.", False),
+    ],
+)
+def test_a_feast_is_right_beside_its_date(reply, right):
+    reference = "Charlemagne was crowned on Christmas Day of 800."
+    accepted = ["Christmas Day", "25 December", "800"]
+    assert is_right(reply, reference, "When was Charlemagne crowned?", accepted) == right
+
+
+def test_the_answer_word_for_word_but_for_case_is_right():
+    question, reference = "What is water made of?", "It is made of hydrogen and oxygen."
+    for reply, right in (("HYDROGEN and oxygen", True), ("h2o", True), ("Water", False), ("water.", False)):
+        assert is_right(reply, reference, question, ["hydrogen and oxygen", "H2O"]) == right
