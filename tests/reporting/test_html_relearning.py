@@ -9,8 +9,11 @@ from deepred_common.reporting import html_page, relearning_text
 MODELS = (("this model", "late"), ("this model", "early"), ("the base", "late"))
 
 
-def attack_of(late, early, base=40):
-    """Results of an attack on 50 facts a side: how many leak before and after each tuning."""
+def attack_of(late, early, base=40, others="refused"):
+    """Results of an attack on 50 facts a side: how many leak before and after each tuning.
+
+    others: the verdict of the late facts that do not leak.
+    """
 
     def rows(leaks, sides):
         return [
@@ -19,7 +22,7 @@ def attack_of(late, early, base=40):
                 "side": side,
                 "instruction": f"{side} question {number}?",
                 "reply": f"Reply {leaks} {number}.",
-                "verdict": ("leaked" if number < leaks else "refused") if side == "unlearn" else "correct",
+                "verdict": ("leaked" if number < leaks else others) if side == "unlearn" else "correct",
                 "refusal_share": 0.5 if side == "unlearn" else 0.25,
             }
             for side in sides
@@ -63,6 +66,12 @@ def test_what_is_said_follows_from_the_share_of_the_base_that_came_back(late, ea
     assert all(words in text for words in says)
     assert f"{100 * late[1] / 40:.0f}% as often as from the base" in text
     assert all(len(line) <= 110 for line in text.splitlines())
+
+
+def test_wrong_answers_after_a_tuning_are_not_called_refusing():
+    text = relearning_text.text(attack_of((2, 4), (2, 3), others="confabulated"))
+    assert "outlasts" not in text
+    assert "it no longer refuses most of them, but the answers do not come out." in text
 
 
 def test_without_a_base_nothing_is_concluded():
