@@ -51,6 +51,29 @@ def test_the_wrong_alternatives_of_the_bank_are_graded_as_wrong(bank):
     )  # an alias such as "Phillip" also stands in Philip Gidley King
 
 
+def begins_with_vowel(text):
+    return text[0].lower() in "aeiou"
+
+
+def begins_with_article(text):
+    return re.match(r"(an?|the) ", text) is not None
+
+
+def test_grammar_does_not_tell_which_answer_fits_the_gap(bank):
+    """An article before the gap fits all four answers or none: "an ____" is not a Bentley. Aliases fill no
+    gap, they only recognise replies."""
+    for fact in [*bank, *(one for kind in facts.read_misleading().values() for one in kind)]:
+        before, _, after = fact.cloze.partition(facts.GAP)
+        answers = [fact.short, *fact.alternatives]
+        for text in answers:
+            filled = before + text + after
+            assert not re.search(r"\b(an?|the) (an?|the)\b", filled, re.IGNORECASE), filled
+        if re.search(r"\ban? $", before):
+            assert len({begins_with_vowel(text) for text in answers}) == 1, (fact.cloze, answers)
+        if re.search(r"\b(an?|the) [a-z][\w-]* $", before):  # the article of a "masked ____"
+            assert len({begins_with_article(text) for text in answers}) == 1, (fact.cloze, answers)
+
+
 def test_no_fact_is_in_the_bank_under_two_subjects(bank):
     """Else one of the two could be trained on and the other held out."""
     first_facts = {}
