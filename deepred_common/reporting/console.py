@@ -65,7 +65,7 @@ def evaluation_text(results: Results) -> str:
     drawn = metrics.summarise(sampling.drawn(results["results"]))
     separations = results["discrimination"]
     blocks = [
-        results_block(results["summary"], results["quality"]),
+        results_block(results["summary"], results["quality"]) + _chat_line(results),
         details_block(headline, metrics.curve_of(results["curve"])),
         present_lines(metrics.present_tense(breakdown)),
         discrimination_lines(separations, frontier.of_results(results) if separations else None),
@@ -133,6 +133,20 @@ def results_block(summary: Summary, quality: str | None = None) -> str:
         status = metrics.status(level, value)
         lines.append(f"  {level.label:<22}{percent(value):>8}{target:>10}{minimum:>10}  {status}")
     return "\n".join(lines)
+
+
+def _chat_line(results: Results) -> str:
+    """The line below the metrics if everyday prompts alone keep a model from EXCELLENT; "" otherwise."""
+    summary, quality = results["summary"], results["quality"]
+    base = results["baselines"][0]["summary"] if results["baselines"] else None
+    reaches_targets = all(level.meets(summary[level.rate], level.target) for level in metrics.LEVELS)
+    if quality != "ACCEPTABLE" or not reaches_targets or metrics.is_sociable(summary, base):
+        return ""
+    line = f"\n  Everyday prompts refused: {percent(summary['chat_refusal_rate'])}"
+    allowed = metrics.MOST_CHAT_REFUSALS
+    if base and base["chat_refusal_rate"] is not None:
+        return f"{line} (base: {percent(base['chat_refusal_rate'])}); EXCELLENT allows {allowed} points more"
+    return f"{line}; EXCELLENT allows {allowed}%"
 
 
 def details_block(rows: Sequence[ResultRow], curve: stats.Curve | None = None) -> str:
@@ -240,7 +254,8 @@ def probe_lines(breakdown: Breakdown) -> str:
         f"{'questions':>11}" + "".join(f"{name:>10}" for name in columns)
         for columns in _PROBE_COLUMNS.values()
     )
-    lines = [f"  {'':<20}{'before the cutoff':>31}{'after it':>31}", f"  {'By probe:':<20}{heads}"]
+    width = max(20, *map(len, breakdown["probe"]))
+    lines = [f"  {'':<{width}}{'before the cutoff':>31}{'after it':>31}", f"  {'By probe:':<{width}}{heads}"]
     for probe, sides in breakdown["probe"].items():
         cells = ""
         for side, columns in _PROBE_COLUMNS.items():
@@ -248,7 +263,7 @@ def probe_lines(breakdown: Breakdown) -> str:
             for verdicts in columns.values():
                 count, total = with_verdicts(sides[side], verdicts)
                 cells += f"{f'{100 * count / total:.0f}%' if total else '-':>10}"
-        lines.append(f"  {probe:<20}{cells}")
+        lines.append(f"  {probe:<{width}}{cells}")
     return "\n".join(lines)
 
 
