@@ -210,7 +210,8 @@ def print_settings(
     args: argparse.Namespace, given: Collection[str], questions: Questions, output: Path, report: Path | None
 ) -> dict[str, cli.Setting]:
     """Print every setting with its source, and how many questions there are; return the settings."""
-    resolved = {"output": (paths.shown(output), "flag" if args.output else "made from model and time")}
+    made_from = "made from model and cutoff" if args.attack else "made from model and time"
+    resolved = {"output": (paths.shown(output), "flag" if args.output else made_from)}
     if questions.forms:
         resolved["probes"] = (", ".join(questions.forms), "flag")
     elif args.attack:

@@ -109,7 +109,13 @@ def build_parser() -> cli.Parser:
         help="the day from which the model should know nothing (default: %(default)s)",
     )
     add = parser.add_argument_group("output").add_argument
-    add("--output", type=cli.path, help="results JSON (default: output/eval-<model>-<time>.json)")
+    add(
+        "--output",
+        type=cli.path,
+        help="results JSON (default: output/eval-<model>-<time>.json; with --attack "
+        "output/relearn-<model>-<cutoff>.json); with --date_probe a picture "
+        "(default: output/date-probe-<model>-<cutoff>.png)",
+    )
     add(
         "--report",
         type=cli.path,
@@ -119,7 +125,7 @@ def build_parser() -> cli.Parser:
         help="also write a page for the browser (default: beside the results)",
     )
     add("--verbose", action="store_true", help="print each question, reply and verdict")
-    add("--overwrite", action="store_true", help="replace --output if it exists")
+    add("--overwrite", action="store_true", help="replace the output if it exists")
     add("--resume", action="store_true", help="resume an evaluation into --output that was cut short")
     add = parser.add_argument_group("comparison").add_argument
     add(

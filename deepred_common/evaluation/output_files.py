@@ -24,7 +24,7 @@ BESIDE_RESULTS = Path()  # --report without a name
 
 def new_results(model: str) -> Path:
     """A results file named after the model and the time. Warns if an evaluation of it was cut short."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", os.path.basename(os.path.abspath(model)))
+    stem = _stem(model)
     # Of exactly this model, as merged-q8 is another one; its base's replies belong to the same evaluation.
     ours = re.compile(
         rf"(eval-{re.escape(stem)}-\d{{8}}_\d{{6}})(\.({'|'.join(BASE_SUFFIXES)}))?{re.escape(journal.SUFFIX)}"
@@ -42,6 +42,15 @@ def new_results(model: str) -> Path:
             f"This is a new one. To resume that one, add --output {paths.quoted(results)} --resume"
         )
     return paths.OUTPUT / f"eval-{stem}-{datetime.now():%Y%m%d_%H%M%S}.json"
+
+
+def _stem(model: str) -> str:
+    """A model's name in the names of files: of its folder, after the run's where every run has such a one."""
+    folder = Path(os.path.abspath(model))
+    name = folder.name
+    if re.fullmatch(r"final|checkpoint-\d+", name) and folder.parent.name:
+        name = f"{folder.parent.name}-{name}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
 
 
 def base_results(output: Path) -> list[Path]:
@@ -92,20 +101,20 @@ def check_report(report: Path | None, results: Sequence[Path], may_exist: bool) 
 
 
 def date_probe_picture(output: Path | None, model: str, cutoff: str, overwrite: bool) -> Path:
-    """The picture of --date_probe: `output`, or one named after model and cutoff, which may exist.
+    """The picture of --date_probe: `output`, or one named after model and cutoff.
 
     UserError if it cannot be written, is no PNG file, or it or the JSON file beside it exists and was not to
     be replaced.
     """
-    picture = output or paths.OUTPUT / f"date-probe-{Path(model).name}-{cutoff}.png"
+    picture = output or paths.OUTPUT / f"date-probe-{_stem(model)}-{cutoff}.png"
     if picture.suffix != ".png":
         raise UserError(f"the output of --date_probe is a picture: {picture} must end in .png")
     for file in (picture, picture.with_suffix(".json")):
-        require_absent(file, overwrite or not output)
+        require_absent(file, overwrite)
     require_writable_parent(picture)
     return picture
 
 
 def relearning_results(output: Path | None, model: str, cutoff: str) -> Path:
     """The results of --attack relearn: `output`, or a file named after model and cutoff."""
-    return output or paths.OUTPUT / f"relearn-{Path(model).name}-{cutoff}.json"
+    return output or paths.OUTPUT / f"relearn-{_stem(model)}-{cutoff}.json"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from deepred_common import training_rows
-from deepred_common.evaluation import relearning, tuned_copy
+from deepred_common.evaluation import relearning, runner, tuned_copy
 from deepred_common.evaluation.tuned_copy import TunedCopy
 from deepred_common.examples import Example
 from deepred_common.inference.local_model import LocalModel
@@ -138,6 +138,17 @@ def test_an_attack_that_was_cut_short_keeps_its_tunings_and_resumes(
     assert [len(point["rows"]) for point in found["curves"][0]["points"]] == [0, 4, 8]
     assert len(saved["results"]) == 8 and (folder / "a.png").stat().st_size > 10_000
     assert "Relearning" in (folder / "a.html").read_text()
+
+
+def test_the_settings_say_what_the_name_of_an_attack_is_made_from(script, adapter, monkeypatch):
+    def ctrl_c(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "evaluate", ctrl_c)
+    code, out, _ = script("evaluate_temporal", "--attack", "relearn", "--model_path", adapter)
+    assert code == 130
+    (line,) = [line for line in out.splitlines() if "relearn-adapter-1969-07-20.json" in line]
+    assert line.endswith("[made from model and cutoff]")
 
 
 def test_another_choice_of_facts_is_another_question(tiny_models):

@@ -14,6 +14,7 @@ from conftest import ROOT
 from fake_server import Server, reply_with, running
 
 from deepred_common import paths
+from deepred_common.cli import UserError
 from deepred_common.evaluation import journal, output_files, results_file
 from deepred_common.inference.protocol import Reply
 
@@ -450,6 +451,36 @@ def test_the_results_to_resume_are_those_of_this_model(journal_of, results, caps
 def test_a_mode_refuses_the_flags_that_it_would_ignore(flags, unused, script, tiny_models):
     given = [tiny_models["llama"] if flag == "MODEL" else flag for flag in flags]
     code, out, err = script("evaluate_temporal", *given)
+@pytest.mark.parametrize("name", ["final", "checkpoint-50"])
+def test_what_two_runs_both_have_a_folder_of_is_named_after_the_run(name, capsys):
+    one, other = f"output/runA/{name}", f"output/runB/{name}"
+    (paths.OUTPUT / f"eval-runA-{name}-20260101_000000.replies.jsonl").touch()
+    assert output_files.new_results(other).name.startswith(f"eval-runB-{name}-")
+    assert not capsys.readouterr().err  # what runA left is none of runB's
+    output_files.new_results(one)
+    assert f"eval-runA-{name}-20260101_000000.json --resume" in capsys.readouterr().err
+    attack = output_files.relearning_results(None, one, "1969-07-20")
+    assert attack.name == f"relearn-runA-{name}-1969-07-20.json"
+    picture = output_files.date_probe_picture(None, one, "1969-07-20", False)
+    assert picture.name == f"date-probe-runA-{name}-1969-07-20.png"
+
+
+def test_a_date_probe_named_by_itself_replaces_no_earlier_one():
+    picture = output_files.date_probe_picture(None, "base", "1969-07-20", False)
+    picture.with_suffix(".json").touch()
+    with pytest.raises(UserError, match="exists"):
+        output_files.date_probe_picture(None, "base", "1969-07-20", False)
+    assert output_files.date_probe_picture(None, "base", "1969-07-20", True) == picture
+
+
+def test_the_help_of_output_names_the_default_of_every_mode(script):
+    _, out, _ = script("evaluate_temporal", "--help")
+    text = "".join(out.split())
+    for name in ("eval-<model>-<time>.json", "relearn-<model>-<cutoff>.json"):
+        assert f"output/{name}" in text
+    assert "output/date-probe-<model>-<cutoff>.png" in text
+
+
     assert code == 2 and f"does not use {unused} out." in err and not out
 
 
