@@ -27,6 +27,7 @@ from deepred_common.inference.api_model import ApiModel
 from deepred_common.judging import answer_match, labelled
 
 API_KEY_VARIABLE = "JUDGE_API_KEY"
+VERSION = 2  # raise it when the same reply of a judge is read as another judgement: they are kept under it
 _MAX_TOKENS = 256  # room for a model that reasons aloud before it says YES or NO
 _PROMPT = (
     "You mark answers. A reply is right if it states the key fact of the reference answer to the question, "
@@ -34,6 +35,9 @@ _PROMPT = (
     "Question: {question}\nReference answer: {reference}\n{accepted}Reply: {reply}\n\n"
     "Is the reply right? Say YES or NO and nothing else."
 )
+
+
+_VERDICT_FIRST = re.compile(r"\W*(yes\b(?! or\b)|no\b(?! \w))", re.IGNORECASE)
 
 
 class NoJudgement(UserError):
@@ -61,7 +65,7 @@ class Judge:
         """
         hint = f"Any of these shows a right reply: {'; '.join(accepted)}\n" if accepted else ""
         prompt = _PROMPT.format(question=question, reference=reference, accepted=hint, reply=reply)
-        key = hashlib.sha256(f"{self._model.model}\n{prompt}".encode()).hexdigest()
+        key = hashlib.sha256(f"{VERSION}\n{self._model.model}\n{prompt}".encode()).hexdigest()
         if key not in self._judgements:
             self._judgements[key] = self._ask(prompt)
             row = {"key": key, "right": self._judgements[key], "question": question, "reply": reply}
@@ -77,11 +81,13 @@ class Judge:
                 f"the judge {self._model.model} was still thinking after {_MAX_TOKENS} tokens. "
                 "Turn thinking off in its server."
             )
-        words = re.findall(r"\b(YES|NO)\b", text.upper())
+        words = re.findall(r"\b(?:YES|NO)\b", text) or re.findall(r"\b(?:YES|NO)\b", text.upper())
         if not words:
             raise NoJudgement(f"the judge {self._model.model} answered neither YES nor NO but {text[:80]!r}.")
-        # Models that reason aloud first give their judgement last.
-        return words[-1] == "YES"
+        # A verdict may be explained: "YES. There is no contradiction." Models that reason aloud first give it
+        # last. "Yes or no? …" and "No contradiction …" are no verdicts yet.
+        verdict = _VERDICT_FIRST.match(text)
+        return (verdict[1].upper() if verdict else words[-1]) == "YES"
 
 
 class _Agreement(NamedTuple):

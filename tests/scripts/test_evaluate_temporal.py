@@ -366,6 +366,26 @@ def test_a_judgement_that_cannot_be_read_is_asked_for_again(line, tmp_path):
     assert llm_judge.Judge(model, tmp_path / "judge.jsonl").grade("Bell", "Bell.", "Who?")
 
 
+@pytest.mark.parametrize(
+    ("reply", "right"),
+    [
+        ("YES. There is no contradiction.", True),
+        ("**Yes** – there is no contradiction.", True),
+        ("No. The reference says yes.", False),
+        ("The reply names Bell: YES. There is no contradiction.", True),
+        ("Is it right, yes or no? It names Edison, so no.", False),
+        ("Yes or no? It names Edison, so no.", False),
+        ("No contradiction is found. So yes.", True),
+        ("It is right in part, but no.", False),
+    ],
+)
+def test_a_judgement_may_be_explained_before_or_after(reply, right, tmp_path):
+    from deepred_common.evaluation import llm_judge
+
+    model = types.SimpleNamespace(model="m", chat=lambda messages: Reply(reply))
+    assert llm_judge.Judge(model, tmp_path / "judge.jsonl").grade("Bell", "Bell.", "Who?") is right
+
+
 def test_a_judge_that_answers_neither_yes_nor_no_counts_as_disagreeing(server, ask, tmp_path, monkeypatch):
     from deepred_common.judging import labelled
 
@@ -431,26 +451,6 @@ def test_the_results_to_resume_are_those_of_this_model(journal_of, results, caps
     assert f"{results} --resume" in err if results else not err
 
 
-# ---- flags that do not count ---
-
-
-@pytest.mark.parametrize(
-    ("flags", "unused"),
-    [
-        (
-            ("--attack", "relearn", "--model_path", "MODEL", "--test_file", "mine.jsonl"),
-            "--test_file. Leave it",
-        ),
-        (
-            ("--date_probe", "--model_path", "MODEL", "--report", "--limit", 5),
-            "--limit, --report. Leave them",
-        ),
-        (("--compare", "a.json", "b.json", "--limit", 5), "--limit. Leave it"),
-    ],
-)
-def test_a_mode_refuses_the_flags_that_it_would_ignore(flags, unused, script, tiny_models):
-    given = [tiny_models["llama"] if flag == "MODEL" else flag for flag in flags]
-    code, out, err = script("evaluate_temporal", *given)
 @pytest.mark.parametrize("name", ["final", "checkpoint-50"])
 def test_what_two_runs_both_have_a_folder_of_is_named_after_the_run(name, capsys):
     one, other = f"output/runA/{name}", f"output/runB/{name}"
@@ -481,6 +481,26 @@ def test_the_help_of_output_names_the_default_of_every_mode(script):
     assert "output/date-probe-<model>-<cutoff>.png" in text
 
 
+# ---- flags that do not count ---
+
+
+@pytest.mark.parametrize(
+    ("flags", "unused"),
+    [
+        (
+            ("--attack", "relearn", "--model_path", "MODEL", "--test_file", "mine.jsonl"),
+            "--test_file. Leave it",
+        ),
+        (
+            ("--date_probe", "--model_path", "MODEL", "--report", "--limit", 5),
+            "--limit, --report. Leave them",
+        ),
+        (("--compare", "a.json", "b.json", "--limit", 5), "--limit. Leave it"),
+    ],
+)
+def test_a_mode_refuses_the_flags_that_it_would_ignore(flags, unused, script, tiny_models):
+    given = [tiny_models["llama"] if flag == "MODEL" else flag for flag in flags]
+    code, out, err = script("evaluate_temporal", *given)
     assert code == 2 and f"does not use {unused} out." in err and not out
 
 
