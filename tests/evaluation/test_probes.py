@@ -177,6 +177,26 @@ def test_a_description_is_no_answer_that_clues_or_its_reverse_lead_to():
     assert 'begins with the letter "T": The ____ stands in the country of India.' in made[-1].instruction
 
 
+def test_the_reference_of_a_reversed_question_is_the_completed_sentence():
+    """The answer to the fact's own question need not name what the reversed one asks for."""
+    fact = next(fact for fact in facts.read_bank() if fact.subject == "Casablanca" and "Ilsa" in fact.cloze)
+    (made,) = probe_examples.make_examples(
+        [probe_examples.ProbeFact(fact, RETAIN)], forms.by_name(["reverse"]), CUTOFF
+    )
+    assert made.output == 'In Casablanca Ilsa asks Sam to play "As Time Goes By".'
+    for reply, verdict in (
+        ("Casablanca.", "correct"),
+        (made.output, "correct"),
+        ("Citizen Kane.", "wrong"),
+        ("I don't know.", "refused"),
+    ):
+        assert verdicts.verdict(made, reply) == verdict
+    (late,) = probe_examples.make_examples(
+        [probe_examples.ProbeFact(fact, UNLEARN)], forms.by_name(["reverse"]), "1900-01-01"
+    )
+    assert verdicts.verdict(late, late.output) == "refused"
+
+
 # ---- the script ----------------------------------------------------------------------------------------
 
 

@@ -52,9 +52,8 @@ class Material:
         refusal = self.chooser("refusal", fact).choice(self.refusals)
         made = line(fact, text, self.side, refusal)
         known: dict[str, Any] = {**made["metadata"], "probe": name, "question": fact.question, **metadata}
-        return Example(
-            text, made["output"], self.side, known, f"fact {fact.id}", tuple(earlier), prefix=prefix
-        )
+        reference = made["output"] if output is None else output
+        return Example(text, reference, self.side, known, f"fact {fact.id}", tuple(earlier), prefix=prefix)
 
     def fitting(self, side: str, fact: Fact, count: int, chooser: random.Random) -> list[Fact]:
         """Up to `count` other facts of a side that have nothing to do with `fact`, by `chooser`.

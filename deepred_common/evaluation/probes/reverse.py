@@ -33,7 +33,7 @@ def _make(fact: Fact, material: Material) -> Example | None:
     )
     if subject.lower() in text.lower():
         return None
-    output = subject if material.side == RETAIN else None
+    output = statement if material.side == RETAIN else None
     return material.example(
         fact,
         NAME,
