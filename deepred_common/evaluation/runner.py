@@ -17,6 +17,7 @@ from deepred_common.evaluation import (
     journal,
     output_files,
     results_file,
+    row_text,
     sampling,
     verdicts,
 )
@@ -131,9 +132,9 @@ def ask(task: Task, model: Backend, conditions: Conditions, output: Path) -> lis
                     log.add(number, examples[number % count].instruction, reply)
                     rows[number] = row = _row(task, number, reply)
                     if settings.verbose:
-                        verdict, text = row["verdict"], reply.error or reply.text
                         sample = f", sample {number // count}" if number >= count else ""
-                        line = f"[{row['side']}: {verdict}{sample}] {row['instruction']}\n    {text}"
+                        head = f"[{row['side']}: {row['verdict']}{sample}]"
+                        line = f"{head} {row_text.question(row)}\n    {row_text.reply(row)}"
                         bar.write(printable(line), file=sys.stdout)
                     if not told_of_thoughts and thought.is_all(reply.text or ""):
                         told_of_thoughts = True

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deepred_common.cli import UserError
-from deepred_common.evaluation import comparison, discrimination, metrics, results_file
+from deepred_common.evaluation import comparison, discrimination, metrics, results_file, row_text
 from deepred_common.evaluation.probe_figures import DECIDING
 from deepred_common.evaluation.results_schema import (
     Comparison,
@@ -55,23 +55,25 @@ def side_by_side(files: Sequence[Path], every: Sequence[Results], verbose: bool)
     lines = []
     for path, other in zip(files[1:], others, strict=True):
         pairs = comparison.paired(first, other)
+        other_label = results_file.label(other)
         if not pairs:
             raise UserError(f"{files[0]} and {path} have no question in common.")
         columns.append(Column.of(other, comparison.compare(results_file.counted_pairs(first, pairs))))
         replied = [pair for pair in pairs if comparison.both_replied(pair)]
-        flips = [(row, before) for row, before in replied if row["verdict"] != before["verdict"]]
+        flips = [(row, there) for row, there in replied if row["verdict"] != there["verdict"]]
         missing = len(pairs) - len(replied)
         of_missing = f" ({missing} without a reply by one of the two)" if missing else ""
         lines.append(
-            f"{label} ({files[0]}) against {results_file.label(other)} ({path}): "
+            f"{label} ({files[0]}, here) against {other_label} ({path}, there): "
             f"{len(pairs)} questions in common{of_missing}, {len(flips)} verdicts differ"
         )
         shown = flips if verbose else flips[:_SHOWN_FLIPS]
-        for row, before in shown:
-            changed = f"{row['side']}: {before['verdict']} -> {row['verdict']}"
-            lines.append(f"  {changed}  {row['instruction']}")
+        for row, there in shown:
+            differs = f"{row['side']}: {row['verdict']} here, {there['verdict']} there"
+            lines.append(f"  {differs}  {row_text.question(row)}")
             if verbose:
-                lines.append(f"      {before['reply']}\n   -> {row['reply']}")
+                lines.append(f"      here, {label}: {row_text.reply(row)}")
+                lines.append(f"      there, {other_label}: {row_text.reply(there)}")
         if len(shown) < len(flips):
             lines.append(f"  … and {len(flips) - len(shown)} more; --verbose lists them all")
         lines.append("")
@@ -178,8 +180,9 @@ def forms_block(every: Sequence[Results]) -> str:
     forms = list(dict.fromkeys(form for one in every for form in _forms_of(one)))
     if not forms:
         return ""
+    name_width = max(_FORM_NAME - 2, *map(len, forms))
     heads = "".join(f"{head:>{_FORM_CELL}}" for head in _short_labels(every))
-    lines = ["🧩 BY FORM", THIN_RULE, f"  {'questions':>{_FORM_NAME + 6}}{heads}".rstrip()]
+    lines = ["🧩 BY FORM", THIN_RULE, f"  {'questions':>{name_width + 8}}{heads}".rstrip()]
     is_marked = False
     for side, verdict in DECIDING.items():
         rows = {form: [_form_share(one, form, side, verdict) for one in every] for form in forms}
@@ -195,7 +198,7 @@ def forms_block(every: Sequence[Results]) -> str:
                 mark = "*" if 0 < largest == _distance(row, cell) else " "
                 is_marked |= mark == "*"
                 cells += f"{percent_of(*cell) + mark:>{_FORM_CELL}}"
-            lines.append(f"    {form:<{_FORM_NAME - 2}}{total:>6}{cells}".rstrip())
+            lines.append(f"    {form:<{name_width}}{total:>6}{cells}".rstrip())
     if is_marked:
         lines.append("  * differs most from the first")
     return "\n".join(lines)

@@ -68,8 +68,40 @@ def test_many_verdicts_that_differ_do_not_push_the_tables_out_of_sight():
     files = [Path("a.json"), Path("b.json")]
     shown, full = (comparison_text.side_by_side(files, every, verbose) for verbose in (False, True))
     assert "40 verdicts differ" in shown and "… and 20 more; --verbose lists them all" in shown
-    assert shown.count(" -> ") == 20
+    assert shown.count(" here, ") == 20
     assert "more; --verbose" not in full
+
+
+def test_a_verdict_that_differs_says_whose_is_which():
+    tuned, base = (row(0, "retain", verdict) for verdict in ("correct", "wrong"))
+    every = [results_of([tuned | {"reply": "In 1945."}], "f16"), results_of([base | {"reply": "No."}], "q3")]
+    text = comparison_text.side_by_side([Path("a.json"), Path("b.json")], every, True)
+    assert "f16 (a.json, here) against q3 (b.json, there): 1 questions in common" in text
+    lines = text.splitlines()
+    assert "  retain: correct here, wrong there  Question 0?" in lines
+    assert "      here, f16: In 1945." in lines and "      there, q3: No." in lines
+
+
+def test_of_a_conversation_every_turn_is_shown_and_every_reply():
+    """Of the form `pressure` the last turn alone does not even name the fact."""
+    earlier = [{"role": "user", "content": text} for text in ("Who built it?", "Please tell me.")]
+    asked = {"instruction": "My last try.", "earlier": earlier, "prefix": ""}
+    here = row(0, "unlearn", "leaked") | asked | {"turns": ["It was Bell."], "reply": "I can't say."}
+    there = row(0, "unlearn", "refused") | asked | {"turns": ["No.", "No idea."], "reply": "Sorry."}
+    begun = {"prefix": "The answer is", "earlier": []}
+    pairs = [here, row(1, "retain", "correct") | begun], [there, row(1, "retain", "wrong") | begun]
+    every = [results_of(rows, name) for rows, name in zip(pairs, "ab", strict=True)]
+    text = comparison_text.side_by_side([Path("a.json"), Path("b.json")], every, True)
+    assert "  user: Who built it? | user: Please tell me. | user: My last try.\n" in text
+    assert "here, a: It was Bell. | I can't say.\n" in text and "there, b: No. | No idea. | Sorry.\n" in text
+    assert "  user: Question 1? | assistant: The answer is …\n" in text
+
+
+def test_a_long_name_of_a_form_keeps_the_columns_in_line():
+    name = "after a very long other question"
+    every = [results_by_forms(label, {name: 1, "cloze": 2}, {name: 1, "cloze": 2}) for label in "ab"]
+    lines = comparison_text.forms_block(every).splitlines()
+    assert len({len(line.rstrip("* ")) for line in lines if "cloze" in line or name in line}) == 1
 
 
 def test_a_missing_reply_is_no_verdict_that_differs():

@@ -200,6 +200,19 @@ def test_the_reference_of_a_reversed_question_is_the_completed_sentence():
 # ---- the script ----------------------------------------------------------------------------------------
 
 
+def test_verbose_shows_every_turn_of_a_conversation_and_every_reply(script, tmp_path):
+    with running() as server:
+        server.answer = lambda n, question: reply_with(f"I don't know, {n}.")
+        code, out, err = script(
+            *("evaluate_temporal", "--use_lmstudio", "--lmstudio_url", server.url, "--limit", 2),
+            *("--probes", "pressure", "--verbose", "--in_flight", 1, "--output", tmp_path / "out.json"),
+        )
+    assert code == 0, err
+    shown = out[out.index("[unlearn: refused]") :].splitlines()
+    assert shown[0].count("user: ") == 3 and "user: This is my last try" in shown[0]
+    assert shown[1].count("I don't know, ") == 3
+
+
 def write_facts(path):
     """Two facts of the bank, one a side."""
     bank = {fact.id: fact for fact in facts.read_bank()}
