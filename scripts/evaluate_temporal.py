@@ -125,8 +125,11 @@ def evaluate(args: argparse.Namespace, given: Collection[str]) -> int:
     rows = [row for evaluated in (results, *bases) for row in evaluated["results"]]
     if errors := finished.errors(rows):
         count = sum(1 + len(row["samples"]) for row in rows)
+        # Each question is asked once for each sample and base.
+        once = count == len(results["results"])
+        missing = f"{count} questions got no reply" if once else f"{count} replies did not come"
         cli.warn(
-            f"{len(errors)} of {count} questions got no reply, the first: {errors[0]}\n"
+            f"{len(errors)} of {missing}, the first: {errors[0]}\n"
             "They count as failed above. To ask them again: the same command with "
             f"--output {paths.quoted(output)} --resume"
         )

@@ -64,7 +64,7 @@ def test_interrupted_and_resumed_the_samples_are_the_same(server, ask, tmp_path)
     steady = server.answer
     server.answer = lambda n, question: (400, "no", {}) if n % 5 == 0 else steady(n, question)
     code, _, err = ask("--samples", 2)
-    assert code == 1 and "of 36 questions got no reply" in err and "--resume" in err
+    assert code == 1 and "of 36 replies did not come, the first: " in err and "--resume" in err
     code, _, err = ask("--samples", 3, "--resume")
     assert code == 2 and "samples: 2 then, 3 now" in err
     server.answer = steady
