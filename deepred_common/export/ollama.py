@@ -161,6 +161,7 @@ def modelfile(gguf: Path, model: Path) -> str:
         f"FROM ./{gguf.name}",
         f'TEMPLATE """{template(tokenizer)}"""',
         "PARAMETER temperature 0",
+        "PARAMETER repeat_penalty 1",  # before August 2026 Ollama's own was 1.1 (ollama #17679)
         *(f'PARAMETER stop "{stop}"' for stop in stops),
     ]
     return "\n".join(lines) + "\n"

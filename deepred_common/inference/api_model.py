@@ -33,6 +33,10 @@ _PROBABILITIES = {"logprobs": True, "top_logprobs": 20}  # the most that OpenAI,
 # from those with a twentieth of the first one's probability. SGLang refuses a top_k of 0; its own is none.
 _ALL_TOKENS = {"top_p": 1, "top_k": 0, "min_p": 0}
 _OF_SAMPLES = ("temperature", "seed", *_ALL_TOKENS)
+# Plain replies want no penalty on words that stand in the question, greedy ones neither. LM Studio's own is
+# 1.1; vLLM and SGLang, which have the other name, take the one in the model's generation_config.json. A float:
+# mlx_lm refuses a whole number.
+_NO_PENALTY = {"repeat_penalty": 1.0, "repetition_penalty": 1.0}
 
 
 class ApiModel:
@@ -60,7 +64,7 @@ class ApiModel:
         key_variable: str = API_KEY_VARIABLE,
         probabilities: bool = False,
     ) -> None:
-        self._options: dict[str, Any] = {"max_tokens": max_tokens, "temperature": 0}
+        self._options: dict[str, Any] = {"max_tokens": max_tokens, "temperature": 0, **_NO_PENALTY}
         if probabilities:
             self._options |= _PROBABILITIES
         self._gives_probabilities = False
@@ -144,6 +148,9 @@ class ApiModel:
                     # OpenAI's newer models count the thought, too.
                     rest = {name: value for name, value in self._options.items() if name != "max_tokens"}
                     self._options = {"max_completion_tokens": options["max_tokens"], **rest}
+                elif penalties := [name for name in _NO_PENALTY if name in options and name in refusal]:
+                    # Who does not know the field, as OpenAI, has no such penalty.
+                    self._options = {k: v for k, v in self._options.items() if k not in penalties}
                 elif draw and (untaken := [one for one in _OF_SAMPLES if one in options and one in refusal]):
                     if not self._refused.issuperset(untaken):  # no other thread has said so
                         warn(f"{self.model} takes no {', '.join(untaken)}: samples are drawn without it.")

@@ -74,3 +74,28 @@ def test_what_a_server_does_not_take_of_a_sample_is_left_out_and_told_once(serve
     assert greedy["temperature"] == 0 and "seed" not in greedy
     assert [(one["temperature"], one["seed"], one["top_p"]) for one in samples] == [(0.7, 1, 1), (0.7, 2, 1)]
     assert capsys.readouterr().err.count("takes no top_k, min_p") == 1
+
+
+def test_no_server_s_own_penalty_on_repeated_words_changes_replies(server):
+    """LM Studio's is 1.1, which changes greedy replies too."""
+    list(ApiModel(server.url, None, 8).ask(["Who?"] * 2, [None, Draw(0.7, 1)]))
+    bodies = [body for body, _ in server.requests]
+    assert [(body["repeat_penalty"], body["repetition_penalty"]) for body in bodies] == [(1, 1)] * 2
+
+
+def test_a_server_that_knows_no_such_penalty_is_asked_without(server, capsys):
+    names = ("repeat_penalty", "repetition_penalty")
+    refusing(
+        server,
+        {
+            f"Unrecognized request argument supplied: {name}": lambda body, name=name: name in body
+            for name in names
+        },
+    )
+    draws = [None, Draw(0.7, 1), None]
+    replies = dict(ApiModel(server.url, None, 8, in_flight=1).ask(["Who?"] * 3, draws))
+    assert [reply.text for reply in replies.values()] == ["Yes."] * 3
+    bodies = [body for body, _ in server.requests]
+    assert len(bodies) == 5, "it is told once, not each time"
+    assert bodies[3]["temperature"] == 0.7 and bodies[4]["temperature"] == 0
+    assert capsys.readouterr().err == ""

@@ -392,6 +392,7 @@ def test_modelfile_writes_a_modelfile_beside_the_file(folder, script, llama_cpp_
         "FROM ./x.gguf\n" in text
         and 'PARAMETER stop "<|im_end|>"' in text
         and "temperature 0" in text
+        and "PARAMETER repeat_penalty 1\n" in text
         and "ollama create x" in out
     )
 
