@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepred_common import server_session
 from deepred_common.cli import UserError
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def lm_studio_here() -> str | None:
 
     url = f"http://localhost:{os.environ.get('LMSTUDIO_PORT') or LM_STUDIO_PORT}/v1/models"
     try:
-        return url if requests.get(url, timeout=1).ok else None
+        return url if server_session.new(url).get(url, timeout=1).ok else None
     except requests.RequestException:
         return None
 

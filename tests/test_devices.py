@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from fake_server import running
 
 from deepred_common import devices
 from deepred_common.cli import UserError
@@ -44,3 +45,13 @@ def test_a_gpu_that_torch_does_not_see_is_noticed_unless_it_is_hidden(monkeypatc
     assert devices.unused_gpu() == "AMD"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert devices.unused_gpu() is None
+
+
+def test_a_proxy_does_not_hide_an_lm_studio_that_holds_the_gpu(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("http_proxy", raising=False)
+    with running() as server:
+        port = str(server.http.server_port)
+        monkeypatch.setenv("LMSTUDIO_PORT", port)
+        assert devices.lm_studio_here() == f"http://localhost:{port}/v1/models"
+    assert devices.lm_studio_here() is None
