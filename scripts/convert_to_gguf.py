@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if settings.lora:
         print_next_of_adapter(settings)
         return cli.EXIT_OK
-    print(lmstudio.hand_over(files, settings.copy_to_lmstudio))
+    print(lmstudio.hand_over(files, output, settings.copy_to_lmstudio))
     print(
         f"\nNext:\n  {paths.script('evaluate_temporal')} --use_lmstudio "
         f"--lmstudio_model {lmstudio.quoted(lmstudio.identifier(files[0]))}"

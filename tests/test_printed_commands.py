@@ -91,7 +91,7 @@ def test_what_stands_in_errors_and_files(folder, capsys, monkeypatch, tmp_path):
 def test_handing_over_to_lm_studio_and_ollama(folder, monkeypatch, tmp_path):
     monkeypatch.setenv("WIKI_DATA", str(tmp_path / folder / "data"))
     gguf = folder / f"{folder}.gguf"
-    make, copy, load, *_ = pasted(lmstudio.hand_over([gguf], wants_copy=False))
+    make, copy, load, *_ = pasted(lmstudio.hand_over([gguf], gguf, wants_copy=False))
     models = tmp_path / folder / "lmstudio/models/local/temporal"
     assert make == ["mkdir", "-p", f"{models}/"] and Path(copy[1]) == gguf and copy[2] == f"{models}/"
     assert load == ["lms", "load", f"temporal/{folder}"]

@@ -12,6 +12,7 @@ from typing import Any
 
 from deepred_common import paths, server_session
 from deepred_common.files import json_text, whole_file, write_text
+from deepred_common.models import gguf_parts
 
 PUBLISHER, FOLDER = "local", "temporal"
 SYSTEM_TOOL = Path("/opt/lm-studio/bin/lms")
@@ -52,20 +53,23 @@ def writable(gguf: str | Path) -> bool:
     return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
 
 
-def copy(files: Sequence[Path]) -> Path:
-    """Copy a model's file, or its parts, to their targets, each whole or not at all; return the first target.
+def copy(files: Sequence[Path], output: Path) -> Path:
+    """Copy what was written to `output`, a file or its parts, to the targets; return the first one.
 
-    Older files there are replaced: the caller has checked that they may be. The first part is copied last:
-    LM Studio loads a model by it.
+    Each appears whole or not at all. All older copies of `output` are replaced, those in parts too: the caller
+    has checked that they may be. The first part is copied last: LM Studio loads a model by it.
     """
-    to = target(files[0])
-    to.parent.mkdir(parents=True, exist_ok=True)
+    targets = [target(file) for file in files]
+    targets[0].parent.mkdir(parents=True, exist_ok=True)
     if len(files) > 1:
-        to.unlink(missing_ok=True)
+        targets[0].unlink(missing_ok=True)
     for file in reversed(files):
         with whole_file(target(file)) as temporary:
             shutil.copyfile(file, temporary)
-    return to
+    for older in gguf_parts.written(target(output)):
+        if older not in targets:
+            older.unlink()
+    return targets[0]
 
 
 def preset(gguf: Path) -> dict[str, Any]:
@@ -112,16 +116,19 @@ def listed_models(url: str) -> list[str] | None:
         return None
 
 
-def hand_over(files: Sequence[Path], wants_copy: bool) -> str:
+def hand_over(files: Sequence[Path], output: Path, wants_copy: bool) -> str:
     """Copy a model's file, or its parts, to LM Studio if wanted and possible; return what to tell the user.
 
     That is the copy's path, or the commands, with real paths, that copy the file (no sudo is run here),
-    and the command that loads it.
+    and the command that loads it. What was written into LM Studio's folder is not copied. output: the file
+    that the model was written to, whole or as those parts.
     """
     gguf = files[0]
     load = f"  {tool()} load {quoted(identifier(gguf))}"
+    if os.path.exists(target(gguf)) and target(gguf).samefile(gguf):
+        return f"\nIt was written into LM Studio's folder. To load it:\n{load}"
     if wants_copy and writable(gguf):
-        return f"\nCopied to {copy(files)}. To load it:\n{load}{_listed_line(identifier(gguf))}"
+        return f"\nCopied to {copy(files, output)}. To load it:\n{load}{_listed_line(identifier(gguf))}"
     folder, file = target(gguf).parent, " ".join(paths.quoted(part) for part in files)
     into = shlex.quote(f"{folder}/")
     text = f"\nTo try it in LM Studio:\n  mkdir -p {into}\n  cp {file} {into}\n{load}"
