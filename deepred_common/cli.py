@@ -186,6 +186,13 @@ def positive_int(text: str) -> int:
     return value
 
 
+def port(text: str) -> int:
+    """argparse type: a TCP port."""
+    if not (text.isdecimal() and 1 <= int(text) < 2**16):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: a whole number from 1 to {2**16 - 1}")
+    return int(text)
+
+
 def seed(text: str) -> int:
     """argparse type: a seed that all libraries take, NumPy's among them."""
     try:

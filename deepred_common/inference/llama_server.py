@@ -38,6 +38,7 @@ START_TIMEOUT = 600  # seconds: a large file on a slow disk takes minutes to loa
 _SETTINGS = ("LLAMA_ARG_", "LLAMA_API_KEY")  # how environment variables that llama-server reads begin
 _TEMPLATE_OPTIONS = {"enable_thinking": False}  # as local models are asked (template_changes)
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+_PROBE_TIMEOUT = 5  # seconds
 _STOP_TIMEOUT = 10  # seconds until a server that does not end by itself is killed
 _LAST_WORDS = 500  # characters of the server's log that an error message shows
 
@@ -113,6 +114,17 @@ def _answers(process: subprocess.Popen[bytes], port: int, timeout: float) -> boo
     return False
 
 
+def _require_free(host: str, port: int) -> None:
+    """UserError if something listens on the port already, or if no such host is known."""
+    try:
+        socket.create_connection((host, port), timeout=_PROBE_TIMEOUT).close()
+    except (socket.gaierror, UnicodeError):  # the second one for what cannot be a name
+        raise UserError(f"--host {host} is no address and no known name of this machine.") from None
+    except OSError:
+        return
+    raise UserError(f"port {port} of {host} is taken; choose another --port.")
+
+
 def _end_with(parent: int) -> None:
     """Let the system end this process when the one that started it ends, also by kill -9. Linux only.
 
@@ -141,7 +153,12 @@ def _serve_prebuilt(
     parameters.default_template_kwargs = {
         name: json.dumps(value) for name, value in _TEMPLATE_OPTIONS.items()
     }
-    server = xllamacpp.Server(parameters)
+    try:
+        server = xllamacpp.Server(parameters)
+    except RuntimeError as error:  # "Failed to init server, please check the input params."
+        raise UserError(
+            f"llama.cpp cannot serve {gguf} at {host}, port {port}; its own lines above say why."
+        ) from error
     cli.progress(f"serving {alias} at {server.listening_address}/v1 (Ctrl-C stops it)")
     threading.Event().wait()
 
@@ -150,7 +167,8 @@ def _serve_built(
     tool: Path, gguf: Path, lora: Path | None, host: str, port: int, alias: str, slots: int, context: int
 ) -> None:
     """Become the llama-server `tool`."""
-    cli.progress(f"serving {alias} at http://{host}:{port}/v1 with {tool} (Ctrl-C stops it)")
+    shown_host = f"[{host}]" if ":" in host else host  # IPv6
+    cli.progress(f"serving {alias} at http://{shown_host}:{port}/v1 with {tool} (Ctrl-C stops it)")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     command = [str(tool), "-m", str(gguf), "--host", host, "--port", str(port), "-a", alias]
     command += ["-c", str(context * slots), "-np", str(slots)]
@@ -170,7 +188,7 @@ def build_parser() -> cli.Parser:
     parser.add_argument("--lora", type=cli.path, help="a LoRA adapter for it, as a .gguf file")
     parser.add_argument("--host", default=LOCAL_HOST, help="address to listen on (default: %(default)s)")
     parser.add_argument(
-        "--port", type=cli.positive_int, default=DEFAULT_PORT, help="port to listen on (default: %(default)s)"
+        "--port", type=cli.port, default=DEFAULT_PORT, help="port to listen on (default: %(default)s)"
     )
     parser.add_argument(
         "--slots",
@@ -203,9 +221,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for file in filter(None, (args.gguf, args.lora)):
         if not file.is_file():
             raise UserError(f"{file} does not exist.")
-    with socket.socket() as probe:
-        if probe.connect_ex((args.host, args.port)) == 0:
-            raise UserError(f"port {args.port} of {args.host} is taken; choose another --port.")
+    _require_free(args.host, args.port)
     alias = args.alias or identifier(args.lora or args.gguf)
     context = PROMPT_TOKENS + max(REPLY_TOKENS, args.reply_tokens)
     tool = llama_cpp.find_tool(args.llama_cpp_path, "llama-server", paths.from_environment("LLAMA_CPP_DIR"))

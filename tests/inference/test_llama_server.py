@@ -1,6 +1,7 @@
 """Serving a GGUF file with llama.cpp: what a built llama-server is started with."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -13,8 +14,9 @@ from deepred_common.inference import llama_server
 
 
 @pytest.fixture
-def start(tmp_path):
-    """start(flags, variables): what a fake llama-server prints of its arguments and environment."""
+def serve(tmp_path):
+    """serve(flags, variables): the finished process, with a fake llama-server that prints its arguments and
+    environment."""
     (tmp_path / "m.gguf").touch()
     tool = tmp_path / "llama-server"
     tool.write_text(f"#!{sys.executable}\nimport os, sys\nprint(*sys.argv[1:], *os.environ)\n")
@@ -30,15 +32,27 @@ def start(tmp_path):
             "3",
             "--llama_cpp_path",
             str(tmp_path / "none"),
+            "--port",
+            str(llama_server.free_port()),
             *flags,
         ]
-        done = subprocess.run(
-            [*command, "--port", str(llama_server.free_port())],
+        return subprocess.run(
+            command,
             capture_output=True,
             text=True,
             cwd=ROOT,
             env=os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"} | variables,
         )
+
+    return call
+
+
+@pytest.fixture
+def start(serve):
+    """start(flags, variables): what the fake llama-server prints."""
+
+    def call(*flags, **variables):
+        done = serve(*flags, **variables)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -73,6 +87,46 @@ def test_a_build_needs_no_converter_to_serve(start, tmp_path):
     given = ("--llama_cpp_path", str(tmp_path / "given"))
     assert "this is the given one" in start(*given, LLAMA_CPP_DIR=named)
     assert "-np 3" in start(LLAMA_CPP_DIR=str(tmp_path / "absent"))  # so the one on PATH
+
+
+@pytest.fixture
+def ipv6():
+    """A port of ::1 on which something listens."""
+    try:
+        listening = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with listening:
+        yield listening.getsockname()[1]
+
+
+def test_an_ipv6_address_is_listened_on_and_printed_as_a_url(serve, ipv6):
+    done = serve("--host", "::1")
+    assert "--host ::1" in done.stdout and " at http://[::1]:" in done.stderr
+    done = serve("--host", "::1", "--port", str(ipv6))
+    assert done.returncode == 2 and done.stderr == f"error: port {ipv6} of ::1 is taken; choose another --port.\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--host", "nowhere.invalid"), "--host nowhere.invalid is no address and no known name"),
+        (("--host", "a..b"), "--host a..b is no address and no known name"),
+        (("--port", "70000"), "'70000' is not a port"),
+        (("--port", "0"), "'0' is not a port"),
+    ],
+)
+def test_an_address_that_cannot_be_is_told(flags, message, serve):
+    done = serve(*flags)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_file_that_the_prebuilt_server_cannot_load_is_told_without_a_traceback(serve, tmp_path):
+    pytest.importorskip("xllamacpp")
+    (tmp_path / "llama-server").unlink()
+    done = serve(PATH=str(tmp_path))
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"error: llama.cpp cannot serve {tmp_path / 'm.gguf'} at ")
 
 
 STARTS_ONE = """
