@@ -15,7 +15,7 @@ class Server:
     requests: (body, Authorization header) of each question so far. url: the base URL.
     """
 
-    def __init__(self):
+    def __init__(self, port=0):
         self.requests = []
         self.list = lambda path: (200, {"data": [{"id": "m"}]}, {}) if path == "/v1/models" else NOT_FOUND
         self.answer = lambda n, question: reply_with("I don't know.")
@@ -46,7 +46,7 @@ class Server:
             def log_message(self, *arguments):
                 pass
 
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
 

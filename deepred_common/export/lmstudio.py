@@ -56,8 +56,8 @@ def writable(gguf: str | Path) -> bool:
 def copy(files: Sequence[Path], output: Path) -> Path:
     """Copy what was written to `output`, a file or its parts, to the targets; return the first one.
 
-    Each appears whole or not at all. All older copies of `output` are replaced, those in parts too: the caller
-    has checked that they may be. The first part is copied last: LM Studio loads a model by it.
+    Each appears whole or not at all. All older copies of `output` are replaced, those in parts too: the
+    caller has checked that they may be. The first part is copied last: LM Studio loads a model by it.
     """
     targets = [target(file) for file in files]
     targets[0].parent.mkdir(parents=True, exist_ok=True)

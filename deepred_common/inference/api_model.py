@@ -33,9 +33,9 @@ _PROBABILITIES = {"logprobs": True, "top_logprobs": 20}  # the most that OpenAI,
 # from those with a twentieth of the first one's probability. SGLang refuses a top_k of 0; its own is none.
 _ALL_TOKENS = {"top_p": 1, "top_k": 0, "min_p": 0}
 _OF_SAMPLES = ("temperature", "seed", *_ALL_TOKENS)
-# Plain replies want no penalty on words that stand in the question, greedy ones neither. LM Studio's own is
-# 1.1; vLLM and SGLang, which have the other name, take the one in the model's generation_config.json. A float:
-# mlx_lm refuses a whole number.
+# Otherwise words that stand in the question are penalised, in greedy replies too. LM Studio's own penalty is
+# 1.1; vLLM and SGLang, which have the other name, take the one in the model's generation_config.json.
+# mlx_lm wants a float.
 _NO_PENALTY = {"repeat_penalty": 1.0, "repetition_penalty": 1.0}
 
 
@@ -45,8 +45,8 @@ class ApiModel:
     model: its identifier at the server; None takes the only one that the server lists.
     in_flight: requests at a time; a server with one slot queues them. timeout: seconds to wait for one reply.
     The key in the environment variable `key_variable`, if it is set, is sent along and never printed.
-    flag: how the command line's own flags for this server begin, for messages. probabilities: ask for those
-    of the tokens, for Reply.refusal_share.
+    flag: how the command line's own flags for this server begin, for messages; "" if it has none.
+    probabilities: ask for those of the tokens, for Reply.refusal_share.
     """
 
     kind = "api"

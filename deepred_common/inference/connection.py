@@ -54,9 +54,9 @@ class _TryAgain(Exception):
 class Connection:
     """Requests to the server at `url`.
 
-    flag: how the command line's own flags for it begin, for messages. The key in the environment variable
-    `key_variable`, if it is set, is sent along and never printed. timeout: seconds to wait for an answer.
-    in_flight: requests at a time. stopped: set to end the pauses between attempts.
+    flag: how the command line's own flags for it begin, for messages; "" if it has none. The key in the
+    environment variable `key_variable`, if it is set, is sent along and never printed. timeout: seconds to
+    wait for an answer. in_flight: requests at a time. stopped: set to end the pauses between attempts.
     """
 
     def __init__(self, url: str, flag: str, key_variable: str, timeout: float, in_flight: int) -> None:
@@ -203,7 +203,7 @@ class Connection:
         if self._flag == "--lmstudio":
             start = "Start LM Studio's server (lms server start), or set LMSTUDIO_HOST and LMSTUDIO_PORT or"
             return ServerGone(f"{what}\n{start} {self._flag}_url.{self._wsl_line()}")
-        return ServerGone(f"{what} Check {self._flag}_url.")
+        return ServerGone(f"{what} Check {self._flag}_url." if self._flag else what)
 
     def _wsl_line(self) -> str:
         """A line about LM Studio on Windows, where this is a Linux inside it; else ""."""

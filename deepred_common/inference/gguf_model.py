@@ -59,6 +59,7 @@ def _opened(path: str, settings: BackendSettings, system_prompt: str | None) -> 
             settings.in_flight,
             settings.timeout,
             system_prompt,
+            flag="",  # the server is ours: none has to be started
             probabilities=True,
         )
         model.name, model.kind, model.identity = path, NAME, _identity(path)

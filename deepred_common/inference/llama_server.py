@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from deepred_common import cli, devices, paths
 from deepred_common.cli import UserError
@@ -71,7 +72,8 @@ def serving(
     slots: questions answered at once. tree: where to look for a built llama-server. reply_tokens: the longest
     reply that a slot must hold after its question. lora: a GGUF adapter that is put on `gguf`.
 
-    UserError with the server's last words if it does not answer within `timeout` seconds.
+    UserError with the server's last words if it does not answer within `timeout` seconds, or has ended when
+    the block raises one; a warning with them if it has ended when the block is done.
     """
     port = free_port()
     command = [sys.executable, "-m", MODULE, str(Path(gguf).resolve())]
@@ -85,11 +87,16 @@ def serving(
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=paths.ROOT)
         try:
             if not _answers(process, port, timeout):
-                log.seek(0)
-                raise UserError(
-                    f"llama.cpp's server did not start on {gguf}: {log.read().strip()[-_LAST_WORDS:]}"
-                )
-            yield f"http://{LOCAL_HOST}:{port}/v1"
+                raise UserError(f"llama.cpp's server did not start on {gguf}: {_last_words(log)}")
+            try:
+                yield f"http://{LOCAL_HOST}:{port}/v1"
+            except UserError as error:
+                if ending := _ending(process):
+                    words = f"llama.cpp's server on {gguf} {ending}: {_last_words(log)}"
+                    raise UserError(f"{words}\n{error}") from error
+                raise
+            if ending := _ending(process):
+                cli.warn(f"llama.cpp's server on {gguf} {ending}: {_last_words(log)}")
         finally:
             process.terminate()
             try:
@@ -97,6 +104,22 @@ def serving(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _ending(process: subprocess.Popen[bytes]) -> str | None:
+    """How the server ended by itself; None if it still runs."""
+    code = process.poll()
+    if code is None:
+        return None
+    if code >= 0:
+        return f"ended with exit status {code}"
+    hint = "; was the memory full?" if code == -signal.SIGKILL else ""
+    return f"was ended by signal {-code} ({signal.strsignal(-code)}{hint})"
+
+
+def _last_words(log: IO[str]) -> str:
+    log.seek(0)
+    return log.read().strip()[-_LAST_WORDS:]
 
 
 def _answers(process: subprocess.Popen[bytes], port: int, timeout: float) -> bool:

@@ -1,6 +1,10 @@
-"""A GGUF file as a back end: what is no such file is named before the settings."""
+"""A GGUF file as a back end: what is no such file is named before the settings; its server may die."""
+
+import os
+import sys
 
 import pytest
+from conftest import ROOT
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 269060552\n"
 
@@ -24,3 +28,58 @@ def test_a_split_file_is_given_by_its_first_part_and_must_be_whole(script, data_
     second.write_bytes(b"GGUF")
     code, _, err = script("evaluate_temporal", "--model_path", second, "--test_file", data_file)
     assert code == 2 and f"Give the first part: {first}" in err
+
+
+# Answers so many questions in the chat, then dies.
+DYING_SERVER = """#!{python}
+import os, signal, sys
+sys.path.insert(0, "{tests}")
+import fake_server
+
+def answer(n, question):
+    if n <= {answered}:
+        return fake_server.reply_with("I don't know.")
+    print("ggml: failed to allocate 12345 bytes", flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+server = fake_server.Server(int(sys.argv[sys.argv.index("--port") + 1]))
+server.list = lambda path: (200, {{"data": [{{"id": "m"}}]}}, {{}})
+server.answer = answer
+signal.pause()
+"""
+
+
+@pytest.fixture
+def evaluate(script, data_file, tmp_path, monkeypatch):
+    """evaluate(answered, flags): of a GGUF file whose server dies after so many replies."""
+    monkeypatch.setattr("deepred_common.inference.connection._FIRST_PAUSE", 0.1)
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    tool = tmp_path / "build/bin/llama-server"
+    tool.parent.mkdir(parents=True)
+
+    def call(answered, *flags):
+        tool.write_text(
+            DYING_SERVER.format(python=sys.executable, tests=os.path.join(ROOT, "tests"), answered=answered)
+        )
+        tool.chmod(0o755)
+        arguments = ("--model_path", tmp_path / "m.gguf", "--llama_cpp_path", tmp_path, "--in_flight", "1")
+        output = ("--test_file", data_file, "--output", tmp_path / "out.json")
+        return script("evaluate_temporal", *arguments, *output, *flags)
+
+    return call
+
+
+REASON = "m.gguf was ended by signal 9 (Killed; was the memory full?): "
+
+
+def test_a_server_that_dies_says_why_and_the_replies_before_are_kept(evaluate):
+    code, _, err = evaluate(3)
+    assert code == 2 and "error: llama.cpp's server on " in err and REASON in err
+    assert "ggml: failed to allocate 12345 bytes\n" in err and "3 replies are saved. Resume with" in err
+    assert "LM Studio" not in err
+
+
+def test_a_server_that_dies_at_the_last_questions_says_why_as_well(evaluate):
+    code, _, err = evaluate(10)
+    assert code == 1 and "warning: llama.cpp's server on " in err and REASON in err
+    assert "failed to allocate" in err

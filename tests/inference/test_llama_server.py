@@ -104,7 +104,8 @@ def test_an_ipv6_address_is_listened_on_and_printed_as_a_url(serve, ipv6):
     done = serve("--host", "::1")
     assert "--host ::1" in done.stdout and " at http://[::1]:" in done.stderr
     done = serve("--host", "::1", "--port", str(ipv6))
-    assert done.returncode == 2 and done.stderr == f"error: port {ipv6} of ::1 is taken; choose another --port.\n"
+    assert done.returncode == 2
+    assert done.stderr == f"error: port {ipv6} of ::1 is taken; choose another --port.\n"
 
 
 @pytest.mark.parametrize(
