@@ -197,7 +197,8 @@ def merge(
     """
     import torch
 
-    folder = base_folder(settings, trained)
+    revision = settings.revision or trained.config.get("revision")
+    folder = loading.base_folder(settings.base_model, revision, settings.trust_remote_code)
     sources = {**sources, **source_files.stamps(source_files.of_model(folder))}
     config = folders.require_model_folder(folder, "base model", transformers_loads=loads_model(settings))
     base = Base(settings.base_model, folder, config, safetensors_files.read_folder(folder))
@@ -247,16 +248,6 @@ def calibrate(
         )
     print(calibration_text.text(calibrated), flush=True)
     return calibrated
-
-
-def base_folder(settings: MergeSettings, trained: Adapter | TunedModel) -> Path:
-    """The base as a folder: the one given, or the hub's files at --revision or the one trained on."""
-    if folders.looks_like_path(settings.base_model):
-        return Path(settings.base_model)
-    revision = settings.revision or trained.config.get("revision")
-    cli.progress(f"downloading {settings.base_model}" + (f" at {revision}" if revision else "") + " …")
-    code = loading.CODE_FILES if settings.trust_remote_code else ()
-    return loading.download(settings.base_model, revision, (*loading.DOWNLOADED_FILES, *code))
 
 
 def check_base(settings: MergeSettings, base: Base, bytes_each: int) -> None:

@@ -17,10 +17,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepred_common import chat, devices, provenance, template_changes
+from deepred_common import chat, cli, devices, provenance, template_changes
 from deepred_common.cli import UserError
 from deepred_common.models import adapter_names, architectures, safetensors_files, terms
-from deepred_common.models.folders import ADAPTER_CONFIG, default_template, embedding_rows
+from deepred_common.models.folders import ADAPTER_CONFIG, default_template, embedding_rows, looks_like_path
 from deepred_common.models.load_errors import DOWNLOAD_AGAIN, LONGEST_REASON, hub_errors
 from deepred_common.models.safetensors_files import Entry
 from deepred_common.models.trained_weights import ADAPTER_WEIGHTS, Adapter, TunedModel
@@ -72,6 +72,15 @@ def download(name: str, revision: str | None = None, patterns: Sequence[str] = D
             ignore_patterns=list(SKIPPED_FILES),
         )
     return Path(folder)
+
+
+def base_folder(name: str | Path, revision: str | None, trust_remote_code: bool = False) -> Path:
+    """A base as a folder: itself, or the hub's files at `revision`, with its own code if that may be run."""
+    if looks_like_path(name):
+        return Path(name)
+    cli.progress(f"{name}{f' at {revision}' if revision else ''}: from the hub, or its cache here …")
+    code = CODE_FILES if trust_remote_code else ()
+    return download(str(name), revision, (*DOWNLOADED_FILES, *code))
 
 
 def load_tokenizer(name: str | Path, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -212,12 +221,13 @@ def load_with_adapter(
 ) -> tuple[Any, PreTrainedTokenizerBase]:
     """(model, tokenizer): the adapter's base (or `base`, if given) with the LoRA adapter on top, not merged.
 
-    The model is a PeftModel. UserError if base and adapter do not fit.
+    The adapter's own base is taken from the hub as it was in training. The model is a PeftModel. UserError if
+    base and adapter do not fit.
     """
     from peft import PeftModel
 
     _require_known_settings(adapter)
-    base = base or adapter.base
+    base = base or base_folder(adapter.base, adapter.config.get("revision"), trust_remote_code)
     model = load_model(base, dtype, trust_remote_code)
     tokenizer = load_adapter_tokenizer(adapter, base, trust_remote_code)
     rows = embedding_rows(adapter.tensors())

@@ -1,13 +1,19 @@
-"""A model given by its hub name: the commit that it was loaded from is known."""
+"""A model given by its hub name: the commit that it was loaded from is known, and an adapter's base is it."""
 
+import json
 import shutil
 
+import pytest
+
+from deepred_common.files import read_json
 from deepred_common.models import loading
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+COMMIT, LATER = "0123456789abcdef0123456789abcdef01234567", "89abcdef0123456789abcdef0123456789abcdef"
 
 
-def test_the_hub_s_commit_is_known_from_the_cache__made_by_hand(tmp_path, tiny_models, monkeypatch):
+@pytest.fixture
+def cache(tmp_path, tiny_models, monkeypatch):
+    """The hub's cache, made by hand: some/tiny at COMMIT, which is `main`."""
     from huggingface_hub import constants
 
     cached = tmp_path / "models--some--tiny"
@@ -15,5 +21,41 @@ def test_the_hub_s_commit_is_known_from_the_cache__made_by_hand(tmp_path, tiny_m
     (cached / "refs").mkdir()
     (cached / "refs/main").write_text(COMMIT)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    return cached
+
+
+def test_the_hub_s_commit_is_known_from_the_cache(cache, tiny_models):
     assert loading.revision("some/tiny") == loading.identity("some/tiny") == COMMIT
     assert loading.revision(tiny_models["llama"]) is None
+
+
+def test_an_adapter_is_asked_on_the_base_s_commit_that_it_was_trained_on(
+    cache, tiny_models, tmp_path, script, data_file
+):
+    """Later the base's weights and its chat template have changed on the hub."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    base, later, adapter = tiny_models["llama"], cache / "snapshots" / LATER, tmp_path / "adapter"
+    model = loading.load_model(base, torch.float32)
+    get_peft_model(model, LoraConfig(target_modules="all-linear")).save_pretrained(adapter)
+    config = read_json(adapter / "adapter_config.json")
+    config |= {"base_model_name_or_path": "some/tiny", "revision": COMMIT}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    changed = loading.load_model(base, torch.float32)
+    changed.model.embed_tokens.weight.data.neg_()
+    shutil.copytree(base, later)
+    changed.save_pretrained(later)
+    template = later / "chat_template.jinja"
+    template.write_text(template.read_text().replace("assistant", "human"))
+    (cache / "refs/main").write_text(LATER)
+
+    def replies(*flags):
+        output = tmp_path / "out.json"
+        limits = ("--limit", 4, "--max_tokens", 8, "--overwrite", "--output", output)
+        code, _, err = script("evaluate_temporal", *flags, "--test_file", data_file, *limits)
+        assert code in (0, 1) and output.exists(), err
+        return [row["reply"] for row in read_json(output)["results"]]
+
+    assert replies("--model_path", adapter) == replies("--model_path", base)
+    assert replies("--model_path", adapter) != replies("--model_path", "some/tiny")
