@@ -129,10 +129,14 @@ stage "llama.cpp and GGUF"
 
 # evaluate NAME TARGET ARGUMENT…: evaluate into $OUT/NAME.json unless that is newer than TARGET.
 evaluate() {
-  local name=$1 target=$2
+  local name=$1 target=$2 file
   shift 2
-  fresh_results $OUT/"$name".json "$target" ||
-    run $PY scripts/evaluate_temporal.py "$@" --max_tokens 64 --output $OUT/"$name".json --overwrite --resume
+  fresh_results $OUT/"$name".json "$target" && return
+  # A server does not say which weights it runs: --resume would take replies of an older GGUF for this one's.
+  for file in $OUT/"$name".json $OUT/"$name".replies.jsonl; do
+    [ ! "$target" -nt "$file" ] || rm -f "$file"
+  done
+  run $PY scripts/evaluate_temporal.py "$@" --max_tokens 64 --output $OUT/"$name".json --overwrite --resume
 }
 in_talk=(--test_file "${TALK[@]}" --limit $TALK_SAMPLE)
 in_forms=(--probes --limit $PROBED_FACTS)
@@ -144,12 +148,12 @@ evaluate forms-base $BASE/config.json --model_path $BASE "${in_forms[@]}"
 stage "evaluate the base"
 if ! { fresh_results $OUT/gguf.json $GGUF && fresh_results $OUT/talk-gguf.json $GGUF &&
   fresh_results $OUT/forms-gguf.json $GGUF; }; then
-  if ! $PY -c 'import xllamacpp' 2>/dev/null && ! [ -x llama.cpp/build/bin/llama-server ] && ! command -v llama-server >/dev/null; then
-    run $PY -c "from deepred_common.export import llama_cpp; llama_cpp.build('llama.cpp', 'llama-server', '$OUT/llama-server.log')"
-  fi
+  # Where no prebuilt server could be installed, one is compiled, once.
+  $PY -c 'import xllamacpp' 2>/dev/null || run $PY -m deepred_common.inference.llama_server $GGUF --build_only
   PORT=$($PY -c 'from deepred_common.inference.llama_server import free_port; print(free_port())')
   printf '\n$ python -m deepred_common.inference.llama_server %s --port %s --alias %s &\n' $GGUF "$PORT" $NAME
-  $PY -m deepred_common.inference.llama_server $GGUF --port "$PORT" --alias $NAME > $OUT/server.log 2>&1 &
+  $PY -m deepred_common.inference.llama_server $GGUF --port "$PORT" --alias $NAME --parent $$ \
+    > $OUT/server.log 2>&1 &
   SERVER=$!
   trap 'kill $SERVER 2>/dev/null || true' EXIT
   until (exec 3<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; do

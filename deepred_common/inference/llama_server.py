@@ -30,6 +30,7 @@ from deepred_common.cli import UserError
 from deepred_common.export import llama_cpp
 
 MODULE = "deepred_common.inference.llama_server"
+TOOL = "llama-server"
 LOCAL_HOST = "127.0.0.1"
 DEFAULT_PORT = 1234  # LM Studio's
 DEFAULT_SLOTS = 2
@@ -204,6 +205,12 @@ def _serve_built(
     os.execve(tool, command, environment)
 
 
+def _build(folder: Path, named_by_user: bool, log: Path) -> None:
+    """Compile llama-server in the source tree that conversions use; it is fetched if there is none."""
+    tree = llama_cpp.find_tree(folder, named_by_user) or llama_cpp.fetch_tree(folder)
+    llama_cpp.build(tree, TOOL, log)
+
+
 def build_parser() -> cli.Parser:
     """The command line of this module."""
     parser = cli.Parser(prog=f"python -m {MODULE}", description="Serve a GGUF file with llama.cpp.")
@@ -232,28 +239,37 @@ def build_parser() -> cli.Parser:
         default=paths.ROOT / "llama.cpp",
         help="where to look for a built llama-server",
     )
+    parser.add_argument(
+        "--build_only",
+        action="store_true",
+        help="serve nothing: compile llama-server if there is none (7 minutes or more)",
+    )
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # the process to end with
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C."""
-    args = build_parser().parse_args(argv)
+    args, given = cli.parse(build_parser(), argv)
     if args.parent:
         _end_with(args.parent)
     for file in filter(None, (args.gguf, args.lora)):
         if not file.is_file():
             raise UserError(f"{file} does not exist.")
+    tool = llama_cpp.find_tool(args.llama_cpp_path, TOOL, paths.from_environment("LLAMA_CPP_DIR"))
+    if args.build_only:
+        if tool is None:
+            _build(args.llama_cpp_path, "llama_cpp_path" in given, args.gguf.with_name(f"{TOOL}.log"))
+        return cli.EXIT_OK
     _require_free(args.host, args.port)
     alias = args.alias or identifier(args.lora or args.gguf)
     context = PROMPT_TOKENS + max(REPLY_TOKENS, args.reply_tokens)
-    tool = llama_cpp.find_tool(args.llama_cpp_path, "llama-server", paths.from_environment("LLAMA_CPP_DIR"))
     if tool:
         _serve_built(tool, args.gguf, args.lora, args.host, args.port, alias, args.slots, context)
     if importlib.util.find_spec("xllamacpp") is None:
         raise UserError(
             "no llama-server is built, and the xllamacpp package, which contains one, is not installed:\n"
-            "  pip install xllamacpp"
+            "  pip install xllamacpp\nOr compile one: run this once with --build_only."
         )
     _serve_prebuilt(args.gguf, args.lora, args.host, args.port, alias, args.slots, context)
     return cli.EXIT_OK

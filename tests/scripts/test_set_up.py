@@ -1,25 +1,41 @@
-"""scripts/setup.sh and quickstart.sh's flags, with a stand-in for Python that installs and trains nothing."""
+"""scripts/setup.sh and quickstart.sh, with a stand-in for Python that installs and trains nothing."""
 
+import contextlib
 import http.server
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from deepred_common import paths
 
 # Answers what setup.sh asks of Python. As pip it prints 100 lines; it fails or waits where a test wants it.
+# As an evaluation it adds to the replies that were saved, unless there are results. With REAL_PYTHON that one
+# runs the server's module.
 FAKE_PYTHON = """#!/usr/bin/env bash
 folder=$(dirname "$0")
 case "$*" in
   *urlopen*) [ -e "$folder/online" ] ;;
   *metadata*) [ ! -e "$folder/removed" ] ;;
+  *"import free_port"*) echo "${FREE_PORT:-}" ;;
+  *"import xllamacpp"*) [ -z "${REAL_PYTHON:-}" ] ;;
+  *llama_server*)
+    [ -z "${REAL_PYTHON:-}" ] || exec "$REAL_PYTHON" "$@"
+    [ -z "${FREE_PORT:-}" ] || exec sleep 60 ;;
+  *evaluate_temporal*)
+    words=$* results=${words##*--output } results=${results%% *} replies=${results%.json}.replies.jsonl
+    if ! [ -e "$results" ]; then
+      { echo '"schema": 2'; cat "$replies" 2>/dev/null; echo "asked now"; } > "$results"
+      rm -f "$replies"
+    fi ;;
   *"import torch"*) [ -e "$folder/torch" ] ;;
   "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
   "-m pip install"*)
@@ -302,3 +318,123 @@ def test_a_base_that_cannot_be_used_is_refused_before_the_set_up(arguments, line
     for wanted, line in zip(lines, said, strict=True):
         assert wanted in line
     assert not (clone / ".venv").exists()
+
+
+@pytest.fixture
+def made(clone):
+    """What the quickstart makes before it needs a server, each newer than what it is made from."""
+    files = [
+        "base/SmolLM2-135M-Instruct/config.json",
+        "quickstart/base.json",
+        "quickstart/talk-base.json",
+        "quickstart/forms-base.json",
+        "quickstart/run/final/adapter_model.safetensors",
+        "quickstart/merged/config.json",
+        "quickstart/temporal.gguf",
+    ]
+    for age, name in zip(range(9000, 0, -1000), files, strict=False):
+        put(clone, name, '"schema": 2', age)
+    return clone
+
+
+def put(clone, name, text, age):
+    """Write a file of output/ that is `age` seconds old."""
+    file = clone / "output" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text + "\n", encoding="utf-8")
+    os.utime(file, (time.time() - age,) * 2)
+
+
+def test_replies_of_an_older_gguf_are_no_results_of_the_new_one(made):
+    """The server's name and questions are the same, so --resume would take them for the new one's."""
+    put(made, "quickstart/gguf.json", '"schema": 2 of the older file', 3500)
+    put(made, "quickstart/talk-gguf.replies.jsonl", "of the older file", 3500)
+    put(made, "quickstart/forms-gguf.replies.jsonl", "of the new file, interrupted", 2000)
+    with socket.create_server(("127.0.0.1", 0), backlog=9) as server:
+        done = quickstart(made, FREE_PORT=str(server.getsockname()[1]))
+    assert done.returncode == 0, done.stderr
+    results = {name: (made / f"output/quickstart/{name}.json").read_text() for name in ("gguf", "talk-gguf")}
+    assert set(results.values()) == {'"schema": 2\nasked now\n'}
+    resumed = (made / "output/quickstart/forms-gguf.json").read_text()
+    assert resumed == '"schema": 2\nof the new file, interrupted\nasked now\n'
+    assert "base.json exists; skipped" in done.stdout
+
+
+# ---- the server, by the real Python ------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_server_module(made):
+    """made, with this project's package, and no prebuilt server."""
+    shutil.copytree(
+        paths.ROOT / "deepred_common", made / "deepred_common", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    return made
+
+
+def program(file, text):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    file.chmod(0o755)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_the_server_ends_with_the_quickstart_even_by_kill_9(with_server_module):
+    clone, pid_file = with_server_module, with_server_module / "server.pid"
+    program(clone / "tools/llama-server", f"#!/bin/sh\necho $$ > {pid_file}\nexec sleep 60\n")
+    tools = clone / "tools"
+    environment = {"PYTHON": str(tools / "python"), "PATH": f"{tools}:{os.environ['PATH']}"}
+    starter = subprocess.Popen(
+        ["scripts/quickstart.sh"],
+        cwd=clone,
+        env=os.environ | environment | {"REAL_PYTHON": sys.executable, "FREE_PORT": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not (pid_file.exists() and pid_file.read_text().endswith("\n")):
+        assert starter.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    starter.kill()
+    starter.wait()
+    server = int(pid_file.read_text())
+    try:
+        deadline = time.monotonic() + 20
+        while psutil.pid_exists(server) and psutil.Process(server).status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline, "it goes on"
+            time.sleep(0.05)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server, signal.SIGKILL)
+
+
+@pytest.fixture
+def own_tree(with_server_module, tmp_path_factory):
+    """A llama.cpp of the user's own, without a build, and compilers that do nothing."""
+    if shutil.which("llama-server"):
+        pytest.skip("a llama-server is installed here, so none is compiled")
+    tree = tmp_path_factory.mktemp("own") / "llama.cpp"
+    (tree / "conversion").mkdir(parents=True)
+    (tree / "convert_hf_to_gguf.py").touch()
+    for name in ("cmake", "c++"):
+        program(with_server_module / "tools" / name, "#!/bin/sh\n")
+    return tree
+
+
+def test_without_a_prebuilt_server_one_is_compiled_in_the_user_s_own_llama_cpp(with_server_module, own_tree):
+    made_now = own_tree / "build/bin/llama-server"
+    program(
+        with_server_module / "tools/cmake",
+        f"#!/bin/sh\nmkdir -p {made_now.parent}\n"
+        f"printf '#!/bin/sh\\necho this one, $*\\n' > {made_now}; chmod 755 {made_now}\n",
+    )
+    environment = {"REAL_PYTHON": sys.executable, "FREE_PORT": "1", "LLAMA_CPP_DIR": str(own_tree)}
+    done = quickstart(with_server_module, **environment)
+    assert "\nthis one, -m output/quickstart/temporal.gguf" in done.stderr
+
+
+def test_a_server_that_cannot_be_compiled_is_told_in_a_line(with_server_module, own_tree):
+    program(with_server_module / "tools/cmake", "#!/bin/sh\necho 'CMake Error: no good'; exit 1\n")
+    done = quickstart(with_server_module, REAL_PYTHON=sys.executable, LLAMA_CPP_DIR=str(own_tree))
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "\nerror: configuring llama.cpp failed: CMake Error: no good\n" in done.stderr
