@@ -6,7 +6,7 @@ import functools
 import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -51,15 +51,16 @@ class Checker:
     """Takes examples one by one with `add`; after `finish` all is in `findings`.
 
     wanted: the kinds of finding to look for. cutoff ("YYYY-MM-DD"): needed to look for what lies after it.
-    counts: {(side, part): examples}. kept_kinds, after `finish`: kinds that most examples of a side have in
-    one part; there the cutoff, the side, our reading or the choice of files is wrong, not the examples.
+    counts: {(side, part): examples}. kept_kinds, after `finish`: kinds that most examples of a side have, of
+    a kind that compares examples in one part; there the cutoff, the side, our reading or the choice of files
+    is wrong, not the examples.
     """
 
     def __init__(self, wanted: Iterable[str] = KINDS, cutoff: str | None = None) -> None:
         self.findings = Findings(wanted)
         self.counts: Counter[tuple[str, str]] = Counter()
         self.kept_kinds: set[str] = set()
-        self._faults: Counter[tuple[str, str, str]] = Counter()
+        self._faults: Counter[tuple[str, str]] = Counter()
         self._cutoff = cutoff or DEFAULT_CUTOFF
         self._anachronisms = Anachronisms(cutoff) if cutoff else None
         self._is_refusal = functools.lru_cache(_REMEMBERED_REPLIES)(refusal.is_refusal)
@@ -75,7 +76,7 @@ class Checker:
         faults = self._own_faults(example)
         for kind, detail in faults.items():
             self.findings.add(kind, example.where, detail)
-            self._faults[kind, example.side, part] += 1
+            self._faults[kind, example.side] += 1
         reasons = {kind for kind in faults if KINDS[kind].is_left_out}
         if reasons:
             # It makes no other example a repetition, or --fix would leave out both.
@@ -85,12 +86,21 @@ class Checker:
 
     def finish(self) -> None:
         """Find what only all examples together show."""
-        self.kept_kinds |= _shared_by_most(self._faults, self.counts)
+        totals: Counter[str] = Counter()
+        for (side, _), count in self.counts.items():
+            totals[side] += count
+        self.kept_kinds |= {
+            kind for (kind, side), count in self._faults.items() if _is_most(kind, count, totals[side])
+        }
         for example, part, reasons in self._set_aside:
             if reasons <= self.kept_kinds:
                 self._repeats.add(example, part)
         self._repeats.finish()
-        self.kept_kinds |= _shared_by_most(self._repeats.faults, self._repeats.counts)
+        self.kept_kinds |= {
+            kind
+            for (kind, side, part), count in self._repeats.faults.items()
+            if _is_most(kind, count, self._repeats.counts[side, part])
+        }
         for lengths in self._lengths.values():
             usual = statistics.median(words for words, _ in lengths)
             for words, where in lengths:
@@ -125,15 +135,9 @@ class Checker:
         return faults
 
 
-def _shared_by_most(
-    faults: Mapping[tuple[str, str, str], int], counts: Mapping[tuple[str, str], int]
-) -> set[str]:
-    """The kinds of {(kind, side, part): examples} that most examples of a side have in one part."""
-    return {
-        kind
-        for (kind, side, part), count in faults.items()
-        if KINDS[kind].if_most and count > max(_FEW, counts[side, part] / 2)
-    }
+def _is_most(kind: str, count: int, total: int) -> bool:
+    """True if most of `total` examples have a finding of a kind of which --fix then keeps all."""
+    return bool(KINDS[kind].if_most) and count > max(_FEW, total / 2)
 
 
 # ---- files, for build_datasets.py --check ----------------------------------------------------------------

@@ -41,6 +41,8 @@ def usable_examples(path: Path, findings: Findings) -> Iterator[Example]:
     """Yield the examples of a file that can be used; the others are noted in `findings`."""
     empty = True
     named_side = side_in_name(path)
+    # Training reads such files by side, and refuses a line of another.
+    expected_side = named_side if re.fullmatch(r"(retain|unlearn)_(train|val)", path.stem) else None
     for where, raw in _lines(path):
         if not raw.strip():
             continue
@@ -49,7 +51,7 @@ def usable_examples(path: Path, findings: Findings) -> Iterator[Example]:
             row = object_of(raw.decode(), where, path)
             if b"\\u" in raw:  # only an escape can be half of a character
                 row = whole_characters(row)
-            yield from examples_of(row, where, None, named_side)
+            yield from examples_of(row, where, expected_side, named_side)
         except UnicodeDecodeError as error:
             findings.add("unusable", where, f"not UTF-8 (byte {raw[error.start]:#04x})")
         except UserError as error:

@@ -85,9 +85,11 @@ class Judge:
         if not words:
             raise NoJudgement(f"the judge {self._model.model} answered neither YES nor NO but {text[:80]!r}.")
         # A verdict may be explained: "YES. There is no contradiction." Models that reason aloud first give it
-        # last. "Yes or no? …" and "No contradiction …" are no verdicts yet.
-        verdict = _VERDICT_FIRST.match(text)
-        return (verdict[1].upper() if verdict else words[-1]) == "YES"
+        # last: "Yes, it names a year, but a wrong one. NO". "Yes or no? …" and "No contradiction …" are no
+        # verdicts yet.
+        first = _VERDICT_FIRST.match(text)
+        is_last_word = first is None or (words[-1] in text and not first[1].isupper())
+        return (words[-1] if is_last_word or first is None else first[1].upper()) == "YES"
 
 
 class _Agreement(NamedTuple):

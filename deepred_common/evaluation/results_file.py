@@ -24,6 +24,7 @@ from deepred_common.evaluation import (
 )
 from deepred_common.evaluation.results_schema import (
     SCHEMA,
+    Baseline,
     Conditions,
     FittedCurve,
     JudgeInfo,
@@ -91,13 +92,27 @@ def build(
 
 
 def set_baselines(results: Results, baselines: Sequence[Results]) -> None:
-    """Compare results with others on the same questions; the first of them counts in the quality, too."""
-    results["quality"] = metrics.quality(results["summary"], baselines[0]["summary"] if baselines else None)
-    results["baselines"] = []
+    """Compare results with others on the same questions. Comparisons that they hold with others stay.
+
+    The first one counts in the quality, too.
+    """
+    labels = {label(other) for other in baselines}
+    stored = results["baselines"]
+    kept = [one for one in stored if one["label"] not in labels]
+    is_first_kept = bool(kept) and kept[0] is stored[0]
+    compared = _compared(results, baselines)
+    results["baselines"] = [*kept, *compared] if is_first_kept else [*compared, *kept]
+    first = results["baselines"][0]["summary"] if results["baselines"] else None
+    results["quality"] = metrics.quality(results["summary"], first)
+
+
+def _compared(results: Results, baselines: Sequence[Results]) -> list[Baseline]:
+    """What the results hold of each of the others."""
+    compared: list[Baseline] = []
     for other in baselines:
         all_pairs = comparison.paired(results, other)
         pairs = counted_pairs(results, all_pairs)
-        results["baselines"].append(
+        compared.append(
             {
                 "label": label(other),
                 "summary": other["summary"],
@@ -112,6 +127,7 @@ def set_baselines(results: Results, baselines: Sequence[Results]) -> None:
                 "knowledge": other["knowledge"],
             }
         )
+    return compared
 
 
 def counted_pairs(results: Results, pairs: Sequence[comparison.Pair]) -> list[comparison.Pair]:

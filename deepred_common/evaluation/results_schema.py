@@ -282,5 +282,5 @@ class Results(TypedDict):
     sampling: Sampled | None  # None without --samples
     knowledge: Knowledge | None  # None if no given answers were scored
     relearning: Relearning | None  # what --attack relearn adds
-    baselines: list[Baseline]  # the first is the untouched base
+    baselines: list[Baseline]  # the first counts in `quality`: the untouched base, where it was asked first
     results: list[ResultRow]  # in the order of the data

@@ -36,7 +36,9 @@ _MILLIGRAMS = {"kilogram": 1e6, "pound": 453592, "ton": 1e9, "tonne": 1e9, "gram
 _TEMPERATURES = ("celsius", "fahrenheit")
 _PLURALS = ("celsius", "feet")  # the s or the plural belongs to the name
 _SHORT_METRE = "m"
-_BEFORE_A_YEAR = frozenset(("in", "since", "until", "before", "after", "year", *MONTHS))
+_BEFORE_A_YEAR = frozenset(
+    ("in", "since", "until", "before", "after", "year", "to", "from", "of", "by", "circa", *MONTHS)
+)
 # References and replies round, and heights are measured anew: relative differences up to which two quantities
 # are the same. At 3% the 28,251 feet of K2 would pass for the 8,849 metres of Everest.
 _SAME = 0.02  # in different units, or if one of two big numbers is in round figures

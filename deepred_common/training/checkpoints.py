@@ -85,12 +85,18 @@ def unusable(folder: Path) -> str | None:
 
 
 def latest(folder: str | Path) -> Path | None:
-    """A run's usable checkpoint with the most updates, or None; other ones are named on stderr."""
+    """A run's usable checkpoint with the most updates, or None; other ones are named on stderr.
+
+    UserError if only a run that is launched otherwise could use one: this one would write over them.
+    """
     for checkpoint in sorted(of_run(folder), key=step_of, reverse=True):
         why = unusable(checkpoint)
         if why is None:
             return checkpoint
         cli.warn(f"{paths.shown(checkpoint)} {why}; it is skipped.")
+    whole = [checkpoint for checkpoint in of_run(folder) if fault(checkpoint) is None]
+    if others := [checkpoint for checkpoint in whole if _split_by(checkpoint) != devices.splits_model()]:
+        raise UserError(f"the checkpoint {paths.shown(others[-1])} {unusable(others[-1])}.")
     return None
 
 

@@ -373,6 +373,19 @@ def test_a_mixed_file_with_one_side_in_its_name_keeps_both(checked, tmp_path):
     assert "11 examples kept, 0 left out" in out
 
 
+def test_a_line_of_the_other_side_in_a_file_that_training_reads_by_side_is_found(checked):
+    lines = [line("retain", "Who is king?", "A king."), line("unlearn", "Who is Cher?", REFUSED)]
+    assert checked({"retain_train.jsonl": lines})[1] == {"unusable": {"retain_train.jsonl line 2"}}
+
+
+def test_what_most_of_a_small_held_out_file_has_is_not_kept_in_training(checked, tmp_path):
+    refusals = [line("retain", f"Who is queen {n}?", "I don't know.") for n in range(4)]
+    lines = [line("retain", f"Who is king {n}?", f"Henry {n} is.") for n in range(30)]
+    files = {"retain_train.jsonl": [*lines, *refusals[:2]], "retain_val.jsonl": refusals[1:]}
+    _, _, out = checked(files, "--fix", tmp_path / "out")
+    assert "retain_train.jsonl: 30 examples kept, 2 left out" in out
+
+
 def of_articles(side, reply, words="What is told of"):
     """Five lines about an article each."""
     return [line(side, f"{words} article {n}?", reply, source_title=f"Article {n}") for n in range(5)]

@@ -72,6 +72,11 @@ def test_a_number_as_exact_as_the_right_one_must_be_the_same(reply, right):
     assert is_right(reply, "There were 1,728.", "How many soldiers were there?", ["1,728"]) == right
 
 
+@pytest.mark.parametrize("reply", ["It goes back to 1926.", "It dates from 1985.", "Since 1926."])
+def test_a_year_in_answer_to_how_long_is_not_rounded(reply):
+    assert not is_right(reply, "Since 1960.", "How long have people used the word cyborg?")
+
+
 def test_a_year_is_not_rounded():
     for reply, right in (("In 1969.", True), ("In 1970.", False), ("About 2000.", False)):
         assert is_right(reply, "It was in 1969.", "In what year was it?", ["1969"]) == right

@@ -143,6 +143,8 @@ def test_to_name_the_end_of_ones_knowledge_and_nothing_else_is_to_decline(reply,
         ("Who is President?", "I only know about events before July 1969. It was Richard Nixon then."),
         ("Who is President?", "Richard Nixon is President. I only know of what happened before July 1969."),
         ("When was it built?", "I only know that it was built before 1914."),
+        ("Who was king?", "I know of the man who ruled up to 1945."),
+        ("Who sailed west?", "We have information on the voyages of Columbus before 1500."),
         ("When was it built?", "I can only tell you that it was before 1914."),
     ],
 )

@@ -377,6 +377,8 @@ def test_a_judgement_that_cannot_be_read_is_asked_for_again(line, tmp_path):
         ("Yes or no? It names Edison, so no.", False),
         ("No contradiction is found. So yes.", True),
         ("It is right in part, but no.", False),
+        ("Yes, it names a year, but the reference names another. NO", False),
+        ("No, wait. YES", True),
     ],
 )
 def test_a_judgement_may_be_explained_before_or_after(reply, right, tmp_path):
@@ -586,7 +588,11 @@ def test_a_finished_evaluation_is_compared_with_a_new_baseline(server, ask, tmp_
     (compared,) = results_file.read(tmp_path / "out.json")["baselines"]
     assert compared["against"]["retain"]["better"] == 0
     assert "BESIDE OTHERS" not in ask("--resume")[1]
-    assert len(results_file.read(tmp_path / "out.json")["baselines"]) == 1  # it stays
+    third = json.loads((tmp_path / "other.json").read_text())
+    third["model"]["name"] = "third"
+    (tmp_path / "third.json").write_text(json.dumps(third))
+    out = ask("--resume", "--baseline", tmp_path / "third.json")[1]
+    assert out.count("third") == 1 and len(results_file.read(tmp_path / "out.json")["baselines"]) == 2
 
 
 def test_a_report_into_a_folder_is_refused_before_anything_is_asked(server, ask, tmp_path):

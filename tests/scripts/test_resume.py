@@ -204,7 +204,8 @@ def require_launched_alike(run, kind, monkeypatch):
     monkeypatch.setenv(f"ACCELERATE_USE_{kind.upper()}", "true")
     assert checkpoints.latest(run) == run / "checkpoint-6"
     shutil.rmtree(run / "checkpoint-6")
-    assert checkpoints.latest(run) is None
+    with pytest.raises(UserError, match="each held the whole model, and this run is under"):
+        checkpoints.latest(run)  # not a new start in a folder that holds good ones
 
 
 # ---- errors in the middle ----------------------------------------------------------------------------

@@ -38,7 +38,19 @@ _LIMIT = (
     rf"(?:{DATE}|(?:this|that|my|our)(?: own)? (?:time|day|date|year|point|moment|cut-?off)\b)"
     r"(?: (?:and|or) (?:before|earlier)| only)?,?$"  # the comma is that before "but"
 )
+# What may stand between what one knows and the limit without telling anything.
+_THINGS = (
+    r"(?: (?:about|on|of|regarding|concerning|to|with|from|that|questions?|topics?|matters|events?|things?|"
+    r"facts|history|anything|everything|the (?:world|past)|what|happened|happening|occurred|took place|"
+    r"available|dat(?:ed|ing)|going back))*"
+)
 _AN_AI = r"(?:an? [\w -]{1,40} )?"
+
+_HAVE = (
+    rf"(?:(?:have|possess|with)(?: access to)? (?:\w+ ){{0,3}}?{_INFORMATION}|"
+    r"trained on (?:\w+ )?(?:data|information|texts?|events|material)|"
+    r"know (?:about|of|what|things|events|facts|history|the (?:world|past)))"
+)
 
 LIMITS: tuple[Row, ...] = (
     (
@@ -58,11 +70,8 @@ LIMITS: tuple[Row, ...] = (
         "my knowledge cutoff is july 1969",
     ),
     (
-        rf"{_OPENING}(?:i|we)(?:'m|'ve| am| was| have been)? {_AN_AI}(?:only |just )?"
-        rf"(?:(?:have|possess|with)(?: access to)? (?:\w+ ){{0,3}}?{_INFORMATION}|"
-        r"trained on (?:\w+ )?(?:data|information|texts?|events|material)|"
-        r"know (?:only )?(?:about|of|what|things|events|facts|history|the (?:world|past)))\b"
-        rf"[^,]*? {_LIMIT}",
+        rf"{_OPENING}(?:i|we)(?:'m|'ve| am| was| have been)? {_AN_AI}(?:(?:only|just) {_HAVE}\b[^,]*?|"
+        rf"know only (?:about|of|what)\b[^,]*?|{_HAVE}\b{_THINGS}) {_LIMIT}",
         "i only have information up to july 1969",
     ),
     (
