@@ -37,9 +37,8 @@ from deepred_common.models.trained_weights import Adapter, require_adapter
 from deepred_common.reporting import gguf_check_text
 
 DEFAULT_TREE = paths.ROOT / "llama.cpp"
-# Bytes per weight of a file: of f16, which is what is quantised, and of every other type at most; of f32.
-HALF_BYTES = 2
-FILE_BYTES = {"f32": 4}
+HALF_BYTES = 2  # a weight, in the f16 file that is quantised; other files take at most as much
+FILE_BYTES = {"f32": 4}  # but these
 SIZE_UNITS = {"M": 10**6, "G": 10**9}
 ADAPTER_TYPE = "f16"  # of an adapter's file, by default
 MODELFILE_HINT = "write one for the base, and add the line ADAPTER ./<the adapter's file>"

@@ -124,7 +124,7 @@ install_llama_cpp() {
   optional_step "installing llama.cpp's server" "${pip_install[@]}" xllamacpp || missing+=(server)
   [ ${#missing[@]} -gt 0 ] || return 0
   for part in "${missing[@]}"; do
-    echo "No prebuilt $part could be installed. It will be compiled when needed (10 minutes on two cores)."
+    echo "No prebuilt $part could be installed. It will be compiled when needed (some minutes)."
   done
   command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1 ||
     die "no C++ compiler. Install g++ (Debian and Ubuntu: apt install g++), then run $this_script again."

@@ -81,15 +81,17 @@ class Judge:
                 f"the judge {self._model.model} was still thinking after {_MAX_TOKENS} tokens. "
                 "Turn thinking off in its server."
             )
-        words = re.findall(r"\b(?:YES|NO)\b", text) or re.findall(r"\b(?:YES|NO)\b", text.upper())
+        in_capitals = re.findall(r"\b(?:YES|NO)\b", text)
+        words = in_capitals or re.findall(r"\b(?:YES|NO)\b", text.upper())
         if not words:
             raise NoJudgement(f"the judge {self._model.model} answered neither YES nor NO but {text[:80]!r}.")
         # A verdict may be explained: "YES. There is no contradiction." Models that reason aloud first give it
         # last: "Yes, it names a year, but a wrong one. NO". "Yes or no? …" and "No contradiction …" are no
         # verdicts yet.
         first = _VERDICT_FIRST.match(text)
-        is_last_word = first is None or (words[-1] in text and not first[1].isupper())
-        return (words[-1] if is_last_word or first is None else first[1].upper()) == "YES"
+        if first and (first[1].isupper() or not in_capitals):
+            return first[1].upper() == "YES"
+        return words[-1] == "YES"
 
 
 class _Agreement(NamedTuple):

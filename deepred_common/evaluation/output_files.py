@@ -26,9 +26,8 @@ def new_results(model: str) -> Path:
     """A results file named after the model and the time. Warns if an evaluation of it was cut short."""
     stem = _stem(model)
     # Of exactly this model, as merged-q8 is another one; its base's replies belong to the same evaluation.
-    ours = re.compile(
-        rf"(eval-{re.escape(stem)}-\d{{8}}_\d{{6}})(\.({'|'.join(BASE_SUFFIXES)}))?{re.escape(journal.SUFFIX)}"
-    )
+    bases = "|".join(BASE_SUFFIXES)
+    ours = re.compile(rf"(eval-{re.escape(stem)}-\d{{8}}_\d{{6}})(\.({bases}))?{re.escape(journal.SUFFIX)}")
     unfinished = [
         (match[1], file)
         for file in sorted(paths.OUTPUT.glob(f"*{journal.SUFFIX}"))

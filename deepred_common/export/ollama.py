@@ -152,7 +152,7 @@ def modelfile(gguf: Path, model: Path) -> str:
     """
     loading.set_up_libraries()
     tokenizer = loading.load_tokenizer(model)
-    # Of a template whose date was removed, the command that asks for it may be left.
+    # A template whose date lines were removed may still hold the call that asks for the date.
     if "strftime_now" in str(tokenizer.chat_template) and template_changes.date_in_prompt(tokenizer):
         cli.warn("the chat template writes the day's date into prompts; the Modelfile keeps today's.")
     stops = [tokenizer.decode([number]) for number in chat.stop_ids(tokenizer)]

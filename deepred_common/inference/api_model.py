@@ -149,7 +149,7 @@ class ApiModel:
                     rest = {name: value for name, value in self._options.items() if name != "max_tokens"}
                     self._options = {"max_completion_tokens": options["max_tokens"], **rest}
                 elif penalties := [name for name in _NO_PENALTY if name in options and name in refusal]:
-                    # Who does not know the field, as OpenAI, has no such penalty.
+                    # A server that does not know the field, such as OpenAI's, has no such penalty.
                     self._options = {k: v for k, v in self._options.items() if k not in penalties}
                 elif draw and (untaken := [one for one in _OF_SAMPLES if one in options and one in refusal]):
                     if not self._refused.issuperset(untaken):  # no other thread has said so

@@ -75,10 +75,7 @@ def unusable(folder: Path) -> str | None:
     before, now = _split_by(folder), devices.splits_model()
     if before != now:  # transformers would go on without the optimizer's state
         then = f"under {before}" if before else "by processes that each held the whole model"
-        return (
-            f"was saved {then}, and this run is {f'under {now}' if now else 'not'}; "
-            "accelerate must be launched as it was then"
-        )
+        return f"was saved {then}, and this run is {f'under {now}' if now else 'not'}"
     if not _is_sharded(folder) and trained_weights.non_finite(folder):
         return "was saved after the training had diverged (its weights are NaN or infinite)"
     return None
@@ -96,7 +93,10 @@ def latest(folder: str | Path) -> Path | None:
         cli.warn(f"{paths.shown(checkpoint)} {why}; it is skipped.")
     whole = [checkpoint for checkpoint in of_run(folder) if fault(checkpoint) is None]
     if others := [checkpoint for checkpoint in whole if _split_by(checkpoint) != devices.splits_model()]:
-        raise UserError(f"the checkpoint {paths.shown(others[-1])} {unusable(others[-1])}.")
+        raise UserError(
+            f"the checkpoint {paths.shown(others[-1])} {unusable(others[-1])}.\n"
+            "Start this run as that one was started, or choose another --output_dir."
+        )
     return None
 
 

@@ -130,7 +130,8 @@ def test_llama_s_date_lines_are_removed(family):
     assert "Date" not in prompt and template_changes.date_in_prompt(tokenizer) is None
     assert prompt == (
         "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n<|eot_id|>"
-        "<|start_header_id|>user<|end_header_id|>\n\nWho?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+        "<|start_header_id|>user<|end_header_id|>\n\nWho?<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n"
     )
     assert not template_changes.remove_dates(tokenizer)
 

@@ -233,7 +233,8 @@ DECLINES: tuple[Row, ...] = (
     (
         r"\b(?:doesn't|does not|don't|do not|didn't|did not|never) (?:appear|exist|feature|figure|occur) "
         r"(?:\w+ )?in (?:any of )?(?:my|our) (?:\w+ )?(?:vocabulary|dictionar\w+|books?|records?|"
-        r"data(?:base)?|knowledge|memory|training|sources|files|library|newspapers|papers|notes|world|time)\b",
+        r"data(?:base)?|knowledge|memory|training|sources|files|library|newspapers|papers|notes|world|"
+        r"time)\b",
         "the word does not appear in my vocabulary",
     ),
     (
