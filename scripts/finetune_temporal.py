@@ -18,7 +18,7 @@ import contextlib
 import dataclasses
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ from deepred_common.training import (
     recovery,
     result,
     run_claim,
+    run_flags,
     run_folder,
     run_identity,
     setup,
@@ -156,7 +157,8 @@ def build_parser() -> cli.Parser:
     resume.add_argument(
         "--resume_latest",
         action="store_true",
-        help="resume from the newest complete checkpoint in --output_dir, or of the newest unfinished run",
+        help="resume from the newest complete checkpoint in --output_dir, or of the newest unfinished run; "
+        "flags that are not given are those of the run",
     )
     add("--resume_anyway", action="store_true", help="resume even if base, data or settings have changed")
     add(
@@ -176,10 +178,9 @@ def build_parser() -> cli.Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     args, given = cli.parse(build_parser(), argv)
     paths.datasets_dir()  # UserError if WIKI_DATA is wrong
-    resolved = whole_model.resolved(given) if args.full else {}
-    if "learning_rate" in resolved:
-        args.learning_rate = resolved["learning_rate"][0]
-    settings = TrainSettings(**vars(args) | {"objective": OBJECTIVES[args.objective]})
+    resolved = resolve(args, given)
+    settings = made_settings(args)
+    run_flags.require_used(settings, given)
     folders.check_name(settings.model_name, "base model")
     if Path(settings.model_name).is_dir():
         setup.require_16_bit(settings.model_name, read_json(Path(settings.model_name) / "config.json"))
@@ -188,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = DataFiles(settings)
     identity = run_identity.of_settings(settings, data.hashes)
     if run.finished:
-        run_identity.require_same_finished(run, identity)
+        run_identity.require_same_finished(settings, run, identity)
         print(f"{paths.shown(run.folder)} is already finished; nothing to do.")
         print_next(run_folder.read_manifest(run.folder)["model_name"], run.folder, settings.product)
         return cli.EXIT_OK
@@ -217,6 +218,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n" + result.text(trained, is_resumed=run.checkpoint is not None))
         print_next(settings.model_name, trained.folder, settings.product)
         return cli.EXIT_OK
+
+
+def made_settings(args: argparse.Namespace) -> TrainSettings:
+    return TrainSettings(**vars(args) | {"objective": OBJECTIVES[args.objective]})
+
+
+def resolve(args: argparse.Namespace, given: Collection[str]) -> dict[str, tuple[Any, str]]:
+    """Put into `args` what the run that is resumed, and --full, decide of the flags that are not given.
+
+    {setting: (value, source)} of these, for the table of settings.
+    """
+    recorded: dict[str, Any] = {}
+    if folder := run_folder.to_resume(made_settings(args)):
+        recorded = run_flags.recorded(run_folder.read_manifest(folder), given)
+        vars(args).update(recorded)
+    resolved = whole_model.resolved(given) if args.full else {}
+    resolved |= {name: (value, run_folder.MANIFEST) for name, value in recorded.items()}
+    if "learning_rate" in resolved:
+        args.learning_rate = resolved["learning_rate"][0]
+    return resolved
 
 
 def check_data(settings: TrainSettings, data: DataFiles) -> None:
@@ -255,8 +276,8 @@ def train(
     config = setup.load_config(settings)
     tokenizer = setup.prepare_tokenizer(settings, config.vocab_size)
     of_base = run_identity.of_base(settings, tokenizer, machine.dtype)
+    run_identity.require_same(settings, run, of_base)
     identity = identity | of_base
-    run_identity.require_same(settings, run, identity)
 
     @functools.cache
     def load_base() -> PreTrainedModel:

@@ -86,6 +86,15 @@ class RunChoice:
     finished: bool = False  # nothing is left to train
 
 
+def to_resume(settings: TrainSettings) -> Path | None:
+    """The folder of the run that the settings resume, made or not yet; None if there is none to resume."""
+    if settings.resume_from_checkpoint:
+        return settings.resume_from_checkpoint.resolve().parent
+    if settings.resume_latest:
+        return settings.output_dir or newest_unfinished(settings)
+    return None
+
+
 def choose(settings: TrainSettings) -> RunChoice:
     """The RunChoice that the settings mean; what a resume finds is printed. UserError if they mean none."""
     if settings.resume_from_checkpoint:
@@ -116,14 +125,11 @@ def require_no_run(folder: Path) -> None:
 
 
 def _choose_latest(settings: TrainSettings) -> RunChoice:
-    folder = settings.output_dir
+    folder = to_resume(settings)
     if folder is None:
-        folder = newest_unfinished(settings)
-        if folder is None:
-            cli.progress(
-                "--resume_latest: output/ has no unfinished run of this model and mode; starting one."
-            )
-            return RunChoice(new_run_folder(settings.model_name, settings.dev))
+        cli.progress("--resume_latest: output/ has no unfinished run of this model and mode; starting one.")
+        return RunChoice(new_run_folder(settings.model_name, settings.dev))
+    if settings.output_dir is None:
         cli.progress(f"--resume_latest: the newest unfinished run is {paths.shown(folder)}")
     epochs_before = read_manifest(folder).get("identity", {}).get("epochs", settings.epochs)
     if is_finished(folder) and settings.epochs <= epochs_before:

@@ -134,19 +134,25 @@ def require_same(settings: TrainSettings, run: RunChoice, now: Identity) -> None
             f"epochs: {before['epochs']} -> {now['epochs']}; the learning rate now follows the new length."
         )
     changed = differences(before, now)
-    if changed and not settings.resume_anyway:
+    # Weights of another shape could not be loaded.
+    other_shape = "lora_r" in now and before.get("lora_r", now["lora_r"]) != now["lora_r"]
+    if changed and (other_shape or not settings.resume_anyway):
         raise UserError(
             "this is not the run that the checkpoint is from:\n  "
             + "\n  ".join(changed)
-            + "\nUse the earlier settings, start a new run, or add --resume_anyway to resume regardless."
+            + "\nUse the earlier settings, or start a new run."
+            + ("" if other_shape else " Or add --resume_anyway to resume regardless.")
         )
     for difference in changed:
         cli.warn(f"resuming although it differs: {difference}")
 
 
-def require_same_finished(run: RunChoice, now: Identity) -> None:
-    """UserError that lists what differs, unless the finished run in the folder has this identity."""
-    changed = differences(recorded(read_manifest(run.folder)), now)
+def require_same_finished(settings: TrainSettings, run: RunChoice, now: Identity) -> None:
+    """UserError that lists what differs, unless the finished run in the folder has this identity and base."""
+    manifest = read_manifest(run.folder)
+    if manifest.get("model_name") != settings.model_name:  # it may be the same one under another name
+        now = now | Identity(base=loading.identity(settings.model_name))
+    changed = differences(recorded(manifest), now)
     if changed:
         raise UserError(
             f"{paths.shown(run.folder)} is finished, but it is another run than this one:\n  "

@@ -17,7 +17,7 @@ from short_runs import ROUNDING, distance, launcher, same, short_run, weights, w
 from deepred_common import paths
 from deepred_common.cli import UserError
 from deepred_common.data import checks
-from deepred_common.training import checkpoints, run_claim, run_folder, run_identity
+from deepred_common.training import checkpoints, run_claim, run_flags, run_folder, run_identity
 from deepred_common.training.objectives.refusal import Refusal
 from deepred_common.training.settings import TrainSettings
 
@@ -299,6 +299,78 @@ def test_another_run_s_checkpoint_is_refused_with_what_differs(finished, argumen
     resume = ("--resume_from_checkpoint", oldest)
     code, _, err = script(*three_epochs, *resume, "--learning_rate", "1e-3", "--resume_anyway")
     assert code == 0 and "resuming although it differs: learning_rate" in err
+
+
+def test_a_resumed_run_keeps_its_settings_without_the_flags_that_it_was_started_with(
+    finished, arguments, three_epochs, script
+):
+    whole = script(*three_epochs, "--resume_latest", "--dry_run")
+    code, out, _ = script("finetune_temporal", "--output_dir", finished, "--resume_latest")
+    assert code == 0 and "already finished" in out
+    again = ("finetune_temporal", "--output_dir", finished, "--resume_latest", "--epochs", 3)
+    code, out, _ = script(*again, "--dry_run")
+    assert code == whole[0] == 0
+    for setting in ("model_name", "dev", "dev_path", "gradient_accumulation_steps", "replay_share"):
+        line = next(line for line in out.splitlines() if line.split()[:1] == [setting])
+        assert line.endswith("[run.json]") and line.split("[")[0] in whole[1]
+    code, _, err = script(*again)
+    assert code == 0 and "epochs: 2 -> 3" in err
+    # A checkpoint given by hand is of that run, too; what is given counts.
+    newest = max(finished.glob("checkpoint-*"), key=lambda folder: int(folder.name.rpartition("-")[2]))
+    resume = ("finetune_temporal", "--resume_from_checkpoint", newest, "--epochs", 4)
+    code, _, err = script(*resume, "--seed", 7, "--dry_run")
+    assert code == 2 and "seed: 42 -> 7" in err and len(re.findall("->", err)) == 2  # and the epochs
+    assert script(*resume, "--dry_run")[0] == 0
+
+
+def test_of_a_resumed_run_s_settings_files_that_are_gone_and_what_is_of_one_command_are_not_kept(tmp_path):
+    file = tmp_path / "dev.jsonl"
+    file.touch()
+    table = {
+        "dev_path": str(file),
+        "retain_train": str(tmp_path / "gone.jsonl"),
+        "replay": [str(file)],
+        "mix": [1, 2],
+        "use_4bit": True,
+        "lora_r": "unused",
+        "resume_anyway": True,
+        "trust_remote_code": True,
+        "of_another_version": 1,
+    }
+    manifest = {"settings": {name: {"value": value, "source": "flag"} for name, value in table.items()}}
+    kept = {"dev_path": file, "replay": (file,), "mix": (1, 2)}
+    assert run_flags.recorded(manifest, set()) == kept | {"use_4bit": True}
+    assert run_flags.recorded(manifest, {"use_8bit"}) == kept
+    assert run_flags.recorded({}, set()) == {}
+
+
+def test_a_finished_run_of_another_base_is_not_what_was_asked_for(finished, arguments, tiny_models, script):
+    place = arguments.index("--model_name") + 1
+    copy = shutil.copytree(arguments[place], finished.parent / "same-base")
+    same_base = [*arguments[:place], str(copy), *arguments[place + 1 :]]
+    assert script(*same_base, "--resume_latest")[0] == 0
+    other_base = [*arguments[:place], str(tiny_models["qwen2"]), *arguments[place + 1 :]]
+    code, _, err = script(*other_base, "--resume_latest")
+    assert code == 2 and "is finished, but it is another run" in err and "base: " in err
+
+
+def test_an_adapter_of_another_rank_is_not_resumed_whatever_is_said(finished, three_epochs, script):
+    code, _, err = script(*three_epochs, "--resume_latest", "--resume_anyway", "--lora_r", 8)
+    assert code == 2 and "lora_r: 16 -> 8" in err and "--resume_anyway" not in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--dev_path", "x.jsonl"], "--dev_path would not be read: only --dev reads it"),
+        (["--dev", "--retain_train", "x.jsonl"], "--retain_train would not be read: --dev reads --dev_path"),
+        (["--replay", "x.jsonl", "--replay_share", "0"], "--replay_share is 0"),
+        (["--replay", "x.jsonl", "--objective", "grad_ascent"], "grad_ascent does not learn from such rows"),
+    ],
+)
+def test_data_that_would_not_be_read_are_refused(flags, reason, script):
+    code, _, err = script("finetune_temporal", *flags)
+    assert code == 2 and reason in err
 
 
 def test_a_resume_with_other_flags_is_refused_before_data_are_checked_or_libraries_loaded(

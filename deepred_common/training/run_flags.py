@@ -1,0 +1,69 @@
+"""Flags of a training that a resumed run supplies, and those that would be given in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from deepred_common.cli import UserError
+from deepred_common.training.objectives.catalogue import OBJECTIVES
+from deepred_common.training.run_folder import Manifest
+from deepred_common.training.settings import TRAINING_FILES, UNUSED, VALIDATION_FILES, TrainSettings
+
+# They belong to one command, not to the run. A model's own code needs the user's consent each time.
+_OF_ONE_COMMAND = {
+    *("output_dir", "resume_from_checkpoint", "resume_latest", "resume_anyway", "dry_run"),
+    "trust_remote_code",
+}
+_QUANTISATION = {"use_4bit", "use_8bit"}  # one rules out the other
+
+
+def recorded(manifest: Manifest, given: Collection[str]) -> dict[str, Any]:
+    """{setting: value} that a run's run.json supplies for the flags that are not given when it is resumed.
+
+    A data file that is no longer there is left out: its disk may be mounted elsewhere now, where WIKI_DATA or
+    a default finds the same data.
+    """
+    skipped = _OF_ONE_COMMAND | set(given)
+    if skipped & _QUANTISATION:
+        skipped |= _QUANTISATION
+    table = manifest.get("settings", {})
+    values: dict[str, Any] = {}
+    for name, default in vars(TrainSettings()).items():
+        if name in skipped or name not in table or table[name]["value"] == UNUSED:
+            continue
+        value = table[name]["value"]
+        if name == "objective" and value not in OBJECTIVES:
+            continue  # of another version
+        if name == "replay":
+            value = tuple(Path(file) for file in value)
+            if not all(file.is_file() for file in value):
+                continue
+        elif isinstance(default, Path):
+            value = Path(value)
+            if not value.is_file():
+                continue
+        elif name == "mix":
+            value = value and tuple(value)
+        values[name] = value
+    return values
+
+
+def require_used(settings: TrainSettings, given: Collection[str]) -> None:
+    """UserError if a data file was given that these settings do not read: others would be trained on."""
+    unread: tuple[str, ...]
+    if settings.dev:
+        unread, why = TRAINING_FILES + VALIDATION_FILES, "--dev reads --dev_path only. Omit one of the two"
+    else:
+        unread, why = ("dev_path",), "only --dev reads it. Add --dev, or give the four other files"
+    for name in unread:
+        if name in given:
+            raise UserError(f"--{name} would not be read: {why}.")
+    if "replay" in given and not settings.uses_replay:
+        why = (
+            f"--objective {settings.objective.name} does not learn from such rows"
+            if settings.replay_share
+            else "--replay_share is 0"
+        )
+        raise UserError(f"--replay would not be read: {why}.")
