@@ -60,10 +60,7 @@ def require_used(settings: TrainSettings, given: Collection[str]) -> None:
     for name in unread:
         if name in given:
             raise UserError(f"--{name} would not be read: {why}.")
-    if "replay" in given and not settings.uses_replay:
-        why = (
-            f"--objective {settings.objective.name} does not learn from such rows"
-            if settings.replay_share
-            else "--replay_share is 0"
+    if "replay" in given and settings.replay_share and not settings.uses_replay:
+        raise UserError(
+            f"--replay would not be read: --objective {settings.objective.name} has no loss of such rows."
         )
-        raise UserError(f"--replay would not be read: {why}.")
