@@ -16,9 +16,9 @@ ACCEPT_TERMS=
 SETUP_ONLY=
 while [ $# -gt 0 ]; do
   case $1 in
-    --setup-only) SETUP_ONLY=yes ;;
+    --setup-only | --setup_only) SETUP_ONLY=yes ;;
     --base) [ $# -gt 1 ] || die "--base needs a name, such as gemma-3-270m"; BASE_NAME=$2; shift ;;
-    --accept_terms) ACCEPT_TERMS=--accept_terms ;;
+    --accept_terms | --accept-terms) ACCEPT_TERMS=--accept_terms ;;
     --help | -h) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$this_script"; exit 0 ;;
     *) die "unknown argument $1; there are --setup-only, --base NAME and --accept_terms" ;;
   esac
@@ -138,11 +138,12 @@ evaluate() {
   done
   run $PY scripts/evaluate_temporal.py "$@" --max_tokens 64 --output $OUT/"$name".json --overwrite --resume
 }
+in_validation=(--test_file "${VALIDATION[@]}")  # not those of WIKI_DATA, which may be set
 in_talk=(--test_file "${TALK[@]}" --limit $TALK_SAMPLE)
 in_forms=(--probes --limit $PROBED_FACTS)
 
 say "4. Evaluate the untouched base, then the GGUF through a server: validation examples, talk, other forms"
-evaluate base $BASE/config.json --model_path $BASE
+evaluate base $BASE/config.json --model_path $BASE "${in_validation[@]}"
 evaluate talk-base $BASE/config.json --model_path $BASE "${in_talk[@]}"
 evaluate forms-base $BASE/config.json --model_path $BASE "${in_forms[@]}"
 stage "evaluate the base"
@@ -161,7 +162,7 @@ if ! { fresh_results $OUT/gguf.json $GGUF && fresh_results $OUT/talk-gguf.json $
     sleep 0.2
   done
   server=(--use_lmstudio --lmstudio_url "http://127.0.0.1:$PORT/v1" --lmstudio_model $NAME)
-  evaluate gguf $GGUF "${server[@]}" --baseline $OUT/base.json --report $OUT/gguf.html
+  evaluate gguf $GGUF "${server[@]}" "${in_validation[@]}" --baseline $OUT/base.json --report $OUT/gguf.html
   evaluate talk-gguf $GGUF "${server[@]}" "${in_talk[@]}" --baseline $OUT/talk-base.json --report $OUT/talk-gguf.html
   evaluate forms-gguf $GGUF "${server[@]}" "${in_forms[@]}" --baseline $OUT/forms-base.json --report $OUT/forms-gguf.html
   kill $SERVER || true; trap - EXIT

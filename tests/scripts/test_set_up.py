@@ -233,7 +233,7 @@ def test_torch_is_left_to_the_user_where_either_part_of_rocm_is(file, clone):
 
 def test_an_unknown_argument_is_refused_before_the_set_up(clone):
     refused = subprocess.run(
-        ["scripts/quickstart.sh", "--setup_only"], cwd=clone, capture_output=True, text=True, timeout=10
+        ["scripts/quickstart.sh", "--set-up"], cwd=clone, capture_output=True, text=True, timeout=10
     )
     assert refused.returncode == 2
     assert "--setup-only" in refused.stderr
@@ -290,6 +290,16 @@ def test_set_up_only_makes_no_base_and_asks_for_no_terms(clone):
     done = quickstart(clone, "--setup-only", "--base", "gemma-3-270m")
     assert (done.returncode, done.stderr) == (0, "")
     assert steps_shown(done.stdout) == STEPS and commands(done) == []
+
+
+def test_flags_may_be_spelled_with_either_line(clone):
+    """The Python scripts write theirs with underscores."""
+    for spelling in ("--setup-only", "--setup_only"):
+        done = quickstart(clone, spelling)
+        assert (done.returncode, done.stderr, commands(done)) == (0, "", [])
+    for spelling in ("--accept-terms", "--accept_terms"):
+        shown = commands(quickstart(clone, "--base", "gemma-3-270m", spelling))
+        assert "python -m deepred_common.models.embedded_base gemma-3-270m --accept_terms" in shown
 
 
 @pytest.mark.parametrize(
@@ -358,6 +368,19 @@ def test_replies_of_an_older_gguf_are_no_results_of_the_new_one(made):
     resumed = (made / "output/quickstart/forms-gguf.json").read_text()
     assert resumed == '"schema": 2\nof the new file, interrupted\nasked now\n'
     assert "base.json exists; skipped" in done.stdout
+
+
+def test_every_evaluation_names_its_questions(made):
+    """The default files are those of WIKI_DATA, which may be set in every shell and need not hold them."""
+    (made / "output/quickstart/base.json").unlink()
+    with socket.create_server(("127.0.0.1", 0), backlog=9) as server:
+        done = quickstart(made, FREE_PORT=str(server.getsockname()[1]), WIKI_DATA="/mnt/data/wikipedia")
+    assert done.returncode == 0, done.stderr
+    evaluations = [line for line in commands(done) if "evaluate_temporal.py" in line]
+    plain = [line for line in evaluations if "--probes" not in line and "datasets/test/" not in line]
+    assert len(plain) == 2 and len(evaluations) == 4
+    for line in plain:
+        assert "--test_file datasets/retain/retain_val.jsonl datasets/unlearn/unlearn_val.jsonl " in line
 
 
 # ---- the server, by the real Python ------------------------------------------------------------------
