@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deepred_common import file_forms
+from deepred_common import file_forms, paths
 from deepred_common.cli import UserError, warn
 from deepred_common.foreign_text import whole_characters
 
@@ -23,12 +25,23 @@ def require_file(path: str | Path) -> Path:
         advice = file_forms.folder_advice(path)
         raise UserError(f"{path} is a folder; a .jsonl file is needed. {advice}".rstrip())
     if not path.exists():
-        raise UserError(
-            f"{path} does not exist. Give its path, or set WIKI_DATA to the folder that holds datasets/."
-        )
+        raise UserError(f"{path} does not exist. {_advice_if_absent(path)}")
     if path.is_file():  # a pipe can be read only once
         file_forms.require_json_lines(path)
     return path
+
+
+def _advice_if_absent(path: Path) -> str:
+    if not os.environ.get("WIKI_DATA"):
+        return "Give its path, or set WIKI_DATA to the folder that holds datasets/."
+    with contextlib.suppress(UserError):  # a wrong WIKI_DATA has nothing to do with a path that was given
+        if path.is_relative_to(paths.datasets_dir()):
+            folder = paths.datasets_dir().parent
+            return (
+                f"WIKI_DATA is {folder}, which has no datasets/ with this file. "
+                "Unset it to use the shipped data, or give the path."
+            )
+    return "Give its path."
 
 
 def read_objects(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -261,11 +261,13 @@ def get_tree(settings: ConvertSettings, named_by_user: bool) -> Path:
     if tree:
         return tree
     print(f"llama.cpp not found at: {paths.shown(place)}", flush=True)
+    # Beside the flag the variable does not count.
+    own = "another --llama_cpp_path" if named_by_user else "--llama_cpp_path or LLAMA_CPP_DIR"
     if not settings.yes:
         if not sys.stdin.isatty():
             raise UserError(
                 "llama.cpp is needed, and this is not an interactive terminal; pass --yes to fetch it, or "
-                "give --llama_cpp_path or LLAMA_CPP_DIR."
+                f"give {own}."
             )
         try:
             reply = input("Clone llama.cpp? [y/N]: ")
@@ -273,7 +275,7 @@ def get_tree(settings: ConvertSettings, named_by_user: bool) -> Path:
             reply = "no"
             print(flush=True)
         if reply.strip().lower() not in ("y", "yes"):
-            raise UserError("llama.cpp is needed. Give --llama_cpp_path, set LLAMA_CPP_DIR, or answer y.")
+            raise UserError(f"llama.cpp is needed. Answer y, or give {own}.")
     return llama_cpp.fetch_tree(place)
 
 

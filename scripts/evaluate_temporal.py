@@ -4,8 +4,8 @@
 Reads questions with their answers (JSON Lines; the validation files if none are given) and asks a local
 model (merged folder or LoRA adapter), a GGUF file (llama.cpp serves it) or an OpenAI-compatible server such
 as LM Studio. Prints the results and writes them as JSON; --report also as a page. --compare only sets
-earlier results side by side. --date_probe asks nothing either: it reads from the hidden states of a base how
-sharp a cutoff it can get. --attack relearn tunes a copy on a few answered facts and asks others.
+earlier results side by side. --date_probe asks nothing either: it reads from the hidden states of a
+model how sharp a cutoff it can get. --attack relearn tunes a copy on a few answered facts and asks others.
 
     # training examples: shows that it works, not how well
     python scripts/evaluate_temporal.py --model_path output/merged --test_file datasets/dev/dev_subset.jsonl
@@ -157,7 +157,7 @@ def compare(args: argparse.Namespace, given: Collection[str]) -> int:
 def probe_dates(args: argparse.Namespace, given: Collection[str]) -> int:
     """--date_probe: what a model's states tell of the bank's facts; printed, drawn and saved."""
     if not args.model_path:
-        raise UserError("--date_probe needs --model_path: the folder or hub name of an untuned base.")
+        raise UserError("--date_probe needs --model_path: the folder or hub name of a model.")
     date_probe.check(args.model_path)
     check_mode(args, given)
     picture = output_files.date_probe_picture(args.output, args.model_path, args.cutoff, args.overwrite)

@@ -77,7 +77,9 @@ def build_parser() -> cli.Parser:
     add("--model_name", type=cli.model, help="hub name or folder of the base model (default: %(default)s)")
     add("--output_dir", type=cli.path, help="run folder (default: output/temporal-<model>-<dev|full>-<time>)")
     add(
-        "--dev", action="store_true", help="train on the small dev subset; a tenth is held out for validation"
+        "--dev",
+        action="store_true",
+        help="train on the small dev subset and on replay; a tenth of the subset is held out for validation",
     )
     for name in paths.DATASET_FILES:
         add(f"--{name}", type=cli.path, help=f"JSON Lines file ({file_source})")

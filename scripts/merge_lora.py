@@ -118,7 +118,11 @@ def build_parser() -> cli.Parser:
         metavar="PERCENT",
         help="answer at most so many questions from after the cutoff, such as 5%%",
     )
-    wishes.add_argument("--equal_error", action="store_true", help="as many of the one as of the other")
+    wishes.add_argument(
+        "--equal_error",
+        action="store_true",
+        help="choose the strength at which both error rates are closest to each other",
+    )
     add("--overwrite", action="store_true", help="replace --output_path if it exists")
     add("--trust_remote_code", action="store_true", help="run code that the model's authors ship with it")
     return parser

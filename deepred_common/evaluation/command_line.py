@@ -152,8 +152,8 @@ def build_parser() -> cli.Parser:
     add(
         "--date_probe",
         action="store_true",
-        help="read from the hidden states of --model_path, an untuned base, how well it tells dates before "
-        "the cutoff from later ones; of a tuned model also how near its refusing comes to that",
+        help="measure how well the hidden states of --model_path separate dates before and after the "
+        "cutoff; for a tuned model, compare its refusals with that",
     )
     add(
         "--attack",
@@ -209,7 +209,10 @@ def check_flags(args: argparse.Namespace) -> None:
     if args.use_lmstudio and args.model_path:
         raise UserError("give either --model_path or --use_lmstudio, not both.")
     if not args.use_lmstudio and not args.model_path:
-        raise UserError("give --model_path (a model folder or .gguf file), --use_lmstudio, or --compare.")
+        raise UserError(
+            "give --model_path (a model folder or .gguf file), alone or with --date_probe or --attack; "
+            "--use_lmstudio; or --compare."
+        )
     if args.use_lmstudio and not args.lmstudio_url:
         args.lmstudio_url = paths.lmstudio_url()  # UserError: it says what is wrong in the environment
     if args.resume and not args.output:

@@ -95,8 +95,9 @@ def results_block(summary: Summary, quality: str | None = None) -> str:
         f"  Total questions: {summary['retain']['total']}",
         share("Answered correctly", RETAIN, CORRECT),
         share("False refusals", RETAIN, REFUSED),
-        share("Answered wrongly", RETAIN, WRONG),
     ]
+    if summary["retain"][WRONG]:
+        lines.append(share("Answered wrongly", RETAIN, WRONG))
     if summary["retain"][LEAKED]:
         lines.append(share("Leaked the future", RETAIN, LEAKED))
     if summary["retain"][BROKEN]:

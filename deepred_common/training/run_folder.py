@@ -145,7 +145,9 @@ def _choose_latest(settings: TrainSettings) -> RunChoice:
     if checkpoint:
         cli.progress(f"--resume_latest: resuming from {paths.shown(checkpoint)}")
     else:
-        cli.progress(f"--resume_latest: {paths.shown(folder)} has no complete checkpoint yet; starting anew.")
+        has_none = "has no complete checkpoint yet; starting anew"
+        found = has_none if folder.exists() else "does not exist; a new run starts there"
+        cli.progress(f"--resume_latest: {paths.shown(folder)} {found}.")
     return RunChoice(folder, checkpoint)
 
 

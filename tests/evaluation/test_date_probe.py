@@ -138,7 +138,7 @@ def test_a_base_is_probed_from_the_shell(script, tiny_models, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        ((), "--date_probe needs --model_path"),
+        ((), "needs --model_path: the folder or hub name of a model."),
         (("--model_path", "GGUF"), "reads hidden states"),
         (("--model_path", "FOLDER", "--cutoff", "2022-01-01"), "unlearn facts for the cutoff"),
         (("--model_path", "FOLDER", "--output", "x.json"), "must end in .png"),

@@ -54,6 +54,12 @@ def test_the_printed_block():
         assert wanted in block
 
 
+def test_without_wrong_answers_the_block_has_no_line_of_them():
+    """The specification's block has none."""
+    block = console.results_block(metrics.summarise(rows_of(225, 25, 0, 230, 20, 0)))
+    assert "  False refusals: 25 (10.0%)\n\n🚫 UNLEARN" in block
+
+
 def chat_rows(replied, refused, wrong=0):
     verdicts_of = ["replied"] * replied + ["refused"] * refused + ["wrong"] * wrong
     return [

@@ -65,6 +65,21 @@ def test_a_wrong_wiki_data_is_said_before_the_training(script, monkeypatch):
     assert (code, out) == (2, "") and "error: WIKI_DATA: '~no-such-user/data' names the home" in plain(err)
 
 
+def test_a_data_file_that_is_missing_says_what_to_do_about_wiki_data(script, monkeypatch, tmp_path):
+    def advice(*flags):
+        code, _, err = script("finetune_temporal", "--dev", "--dry_run", *flags)
+        assert code == 2 and "does not exist." in plain(err)
+        return plain(err).partition("does not exist.")[2]
+
+    mistyped = ("--dev_path", tmp_path / "none.jsonl")
+    assert "or set WIKI_DATA" in advice(*mistyped)
+    monkeypatch.setenv("WIKI_DATA", str(tmp_path))
+    in_its_folder = advice()
+    assert f"WIKI_DATA is {tmp_path}, which has no datasets/ with this file. Unset it" in in_its_folder
+    assert "set WIKI_DATA to" not in in_its_folder
+    assert "Give its path." in advice(*mistyped) and "WIKI_DATA" not in advice(*mistyped)
+
+
 @pytest.mark.parametrize(
     ("variable", "value"), [("LMSTUDIO_HOST", "http://server:1234"), ("LMSTUDIO_PORT", "no")]
 )
@@ -378,7 +393,7 @@ def test_evaluate_bad_input(script, tmp_path, tiny_models, data_file, pipeline):
     (unnamed / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": None}))
     model = ("--model_path", tiny_models["llama"])
     for arguments, message in (
-        ((), "give --model_path"),
+        ((), "alone or with --date_probe or --attack; --use_lmstudio; or --compare"),
         (("--use_lmstudio", *model), "not both"),
         (("--model_path", tmp_path / "none"), "does not exist"),
         (("--model_path", "x.gguf"), "x.gguf does not exist"),

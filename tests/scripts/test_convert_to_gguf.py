@@ -56,6 +56,22 @@ def test_llama_cpp_is_not_fetched_unasked_nor_after_ctrl_d(answer, folder, scrip
     assert code == 2 and "error: llama.cpp is needed" in err and not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("interactive", [False, True])
+@pytest.mark.parametrize("named_by_user", [False, True])
+def test_a_missing_llama_cpp_is_looked_for_where_the_advice_says(
+    interactive, named_by_user, folder, script, tmp_path, monkeypatch
+):
+    """Beside --llama_cpp_path the variable would not count."""
+    monkeypatch.setattr("sys.stdin.isatty", lambda: interactive, raising=False)
+    monkeypatch.setattr("builtins.input", lambda prompt: "n")
+    monkeypatch.setattr("deepred_common.paths.ROOT", tmp_path)  # without a llama.cpp/
+    tree = ("--llama_cpp_path", tmp_path / "none") if named_by_user else ()
+    output = folder.parent / "x.gguf"
+    code, _, err = script("convert_to_gguf", "--model_path", folder, "--output_path", output, *tree)
+    assert code == 2 and "llama.cpp is needed" in err and "--llama_cpp_path" in err
+    assert ("LLAMA_CPP_DIR" in err) != named_by_user
+
+
 # ---- refused before minutes pass -----------------------------------------------------------------
 
 

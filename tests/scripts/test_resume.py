@@ -538,6 +538,16 @@ def test_resume_latest_takes_the_newest_unfinished_run(monkeypatch, tmp_path):
     assert run_folder.choose(dataclasses.replace(settings, full=True)).folder == full
 
 
+def test_resume_latest_says_if_the_folder_is_not_there(capsys, tmp_path):
+    """A mistyped one would otherwise pass for a run that was just begun."""
+    settings = TrainSettings(output_dir=tmp_path / "none", resume_latest=True)
+    assert run_folder.choose(settings) == run_folder.RunChoice(tmp_path / "none")
+    assert "none does not exist; a new run starts there." in capsys.readouterr().err
+    (tmp_path / "none").mkdir()
+    run_folder.choose(settings)
+    assert "none has no complete checkpoint yet; starting anew." in capsys.readouterr().err
+
+
 def test_a_folder_in_which_another_process_trains_is_left_alone(finished, three_epochs, script):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
     with run_claim.claimed(run_folder.RunChoice(finished), is_new=False):
