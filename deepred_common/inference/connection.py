@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     import requests
 
 _CONNECT_TIMEOUT = 10  # seconds until a server that does not even accept the connection counts as absent
-_ATTEMPTS = 5  # with the pauses between them about 7 s: a server that restarts or is busy is back by then
+_ATTEMPTS = 5  # with the pauses between them about 8 s: a server that restarts or is busy is back by then
 _FIRST_PAUSE = 0.5  # seconds before the second attempt; doubled for each further one
 _LONGEST_PAUSE = 60.0  # seconds, whatever Retry-After says
+_JITTER = 1.25  # a pause is up to so many times as long: requests in flight must not all come back at once
 # LM Studio's words for faults of its own, which it sends with status 400: the next request loads the model.
 _FAULTS = re.compile(r"model has crashed|model unloaded|model is unloaded|channel error", re.IGNORECASE)
 _ENDPOINT = re.compile(r"(?:/(?:chat/)?completions|/models)?/*\Z")  # what is pasted after a base URL
@@ -43,10 +44,10 @@ class NotTheApi(UserError):
 class _TryAgain(Exception):
     """An attempt failed in a way that may pass.
 
-    trouble: the error to raise after the last attempt. pause: seconds that the server asks to wait, or None.
+    trouble: the error to raise after the last attempt. pause: seconds that the server asks to wait.
     """
 
-    def __init__(self, trouble: ServerTrouble, pause: float | None = None) -> None:
+    def __init__(self, trouble: ServerTrouble, pause: float = 0) -> None:
         super().__init__(str(trouble))
         self.trouble, self.pause = trouble, pause
 
@@ -136,11 +137,9 @@ class Connection:
             except _TryAgain as failure:
                 if attempt == _ATTEMPTS:
                     raise failure.trouble from None
-                pause = failure.pause
-            if pause is None:
-                # With jitter, so that the requests in flight do not all come back at once.
-                pause = _FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
-            if self.stopped.wait(pause):
+                # Some servers send a Retry-After of 0 to everyone: the pauses must still grow.
+                pause = max(_FIRST_PAUSE * 2 ** (attempt - 1), failure.pause)
+            if self.stopped.wait(pause * random.uniform(1, _JITTER)):
                 raise UserError("stopped")
         raise AssertionError("the last attempt always returns or raises")
 
@@ -242,7 +241,7 @@ class Connection:
         return NotTheApi(message)
 
 
-def _retry_after(response: requests.Response) -> float | None:
-    """Seconds that a 429 or 503 asks to wait, at most _LONGEST_PAUSE; None if it does not say."""
+def _retry_after(response: requests.Response) -> float:
+    """Seconds that a 429 or 503 asks to wait, at most _LONGEST_PAUSE; 0 if it does not say."""
     text = response.headers.get("Retry-After", "")
-    return min(float(text), _LONGEST_PAUSE) if text.replace(".", "", 1).isdigit() else None
+    return min(float(text), _LONGEST_PAUSE) if text.replace(".", "", 1).isdecimal() else 0

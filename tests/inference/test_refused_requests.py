@@ -1,5 +1,8 @@
 """What a server does not take of a request is left out or put in another way; its own faults may pass."""
 
+import itertools
+import time
+
 import pytest
 from fake_server import reply_with, running
 
@@ -99,3 +102,32 @@ def test_a_server_that_knows_no_such_penalty_is_asked_without(server, capsys):
     assert len(bodies) == 5, "it is told once, not each time"
     assert bodies[3]["temperature"] == 0.7 and bodies[4]["temperature"] == 0
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("seconds", ["0", "0.0", "²", "Wed, 21 Oct 2026 07:28:00 GMT"])
+def test_a_busy_server_that_names_no_time_to_wait_is_not_asked_again_at_once(server, monkeypatch, seconds):
+    monkeypatch.setattr(connection, "_FIRST_PAUSE", 0.05)
+    asked = []
+
+    def answer(n, question):
+        asked.append(time.monotonic())
+        return (429, "slow down", {"Retry-After": seconds}) if n < 4 else reply_with("Yes.")
+
+    server.answer = answer
+    (reply,) = dict(ApiModel(server.url, None, 8).ask(["Who?"])).values()
+    assert reply.text == "Yes."
+    pauses = [later - earlier for earlier, later in itertools.pairwise(asked)]
+    assert all(pause > least for pause, least in zip(pauses, (0.05, 0.1, 0.2), strict=True)), pauses
+
+
+def test_questions_that_a_busy_server_sends_away_together_do_not_come_back_together(server, monkeypatch):
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    asked = []
+
+    def answer(n, question):
+        asked.append(time.monotonic())
+        return (429, "slow down", {"Retry-After": "0.6"}) if n == 1 else reply_with("Yes.")
+
+    server.answer = answer
+    list(ApiModel(server.url, None, 8).ask(["Who?"]))
+    assert asked[1] - asked[0] >= 0.6 * connection._JITTER, "no time is drawn for the server's own figure"
