@@ -26,6 +26,7 @@ _LONGEST_PAUSE = 60.0  # seconds, whatever Retry-After says
 _JITTER = 1.25  # a pause is up to so many times as long: requests in flight must not all come back at once
 # LM Studio's words for faults of its own, which it sends with status 400: the next request loads the model.
 _FAULTS = re.compile(r"model has crashed|model unloaded|model is unloaded|channel error", re.IGNORECASE)
+_SHOWN = 200  # characters of a server's answer that an error message shows
 _ENDPOINT = re.compile(r"(?:/(?:chat/)?completions|/models)?/*\Z")  # what is pasted after a base URL
 
 
@@ -35,6 +36,10 @@ class ServerTrouble(UserError):
 
 class ServerGone(ServerTrouble):
     """No server answers at the address, or it no longer does."""
+
+
+class NoAccess(UserError):
+    """The server refuses the key, or the account is empty."""
 
 
 class NotTheApi(UserError):
@@ -228,17 +233,27 @@ class Connection:
     def _status_error(self, response: requests.Response, path: str) -> Exception:
         """What to raise for a response with an error status."""
         status = response.status_code
-        if status in (401, 403):
-            return UserError(
-                f"the server at {self.url} requires a key (status {status}). Set {self._key_variable} to it."
-                + self._proxy_line()
-            )
-        message = (
-            f"the server at {self.url} refused {path} with status {status}: {response.text[:200].strip()}"
-        )
+        if status in (401, 402, 403):
+            return NoAccess(self._no_access(status, response.text) + self._proxy_line())
+        message = f"the server at {self.url} refused {path} with status {status}: {_start_of(response.text)}"
         if status == 429 or status >= 500 or _FAULTS.search(response.text):
             return _TryAgain(ServerTrouble(message + self._proxy_line()), _retry_after(response))
         return NotTheApi(message)
+
+    def _no_access(self, status: int, text: str) -> str:
+        """Why a server lets nobody in; with its own words where a key was sent."""
+        key = str(self._session.headers.get("Authorization", "")).removeprefix("Bearer ")
+        if status != 402 and not key:
+            how = f"Set {self._key_variable} to it."
+            return f"the server at {self.url} requires a key (status {status}). {how}"
+        refusal = "asks for payment" if status == 402 else f"refuses the key in {self._key_variable}"
+        words = _start_of(text.replace(key, "…") if key else text)
+        return f"the server at {self.url} {refusal} (status {status}): {words}"
+
+
+def _start_of(text: str) -> str:
+    """The start of what a server answered, in one line: of several, only the first would be shown."""
+    return " ".join(text.split())[:_SHOWN]
 
 
 def _retry_after(response: requests.Response) -> float:

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from fake_server import running
+from fake_server import reply_with, running
 
 from deepred_common import server_session
 from deepred_common.cli import UserError
@@ -54,6 +54,35 @@ def test_spaces_around_a_key_do_not_matter(server, monkeypatch):
 def test_no_server_is_found_at_once(monkeypatch):
     with pytest.raises(UserError, match="no server answers at http:"):
         ApiModel("http://127.0.0.1:9/v1", None, 8)
+
+
+# ---- a key that is refused ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(401, "refuses the key in LMSTUDIO_API_KEY"), (402, "asks for payment"), (403, "refuses the key in")],
+)
+def test_not_all_questions_are_sent_to_a_server_that_refuses_the_key(server, monkeypatch, status, words):
+    monkeypatch.setenv("LMSTUDIO_API_KEY", "secret-123")
+    replies = []
+    refusal = (status, '{\n  "error": "Sorry, secret-123."\n}', {})
+    server.answer = lambda n, question: reply_with("Yes.") if n <= 4 else refusal
+    message = rf"the last 8 questions all failed: .*{words}.*{status}.*Sorry, "
+    with pytest.raises(UserError, match=message) as raised:
+        for _, reply in ApiModel(server.url, None, 8, in_flight=2).ask(["Who?"] * 60):
+            replies.append(reply.text)
+    assert "secret" not in str(raised.value)
+    assert replies.count("Yes.") == 4, "they are kept"
+    assert len(server.requests) < 20
+
+
+def test_a_question_that_alone_is_refused_does_not_end_the_others(server):
+    """As moderation does at OpenRouter."""
+    refusal = (403, {"error": {"message": "Your input was flagged."}}, {})
+    server.answer = lambda n, question: refusal if n % 3 else reply_with("Yes.")
+    replies = dict(ApiModel(server.url, None, 8, in_flight=1).ask(["Who?"] * 30))
+    assert sum(reply.text == "Yes." for reply in replies.values()) == 10
 
 
 # ---- the address -------------------------------------------------------------------------------------
