@@ -174,14 +174,17 @@ class Connection:
                 raise self._gone(error) from None
             raise _TryAgain(self._gone(error)) from None
         if not response.ok:
-            raise self._status_error(response, path)
+            raise self._status_error(response, response.status_code, path)
         try:
             # JSON is UTF-8, whatever the header says. Some servers cut a reply inside a character.
-            return whole_characters(json.loads(response.content.decode("utf-8-sig", errors="replace")))
+            answer = whole_characters(json.loads(response.content.decode("utf-8-sig", errors="replace")))
         except ValueError:
             raise NotTheApi(
                 f"the server at {self.url} answers, but not with JSON: {response.text[:80]!r}"
             ) from None
+        if isinstance(answer, dict) and (fault := answer.get("error")) and not answer.get("choices"):
+            raise self._status_error(response, _status_in(fault) or response.status_code, path)
+        return answer
 
     def _tls_problem(self, reason: str) -> str | None:
         """Why no encrypted connection can come about, and what to do; None if trying again may help.
@@ -230,9 +233,8 @@ class Connection:
             f"  {server_session.way_around_proxies(self.url)}"
         )
 
-    def _status_error(self, response: requests.Response, path: str) -> Exception:
-        """What to raise for a response with an error status."""
-        status = response.status_code
+    def _status_error(self, response: requests.Response, status: int, path: str) -> Exception:
+        """What to raise for a response that means the error status `status`."""
         if status in (401, 402, 403):
             return NoAccess(self._no_access(status, response.text) + self._proxy_line())
         message = f"the server at {self.url} refused {path} with status {status}: {_start_of(response.text)}"
@@ -249,6 +251,12 @@ class Connection:
         refusal = "asks for payment" if status == 402 else f"refuses the key in {self._key_variable}"
         words = _start_of(text.replace(key, "…") if key else text)
         return f"the server at {self.url} {refusal} (status {status}): {words}"
+
+
+def _status_in(error: Any) -> int | None:
+    """The HTTP status that an error names which came with status 200, as from OpenRouter; None without."""
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    return int(code) if re.fullmatch("[45][0-9][0-9]", code) else None
 
 
 def _start_of(text: str) -> str:

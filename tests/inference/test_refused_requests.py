@@ -6,6 +6,7 @@ import time
 import pytest
 from fake_server import reply_with, running
 
+from deepred_common.cli import UserError
 from deepred_common.inference import connection
 from deepred_common.inference.api_model import ApiModel
 from deepred_common.inference.protocol import Draw
@@ -131,3 +132,34 @@ def test_questions_that_a_busy_server_sends_away_together_do_not_come_back_toget
     server.answer = answer
     list(ApiModel(server.url, None, 8).ask(["Who?"]))
     assert asked[1] - asked[0] >= 0.6 * connection._JITTER, "no time is drawn for the server's own figure"
+
+
+BUSY = {"error": {"code": 502, "message": "Provider returned error"}}  # OpenRouter's, with status 200
+
+
+@pytest.mark.parametrize("fault", [BUSY, {"error": {"code": "429", "message": "slow"}, "choices": []}])
+def test_an_error_with_status_200_is_that_of_the_status_it_names(server, monkeypatch, fault):
+    monkeypatch.setattr(connection, "_FIRST_PAUSE", 0.001)
+    server.answer = lambda n, question: (200, fault, {}) if n == 1 else reply_with("Yes.")
+    (reply,) = dict(ApiModel(server.url, None, 8).ask(["Who?"])).values()
+    assert reply.text == "Yes."
+    server.answer = lambda n, question: (200, fault, {})
+    with pytest.raises(UserError, match=r"the last 8 questions all failed: .*status (502|429): "):
+        list(ApiModel(server.url, None, 8, in_flight=1).ask(["Who?"] * 20))
+
+
+@pytest.mark.parametrize("error", ["Unexpected endpoint.", {"message": "No."}, {"code": "invalid_prompt"}])
+def test_an_error_with_status_200_that_names_no_status_is_a_refusal(server, error):
+    server.answer = lambda n, question: (200, {"error": error}, {})
+    (reply,) = dict(ApiModel(server.url, None, 8).ask(["Who?"])).values()
+    assert "refused /chat/completions with status 200: " in reply.error and len(server.requests) == 1
+
+
+def test_half_a_reply_that_ended_with_an_error_is_no_reply(server):
+    choice = {"finish_reason": "error", "error": {"message": "Provider disconnected"}}
+    server.answer = lambda n, question: reply_with("The answer is", **choice) if n > 2 else reply_with("Yes.")
+    replies = []
+    with pytest.raises(UserError, match=r"the last 8 questions all failed: .*broke off.*Provider disconn"):
+        for _, reply in ApiModel(server.url, None, 8, in_flight=1).ask(["Who?"] * 20):
+            replies.append(reply.text)
+    assert replies == ["Yes."] * 2 + [None] * 8
