@@ -217,15 +217,17 @@ class ApiModel:
         todo: queue.Queue[tuple[int, Item] | None] = queue.Queue()  # None: no more
         done: queue.Queue[tuple[int, Result | Exception]] = queue.Queue()
 
+        stopped = threading.Event()  # of this call: an earlier one's threads must not go on with a later one
+
         def work_on() -> None:
-            while (entry := todo.get()) is not None and not self._connection.stopped.is_set():
+            self._connection.of_thread.stopped = stopped
+            while (entry := todo.get()) is not None and not stopped.is_set():
                 index, item = entry
                 try:
                     done.put((index, work(item)))
                 except Exception as error:  # whatever it is: the loop below waits for it and deals with it
                     done.put((index, error))
 
-        self._connection.stopped.clear()
         for _ in range(self.in_flight):
             threading.Thread(target=work_on, daemon=True).start()
         upcoming = enumerate(items)
@@ -245,7 +247,7 @@ class ApiModel:
                 else:
                     raise outcome
         finally:
-            self._connection.stopped.set()
+            stopped.set()
             for _ in range(self.in_flight):
                 todo.put(None)
 

@@ -57,18 +57,26 @@ class _TryAgain(Exception):
         self.trouble, self.pause = trouble, pause
 
 
+class _OfThread(threading.local):
+    """What each thread has for itself. stopped: set to end the pauses between its attempts."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+
+
 class Connection:
     """Requests to the server at `url`.
 
     flag: how the command line's own flags for it begin, for messages; "" if it has none. The key in the
     environment variable `key_variable`, if it is set, is sent along and never printed. timeout: seconds to
-    wait for an answer. in_flight: requests at a time. stopped: set to end the pauses between attempts.
+    wait for an answer. in_flight: requests at a time. A thread may give an Event of its own as
+    of_thread.stopped, which ends the pauses between its attempts.
     """
 
     def __init__(self, url: str, flag: str, key_variable: str, timeout: float, in_flight: int) -> None:
         self.url = _ENDPOINT.sub("", url.strip(), count=1)
         self.timeout = timeout
-        self.stopped = threading.Event()
+        self.of_thread = _OfThread()
         self._flag, self._key_variable = flag, key_variable
         self._proxy = server_session.proxy_before(self.url)
         self._session = self._new_session(in_flight)
@@ -144,7 +152,7 @@ class Connection:
                     raise failure.trouble from None
                 # Some servers send a Retry-After of 0 to everyone: the pauses must still grow.
                 pause = max(_FIRST_PAUSE * 2 ** (attempt - 1), failure.pause)
-            if self.stopped.wait(pause * random.uniform(1, _JITTER)):
+            if self.of_thread.stopped.wait(pause * random.uniform(1, _JITTER)):
                 raise UserError("stopped")
         raise AssertionError("the last attempt always returns or raises")
 

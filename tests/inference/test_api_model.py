@@ -1,6 +1,7 @@
 """A model behind a server as a back end: what is retried, what is not, and what a user is told."""
 
 import threading
+import time
 
 import pytest
 from fake_server import reply_with, running
@@ -35,6 +36,39 @@ def test_an_unexpected_error_in_a_request_is_raised_instead_of_waited_for(server
     thread.start()
     thread.join(10)
     assert errors and not thread.is_alive()
+
+
+def test_what_was_left_when_asking_ended_early_is_not_asked_later(server):
+    """The threads of the first call must not go on with its questions once a second call runs."""
+    asked, slow = [], threading.Event()
+
+    def answer(n, question):
+        asked.append(question)
+        if question == "Slow?":
+            slow.wait(10)
+        return reply_with("Yes.")
+
+    server.answer = answer
+    model = ApiModel(server.url, None, 8, in_flight=2)
+    replies = model.ask(["Fast?", "Slow?", "Slow?", "Left?"])
+    next(replies)
+    while asked.count("Slow?") < 2:
+        time.sleep(0.01)
+    replies.close()
+    later = model.ask(["New?"] * 20)
+    next(later)
+    slow.set()
+    time.sleep(0.5)
+    assert len(list(later)) == 19 and "Left?" not in asked
+
+
+def test_a_busy_server_is_asked_again_by_a_call_after_another_has_ended(server, monkeypatch):
+    """A judge asks one question at a time, with the model that others may have asked before."""
+    monkeypatch.setattr("deepred_common.inference.connection._FIRST_PAUSE", 0.01)
+    model = ApiModel(server.url, None, 8)
+    list(model.ask(["Who?"]))
+    server.answer = lambda n, question: (503, "busy", {}) if n == 2 else reply_with("Yes.")
+    assert model.chat([{"role": "user", "content": "When?"}]).text == "Yes."
 
 
 @pytest.mark.parametrize("key", ["two\nlines", "ключ"])
