@@ -19,7 +19,7 @@ MAY_IMPORT = {
         "data.split",
         "data.wrappings",
     },
-    "inference": {"export.llama_cpp", "models"},
+    "inference": {"export.gguf_file", "export.llama_cpp", "models"},
     "export": {"models"},
     "training": {"models", "inference.conversations", "inference.local_model"},
     "data": {"judging"},

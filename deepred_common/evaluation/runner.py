@@ -58,7 +58,8 @@ def evaluate(
 ) -> Results:
     """Ask one model (`path`, None for the server) every question; write and return its results."""
     started = provenance.now()
-    with backends.opened(task.settings, path, system_prompt) as model:
+    prompts = [example.prompt for example in task.questions.examples]
+    with backends.opened(task.settings, path, system_prompt, prompts) as model:
         name = model.identity or model.name
         conditions = finished.conditions(task.settings, task.questions, name, system_prompt)
         rows = ask(task, model, conditions, output)

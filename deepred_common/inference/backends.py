@@ -5,8 +5,10 @@ To add a back end, write a module with a BackendKind and add it to KINDS.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
+from deepred_common.examples import Prompt
 from deepred_common.inference import api_model, gguf_model, local_model
 from deepred_common.inference.protocol import Backend, BackendKind, BackendSettings
 
@@ -30,13 +32,17 @@ def identity(path: str) -> str | None:
 
 
 def opened(
-    settings: BackendSettings, path: str | None, system_prompt: str | None = None
+    settings: BackendSettings,
+    path: str | None,
+    system_prompt: str | None = None,
+    prompts: Sequence[Prompt] = (),
 ) -> AbstractContextManager[Backend]:
     """A context manager that opens the model at `path` and yields its Backend.
 
     path: None for the model behind settings.lmstudio_url. system_prompt: stands before every question.
+    prompts: what the model will be asked. A GGUF file's server gets room for the longest.
     UserError if the model cannot be loaded, or no server answers.
     """
     if path is None:
         return api_model.opened(settings, system_prompt)
-    return kind_of(path).open(path, settings, system_prompt)
+    return kind_of(path).open(path, settings, system_prompt, prompts)

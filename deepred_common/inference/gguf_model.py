@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from deepred_common import cli, provenance
+from deepred_common import chat, cli, provenance
 from deepred_common.cli import UserError
+from deepred_common.examples import USER, Prompt
 from deepred_common.files import is_lfs_pointer, lfs_error
 from deepred_common.inference import llama_server
 from deepred_common.inference.api_model import ApiModel
@@ -17,6 +19,10 @@ from deepred_common.models import gguf_parts
 
 NAME = "gguf"
 MAGIC = b"GGUF"  # how such a file begins
+# Bytes of UTF-8 that make a token, at least: four or more in English, about two in a script that the
+# vocabulary hardly knows.
+_TOKEN_BYTES = 2
+_TEMPLATE_TOKENS = 256  # what a chat template writes around the turns, at most
 
 
 def _accepts(path: str) -> bool:
@@ -43,14 +49,36 @@ def _identity(path: str) -> str:
     return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
+def _prompt_tokens(prompts: Sequence[Prompt], system_prompt: str | None) -> int:
+    """How many tokens the longest prompt may have, generously: nothing here can tokenise as the file does."""
+
+    def most(prompt: Prompt) -> int:
+        turns = chat.messages(prompt, system_prompt)
+        size = sum(len(turn["content"].encode(errors="replace")) for turn in turns)
+        # The model's reply comes between two user turns.
+        missing = sum(one["role"] == two["role"] == USER for one, two in itertools.pairwise(turns))
+        return size // _TOKEN_BYTES + missing * llama_server.REPLY_TOKENS + _TEMPLATE_TOKENS
+
+    return max(map(most, prompts), default=0)
+
+
 @contextlib.contextmanager
-def _opened(path: str, settings: BackendSettings, system_prompt: str | None) -> Iterator[ApiModel]:
+def _opened(
+    path: str, settings: BackendSettings, system_prompt: str | None, prompts: Sequence[Prompt]
+) -> Iterator[ApiModel]:
     cli.progress(f"serving {path} with llama.cpp …")
+    prompt_tokens = _prompt_tokens(prompts, system_prompt)
+    if prompt_tokens > llama_server.PROMPT_TOKENS:
+        cli.progress(
+            f"each of {settings.in_flight} requests at a time gets room for the longest question, which may "
+            f"have {prompt_tokens} tokens. A smaller --in_flight takes less memory."
+        )
     with llama_server.serving(
         path,
         slots=settings.in_flight,
         tree=settings.llama_cpp_path,
         reply_tokens=settings.max_tokens,
+        prompt_tokens=prompt_tokens,
     ) as url:
         model = ApiModel(
             url,

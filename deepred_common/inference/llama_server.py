@@ -28,13 +28,14 @@ from typing import IO
 from deepred_common import cli, devices, paths
 from deepred_common.cli import UserError
 from deepred_common.export import llama_cpp
+from deepred_common.export.gguf_file import GgufFile
 
 MODULE = "deepred_common.inference.llama_server"
 TOOL = "llama-server"
 LOCAL_HOST = "127.0.0.1"
 DEFAULT_PORT = 1234  # LM Studio's
 DEFAULT_SLOTS = 2
-PROMPT_TOKENS = 1792  # of a slot's context, for a question and what goes before it
+PROMPT_TOKENS = 1792  # of a slot's context, for a question and what goes before it; more for longer ones
 REPLY_TOKENS = 256  # the rest of it, unless longer replies are asked for
 START_TIMEOUT = 600  # seconds: a large file on a slow disk takes minutes to load
 _SETTINGS = ("LLAMA_ARG_", "LLAMA_API_KEY")  # how environment variables that llama-server reads begin
@@ -66,12 +67,14 @@ def serving(
     slots: int = DEFAULT_SLOTS,
     tree: Path | None = None,
     reply_tokens: int = REPLY_TOKENS,
+    prompt_tokens: int = PROMPT_TOKENS,
     lora: Path | None = None,
 ) -> Iterator[str]:
     """Serve `gguf` in a process of its own on a free local port; yield its base URL (ending in /v1).
 
-    slots: questions answered at once. tree: where to look for a built llama-server. reply_tokens: the longest
-    reply that a slot must hold after its question. lora: a GGUF adapter that is put on `gguf`.
+    slots: questions answered at once. tree: where to look for a built llama-server. prompt_tokens: the
+    longest question that a slot must hold. reply_tokens: the longest reply after it. lora: a GGUF adapter
+    that is put on `gguf`.
 
     UserError with the server's last words if it does not answer within `timeout` seconds, or has ended when
     the block raises one; a warning with them if it has ended when the block is done.
@@ -79,7 +82,8 @@ def serving(
     port = free_port()
     command = [sys.executable, "-m", MODULE, str(Path(gguf).resolve())]
     command += ["--port", str(port), "--alias", alias or identifier(gguf), "--slots", str(slots)]
-    command += ["--reply_tokens", str(reply_tokens), "--parent", str(os.getpid())]
+    command += ["--reply_tokens", str(reply_tokens), "--prompt_tokens", str(max(1, prompt_tokens))]
+    command += ["--parent", str(os.getpid())]
     if tree:
         command += ["--llama_cpp_path", str(Path(tree).resolve())]
     if lora:
@@ -205,6 +209,15 @@ def _serve_built(
     os.execve(tool, command, environment)
 
 
+def _slot_context(gguf: Path, prompt_tokens: int, reply_tokens: int) -> int:
+    """Tokens of each slot's context. llama.cpp divides the whole evenly among the slots."""
+    context = max(PROMPT_TOKENS, prompt_tokens) + max(REPLY_TOKENS, reply_tokens)
+    if prompt_tokens > PROMPT_TOKENS:
+        # The server lets no slot use more than the model's own context, but would take the memory.
+        return min(context, GgufFile(gguf).value("{arch}.context_length") or context)
+    return context
+
+
 def _build(folder: Path, named_by_user: bool, log: Path) -> None:
     """Compile llama-server in the source tree that conversions use; it is fetched if there is none."""
     tree = llama_cpp.find_tree(folder, named_by_user) or llama_cpp.fetch_tree(folder)
@@ -231,6 +244,12 @@ def build_parser() -> cli.Parser:
         type=cli.positive_int,
         default=REPLY_TOKENS,
         help="longest reply that there must be room for (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--prompt_tokens",
+        type=cli.positive_int,
+        default=PROMPT_TOKENS,
+        help="longest question that there must be room for, up to the model's context (default: %(default)s)",
     )
     parser.add_argument("--alias", help="identifier to serve it under (default: folder/filename)")
     parser.add_argument(
@@ -263,7 +282,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return cli.EXIT_OK
     _require_free(args.host, args.port)
     alias = args.alias or identifier(args.lora or args.gguf)
-    context = PROMPT_TOKENS + max(REPLY_TOKENS, args.reply_tokens)
+    context = _slot_context(args.gguf, args.prompt_tokens, args.reply_tokens)
     if tool:
         _serve_built(tool, args.gguf, args.lora, args.host, args.port, alias, args.slots, context)
     if importlib.util.find_spec("xllamacpp") is None:

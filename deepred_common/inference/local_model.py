@@ -256,7 +256,9 @@ def _check_adapter(path: str, role: str) -> None:
 
 
 @contextlib.contextmanager
-def _opened(path: str, settings: BackendSettings, system_prompt: str | None) -> Iterator[LocalModel]:
+def _opened(
+    path: str, settings: BackendSettings, system_prompt: str | None, prompts: Sequence[Prompt]
+) -> Iterator[LocalModel]:
     loading.set_up_libraries()
     dtype, why = devices.pick_dtype()
     device = devices.pick_device()

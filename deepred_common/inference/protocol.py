@@ -122,12 +122,13 @@ class BackendKind:
     """One kind of model that is given as a path or hub name.
 
     accepts(path): is it of this kind? check(path, role): UserError for what is found wrong without loading
-    it; the message calls it by its role ("model", "base model"). open(path, settings, system_prompt): a
-    context manager that yields the Backend. identity(path): the Backend's, without loading it.
+    it; the message calls it by its role ("model", "base model"). open(path, settings, system_prompt,
+    prompts): a context manager that yields the Backend; prompts: what it will be asked, so that there is
+    room. identity(path): the Backend's, without loading it.
     """
 
     name: str
     accepts: Callable[[str], bool]
     check: Callable[[str, str], None]
-    open: Callable[[str, BackendSettings, str | None], AbstractContextManager[Backend]]
+    open: Callable[[str, BackendSettings, str | None, Sequence[Prompt]], AbstractContextManager[Backend]]
     identity: Callable[[str], str | None]

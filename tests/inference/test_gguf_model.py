@@ -1,10 +1,12 @@
 """A GGUF file as a back end: what is no such file is named before the settings; its server may die."""
 
+import json
 import os
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, line
+from test_llama_server import write_gguf
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 269060552\n"
 
@@ -83,3 +85,46 @@ def test_a_server_that_dies_at_the_last_questions_says_why_as_well(evaluate):
     code, _, err = evaluate(10)
     assert code == 1 and "warning: llama.cpp's server on " in err and REASON in err
     assert "failed to allocate" in err
+
+
+# Refuses a chat that does not fit into its slot, as llama.cpp's server does. Each word is a token.
+NARROW_SERVER = """#!{python}
+import signal, sys
+sys.path.insert(0, "{tests}")
+import fake_server
+
+def flag(name):
+    return int(sys.argv[sys.argv.index(name) + 1])
+
+def answer(n, question):
+    body, _ = server.requests[-1]
+    words = sum(len(turn["content"].split()) for turn in body["messages"])
+    if words >= flag("-c") // flag("-np"):
+        return 400, "the request exceeds the available context size", {{}}
+    return fake_server.reply_with("I don't know.")
+
+server = fake_server.Server(flag("--port"))
+server.list = lambda path: (200, {{"data": [{{"id": "m"}}]}}, {{}})
+server.answer = answer
+signal.pause()
+"""
+
+
+def test_a_question_longer_than_most_is_answered(script, tmp_path):
+    write_gguf(tmp_path / "m.gguf", context_length=32768)
+    tool = tmp_path / "build/bin/llama-server"
+    tool.parent.mkdir(parents=True)
+    tool.write_text(NARROW_SERVER.format(python=sys.executable, tests=os.path.join(ROOT, "tests")))
+    tool.chmod(0o755)
+    long = "Sum up this text: " + "word " * 4000
+    rows = [line("retain", "Who?", "He."), line("retain", long, "Words."), line("unlearn", long, "No.")]
+    (tmp_path / "long.jsonl").write_text("\n".join(rows))
+    code, _, err = script(
+        "evaluate_temporal",
+        *("--model_path", tmp_path / "m.gguf", "--llama_cpp_path", tmp_path, "--in_flight", "2"),
+        *("--test_file", tmp_path / "long.jsonl", "--output", tmp_path / "out.json"),
+        *("--system_prompt", "Read. " * 1000),
+    )
+    assert code == 0, err
+    replies = [row["reply"] for row in json.loads((tmp_path / "out.json").read_text())["results"]]
+    assert replies == ["I don't know."] * 3 and "A smaller --in_flight takes less memory" in err

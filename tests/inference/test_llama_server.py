@@ -65,6 +65,25 @@ def test_a_slot_has_room_for_the_longest_reply(flags, context, start):
     assert f"-c {3 * context} -np 3 " in start(*flags)
 
 
+@pytest.mark.parametrize(("prompt_tokens", "context"), [(1, 2048), (5000, 5256), (10**6, 8192)])
+def test_a_slot_has_room_for_the_longest_question_up_to_the_model_s_context(
+    prompt_tokens, context, start, tmp_path
+):
+    write_gguf(tmp_path / "m.gguf", context_length=8192)
+    assert f"-c {3 * context} -np 3 " in start("--prompt_tokens", str(prompt_tokens))
+
+
+def write_gguf(file, context_length):
+    """A GGUF file without tensors."""
+    from gguf import GGUFWriter
+
+    writer = GGUFWriter(file, "llama")
+    writer.add_context_length(context_length)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+
+
 def test_the_file_s_own_template_is_used_whatever_the_version_and_the_environment(start):
     printed = start(LLAMA_ARG_CHAT_TEMPLATE="chatml", LLAMA_API_KEY="secret", GGML_KEPT="1")
     assert "--jinja" in printed and "GGML_KEPT" in printed
