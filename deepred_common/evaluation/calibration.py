@@ -97,7 +97,8 @@ def measure(
         for number, reply in asked.ask([example.prompt for example in examples]):
             if reply.refusal_share is None:
                 raise UserError(
-                    "--calibrate cannot read from the first token whether this model refuses: it writes a "
+                    reply.error
+                    or "--calibrate cannot read from the first token whether this model refuses: it writes a "
                     "thought first, or its vocabulary is not written as text."
                 )
             side = examples[number].side

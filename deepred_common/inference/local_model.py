@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from deepred_common import chat, devices, paths, refusal_openers, thought, training_rows
 from deepred_common.cli import UserError, progress
 from deepred_common.examples import Prompt
-from deepred_common.inference import local_scores
+from deepred_common.inference import local_scores, position_limit
 from deepred_common.inference.padding import left_padded_from_start, one_block_for_output
 from deepred_common.inference.protocol import BackendKind, BackendSettings, Draws, Reply, Score
 from deepred_common.models import folders, loading, trained_weights
@@ -58,6 +58,7 @@ class LocalModel:
         chat.ensure_template(tokenizer)
         self._stops = chat.stop_ids(tokenizer, model.generation_config)
         self._max_tokens = max_tokens
+        self._positions = position_limit.of(model)
         self._opening = training_rows.opening_ids(tokenizer)
         self._given_opening = self._opening if opens_reply else []
         self._refusal_ids = refusal_openers.token_ids(tokenizer)
@@ -77,20 +78,33 @@ class LocalModel:
         ]
         self._require_rows(tokens)
         draws = draws or [None] * len(tokens)
-        for index, reply in self.in_batches(
-            tokens, lambda batch: self._generate([tokens[i] for i in batch], [draws[i] for i in batch])
-        ):
+        fitting = [index for index, ids in enumerate(tokens) if len(ids) <= self._positions]
+        for index in sorted(set(range(len(tokens))).difference(fitting)):
+            yield index, Reply(None, error=self._too_long(tokens[index]))
+
+        def generate(batch: list[int]) -> list[Reply]:
+            indices = [fitting[place] for place in batch]
+            return self._generate([tokens[i] for i in indices], [draws[i] for i in indices])
+
+        for place, reply in self.in_batches([tokens[index] for index in fitting], generate):
+            index = fitting[place]
             yield index, self._continuation(reply) if begun[index] else reply
 
     def score(
         self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]
     ) -> Iterator[tuple[int, list[Score]]]:
-        """Yield (index, a Score for each of its answers) for each prompt, longest first, as in `ask`."""
+        """Yield (index, a Score for each of its answers) for each prompt, longest first, as in `ask`.
+
+        UserError if one of them does not fit into the model.
+        """
         pairs = [
             chat.continuation_ids(self.tokenizer, prompt, texts, self.system)
             for prompt, texts in zip(prompts, answers, strict=True)
         ]
         self._require_rows(ids for prompt, texts in pairs for ids in (prompt, *texts))
+        for whole in (prompt + answer for prompt, texts in pairs for answer in texts):
+            if len(whole) > self._positions + 1:  # the last token is not read
+                raise UserError(self._too_long(whole))
         yield from self.in_batches(
             [prompt for prompt, _ in pairs],
             lambda batch: local_scores.of_batch(self.model, [pairs[i] for i in batch]),
@@ -101,6 +115,9 @@ class LocalModel:
         rows = self.model.get_input_embeddings().weight.shape[0]
         for ids in tokens:
             loading.require_rows(self.tokenizer, rows, self.name or self.tokenizer.name_or_path, ids)
+
+    def _too_long(self, ids: Sequence[int]) -> str:
+        return f"the question has {len(ids)} tokens, and the model has only {self._positions} positions"
 
     def in_batches(
         self, tokens: Sequence[list[int]], work: Callable[[list[int]], list[Answer]]
@@ -156,7 +173,9 @@ class LocalModel:
 
         def ended(row: int) -> bool:
             output = outputs[row]
-            return len(output) == self._max_tokens or (bool(output) and output[-1] in self._stops)
+            # The reply ends where the positions do, as in llama.cpp. Its last token is not read.
+            most = min(self._max_tokens, self._positions + 1 - len(prompts[row]))
+            return len(output) == most or (bool(output) and output[-1] in self._stops)
 
         with torch.inference_mode(), one_block_for_output(self.model):
             ids, mask, positions, cache = left_padded_from_start(self.model, distinct)

@@ -139,3 +139,57 @@ def test_a_thought_shows_in_the_reply_whoever_marks_it(tiny_models):
     assert reply.text.startswith("<think>\n") and thought.answer_of(reply.text) is None
     ids = tokenizer("Hm.\n</think>\n\nYes.")["input_ids"]
     assert thought.answer_of(local._reply_of(ids).text) == "Yes."
+
+
+# ---- models that have so many positions and no more ------------------------------------------------------
+
+_TABLES = {
+    "gpt2": {"n_positions": 64, "n_embd": 64, "n_layer": 2, "n_head": 4, "n_inner": 64},
+    "opt": {"hidden_size": 64, "ffn_dim": 64, "word_embed_proj_dim": 64, "num_hidden_layers": 2},
+    "gptj": {"n_positions": 64, "n_embd": 64, "n_layer": 2, "n_head": 4, "rotary_dim": 8, "n_inner": 64},
+}
+_TABLES["opt"] |= {"num_attention_heads": 4, "max_position_embeddings": 64}
+_LONG = "When did World War II end, and when had it begun? " * 8
+
+
+def short_model(architecture, tokenizer, max_tokens):
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(architecture, vocab_size=len(tokenizer), **_TABLES[architecture])
+    model = AutoModelForCausalLM.from_config(config).float()
+    return LocalModel(model, copy.deepcopy(tokenizer), max_tokens, 4)
+
+
+@pytest.mark.parametrize("architecture", _TABLES)
+def test_a_prompt_beyond_the_positions_of_a_model_is_an_error_and_the_others_are_answered(
+    architecture, tokenizer
+):
+    local = short_model(architecture, tokenizer, 100)
+    prompts = ["Who?", _LONG, "Name a bird."]
+    replies = dict(local.ask(prompts))
+    assert replies[1].text is None and "only 64 positions" in replies[1].error
+    for number in (0, 2):  # cut where the model ends, as llama.cpp does
+        room = 65 - len(chat.prompt_ids(tokenizer, prompts[number]))  # the last token is not read
+        assert replies[number].finish == "length" and 0 < room < 60
+        assert dict(LocalModel(local.model, tokenizer, room, 1).ask([prompts[number]]))[0] == replies[number]
+    with pytest.raises(UserError, match="only 64 positions"):
+        list(local.score(["Who?", _LONG], [["He."], ["In 1945."]]))
+    with pytest.raises(UserError, match="only 64 positions"):
+        list(local.score(["Who?"], [["He.", _LONG]]))
+    assert len(dict(local.score(["Who?"], [["He."]]))) == 1
+
+
+def test_a_model_that_computes_its_positions_is_asked_whatever_its_config_says(tokenizer):
+    """Some configs state less than the model can read, such as before a scaling."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "llama", vocab_size=len(tokenizer), max_position_embeddings=64, **_SIZE, **_HEADS
+    )
+    local = LocalModel(AutoModelForCausalLM.from_config(config).float(), copy.deepcopy(tokenizer), 4, 4)
+    ((_, reply),) = local.ask([_LONG])
+    assert reply.error is None and reply.text is not None
