@@ -7,6 +7,7 @@ GGUF file.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +16,7 @@ from deepred_common import thought
 from deepred_common.cli import UserError
 from deepred_common.examples import ASSISTANT, SYSTEM, USER, Message, Prompt
 
-VERSION = 5  # raise it when the same example gives other tokens: rendered rows are kept under it (cache.py)
+VERSION = 6  # raise it when the same example gives other tokens: rendered rows are kept under it (cache.py)
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
 
@@ -94,10 +95,13 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, system: str 
         return rendered(tokenizer, turns, reply_follows=True)
     *before, begun = turns
     start = rendered(tokenizer, before, reply_follows=True)
-    try:
-        opening = reply_frame(tokenizer, before).before
-    except UserError:  # a template that leaves thoughts out of what was said: it renders `before` otherwise
-        opening = "\n</think>\n\n" if thought.opened_by(start) else ""
+    # A template that leaves thoughts out of what was said renders `before` otherwise once a reply follows.
+    opening = "\n</think>\n\n" if thought.opened_by(start) else ""
+    # Another moves the system's text then (Mistral's v0.3), but writes the same before a reply without it.
+    for shown in [before, before[1:]] if before[0]["role"] == SYSTEM else [before]:
+        with contextlib.suppress(UserError):
+            opening = reply_frame(tokenizer, shown).before
+            break
     return start + opening + begun["content"]
 
 

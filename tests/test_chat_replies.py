@@ -156,6 +156,19 @@ def test_a_space_before_the_reply_is_no_opening_of_its_own(with_template):
     assert row.decision == row.reply_start
 
 
+def test_a_begun_reply_stands_after_the_template_s_space_with_a_system_turn_too(with_template):
+    """Mistral's v0.3 puts the system's text into the last user turn, so it moves once a reply follows."""
+    tokenizer = with_template(
+        "{% if messages[0].role == 'system' %}{% set system = messages[0].content %}"
+        "{% set messages = messages[1:] %}{% endif %}{% for m in messages %}"
+        "{% if m.role == 'user' %}[INST] {% if loop.last and system is defined %}{{ system + '\n\n' }}"
+        "{% endif %}{{ m.content }}[/INST]{% else %}{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}"
+    )
+    begun = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "It is"}]
+    assert chat.prompt_text(tokenizer, begun) == "[INST] Who?[/INST] It is"
+    assert chat.prompt_text(tokenizer, begun, "Be brief.") == "[INST] Be brief.\n\nWho?[/INST] It is"
+
+
 # ---- BOS and EOS, which some templates leave to the tokenizer --------------------------------------------
 
 
