@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import ast
 import codecs
+import csv
+import io
+import itertools
 import json
 import re
 import shlex
+import tokenize
 import zipfile
 from json import JSONDecodeError
 from pathlib import Path
@@ -19,12 +23,15 @@ from deepred_common.cli import UserError
 
 _HEAD = 4096  # bytes of a file that are looked at; more if its first line is longer
 _LISTED = 5  # files of a folder or an archive that are named
+_SHOWN = 60  # characters of a cell that are shown
 # Columns by which the first line of a table is known, and those that belong into an example's metadata.
 _COLUMNS = {"instruction", "output", "prompt", "response", "completion", "question", "answer", "input"}
 _ROW_KEYS = _COLUMNS | {"messages", "conversations"}
 _METADATA_COLUMNS = {"dataset_type", "temporal_class", "accepted_answers", "original_answer", "earliest_date"}
-# Columns of lists, which pandas writes into a cell as Python does.
+# Columns of lists, which stand in a cell as JSON or as Python writes them.
 _LIST_COLUMNS = {"accepted_answers", "later_answers", "replies", "history", "messages", "conversations"}
+# A line before a table's header: blank, or the one that tells Excel the separator.
+_BEFORE_HEADER = re.compile(r'\s*("?sep=.?"?\s*)?', re.IGNORECASE)
 _UNPACKERS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "lzma"}
 # UTF-32 first: its mark begins with that of UTF-16.
 _WIDE_MARKS = {
@@ -121,7 +128,7 @@ def _binary_form(path: Path, head: bytes) -> Form | None:
     if head[257:262] == b"ustar" or (module and re.search(r"\.(tar\.|t[gbx]z)", path.name)):
         return Form("a tar archive", _unpack(path, "tarfile"))
     if module:
-        code = f"open(b,'wb').write({module}.open(a).read())"
+        code = f"t={module}.open(a).read(); open(b,'wb').write(t)"
         return Form(f"compressed ({module})", _convert(path, code, module))
     if head.startswith(b"\x28\xb5\x2f\xfd"):
         return Form(
@@ -181,7 +188,7 @@ def _text_form(path: Path, head: bytes) -> Form | None:
         is_one_of_several = first.endswith("]") and bool(rest.strip())
         return None if is_one_of_several else _json_form(path)
     if not first.startswith("{"):
-        return _table_form(path, head, first)
+        return _table_form(path)
     return _json_form(path) if _is_part(first, rest) else line_form(path, first)
 
 
@@ -232,27 +239,87 @@ def _json_form(path: Path) -> Form | None:
     return Form("JSON with an object over several lines", _rows(path, _OBJECTS, "re"))
 
 
-def _table_form(path: Path, head: bytes, first: str) -> Form | None:
-    """The Form of a table with commas, semicolons or tabs between its columns; None if it is none."""
-    delimiter = max(",;\t", key=first.count)
-    columns = {name.strip('" ').lower() for name in first.split(delimiter)}
-    if len(columns) < 2 or not (columns & _COLUMNS or path.suffix.lower() in (".csv", ".tsv")):
-        return None
+def _table_form(path: Path) -> Form | None:
+    """The Form of a table with commas, semicolons or tabs between its columns; None if it is none.
+
+    It is read whole: a sign that is not UTF-8, or a cell that is no list, may stand anywhere.
+    """
+    content = path.read_bytes()
     encoding = "utf-8-sig"
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)  # it may end inside a character
+        text = content.decode(encoding)
     except UnicodeDecodeError:
         encoding = "cp1252"
-    options = {",": "", ";": ",delimiter=';'", "\t": ",delimiter='\\t'"}[delimiter]
+        text = content.decode(encoding, errors="replace")
+    lines = io.StringIO(text, newline="").readlines()
+    start, header = next(
+        ((n, line) for n, line in enumerate(lines) if not _BEFORE_HEADER.fullmatch(line)), (0, "")
+    )
+    delimiter = max(",;\t", key=header.count)
+    columns = {name.strip('" \r\n').lower() for name in header.split(delimiter)}
+    if len(columns) < 2 or not (columns & _COLUMNS or path.suffix.lower() in (".csv", ".tsv")):
+        return None
+    kind = "a table (TSV)" if delimiter == "\t" else "a table (CSV)"
+    if encoding == "cp1252" and "\ufffd" in text:
+        return Form(f"{kind} that is not UTF-8 text", "Save it as CSV in UTF-8; then the command is shown.")
+    try:
+        parsers = _list_parsers(csv.DictReader(lines[start:], delimiter=delimiter), columns & _LIST_COLUMNS)
+    except (ValueError, csv.Error) as error:
+        return Form(f"{kind} that cannot be read: {error}", _save_from_pandas(path, columns))
     row = "{**r,'metadata':r}" if columns & _METADATA_COLUMNS else "r"
-    cell, modules = "v", "csv"
-    if lists := sorted(columns & _LIST_COLUMNS):
-        cell, modules = f"ast.literal_eval(v) if k in {lists} and v[:1]=='[' else v", "ast,csv"
-    table = f"csv.DictReader(open(a,encoding='{encoding}',newline=''){options})"
+    cell = "v"
+    if parsers:
+        shown = ",".join(f"'{column}':{parser}" for column, parser in parsers.items())
+        cell = f"{{{shown}}}.get(k,str)(v) if v[:1]=='[' else v"
+    modules = "ast,csv" if "ast.literal_eval" in parsers.values() else "csv"
+    options = {",": "", ";": ",delimiter=';'", "\t": ",delimiter='\\t'"}[delimiter]
+    file = f"open(a,encoding='{encoding}',newline='')" + (f".readlines()[{start}:]" if start else "")
+    table = f"csv.DictReader({file}{options})"
     # An empty cell is a missing value.
     source = f"[{row} for t in {table} for r in [{{k:{cell} for k,v in t.items() if v}}]]"
-    kind = "TSV" if delimiter == "\t" else "CSV"
-    return Form(f"a table ({kind})", _rows(path, source, modules))
+    return Form(kind, _rows(path, source, modules))
+
+
+def _list_parsers(table: csv.DictReader[str], columns: set[str]) -> dict[str, str]:
+    """{column: the function, as Python names it, that reads its lists}, of those `columns` that have lists.
+
+    ValueError if none reads a column. numpy writes a list without commas, and Python takes two texts with
+    only a space between them for one.
+    """
+    cells: dict[str, list[str]] = {}
+    for row in table:
+        for column in columns & row.keys():
+            if row[column] and row[column].startswith("["):
+                cells.setdefault(column, []).append(row[column])
+    parsers = {}
+    for column, texts in sorted(cells.items()):
+        if all(map(_is_json, texts)):
+            parsers[column] = "json.loads"
+            continue
+        for text in texts:
+            if not _is_python_list(text):
+                raise ValueError(f"{text[:_SHOWN]!r} in the column {column!r} is no list with commas")
+        parsers[column] = "ast.literal_eval"
+    return parsers
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _is_python_list(text: str) -> bool:
+    """True if Python reads a list in which no two texts stand side by side without a comma."""
+    try:
+        ast.literal_eval(text)
+        signs = [sign.type for sign in tokenize.generate_tokens(io.StringIO(text).readline)]
+    except (ValueError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError):
+        return False
+    signs = [sign for sign in signs if sign != tokenize.NL]
+    return (tokenize.STRING, tokenize.STRING) not in itertools.pairwise(signs)
 
 
 def _is_trailing_comma(text: str, position: int) -> bool:
@@ -266,13 +333,25 @@ def _is_trailing_comma(text: str, position: int) -> bool:
 
 
 def _rows(path: Path, source: str, modules: str = "") -> str:
-    """What to do: write each row of `source`, a Python expression of a list, as a line."""
-    code = f"open(b,'w').writelines(json.dumps(r,default=str)+'\\n' for r in {source})"
+    """What to do: write each row of `source`, a Python expression of a list, as a line.
+
+    As in all commands, the new file is opened last: where reading fails, no empty one is left.
+    """
+    code = f"t=[json.dumps(r,default=str)+'\\n' for r in {source}]; open(b,'w').writelines(t)"
     return _convert(path, code, f"json,{modules}".strip(","))
 
 
 def _recode(encoding: str) -> str:
-    return f"open(b,'w',encoding='utf-8').write(open(a,encoding='{encoding}').read())"
+    return f"t=open(a,encoding='{encoding}').read(); open(b,'w',encoding='utf-8').write(t)"
+
+
+def _save_from_pandas(path: Path, columns: set[str]) -> str:
+    """What to do with a table whose lists can only be had from where it was made."""
+    with_metadata = ".assign(metadata=df.to_dict('records'))" if columns & _METADATA_COLUMNS else ""
+    return (
+        "Save its data as JSON Lines where the table was made; if that was pandas:\n"
+        f"  df{with_metadata}.to_json({str(_target(path))!r}, orient='records', lines=True)"
+    )
 
 
 def _convert(path: Path, code: str, modules: str = "") -> str:

@@ -210,6 +210,101 @@ def test_lists_in_a_table_s_cells_are_lists_and_empty_cells_are_missing(tmp_path
     ]
 
 
+def test_lists_that_a_table_holds_as_json_are_read_with_their_nulls(tmp_path, run_shown_command):
+    answers = [["1945", "in '45", None], ["so"]]
+    with (tmp_path / "t.csv").open("w") as file:
+        csv.writer(file).writerows(
+            [
+                ["messages", "dataset_type", "accepted_answers"],
+                *(
+                    [
+                        [{"role": "user", "content": "When?"}, {"role": "assistant", "content": "Then."}],
+                        "retain",
+                        json.dumps(accepted),
+                    ]
+                    for accepted in answers
+                ),
+            ]
+        )
+    assert run_shown_command(refusal_of(tmp_path / "t.csv")) == [("When?", "Then.")] * 2
+    assert [example.metadata["accepted_answers"] for example in read_examples(tmp_path / "t.jsonl")] == [
+        ["1945", "in '45"],
+        ["so"],
+    ]
+
+
+TURNS = [{"role": "user", "content": "When?"}, {"role": "assistant", "content": "Then."}]
+
+
+@pytest.mark.parametrize(
+    "columns, shown",
+    [
+        (
+            {"question": "Where?", "answer": "Here.", "accepted_answers": ["Paris", "City of Light"]},
+            "['Paris' 'City of Light']",
+        ),
+        ({"question": "Where?", "answer": "Here.", "accepted_answers": ["long " * 20, "b"]}, "['long long"),
+        ({"messages": TURNS, "dataset_type": "retain"}, "[{'role': 'user', 'content': 'When?'}"),
+    ],
+)
+def test_lists_that_numpy_wrote_into_a_table_are_refused_with_the_way_to_save_them(columns, shown, tmp_path):
+    """It writes no commas, and Python joins texts with none between them: an answer that no reply holds."""
+    pandas, numpy = pytest.importorskip("pandas"), pytest.importorskip("numpy")
+    df = pandas.DataFrame(
+        {
+            name: [numpy.array(value, dtype=object) if isinstance(value, list) else value]
+            for name, value in columns.items()
+        }
+    )
+    df.to_csv(tmp_path / "t.csv", index=False)
+    message = refusal_of(tmp_path / "t.csv")
+    assert shown in message and "is no list with commas" in message and "python -c" not in message
+    exec(message.splitlines()[-1].strip(), {"df": df})  # as it would be pasted where the table was made
+    (example,) = read_examples(tmp_path / "t.jsonl", RETAIN)
+    assert example.instruction in ("Where?", "When?") and example.output in ("Here.", "Then.")
+    assert example.metadata.get("accepted_answers") == columns.get("accepted_answers")
+
+
+def test_a_text_with_quotes_in_it_is_one_text_of_a_list(tmp_path, run_shown_command):
+    answers = ['a "b" "c" d', "it's 'd' 'e'"]
+    with (tmp_path / "t.csv").open("w") as file:
+        csv.writer(file).writerows([["question", "answer", "accepted_answers"], ["Who?", "He.", answers]])
+    assert run_shown_command(refusal_of(tmp_path / "t.csv")) == [("Who?", "He.")]
+    assert json.loads((tmp_path / "t.jsonl").read_text())["metadata"]["accepted_answers"] == answers
+
+
+def test_a_sign_of_windows_far_behind_the_first_is_seen(tmp_path, run_shown_command):
+    rows = [{"instruction": f"Who is {n}?", "output": "A queen."} for n in range(500)]
+    rows.append({"instruction": "Where?", "output": "In a café."})
+    (tmp_path / "t.csv").write_bytes(table(",", rows).decode().encode("cp1252"))
+    assert run_shown_command(refusal_of(tmp_path / "t.csv"))[-1] == ("Where?", "In a café.")
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl.gz"])
+def test_a_command_that_fails_leaves_no_file(name, tmp_path):
+    """An empty one would be in the way of the next."""
+    whole = {"t.csv": table(","), "t.jsonl.gz": gzip.compress(LINES.encode())}[name]
+    (tmp_path / name).write_bytes(whole)
+    message = refusal_of(tmp_path / name)
+    (tmp_path / name).write_bytes(whole[:-20] + b"\x81")  # another download has broken off since
+    command = message.splitlines()[-1].strip().replace("python ", f"{sys.executable} ", 1)
+    assert subprocess.run(command, shell=True, capture_output=True).returncode
+    assert not (tmp_path / "t.jsonl").exists()
+
+
+def test_a_table_in_no_known_encoding_is_named(tmp_path):
+    (tmp_path / "t.csv").write_bytes(table(",") + "Où,café\x81\n".encode() + b"\x81,\n")
+    assert "is a table (CSV) that is not UTF-8 text" in refusal_of(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("delimiter, mark", [(";", "sep=;"), (",", '"sep=,"'), ("\t", "sep=\t")])
+def test_the_line_in_which_excel_reads_the_separator_is_no_header(
+    delimiter, mark, tmp_path, run_shown_command
+):
+    (tmp_path / "t.csv").write_bytes(f"{mark}\r\n".encode("utf-8-sig") + table(delimiter))
+    assert run_shown_command(refusal_of(tmp_path / "t.csv")) == EXPECTED
+
+
 @pytest.mark.parametrize(
     "text", [LINES.replace("\n", "\r\n"), LINES.replace("\n", "\r"), "\ufeff" + LINES, "\n" + LINES]
 )
