@@ -38,7 +38,8 @@ def folder(kind: str, key: str, make: Callable[[Path], Value], read: Callable[[P
     path = paths.OUTPUT / "cache" / f"{kind}-{key}"
     try:
         kept = read(path)
-        path.touch()  # the time by which _prune tells what was used longest ago
+        with contextlib.suppress(OSError):  # an entry may be there to read only
+            path.touch()  # the time by which _prune tells what was used longest ago
         return kept
     except (OSError, ValueError, KeyError):
         pass  # there is no entry, or it is damaged
