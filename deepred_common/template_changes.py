@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 # Granite 3 begins its own system prompt so.
 _DATES = (
     r"""\{\{-?\s*["'](?:Cutting Knowledge|Knowledge Cutoff|Today) Date: (?:[^{}]*?)\}\}\s*?\n?""",
-    r"""Knowledge Cutoff Date: [^"'{}]*Today's Date: ["']\s*\+\s*strftime_now\([^()]*\)\s*\+\s*["']\. """,
+    r"""Knowledge Cutoff Date: [^"'{}]*Today's Date: ["']\s*\+\s*strftime_now\([^()]*\)"""
+    r"""\s*\+\s*["']\.(?:\s|\\n)""",
 )
 
 

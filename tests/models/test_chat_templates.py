@@ -124,3 +124,34 @@ def test_a_date_is_taken_out_of_every_prompt_and_nothing_else(name, kept, loaded
     prompt = chat.prompt_text(tokenizer, "Who?")
     assert kept in prompt and "Date" not in prompt
     assert not template_changes.remove_dates(tokenizer)
+
+
+# Its default system prompt, as Granite 3.1 and 3.2 begin it.
+GRANITE = """{%- if messages[0]['role'] == 'system' %}
+    {%- set system_message = messages[0]['content'] %}
+    {%- set loop_messages = messages[1:] %}
+{%- else %}
+    {%- set system_message = "Knowledge Cutoff Date: April 2024.\\nToday's Date: " + strftime_now('%B %d, %Y')
+ + ".\\nYou are Granite, developed by IBM." %}
+    {%- set loop_messages = messages %}
+{%- endif %}
+{{- '<|start_of_role|>system<|end_of_role|>' + system_message + '<|end_of_text|>\\n' }}
+{%- for message in loop_messages %}
+    {{- '<|start_of_role|>' + message['role'] + '<|end_of_role|>' + message['content'] }}
+    {{- '<|end_of_text|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|start_of_role|>assistant<|end_of_role|>' }}
+{%- endif %}"""
+
+
+@pytest.mark.parametrize("line_break", ["\\n", "\n"])
+def test_the_dates_of_granite_3_1_stand_in_lines_of_their_own(line_break, tokenizer_copy):
+    """Some copies have real line breaks in the text, the others Jinja's sign for them."""
+    tokenizer_copy.chat_template = GRANITE.replace("\\n", line_break)
+    assert "April 2024" in chat.prompt_text(tokenizer_copy, "Who?")
+    assert template_changes.remove_dates(tokenizer_copy)
+    assert template_changes.date_in_prompt(tokenizer_copy) is None
+    assert chat.prompt_text(tokenizer_copy, "Who?").startswith(
+        "<|start_of_role|>system<|end_of_role|>You are Granite, developed by IBM.<|end_of_text|>"
+    )
