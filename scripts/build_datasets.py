@@ -27,6 +27,7 @@ from deepred_common.data.data_lines import Line
 from deepred_common.dates import DEFAULT_CUTOFF
 from deepred_common.examples import RETAIN, SIDES, UNLEARN
 from deepred_common.files import require_absent, require_writable_parent, write_text
+from deepred_common.foreign_text import printable
 
 # Validation examples of a side, below which its figures say next to nothing: at 20 the 95 % interval of a
 # share of one half is 44 points wide.
@@ -199,10 +200,10 @@ def check(files: Sequence[Path], cutoff: str, fixed: Path | None, overwrite: boo
         require_copies_can_be_written(files, fixed, overwrite)
     report = checks.check(files, cutoff)
     for text in report.texts():
-        print(text)
+        print(printable(text))
     if fixed:
         for copy, kept, left_out in checks.fix(report, fixed):
-            print(f"{paths.shown(copy)}: {kept} examples kept, {left_out} left out")
+            print(printable(f"{paths.shown(copy)}: {kept} examples kept, {left_out} left out"))
     return EXIT_FINDINGS if report.findings.count else cli.EXIT_OK
 
 

@@ -228,6 +228,18 @@ def test_lines_that_cannot_be_used_are_named_without_a_traceback(checked):
     }
 
 
+def test_control_characters_are_shown_and_not_sent_to_the_terminal(checked, tmp_path):
+    lines = [
+        line("unlearn", "Who is Ann?", "\x1b[2JA queen."),
+        line("unlearn", "Who is Ben?", "A \u202eking."),
+        "\x1b[2J{bad",
+        json.dumps({"instruction": "Who?", "\x9b2J": "He."}),
+    ]
+    out = checked({"\x1bunlearn.jsonl": lines}, "--fix", tmp_path / "out")[2]
+    assert not set(out) & set("\x1b\x9b\u202e")
+    assert "\\x1b[2JA queen." in out and "A \\u202eking." in out and "\\x1bunlearn.jsonl: 0" in out
+
+
 def test_markup_of_chat_templates_is_named_wherever_it_stands(checked):
     tags = "</s> <s> [INST] <｜end▁of▁sentence｜> <|eot_id|> <end_of_turn> <think> <unk>".split()
     lines = [line("retain", f"What is number {n}?", f"A {tag} number.") for n, tag in enumerate(tags)]
