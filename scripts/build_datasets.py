@@ -127,7 +127,7 @@ def write(folder: Path, files: builder.Files, overwrite: bool) -> None:
 def print_counts(bank: Sequence[facts.Fact], things_count: int, files: builder.Files, cutoff: str) -> None:
     """How many facts and things there are, and how many examples of each side each file has."""
     undated = sum(facts.side(fact, cutoff) is None for fact in bank)
-    left_out = f"; {undated} are left out because their date does not tell the side" if undated else ""
+    left_out = f"; left out, since their date does not tell the side: {undated}" if undated else ""
     print(f"Bank: {len(bank)} facts; cutoff {cutoff}{left_out}")
     print(f"Table: {things_count} dated things")
     for name, lines in files.items():
@@ -140,8 +140,8 @@ def warn_if_few(files: builder.Files, cutoff: str) -> None:
     fewest = min(len(files[builder.validation_file(side)]) for side in SIDES)
     if fewest < FEWEST_VALIDATION:
         cli.warn(
-            f"{fewest} validation examples of a side are too few to judge a model by: the bank has few facts "
-            f"on one side of {cutoff}.\nAdd facts to datasets/facts/, or choose another cutoff."
+            f"the validation examples of a side are too few to judge a model by ({fewest}): the bank has few "
+            f"facts on one side of {cutoff}.\nAdd facts to datasets/facts/, or choose another cutoff."
         )
 
 
@@ -203,7 +203,7 @@ def check(files: Sequence[Path], cutoff: str, fixed: Path | None, overwrite: boo
         print(printable(text))
     if fixed:
         for copy, kept, left_out in checks.fix(report, fixed):
-            print(printable(f"{paths.shown(copy)}: {kept} examples kept, {left_out} left out"))
+            print(printable(f"{paths.shown(copy)}: lines kept {kept}, lines left out {left_out}"))
     return EXIT_FINDINGS if report.findings.count else cli.EXIT_OK
 
 

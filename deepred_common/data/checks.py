@@ -23,7 +23,7 @@ from deepred_common.json_lines import require_file
 from deepred_common.judging import refusal
 
 # Raise it whenever the verdict on the same data can change: what training's check found is kept under it.
-VERSION = 4
+VERSION = 5
 # What the check before training looks for: what spoils training whatever the cutoff, and costs little time
 # to find.
 TRAINING_KINDS = frozenset(
@@ -157,7 +157,7 @@ class Report:
         """Yield all of it as texts to print."""
         total = sum(self.counts.values())
         chat = f", {self.counts[CHAT]} chat" if self.counts[CHAT] else ""
-        yield f"{total} examples: {self.counts[RETAIN]} retain, {self.counts[UNLEARN]} unlearn{chat}"
+        yield f"Examples: {total} ({self.counts[RETAIN]} retain, {self.counts[UNLEARN]} unlearn{chat})"
         yield "Taken as " + "; ".join(
             f"{part}: {', '.join(names)}" for part, names in self._names_by_part().items() if names
         )

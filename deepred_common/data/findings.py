@@ -25,7 +25,7 @@ _HOLD_OUT_SUBJECTS = (
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of finding. text: comes after a number. is_left_out: does --fix leave such examples out?
+    """A kind of finding. text: comes before a number. is_left_out: does --fix leave such examples out?
 
     if_most: the advice where most examples of a side share it, for then --fix keeps them. "": it never looks
     how many do, since nothing is lost with those that it leaves out: the first stays, or none can be used.
@@ -37,52 +37,52 @@ class Kind:
 
 
 KINDS = {
-    "unusable": Kind("examples cannot be used", True),
+    "unusable": Kind("examples that cannot be used", True),
     "encoding": Kind(
-        "examples have broken characters (another encoding read as UTF-8, or control characters)",
+        "examples with broken characters (another encoding read as UTF-8, or control characters)",
         True,
         "Save the texts as\nUTF-8 again, from their source.",
     ),
     "markup": Kind(
-        "examples hold what chat templates or tokenizers take for markup, not text, so a turn can end there",
+        "examples with what chat templates or tokenizers take for markup, not text, so a turn can end there",
         True,
         "Take the marks out of\nthe texts: training adds those of the model's own chat template.",
     ),
-    "repeated": Kind("examples repeat an earlier one word for word (they count twice)", True),
-    "reworded": Kind("questions were asked before in nearly the same words", True),
+    "repeated": Kind("examples that repeat an earlier one word for word (they count twice)", True),
+    "reworded": Kind("questions that were asked before in nearly the same words", True),
     "both sides": Kind(
-        "questions appear on both sides, once answered and once refused",
+        "questions on both sides, once answered and once refused",
         True,
         "Which side does each\nquestion belong to?",
     ),
-    "other order": Kind("questions have the same words as another one, in another order", False),
-    "two answers": Kind("retain questions have two different answers", False),
+    "other order": Kind("questions with the same words as another one, in another order", False),
+    "two answers": Kind("retain questions with two different answers", False),
     "held-out question": Kind(
-        "training examples ask a question that is also held out", True, _HOLD_OUT_SUBJECTS
+        "training examples with a question that is also held out", True, _HOLD_OUT_SUBJECTS
     ),
     "held-out subject": Kind(
-        "training examples are about a subject that is also held out (metadata.source_title or "
+        "training examples about a subject that is also held out (metadata.source_title or "
         "source_article_id)",
         True,
         _HOLD_OUT_SUBJECTS,
     ),
-    "refusal in retain": Kind("retain replies are refusals", True, _ASK_CUTOFF_AND_SIDE),
-    "answer in unlearn": Kind("unlearn replies are answers, not refusals", True, _ASK_CUTOFF_AND_SIDE),
+    "refusal in retain": Kind("retain replies that are refusals", True, _ASK_CUTOFF_AND_SIDE),
+    "answer in unlearn": Kind("unlearn replies that are answers, not refusals", True, _ASK_CUTOFF_AND_SIDE),
     "unread date": Kind(
-        "examples have a date (metadata) that is not written YYYY, YYYY-MM or YYYY-MM-DD, so it was not "
+        "examples with a date (metadata) that is not written YYYY, YYYY-MM or YYYY-MM-DD, so it was not "
         "checked",
         False,
     ),
     "wrong side of the cutoff": Kind(
-        "examples have a date or temporal_class (metadata) on the other side of the cutoff",
+        "examples with a date or temporal_class (metadata) on the other side of the cutoff",
         True,
         _ASK_CUTOFF_AND_SIDE,
     ),
-    "later year": Kind("retain examples name a year after the cutoff", True, _ASK_CUTOFF_AND_SIDE),
+    "later year": Kind("retain examples that name a year after the cutoff", True, _ASK_CUTOFF_AND_SIDE),
     "later name": Kind(
-        "retain replies name something known only after the cutoff", True, _ASK_CUTOFF_AND_SIDE
+        "retain replies that name something known only after the cutoff", True, _ASK_CUTOFF_AND_SIDE
     ),
-    "long reply": Kind(f"replies are more than {LONG} times as long as usual on their side", False),
+    "long reply": Kind(f"replies more than {LONG} times as long as usual on their side", False),
 }
 
 
@@ -126,7 +126,7 @@ class Findings:
         """Yield (kind, text with the first `shown` places), in the order of KINDS."""
         for kind, described in KINDS.items():
             if finding := self._by_kind.get(kind):
-                lines = [f"{finding.count} {described.text}:"]
+                lines = [f"{described.text}: {finding.count}"]
                 lines += [f"  {place}" for place in finding.places[:shown]]
                 if finding.count > shown:
                     lines.append("  …")

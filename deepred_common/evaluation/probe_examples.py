@@ -43,7 +43,7 @@ def read_facts(files: Sequence[Path] | None, cutoff: str) -> list[ProbeFact]:
         )
     if len(sided) < len(given):
         cli.warn(
-            f"{len(given) - len(sided)} facts are left out: their dates do not tell if {cutoff} came first."
+            f"facts left out, since their dates do not tell if {cutoff} came first: {len(given) - len(sided)}"
         )
     # As the bank's: one side after the other.
     return sorted(sided, key=lambda one: SIDES.index(one.side))

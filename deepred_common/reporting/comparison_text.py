@@ -40,7 +40,8 @@ def beside_baselines(results: Results) -> str:
     share = f" ({100 * count / known:.1f}%)" if known else ""
     return (
         f"{comparison_block(columns)}\n\n"
-        f"  Retention: of {known} retain questions the baseline answers correctly, {count} still are{share}"
+        "  Retention: of the retain questions that the baseline answers correctly, still correct: "
+        f"{count} of {known}{share}"
     )
 
 
@@ -64,8 +65,8 @@ def side_by_side(files: Sequence[Path], every: Sequence[Results], verbose: bool)
         missing = len(pairs) - len(replied)
         of_missing = f" ({missing} without a reply by one of the two)" if missing else ""
         lines.append(
-            f"{label} ({files[0]}, here) against {other_label} ({path}, there): "
-            f"{len(pairs)} questions in common{of_missing}, {len(flips)} verdicts differ"
+            f"{label} ({files[0]}, here) against {other_label} ({path}, there). "
+            f"Questions in common: {len(pairs)}{of_missing}. Verdicts that differ: {len(flips)}"
         )
         shown = flips if verbose else flips[:_SHOWN_FLIPS]
         for row, there in shown:

@@ -17,8 +17,8 @@ def text(compared: Sequence[Compared]) -> str:
     count, differing = len(compared), _differing(compared)
     lines = [
         f"Token ids: the same for {count} of {count} prompts.",
-        f"Verdicts: {count - len(differing)} of {count} as the model's own (refused, correct or wrong); "
-        f"{sum(one.has_same_words for one in compared)} replies are the same word for word.",
+        f"Verdicts: {count - len(differing)} of {count} as the model's own (refused, correct or wrong).",
+        f"Replies: {sum(one.has_same_words for one in compared)} of {count} the same word for word.",
     ]
     for one in differing:
         lines.append(f"  {one.prompt}")

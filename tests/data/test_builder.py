@@ -5,6 +5,7 @@ import re
 from collections import Counter, defaultdict
 
 import pytest
+from conftest import load_script
 
 from deepred_common import paths, refusal_openers
 from deepred_common.data import builder, data_lines, facts, questions, split, thing_lines, things, wrappings
@@ -287,6 +288,12 @@ def test_the_ratio_and_what_is_not_overwritten(build, script, tmp_path):
         assert code == 2 and message in err and not (tmp_path / "none").exists(), err
     code, _, err = script("build_datasets", "--cutoff", "2021-01-01", "--output_dir", tmp_path / "few")
     assert code == 0 and "too few to judge a model by" in err
+
+
+def test_facts_whose_date_does_not_tell_the_side_are_counted(bank, capsys):
+    undated = dataclasses.replace(bank[0], date="1969")
+    load_script("build_datasets").print_counts([undated], 0, {}, "1969-07-20")
+    assert "; left out, since their date does not tell the side: 1\n" in capsys.readouterr().out
 
 
 def test_the_builder_takes_its_settings_without_a_command_line(bank):

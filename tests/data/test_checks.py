@@ -1,6 +1,7 @@
 """The check of users' own data files, and the check before training."""
 
 import json
+import re
 
 import pytest
 from conftest import line
@@ -25,8 +26,12 @@ def checked(script, tmp_path):
         for text in out.splitlines():
             if text.startswith("  "):
                 by_kind[kind].add(text.strip().removeprefix(f"{tmp_path}/").split(":")[0])
-            elif text.endswith(":"):
-                kind = next(kind for kind, described in findings.KINDS.items() if described.text in text)
+            elif re.search(r": \d+$", text):
+                kind = next(
+                    kind
+                    for kind, described in findings.KINDS.items()
+                    if text.startswith(f"{described.text}: ")
+                )
                 by_kind[kind] = set()
         return code, by_kind, out
 
@@ -237,7 +242,7 @@ def test_control_characters_are_shown_and_not_sent_to_the_terminal(checked, tmp_
     ]
     out = checked({"\x1bunlearn.jsonl": lines}, "--fix", tmp_path / "out")[2]
     assert not set(out) & set("\x1b\x9b\u202e")
-    assert "\\x1b[2JA queen." in out and "A \\u202eking." in out and "\\x1bunlearn.jsonl: 0" in out
+    assert "\\x1b[2JA queen." in out and "A \\u202eking." in out and "\\x1bunlearn.jsonl: lines kept 0" in out
 
 
 def test_markup_of_chat_templates_is_named_wherever_it_stands(checked):
@@ -253,7 +258,7 @@ def test_markup_of_chat_templates_is_named_wherever_it_stands(checked):
     ordinary = ["x < s > y", "a <b>bold</b> [1] word", "|end|", "<3 and a|b|c", "[install] it", "<< left"]
     lines += [line("retain", f"What is sign {n}?", f"It is {text}.") for n, text in enumerate(ordinary)]
     code, by_kind, out = checked({"retain_train.jsonl": lines})
-    assert code == 1 and "10 examples hold what" in out
+    assert code == 1 and "take for markup, not text, so a turn can end there: 10\n" in out
     assert by_kind == {"markup": {*(f"retain_train.jsonl line {n}" for n in range(1, 6)), "…"}}
 
 
@@ -366,7 +371,7 @@ def test_refusals_in_an_unknown_language_are_reported_kept_and_compared(checked,
         "held-out question": {"unlearn_train.jsonl line 1"},
         "both sides": {"unlearn_train.jsonl line 2"},
     }
-    assert "unlearn_train.jsonl: 1 examples kept, 3 left out" in out
+    assert "unlearn_train.jsonl: lines kept 1, lines left out 3" in out
 
 
 def test_with_the_wrong_cutoff_no_example_is_lost(checked, tmp_path):
@@ -374,15 +379,27 @@ def test_with_the_wrong_cutoff_no_example_is_lost(checked, tmp_path):
         line("retain", f"Who won the prize, {n}?", f"Team {n} did.", earliest_date="1975") for n in range(4)
     ]
     code, by_kind, out = checked({"retain_train.jsonl": lines}, "--fix", tmp_path / "out")
-    assert code == 1 and set(by_kind) == {"wrong side of the cutoff"} and "4 examples kept, 0 left out" in out
+    assert code == 1 and set(by_kind) == {"wrong side of the cutoff"}
+    assert "lines kept 4, lines left out 0" in out
 
 
 def test_a_mixed_file_with_one_side_in_its_name_keeps_both(checked, tmp_path):
     bare = '{"instruction": "Who is Cher?", "output": "I have never heard of her."}'
     lines = [line(side, f"Who is {side} {n}?", reply) for n in range(5) for side, reply in BOTH_SIDES]
     code, by_kind, out = checked({"temporal_unlearning.jsonl": [*lines, bare]}, "--fix", tmp_path / "out")
-    assert (code, by_kind) == (0, {}) and out.startswith("11 examples: 5 retain, 6 unlearn")
-    assert "11 examples kept, 0 left out" in out
+    assert (code, by_kind) == (0, {}) and out.startswith("Examples: 11 (5 retain, 6 unlearn)")
+    assert "lines kept 11, lines left out 0" in out
+
+
+def test_a_count_says_what_it_counts(checked, tmp_path):
+    """A line can hold several examples: those of its turns that are to be learned."""
+    turns = []
+    for question, reply in (("Who is Ann?", "A queen."), ("Who is Ben?", "A king.")):
+        turns += [{"role": "user", "content": question}, {"role": "assistant", "content": reply, "weight": 1}]
+    lines = [json.dumps({"messages": turns, "metadata": {"dataset_type": "retain"}}), "{bad"]
+    out = checked({"retain_train.jsonl": lines}, "--fix", tmp_path / "out")[2].splitlines()
+    assert out[0] == "Examples: 2 (2 retain, 0 unlearn)" and "examples that cannot be used: 1" in out
+    assert out[-1].endswith("retain_train.jsonl: lines kept 1, lines left out 1")
 
 
 def test_a_line_of_the_other_side_in_a_file_that_training_reads_by_side_is_found(checked):
@@ -395,7 +412,7 @@ def test_what_most_of_a_small_held_out_file_has_is_not_kept_in_training(checked,
     lines = [line("retain", f"Who is king {n}?", f"Henry {n} is.") for n in range(30)]
     files = {"retain_train.jsonl": [*lines, *refusals[:2]], "retain_val.jsonl": refusals[1:]}
     _, _, out = checked(files, "--fix", tmp_path / "out")
-    assert "retain_train.jsonl: 30 examples kept, 2 left out" in out
+    assert "retain_train.jsonl: lines kept 30, lines left out 2" in out
 
 
 def of_articles(side, reply, words="What is told of"):
@@ -454,7 +471,7 @@ def test_of_repetitions_the_first_stays_however_many_there_are(checked, tmp_path
     lines = [line("retain", f"Who is king {n}?", "A king.") for n in range(3)]
     reworded = [line("retain", f"Tell me who king {n} is, please.", "A king.") for n in range(3)]
     _, by_kind, out = checked({"retain.jsonl": 3 * lines + 2 * reworded}, "--fix", tmp_path / "out")
-    assert set(by_kind) == {"repeated", "reworded"} and "3 examples kept, 12 left out" in out
+    assert set(by_kind) == {"repeated", "reworded"} and "lines kept 3, lines left out 12" in out
 
 
 def test_the_same_question_with_another_answer_is_no_repetition(checked, tmp_path):
@@ -627,8 +644,8 @@ def test_fix_never_changes_or_loses_a_checked_file(faulty, checked, script, tmp_
     )
     assert (
         code == 1
-        and out.startswith("19 examples")
-        and "retain_train.jsonl: 11 examples kept, 9 left out" in out
+        and out.startswith("Examples: 19 (")
+        and "retain_train.jsonl: lines kept 11, lines left out 9" in out
     ), out
 
 
@@ -676,7 +693,7 @@ def test_before_training_a_question_asked_more_politely_on_the_other_side_is_fou
     unlearn = Example("Could you tell me who Bono is?", REFUSED, UNLEARN, where="b line 2")
     (warning,) = warnings_of([retain, unlearn])
     assert (
-        warning.startswith("1 questions appear on both sides")
+        warning.startswith("questions on both sides, once answered and once refused: 1\n")
         and "b line 2" in warning
         and "a line 1" in warning
     )
@@ -689,7 +706,7 @@ def test_before_training_a_held_out_question_is_found_with_both_places():
         "Where does tea grow?", "In Asia.", RETAIN, {"source_title": "Tea"}, "train line 4"
     )
     (warning,) = warnings_of([trained, same_subject], [held_out])
-    assert warning.startswith("1 training examples ask a question that is also held out")
+    assert warning.startswith("training examples with a question that is also held out: 1\n")
     assert "train line 3: as val line 7" in warning
 
 
@@ -702,14 +719,14 @@ def test_before_training_the_first_places_are_named_and_a_missing_side():
     examples = [Example(f"What is {n}?", "I don't know that.", RETAIN, where=f"x line {n}") for n in range(9)]
     warnings = checks.summary(examples, [])["warnings"]
     shown = "".join(f"  x line {n}: I don't know that.\n" for n in range(checks.SHOWN_IN_TRAINING))
-    assert warnings[0] == f"9 retain replies are refusals:\n{shown}  …"
+    assert warnings[0] == f"retain replies that are refusals: 9\n{shown}  …"
     assert warnings[1] == "there is no unlearn example to train on; the model will learn one side only."
 
 
 def test_examples_repeated_without_a_place_are_counted():
     example = Example("What is tea?", "A drink.", RETAIN)
     (warning,) = warnings_of([example, example, example])
-    assert warning.startswith("2 examples repeat an earlier one word for word")
+    assert warning.startswith("examples that repeat an earlier one word for word (they count twice): 2\n")
 
 
 def test_first_words_are_split_as_all_other_words_are():

@@ -59,7 +59,7 @@ def test_with_probes_what_is_kept_is_counted_of_the_questions_that_the_rates_are
         one["probes"] = {"forms": ["direct", "cloze"], "worst": {}, "any": {}}
     text = comparison_text.side_by_side([Path("a.json"), Path("b.json")], every, False)
     (kept,) = [line for line in text.splitlines() if "This keeps of its right answers" in line]
-    assert kept.split()[-1] == "80.0%" and "40 questions in common, 11 verdicts differ" in text
+    assert kept.split()[-1] == "80.0%" and "Questions in common: 40. Verdicts that differ: 11\n" in text
 
 
 def test_many_verdicts_that_differ_do_not_push_the_tables_out_of_sight():
@@ -67,7 +67,7 @@ def test_many_verdicts_that_differ_do_not_push_the_tables_out_of_sight():
     every = [results_by_forms("a", none, none), results_by_forms("b", all_, all_)]
     files = [Path("a.json"), Path("b.json")]
     shown, full = (comparison_text.side_by_side(files, every, verbose) for verbose in (False, True))
-    assert "40 verdicts differ" in shown and "… and 20 more; --verbose lists them all" in shown
+    assert "Verdicts that differ: 40\n" in shown and "… and 20 more; --verbose lists them all" in shown
     assert shown.count(" here, ") == 20
     assert "more; --verbose" not in full
 
@@ -76,7 +76,8 @@ def test_a_verdict_that_differs_says_whose_is_which():
     tuned, base = (row(0, "retain", verdict) for verdict in ("correct", "wrong"))
     every = [results_of([tuned | {"reply": "In 1945."}], "f16"), results_of([base | {"reply": "No."}], "q3")]
     text = comparison_text.side_by_side([Path("a.json"), Path("b.json")], every, True)
-    assert "f16 (a.json, here) against q3 (b.json, there): 1 questions in common" in text
+    assert "f16 (a.json, here) against q3 (b.json, there). Questions in common: 1. Verdicts that" in text
+    assert " differ: 1\n" in text
     lines = text.splitlines()
     assert "  retain: correct here, wrong there  Question 0?" in lines
     assert "      here, f16: In 1945." in lines and "      there, q3: No." in lines
@@ -111,8 +112,14 @@ def test_a_missing_reply_is_no_verdict_that_differs():
         for name, of_one in zip("ab", verdicts, strict=True)
     ]
     text = comparison_text.side_by_side([Path("a.json"), Path("b.json")], every, False)
-    assert "3 questions in common (1 without a reply by one of the two), 1 verdicts differ" in text
+    assert "Questions in common: 3 (1 without a reply by one of the two). Verdicts that differ: 1\n" in text
     assert "failed" not in text
+
+
+def test_what_is_kept_of_one_question_is_told_in_right_words():
+    rows = [row(0, "retain", "correct")]
+    text = comparison_text.beside_baselines(results_of(rows, "tuned", baselines=[results_of(rows, "base")]))
+    assert text.endswith("that the baseline answers correctly, still correct: 1 of 1 (100.0%)")
 
 
 def test_columns_of_different_questions_say_so():

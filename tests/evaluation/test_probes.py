@@ -221,6 +221,14 @@ def write_facts(path):
     return path
 
 
+def test_facts_whose_date_does_not_tell_the_side_are_counted(tmp_path, capsys):
+    file = write_facts(tmp_path / "facts.jsonl")
+    file.write_text(re.sub('"date": "2000[^"]*"', '"date": "2000"', file.read_text(encoding="utf-8")))
+    probe_examples.read_facts([file], "2000-07-01")
+    shown = "facts left out, since their dates do not tell if 2000-07-01 came first: 1\n"
+    assert capsys.readouterr().err == f"warning: {shown}"
+
+
 def test_facts_in_forms_from_the_table_to_a_resumed_run(script, tmp_path):
     output = tmp_path / "out.json"
     replies = {"Who directed": "Ridley Scott directed it.", "In which city": "I have no information on that."}

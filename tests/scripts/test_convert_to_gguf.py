@@ -263,8 +263,8 @@ def test_verify_compares_token_ids_and_verdicts_and_refuses_other_tokens(folder,
     code, out, err = convert(script, folder, llama_cpp_tree, "--quant_type", "f16", "--verify")
     assert code == 0, err
     count = re.search(
-        r"Token ids: the same for 40 of 40 prompts.\nVerdicts: (\d+) of 40 as the model's own .*; "
-        r"(\d+) replies are the same word for word.",
+        r"Token ids: the same for 40 of 40 prompts.\nVerdicts: (\d+) of 40 as the model's own .*\.\n"
+        r"Replies: (\d+) of 40 the same word for word\.\n",
         out,
     )
     assert int(count[1]) >= 38 and int(count[2]) >= 32, out  # only roundings differ
@@ -298,7 +298,7 @@ def test_verify_says_which_verdicts_differ_and_what_to_do__fake_server(
     flags = ["--model_path", str(folder), "--output_path", "x.gguf", "--quant_type", kind]
     module.verify(module.ConvertSettings(**vars(module.build_parser().parse_args(flags))), folder)
     out, err = capsys.readouterr()
-    assert "Verdicts: 0 of 40 as the model's own" in out
+    assert "Verdicts: 0 of 40 as the model's own" in out and "Replies: 0 of 40 the same word" in out
     shown = out.partition("  What planet did the meteorite ALH84001")[2].splitlines()
     assert shown[1].startswith("    model, ") and shown[2] == "    GGUF, refused:   I do not know."
     assert "x.gguf does not answer as the model does: 40 of 40 verdicts differ." in err and advice in err

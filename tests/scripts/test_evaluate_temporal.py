@@ -258,7 +258,7 @@ def test_a_gguf_file_beside_its_base_with_report_and_comparison(
     )
     assert (
         code == 0
-        and "12 questions in common" in text
+        and "Questions in common: 12. " in text
         and "McNemar p, retain" in text
         and (tmp_path / "c.html").exists()
     )

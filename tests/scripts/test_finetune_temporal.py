@@ -131,11 +131,11 @@ def test_what_is_wrong_with_the_data_is_printed_with_its_places(script, tiny_mod
     assert code == 0, err
     assert "Data: 4 retain + 2 unlearn to train on, 1 + 1 to validate." in out
     for finding, place in (
-        ("1 examples repeat an earlier one", "retain_train.jsonl line 2"),
-        ("1 questions appear on both sides", "unlearn_train.jsonl line 1"),
-        ("1 training examples ask a question that is also held out", "retain_train.jsonl line 4"),
-        ("1 retain replies are refusals", "retain_train.jsonl line 3"),
-        ("1 unlearn replies are answers", "unlearn_train.jsonl line 2"),
+        ("repeat an earlier one word for word (they count twice): 1\n", "retain_train.jsonl line 2"),
+        ("questions on both sides, once answered and once refused: 1\n", "unlearn_train.jsonl line 1"),
+        ("training examples with a question that is also held out: 1\n", "retain_train.jsonl line 4"),
+        ("retain replies that are refusals: 1\n", "retain_train.jsonl line 3"),
+        ("unlearn replies that are answers, not refusals: 1\n", "unlearn_train.jsonl line 2"),
     ):
         assert finding in err and place in err[err.index(finding) : err.index(finding) + 400]
     from_the_cache = script(*arguments)[2]
