@@ -212,8 +212,8 @@ def _forms_of(results: Results) -> Iterable[str]:
 
 def _form_share(results: Results, form: str, side: str, verdict: str) -> tuple[int, int]:
     """(questions of a form and side with the verdict, questions in all)."""
-    counts = (results["breakdown"].get("probe") or {}).get(form, {}).get(side)
-    return with_verdicts(counts, (verdict,)) if counts else (0, 0)
+    counts = (results["breakdown"].get("probe") or {}).get(form, {}).get(side) or {}
+    return with_verdicts(counts, (verdict,))
 
 
 def _any_form_share(results: Results, side: str) -> tuple[int, int]:

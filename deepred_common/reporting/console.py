@@ -273,8 +273,8 @@ def percent(value: float | None) -> str:
 
 
 def with_verdicts(counts: Mapping[str, int], verdicts: Sequence[str]) -> tuple[int, int]:
-    """(questions with one of the verdicts, questions in all)."""
-    return sum(counts[verdict] for verdict in verdicts), sum(counts.values())
+    """(questions with one of the verdicts, questions in all); zeros of {}, where nothing was asked."""
+    return sum(counts.get(verdict, 0) for verdict in verdicts), sum(counts.values())
 
 
 def percent_of(count: int, total: int) -> str:

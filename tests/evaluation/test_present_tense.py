@@ -1,6 +1,7 @@
 """Answers as of the cutoff, answers of later days that leak the future, and their figures."""
 
 import json
+from pathlib import Path
 
 import pytest
 from test_results_file import results_of, row
@@ -145,6 +146,21 @@ def test_results_without_such_questions_look_as_before(tmp_path):
     assert console.present_lines(metrics.present_tense(results["breakdown"])) == ""
     assert "Present tense" not in comparison_text.comparison_block([comparison_text.Column.of(results)] * 2)
     assert '<section id="present">' not in html_page.page(results)
+
+
+@pytest.mark.parametrize("is_asked_first", [True, False])
+def test_results_of_which_one_alone_has_such_questions_are_compared(is_asked_first):
+    both = [row(90, RETAIN, "correct"), row(91, UNLEARN, "refused")]
+    every = [results_of([*both, *rows_of(3, 1, 0, 0)], "output/asked"), results_of(both, "output/other")]
+    first, other = every if is_asked_first else every[::-1]
+    beside = comparison_text.side_by_side([Path("a.json"), Path("b.json")], [first, other], False)
+    asked, not_asked = ["75.0%", "25.0%"], ["-", "-"]
+    columns = [asked, not_asked] if is_asked_first else [not_asked, asked]
+    found = [line.split()[-2:] for line in beside.splitlines() if "Present tense" in line]
+    assert found == [list(cells) for cells in zip(*columns, strict=True)]
+    results_file.set_baselines(first, [other])
+    assert "Present tense" in comparison_text.beside_baselines(first)
+    assert ('<section id="present">' in html_page.page(first, [other])) == is_asked_first
 
 
 def test_results_from_before_there_were_such_questions_are_read(tmp_path):
