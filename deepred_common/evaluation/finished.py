@@ -22,11 +22,19 @@ def errors(rows: Sequence[ResultRow]) -> list[str]:
 
 
 def conditions(
-    settings: EvalSettings, questions: Questions, model: str, system_prompt: str | None
+    settings: EvalSettings,
+    questions: Questions,
+    model: str,
+    model_files: dict[str, str] | None,
+    system_prompt: str | None,
 ) -> Conditions:
-    """What must be the same for replies to count as of one evaluation. model: its identity, or its name."""
+    """What must be the same for replies to count as of one evaluation. model: its identity, or its name.
+
+    model_files: of backends.beside_weights.
+    """
     return {
         "model": model,
+        "model_files": model_files,
         "max_tokens": settings.max_tokens,
         "system_prompt": system_prompt,
         "chat": chat.VERSION,
@@ -50,7 +58,7 @@ def changes(
     """What tells results from those of the model `name` (None: of whichever one), these questions and
     settings; "" if nothing does."""
     before: dict[str, Any] = dict(results.get("asked") or {})
-    now: dict[str, Any] = dict(conditions(settings, questions, name or "", system_prompt))
+    now: dict[str, Any] = dict(conditions(settings, questions, name or "", None, system_prompt))
     before["model"] = results["model"]["name"] if name else ""
     if "questions" not in before:  # earlier versions had none
         del now["questions"]
@@ -66,7 +74,8 @@ def changes(
     weights = results["model"]["identity"]
     if name and weights and backends.identity(name) not in (None, weights):
         return f"the weights of {name} have changed"
-    return ""
+    files = {journal.MODEL_FILES: backends.beside_weights(name)}
+    return journal.changes(results.get("asked") or {}, files)
 
 
 def read(

@@ -19,6 +19,7 @@ from deepred_common.foreign_text import ESCAPED, whole_characters
 from deepred_common.inference.protocol import Reply, Score
 
 SUFFIX = ".replies.jsonl"
+MODEL_FILES = "model_files"  # of results_schema.Conditions
 _SHOWN = 300  # characters of the differences from another evaluation that an error message shows
 
 
@@ -107,12 +108,20 @@ class Journal:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What of `now` was otherwise before, cut short for a message; "" if nothing was."""
-    texts = [
-        f"{key}: {before.get(key)!r} then, {value!r} now"
-        for key, value in now.items()
-        if before.get(key) != value
-    ]
+    """What of `now` was otherwise before, cut short for a message; "" if nothing was.
+
+    Of files by their hashes, it is the names of those that differ; what one of the two does not know of them
+    is not compared.
+    """
+    texts = []
+    for key, value in now.items():
+        then = before.get(key)
+        if key == MODEL_FILES:
+            differing = {file for file, _ in then.items() ^ value.items()} if then and value else ()
+            if differing:
+                texts.append(f"of the model: {', '.join(sorted(differing))}")
+        elif then != value:
+            texts.append(f"{key}: {then!r} then, {value!r} now")
     return "; ".join(texts)[:_SHOWN]
 
 

@@ -247,6 +247,9 @@ class Conditions(TypedDict):
     """What must be the same for replies of two evaluations to count as one."""
 
     model: str  # its identity, or its name if that is not known
+    # {file: SHA-256} of the chat template, the tokenizer and so on, of an adapter also of its base; None of a
+    # server, and of what needs none (backends.beside_weights). Earlier versions did not record it.
+    model_files: dict[str, str] | None
     max_tokens: int
     system_prompt: str | None
     chat: int  # chat.VERSION: the prompts that a model is shown

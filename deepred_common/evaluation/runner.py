@@ -61,7 +61,8 @@ def evaluate(
     prompts = [example.prompt for example in task.questions.examples]
     with backends.opened(task.settings, path, system_prompt, prompts) as model:
         name = model.identity or model.name
-        conditions = finished.conditions(task.settings, task.questions, name, system_prompt)
+        files = backends.beside_weights(path)
+        conditions = finished.conditions(task.settings, task.questions, name, files, system_prompt)
         rows = ask(task, model, conditions, output)
     results = results_file.build(
         rows,

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from deepred_common.examples import Prompt
 from deepred_common.inference import api_model, gguf_model, local_model
 from deepred_common.inference.protocol import Backend, BackendKind, BackendSettings
+from deepred_common.models import loading
 
 # The first that accepts a path is its kind; a folder or hub name is what remains.
 KINDS = (gguf_model.KIND, local_model.ADAPTER, local_model.FOLDER)
@@ -29,6 +30,14 @@ def check(path: str, role: str = "model") -> None:
 def identity(path: str) -> str | None:
     """The SHA-256 of a model's weights, or the hub's revision; None if not known. Nothing is loaded."""
     return kind_of(path).identity(path)
+
+
+def beside_weights(path: str | None) -> dict[str, str] | None:
+    """{file: SHA-256} of what decides a model's replies beside its weights, such as its chat template.
+
+    None where the identity says it all (a GGUF file, the hub), and of a server (path: None).
+    """
+    return loading.beside_weights(path) if path else None
 
 
 def opened(

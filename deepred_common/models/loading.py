@@ -19,11 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 from deepred_common import chat, cli, devices, provenance, template_changes
 from deepred_common.cli import UserError
-from deepred_common.models import adapter_names, architectures, safetensors_files, terms
-from deepred_common.models.folders import ADAPTER_CONFIG, default_template, embedding_rows, looks_like_path
+from deepred_common.models import adapter_names, architectures, safetensors_files, terms, tokenizer_files
+from deepred_common.models.folders import (
+    ADAPTER_CONFIG,
+    default_template,
+    embedding_rows,
+    is_adapter,
+    looks_like_path,
+)
 from deepred_common.models.load_errors import DOWNLOAD_AGAIN, LONGEST_REASON, hub_errors
 from deepred_common.models.safetensors_files import Entry
-from deepred_common.models.trained_weights import ADAPTER_WEIGHTS, Adapter, TunedModel
+from deepred_common.models.trained_weights import ADAPTER_WEIGHTS, Adapter, TunedModel, require_adapter
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +38,12 @@ if TYPE_CHECKING:
 # What a model needs besides its weights; no *.bin or *.pt is downloaded for a merge.
 DOWNLOADED_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", *terms.FILES)
 CODE_FILES = ("*.py",)  # a model's own code, where it may be run
+# What changes replies beside the weights. Any other JSON file in the folder may be one of results.
+FILES_BESIDE_WEIGHTS = (
+    *("config.json", "generation_config.json", ADAPTER_CONFIG),
+    *tokenizer_files.NAMES,
+    *tokenizer_files.OTHERS,
+)
 # The same weights once more, as gpt-oss and Mistral have them, and parts for other uses.
 SKIPPED_FILES = ("*/*", "consolidated*")
 # oneDNN multiplies matrices in bf16 on a CPU. It keeps a program for each size that it has met, 1 024 if not
@@ -316,6 +328,26 @@ def identity(name: str | Path) -> str | None:
         return revision(name)
     hashes = [provenance.sha256(file) for file in sorted(folder.glob("*.safetensors"))]
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def beside_weights(name: str | Path) -> dict[str, str] | None:
+    """{file: SHA-256} of FILES_BESIDE_WEIGHTS in a model's folder; None if it is no folder.
+
+    Of an adapter its base as well: "base" is its identity, or its name if that is not known, and "base:
+    config.json" one of its files.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        return None
+    present = [file for file in FILES_BESIDE_WEIGHTS if (folder / file).is_file()]
+    by_file = {file: provenance.sha256(folder / file) for file in present}
+    if is_adapter(folder):
+        adapter = require_adapter(folder)
+        commit = None if Path(adapter.base).is_dir() else adapter.config.get("revision")
+        by_file["base"] = commit or identity(adapter.base) or adapter.base
+        of_base = beside_weights(adapter.base) or {}
+        by_file |= {f"base: {file}": digest for file, digest in of_base.items()}
+    return by_file
 
 
 def revision(name: str | Path) -> str | None:

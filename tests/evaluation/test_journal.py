@@ -93,8 +93,9 @@ def test_a_journal_of_the_version_before_is_resumed(tmp_path):
         '"seed": 0}}\n{"id": 3, "instruction": "Who?", "reply": "He.", "finish": "stop"}\n'
     )
     head = {"model": "ab12", "max_tokens": 64, "system_prompt": None, "data": ["1f"], "limit": 10, "seed": 0}
-    with journal.Journal(path, head) as log:
-        assert log.replies == {3: Reply("He.", "stop")}
+    for head_now in (head, head | {"model_files": {"chat_template.jinja": "2e"}}):
+        with journal.Journal(path, head_now) as log:
+            assert log.replies == {3: Reply("He.", "stop")}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ import sys
 import time
 import types
 
+import peft
 import pytest
+import torch
 from conftest import ROOT
 from fake_server import Server, reply_with, running
 
@@ -17,6 +19,7 @@ from deepred_common import paths
 from deepred_common.cli import UserError
 from deepred_common.evaluation import journal, output_files, results_file
 from deepred_common.inference.protocol import Reply
+from deepred_common.models import loading
 
 
 @pytest.fixture
@@ -572,6 +575,52 @@ def test_a_finished_evaluation_of_weights_that_changed_is_not_called_complete(
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # merged again
     code, out, err = script("evaluate_temporal", *flags, "--resume")
     assert code == 2 and "is a finished evaluation of another model" in err and "complete" not in out
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+@pytest.mark.parametrize("changed", ["folder", "adapter's base"])
+def test_replies_with_another_chat_template_are_those_of_another_model(
+    is_finished, changed, tiny_models, script, data_file, tmp_path, monkeypatch
+):
+    base = model = shutil.copytree(tiny_models["llama"], tmp_path / "merged")
+    if changed != "folder":
+        model = tmp_path / "adapter"
+        loaded = loading.load_model(base, torch.float32)
+        peft.get_peft_model(loaded, peft.LoraConfig(target_modules="all-linear")).save_pretrained(model)
+    flags = ["--model_path", model, "--test_file", data_file, "--limit", 2, "--max_tokens", 2]
+    flags += ["--output", tmp_path / "m.json"]
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        if not is_finished:
+            patch.setattr(results_file, "write", full)
+        assert script("evaluate_temporal", *flags)[0] in (0, 1, 2)
+    before = {file: file.read_bytes() for file in tmp_path.glob("m.*")}
+    assert len(before) == 1
+    template = base / "chat_template.jinja"
+    template.write_text("{# reworded #}" + template.read_text())
+    (base / "results.json").write_text("{}")  # nothing that a model is read from
+    code, out, err = script("evaluate_temporal", *flags, "--resume")
+    assert code == 2 and "complete" not in out, err
+    assert ("is a finished evaluation of another" if is_finished else "belongs to another evaluation") in err
+    name = "chat_template.jinja" if changed == "folder" else "base: chat_template.jinja"
+    assert f"(of the model: {name})" in err
+    assert {file: file.read_bytes() for file in tmp_path.glob("m.*")} == before
+    template.write_text(template.read_text().removeprefix("{# reworded #}"))
+    assert script("evaluate_temporal", *flags, "--resume")[0] in (0, 1)
+
+
+def test_results_that_do_not_say_the_chat_template_are_complete(tiny_models, script, data_file, tmp_path):
+    """Earlier versions did not record it."""
+    flags = ["--model_path", tiny_models["llama"], "--test_file", data_file, "--limit", 2, "--max_tokens", 2]
+    flags += ["--output", tmp_path / "m.json"]
+    assert script("evaluate_temporal", *flags)[0] in (0, 1)
+    results = json.loads((tmp_path / "m.json").read_text())
+    assert "chat_template.jinja" in results["asked"].pop("model_files")
+    (tmp_path / "m.json").write_text(json.dumps(results))
+    assert "is complete" in script("evaluate_temporal", *flags, "--resume")[1]
 
 
 def test_a_report_of_a_finished_evaluation_can_still_be_written(server, ask, tmp_path):
