@@ -90,8 +90,7 @@ def evaluate(args: argparse.Namespace, given: Collection[str]) -> int:
     else:
         questions = probe_examples.read(args.probes, args.facts, args.limit, args.seed, args.cutoff)
     baselines = results_file.read_baselines(args.baseline, questions.examples)
-    name = args.lmstudio_model if args.use_lmstudio else args.model_path
-    results = finished.read(settings, questions, name, args.system_prompt)
+    results = finished.read(settings, questions, args.model_path, args.system_prompt)
     base = args.base_model
     known = finished.read_bases(settings, questions, base) if base else []
     if results and all(known):

@@ -52,14 +52,16 @@ def changes(
     results: Results,
     settings: EvalSettings,
     questions: Questions,
-    name: str | None,
+    path: str | None,
     system_prompt: str | None,
 ) -> str:
-    """What tells results from those of the model `name` (None: of whichever one), these questions and
-    settings; "" if nothing does."""
+    """What tells results from those of the model at `path`, these questions and settings; "" if nothing does.
+
+    path: None for the model that the settings name behind a server, or for whichever one is there.
+    """
     before: dict[str, Any] = dict(results.get("asked") or {})
-    now: dict[str, Any] = dict(conditions(settings, questions, name or "", None, system_prompt))
-    before["model"] = results["model"]["name"] if name else ""
+    now: dict[str, Any] = dict(conditions(settings, questions, "", None, system_prompt))
+    before["model"] = ""
     if "questions" not in before:  # earlier versions had none
         del now["questions"]
     before["cutoff"], now["cutoff"] = results["cutoff"], settings.cutoff
@@ -70,24 +72,37 @@ def changes(
         before["judge"], now["judge"] = None, settings.judge_url
     if text := journal.changes(before, now):
         return text
-    # Last, since gigabytes may have to be read: another model of the same name.
-    weights = results["model"]["identity"]
-    if name and weights and backends.identity(name) not in (None, weights):
+    return _model_changes(results, path, settings.lmstudio_model)  # last, since it may read gigabytes
+
+
+def _model_changes(results: Results, path: str | None, at_server: str | None) -> str:
+    """What tells the model of results from the one at `path`; from that name at a server without a path.
+
+    A name counts only where the weights of one of the two are not known: a folder may be given relative to
+    another place, or may have been moved.
+    """
+    then, name = results["model"], path or at_server
+    now = backends.identity(path) if path and then["identity"] else None
+    is_same = now == then["identity"] if now else name in (None, then["name"])
+    if not is_same and name == then["name"]:
         return f"the weights of {name} have changed"
-    files = {journal.MODEL_FILES: backends.beside_weights(name)}
+    if not is_same:
+        return f"model: {then['name']!r} then, {name!r} now"
+    files = {journal.MODEL_FILES: backends.beside_weights(path)}
     return journal.changes(results.get("asked") or {}, files)
 
 
 def read(
     settings: EvalSettings,
     questions: Questions,
-    name: str | None,
+    path: str | None,
     system_prompt: str | None,
     output: Path | None = None,
 ) -> Results | None:
     """The results that --resume finds complete in `output` (None: the settings'); None if there are none.
 
-    Results of something else, or a file that holds none, are a UserError; with --overwrite, no results.
+    path: as in `changes`. Results of something else, or a file that holds none, are a UserError; with
+    --overwrite, no results.
     """
     output = output or settings.output
     without_reply = journal.path_for(output).exists()
@@ -95,7 +110,7 @@ def read(
         return None
     try:
         results = results_file.read(output)
-        if text := changes(results, settings, questions, name, system_prompt):
+        if text := changes(results, settings, questions, path, system_prompt):
             raise UserError(
                 f"{paths.shown(output)} is a finished evaluation of another model, other data or other "
                 f"settings ({text}).\nChoose another --output, or add --overwrite."

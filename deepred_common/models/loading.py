@@ -353,9 +353,13 @@ def beside_weights(name: str | Path) -> dict[str, str] | None:
 def revision(name: str | Path) -> str | None:
     """The hub's commit that a model was loaded from; None for a folder, which has none."""
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
     if Path(name).is_dir():
         return None
     # transformers' configs no longer know it; the cache keeps each commit's files in a folder of that name.
-    cached = try_to_load_from_cache(str(name), "config.json")
+    try:
+        cached = try_to_load_from_cache(str(name), "config.json")
+    except HFValidationError:  # no name that a model on the hub can have: whoever loads it says so
+        return None
     return Path(cached).parent.name if isinstance(cached, str) else None

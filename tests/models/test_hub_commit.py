@@ -27,6 +27,7 @@ def cache(tmp_path, tiny_models, monkeypatch):
 def test_the_hub_s_commit_is_known_from_the_cache(cache, tiny_models):
     assert loading.revision("some/tiny") == loading.identity("some/tiny") == COMMIT
     assert loading.revision(tiny_models["llama"]) is None
+    assert loading.revision("no name of a model!") is None
 
 
 def test_an_adapter_is_asked_on_the_base_s_commit_that_it_was_trained_on(

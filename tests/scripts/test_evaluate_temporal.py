@@ -577,6 +577,29 @@ def test_a_finished_evaluation_of_weights_that_changed_is_not_called_complete(
     assert code == 2 and "is a finished evaluation of another model" in err and "complete" not in out
 
 
+def test_a_finished_evaluation_is_found_however_its_model_is_named(
+    tiny_models, script, data_file, tmp_path, monkeypatch
+):
+    for name in ("merged", "base"):
+        shutil.copytree(tiny_models["llama"], tmp_path / name)
+    shutil.copytree(tiny_models["llama"], tmp_path / "other")
+    (weights,) = (tmp_path / "other").glob("*.safetensors")
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    monkeypatch.chdir(tmp_path)
+    flags = ["--test_file", data_file, "--limit", 2, "--max_tokens", 2, "--output", tmp_path / "m.json"]
+    named = ["--model_path", "merged", "--base_model", "base"]
+    assert script("evaluate_temporal", *flags, *named)[0] in (0, 1)
+    absolute = ["--model_path", tmp_path / "merged", "--base_model", tmp_path / "base"]
+    code, out, err = script("evaluate_temporal", *flags, *absolute, "--resume")
+    assert code in (0, 1) and "is complete" in out, err
+    for model, base in (("other", "base"), ("merged", "other")):
+        wrong = ["--model_path", model, "--base_model", base]
+        code, out, err = script("evaluate_temporal", *flags, *wrong, "--resume")
+        name = "base" if model == "merged" else "merged"
+        assert code == 2 and f"(model: '{name}' then, 'other' now)" in err, err
+
+
 @pytest.mark.parametrize("is_finished", [True, False])
 @pytest.mark.parametrize("changed", ["folder", "adapter's base"])
 def test_replies_with_another_chat_template_are_those_of_another_model(
