@@ -89,7 +89,7 @@ def evaluate(args: argparse.Namespace, given: Collection[str]) -> int:
         questions = question_files.read(args.test_file, args.limit, args.seed)
     else:
         questions = probe_examples.read(args.probes, args.facts, args.limit, args.seed, args.cutoff)
-    baselines = results_file.read_baselines(args.baseline, questions.examples)
+    baselines = results_file.read_baselines(args.baseline, questions.examples, settings)
     results = finished.read(settings, questions, args.model_path, args.system_prompt)
     base = args.base_model
     known = finished.read_bases(settings, questions, base) if base else []
@@ -145,6 +145,8 @@ def compare(args: argparse.Namespace, given: Collection[str]) -> int:
     report = output_files.report_path(args.report, args.compare[0])
     output_files.check_report(report, args.compare, may_exist=args.overwrite or args.resume)
     text = comparison_text.side_by_side(args.compare, every, args.verbose)
+    for path, other in zip(args.compare[1:], others, strict=True):
+        results_file.warn_of_other_figures(path, other, results_file.asked_and_graded(first))
     if report:
         html_page.write_report(report, first, others)
     print(text)

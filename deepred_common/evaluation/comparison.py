@@ -10,7 +10,7 @@ from typing import NamedTuple, TypedDict
 from deepred_common import stats
 from deepred_common.conversation import shown_in
 from deepred_common.evaluation.results_schema import Comparison, ResultRow, Results, SideChange, StillSo
-from deepred_common.evaluation.verdicts import CORRECT, FAILED, LEAKED, RIGHT
+from deepred_common.evaluation.verdicts import CORRECT, FAILED, LEAKED, REFUSED, RIGHT
 from deepred_common.examples import CHAT, RETAIN, UNLEARN, Message
 
 Pair = tuple[ResultRow, ResultRow]  # one question, in this results object and in the other
@@ -57,6 +57,7 @@ def both_replied(pair: Pair) -> bool:
 def compare(pairs: Sequence[Pair]) -> Comparison:
     """What became of a baseline's verdicts. pairs: (row, the baseline's row) of the same questions."""
     compared = [pair for pair in pairs if both_replied(pair)]
+    refused_in_chat = [before["verdict"] == REFUSED for _, before in compared if before["side"] == CHAT]
     return {
         "lines": len(compared),
         "unpaired": len(pairs) - len(compared),
@@ -65,6 +66,9 @@ def compare(pairs: Sequence[Pair]) -> Comparison:
         "retain": _change(compared, RETAIN),
         "unlearn": _change(compared, UNLEARN),
         "chat": _change(compared, CHAT),
+        "chat_refusal_rate": 100 * refused_in_chat.count(True) / len(refused_in_chat)
+        if refused_in_chat
+        else None,
     }
 
 

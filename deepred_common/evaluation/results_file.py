@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from deepred_common import provenance
+from deepred_common import chat, paths, provenance
 from deepred_common.cli import Setting, UserError, warn
 from deepred_common.dates import year_of
 from deepred_common.evaluation import (
@@ -32,6 +32,7 @@ from deepred_common.evaluation.results_schema import (
     ResultRow,
     Results,
 )
+from deepred_common.evaluation.settings import EvalSettings
 from deepred_common.examples import CHAT, Example
 from deepred_common.files import json_text, write_text
 from deepred_common.foreign_text import whole_characters
@@ -102,8 +103,18 @@ def set_baselines(results: Results, baselines: Sequence[Results]) -> None:
     is_first_kept = bool(kept) and kept[0] is stored[0]
     compared = _compared(results, baselines)
     results["baselines"] = [*kept, *compared] if is_first_kept else [*compared, *kept]
-    first = results["baselines"][0]["summary"] if results["baselines"] else None
-    results["quality"] = metrics.quality(results["summary"], first)
+    results["quality"] = metrics.quality(results["summary"], refused_by_base(results))
+
+
+def refused_by_base(results: Results) -> float | None:
+    """The chat_refusal_rate of the first baseline on the prompts that it shares with the results.
+
+    Of other prompts it says nothing about these. None without a baseline, or without such prompts.
+    """
+    if not (baselines := results.get("baselines")):
+        return None
+    of_all = baselines[0]["summary"].get("chat_refusal_rate")  # earlier versions recorded no other one
+    return baselines[0]["against"].get("chat_refusal_rate", of_all)
 
 
 def _compared(results: Results, baselines: Sequence[Results]) -> list[Baseline]:
@@ -205,10 +216,13 @@ def _completed(content: Any) -> Results:
     return cast(Results, content)
 
 
-def read_baselines(files: Sequence[Path], examples: Sequence[Example]) -> list[Results]:
+def read_baselines(
+    files: Sequence[Path], examples: Sequence[Example], settings: EvalSettings
+) -> list[Results]:
     """Read results to compare with what will be asked.
 
-    UserError if one has no question in common with `examples`, a warning if it lacks some.
+    UserError if one has no question in common with `examples`, a warning if it lacks some, or if it was asked
+    or graded otherwise than the settings say.
     """
     questions = {
         comparison.question_key(example.side, example.earlier, example.instruction, example.prefix)
@@ -225,8 +239,52 @@ def read_baselines(files: Sequence[Path], examples: Sequence[Example]) -> list[R
                 f"{path} holds {len(common)} of the {len(questions)} questions; "
                 "comparisons with it count only those."
             )
+        judge = settings.judge_model or settings.judge_url
+        if baseline["judge"] and settings.judge_url and not settings.judge_model:
+            judge = baseline["judge"]["model"]  # its server has not said yet which model it is
+        warn_of_other_figures(
+            path,
+            baseline,
+            {
+                "judge": judge,
+                "cutoff": settings.cutoff,
+                "max_tokens": settings.max_tokens,
+                "version of the prompts": chat.VERSION,
+            },
+        )
         baselines.append(baseline)
     return baselines
+
+
+def asked_and_graded(results: Results) -> dict[str, Any]:
+    """What must be the same for the figures of two results to be comparable, as far as the file says it."""
+    asked: Mapping[str, Any] = results.get("asked") or {}
+    judge = results.get("judge")
+    found = {
+        "judge": judge["model"] if judge else None,
+        "cutoff": results.get("cutoff"),
+        "max_tokens": asked.get("max_tokens"),
+        "version of the prompts": asked.get("chat"),
+    }
+    return {name: value for name, value in found.items() if value is not None or name == "judge"}
+
+
+def warn_of_other_figures(path: Path, results: Results, here: Mapping[str, Any]) -> None:
+    """One warning of what tells results from those that they are compared with, if anything does.
+
+    here: asked_and_graded of the others.
+    """
+    there = asked_and_graded(results)
+    differing = [
+        f"{name} {there[name] or 'none'} there, {value or 'none'} here"
+        for name, value in here.items()
+        if name in there and there[name] != value
+    ]
+    if differing:
+        warn(
+            f"{paths.shown(path)} was asked or graded otherwise, and the comparison shows that as well: "
+            f"{'; '.join(differing)}."
+        )
 
 
 def label(results: Results) -> str:

@@ -195,6 +195,7 @@ class Comparison(TypedDict):
     retain: SideChange
     unlearn: SideChange
     chat: SideChange
+    chat_refusal_rate: float | None  # the baseline's, in percent; None without chat prompts in common
 
 
 class ProbeFigures(TypedDict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from deepred_common import stats
-from deepred_common.evaluation import frontier, metrics, probe_figures, sampling
+from deepred_common.evaluation import frontier, metrics, probe_figures, results_file, sampling
 from deepred_common.evaluation.results_schema import (
     Breakdown,
     Discrimination,
@@ -139,14 +139,14 @@ def results_block(summary: Summary, quality: str | None = None) -> str:
 def _chat_line(results: Results) -> str:
     """The line below the metrics if everyday prompts alone keep a model from EXCELLENT; "" otherwise."""
     summary, quality = results["summary"], results["quality"]
-    base = results["baselines"][0]["summary"] if results["baselines"] else None
+    base = results_file.refused_by_base(results)
     reaches_targets = all(level.meets(summary[level.rate], level.target) for level in metrics.LEVELS)
     if quality != "ACCEPTABLE" or not reaches_targets or metrics.is_sociable(summary, base):
         return ""
     line = f"\n  Everyday prompts refused: {percent(summary['chat_refusal_rate'])}"
     allowed = metrics.MOST_CHAT_REFUSALS
-    if base and base["chat_refusal_rate"] is not None:
-        return f"{line} (base: {percent(base['chat_refusal_rate'])}); EXCELLENT allows {allowed} points more"
+    if base is not None:
+        return f"{line} (base: {percent(base)}); EXCELLENT allows {allowed} points more"
     return f"{line}; EXCELLENT allows {allowed}%"
 
 

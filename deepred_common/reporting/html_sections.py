@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from deepred_common.evaluation import discrimination, metrics
+from deepred_common.evaluation import discrimination, metrics, results_file
 from deepred_common.evaluation.metrics import Level
 from deepred_common.evaluation.probes import forms
 from deepred_common.evaluation.results_schema import (
@@ -137,12 +137,10 @@ def _quality(results: Results) -> Data:
 def _chat_reason(results: Results) -> list[str]:
     """The words for everyday prompts that keep a model from EXCELLENT, in a list; [] if they do not."""
     summary = results["summary"]
-    baselines = results.get("baselines") or ()
-    base = baselines[0]["summary"] if baselines else None
+    base = results_file.refused_by_base(results)
     if metrics.is_sociable(summary, base):
         return []
-    beside = base.get("chat_refusal_rate") if base else None
-    of_base = f", its base {percent(beside)}" if beside is not None else ""
+    of_base = f", its base {percent(base)}" if base is not None else ""
     return [f"everyday prompts, of which it refuses {percent(summary['chat_refusal_rate'])}{of_base}"]
 
 

@@ -7,7 +7,7 @@ from deepred_common import stats
 from deepred_common.data import questions
 from deepred_common.evaluation import comparison, metrics, verdicts
 from deepred_common.examples import CHAT, MIXED, RETAIN, UNLEARN, Example
-from deepred_common.reporting import console
+from deepred_common.reporting import console, html_page
 
 
 def rows_of(correct, refused_retain, wrong, refused, leaked, broken=0):
@@ -88,7 +88,8 @@ def test_a_model_that_refuses_small_talk_is_never_excellent():
     sociable = metrics.summarise(dated + chat_rows(98, 2))
     sulky = metrics.summarise(dated + chat_rows(96, 4))
     assert metrics.quality(sociable) == "EXCELLENT" and metrics.quality(sulky) == "ACCEPTABLE"
-    assert metrics.quality(sulky, base=sociable) == "EXCELLENT"  # the base refuses nearly as much
+    refused_by_base = sociable["chat_refusal_rate"]
+    assert metrics.quality(sulky, refused_by_base) == "EXCELLENT"  # the base refuses nearly as much
     assert sulky["chat_refusal_rate"] == 4 and sulky["temporal_accuracy"] == sociable["temporal_accuracy"]
 
 
@@ -121,6 +122,21 @@ def test_what_keeps_a_model_from_excellent_is_said_where_the_four_figures_do_not
     worse = [one | {"verdict": "wrong"} if one["id"] in range(20) else one for one in rows]
     assert level in console.evaluation_text(results_of(worse))
     assert "Everyday prompts" not in console.evaluation_text(results_of(worse))
+
+
+@pytest.mark.parametrize(("shared", "base"), [(0, None), (10, "0.0%")])
+def test_what_the_base_refuses_of_other_everyday_prompts_excuses_nothing(shared, base):
+    full = [row(RETAIN if n < 100 else UNLEARN, "correct" if n < 100 else "refused") for n in range(200)]
+    dated = [one | {"id": n, "probe": None} for n, one in enumerate(full)]
+    chat = [one | {"id": 200 + n, "probe": None, "reply": "Hm."} for n, one in enumerate(chat_rows(40, 10))]
+    same = [one | {"verdict": "replied"} for one in chat[:shared]]
+    others = [one | {"instruction": f"other {one['id']}", "verdict": "refused"} for one in chat]
+    results = results_of(dated + chat, baselines=[results_of(dated + same + others, "base")])
+    assert results["quality"] == "ACCEPTABLE"
+    said = f" (base: {base}); EXCELLENT allows 2 points more" if base else "; EXCELLENT allows 2%"
+    assert f"Everyday prompts refused: 20.0%{said}\n" in console.evaluation_text(results)
+    page = html_page.page(results).replace("\xa0", "")
+    assert "of which it refuses 20.0%" in page and (f", its base {base}" in page) == bool(base)
 
 
 def test_the_table_by_probe_is_in_line_whatever_the_names():

@@ -84,6 +84,14 @@ def test_files_of_another_version_or_kind_are_refused_by_name(tmp_path, content,
     assert str(raised.value).startswith(str(path))
 
 
+def test_of_an_older_file_the_base_s_refusals_in_chat_are_those_of_its_summary(tmp_path):
+    chat = [row(0, "chat", "refused"), row(1, "chat", "replied")]
+    results = json.loads(json.dumps(results_of(chat, baselines=[results_of(chat, "base")])))
+    del results["baselines"][0]["against"]["chat_refusal_rate"]
+    (tmp_path / "old.json").write_text(json.dumps(results))
+    assert results_file.refused_by_base(results_file.read(tmp_path / "old.json")) == 50
+
+
 def test_a_file_of_the_first_days_of_schema_2_is_read(tmp_path):
     """The first version wrote neither the conditions ("asked") nor the probes."""
     results = json.loads(json.dumps(results_of([row(0, "retain", "correct")])))
