@@ -26,7 +26,7 @@ EXIT_INTERRUPTED = 130
 LISTED_FAULTS = 5  # faults of one kind that an error names
 # What the operating system reports when an output cannot be written: the user's to mend, so no traceback.
 FULL = (errno.ENOSPC, errno.EDQUOT)
-WRITE_ERRORS = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS)
+NOT_ALLOWED = (errno.EACCES, errno.EPERM)  # to read as well as to write: the error does not say which
 
 
 class UserError(Exception):
@@ -319,7 +319,10 @@ def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] 
 
 
 def write_error(error: BaseException) -> str | None:
-    """What to say of an error that means that an output cannot be written; None for other errors."""
+    """What to say of an error that means that an output cannot be written, or that a file may not be opened.
+
+    None for other errors.
+    """
     where = error.filename if isinstance(error, OSError) and error.filename else "the output"
     number = error.errno if isinstance(error, OSError) else _wrapped_errno(error)
     if number in FULL:
@@ -327,7 +330,12 @@ def write_error(error: BaseException) -> str | None:
             f"cannot write {where}: the disk is full. Nothing that existed was replaced.\n"
             "Free some space and run this again."
         )
-    if number in WRITE_ERRORS:
+    if number in NOT_ALLOWED:
+        return (
+            f"cannot open {where}: {os.strerror(number)}.\n"
+            "Make it readable, or writable if it is an output, and run this again."
+        )
+    if number == errno.EROFS:
         return f"cannot write {where}: {os.strerror(number)}.\nMake it writable and run this again."
     return None
 

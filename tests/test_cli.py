@@ -1,6 +1,7 @@
 """What every command line shares: the parser's errors, which flags were given, the settings table."""
 
 import argparse
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -103,3 +104,13 @@ def test_several_values_and_ratios_are_printed_as_one_types_them(capsys) -> None
         "  replay  a.jsonl b.jsonl  [default]",
         "  mix     1:2.5  [flag]",
     ]
+
+
+def test_a_file_that_may_not_be_read_is_not_called_an_output(capsys) -> None:
+    def main(argv) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "results/eval.json")
+
+    assert cli.run(main) == cli.EXIT_USER_ERROR
+    err = capsys.readouterr().err
+    assert "error: cannot open results/eval.json: Permission denied." in err and "readable" in err
+    assert "cannot write" not in err

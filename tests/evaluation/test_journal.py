@@ -1,5 +1,6 @@
 """Replies saved as they come."""
 
+import math
 import types
 from pathlib import Path
 
@@ -7,11 +8,11 @@ import pytest
 
 from deepred_common import cli
 from deepred_common.cli import UserError
-from deepred_common.evaluation import journal, runner
+from deepred_common.evaluation import choices, journal, runner
 from deepred_common.evaluation.question_files import Questions
 from deepred_common.evaluation.settings import EvalSettings
 from deepred_common.examples import RETAIN, Example
-from deepred_common.inference.protocol import Reply
+from deepred_common.inference.protocol import Reply, Score
 
 
 def settings_for(output: Path) -> EvalSettings:
@@ -62,6 +63,15 @@ def test_a_reply_cut_off_by_a_crash_is_asked_for_again(tmp_path):
         log.add(2, "Where?", Reply("Here.", "stop"))
     with journal.Journal(path, {"model": "m"}) as log:
         assert log.replies == {0: Reply("He.", "stop"), 2: Reply("Here.", "stop")}
+
+
+def test_an_impossible_answer_is_as_impossible_when_the_evaluation_is_resumed(tmp_path):
+    scores = {"Paris": Score(-2.5, 2), "Rome": Score(-math.inf, 3)}
+    with journal.Journal(tmp_path / "out.replies.jsonl", {}) as log:
+        log.add(0, "Where?", Reply("Paris", "stop", scores=scores))
+    with journal.Journal(tmp_path / "out.replies.jsonl", {}) as log:
+        assert log.replies[0].scores == scores
+        assert choices.likeliest(log.replies[0].scores) == "Paris"
 
 
 @pytest.mark.parametrize(
