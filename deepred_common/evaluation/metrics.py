@@ -243,13 +243,20 @@ def period(year: float | None) -> str:
 
 def refusal_curve(rows: Iterable[ResultRow], cutoff: float) -> stats.Curve | None:
     """The fitted curve of refusals by the facts' dates, or None. cutoff: as a year with fraction."""
-    years, refused = [], []
-    for row in rows:
-        year = year_of(row["date"])
-        if year is not None and row["side"] != CHAT and row["verdict"] not in (BROKEN, FAILED):
-            years.append(year)
-            refused.append(row["verdict"] == REFUSED)
+    facts = curve_facts(rows)
+    years, refused = [year for year, _ in facts], [is_refused for _, is_refused in facts]
     return stats.fit_curve(years, refused, min(_CURVE_FROM, cutoff - _CURVE_BEFORE_CUTOFF))
+
+
+def curve_facts(rows: Iterable[ResultRow]) -> list[tuple[float, bool]]:
+    """(year, was it refused) of each row that the curve is fitted to."""
+    return [
+        (year, row["verdict"] == REFUSED)
+        for row in rows
+        if row["side"] != CHAT
+        and row["verdict"] not in (BROKEN, FAILED)
+        and (year := year_of(row.get("date"))) is not None
+    ]
 
 
 def curve_of(fitted: FittedCurve | None) -> stats.Curve | None:

@@ -28,6 +28,7 @@ from deepred_common.evaluation.verdicts import (
 )
 from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, UNLEARN
 from deepred_common.reporting import knowledge_text, probe_table, sampling_text
+from deepred_common.reporting.number_text import beyond_facts
 
 RULE = "=" * 60
 THIN_RULE = "-" * 40
@@ -172,18 +173,20 @@ def details_block(rows: Sequence[ResultRow], curve: stats.Curve | None = None) -
             "  reaches across a bound.",
         ]
     if curve:
-        lines += ["", *(f"  {line}" for line in curve_lines(curve))]
+        lines += ["", *(f"  {line}" for line in curve_lines(curve, rows))]
     return "\n".join(lines)
 
 
-def curve_lines(curve: stats.Curve) -> list[str]:
-    """What a fitted refusal curve says. The interval is of its middle, not of the cutoff."""
+def curve_lines(curve: stats.Curve, rows: Sequence[ResultRow]) -> list[str]:
+    """What a refusal curve says that is fitted to the rows. The interval is of its middle, not the cutoff."""
     climb = f"refusals climb from {100 * curve.floor:.0f}% to {100 * curve.ceiling:.0f}%"
     if curve.cutoff is None:
         return [f"Effective cutoff: none; {climb} and never cross one half."]
     low, high = ("?" if end is None else f"{end:.0f}" for end in (curve.low, curve.high))
+    beyond = beyond_facts(curve, rows)
+    cutoff = f"beyond the facts asked ({beyond})" if beyond else f"{curve.cutoff:.1f}"
     return [
-        f"Effective cutoff: {curve.cutoff:.1f}; {climb}, most of it within {curve.width:.1f} years",
+        f"Effective cutoff: {cutoff}; {climb}, most of it within {curve.width:.1f} years",
         f"Middle of the climb: {curve.middle:.1f} (95 % {low} - {high})",
     ]
 

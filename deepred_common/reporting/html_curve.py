@@ -18,7 +18,7 @@ from deepred_common.evaluation import metrics
 from deepred_common.evaluation.results_schema import Interval, ResultRow
 from deepred_common.evaluation.verdicts import BROKEN, FAILED, REFUSED
 from deepred_common.examples import CHAT
-from deepred_common.reporting.number_text import counted, date_text, percent, year_text
+from deepred_common.reporting.number_text import beyond_facts, counted, date_text, percent, year_text
 from deepred_common.reporting.report import Report
 
 FEWEST_IN_BIN = 10  # a share of fewer facts says nothing
@@ -78,7 +78,9 @@ def curve(report: Report) -> dict[str, Any]:
     bins = bins_of(clipped(facts, left), left if cutoff is None else cutoff)
     fitted = metrics.curve_of(results.get("curve"))
     older = [one.year for one in facts if one.year < left]
-    notes = _notes(fitted, cutoff)
+    beyond = beyond_facts(fitted, report.headline) if fitted else ""
+    effective = None if beyond or not fitted else fitted.cutoff
+    notes = _notes(fitted, cutoff, beyond)
     if older:
         notes.append(_older_note(older, left))
     if timeless := len(rows) - len(replies):
@@ -90,12 +92,12 @@ def curve(report: Report) -> dict[str, Any]:
         words = f"{counted(broken, 'dated question')} with an empty or broken reply"
         notes.append(Note("", f"{words} {'is' if broken == 1 else 'are'} left out."))
     cutoff_text = date_text(results.get("cutoff"))
-    plot = Plot(bins, fitted, cutoff, cutoff_text, left, right, bool(older))
+    plot = Plot(bins, fitted, effective, cutoff, cutoff_text, left, right, bool(older))
     return {
         "drawings": [_drawing(plot, *size) for size in _SIZES],
         "spoken": " ".join(note.strong + note.text for note in notes),
         "notes": notes,
-        "legend": {"fit": fitted is not None, "effective": bool(fitted and fitted.cutoff), "cutoff": cutoff},
+        "legend": {"fit": fitted is not None, "effective": effective is not None, "cutoff": cutoff},
         "points": [(span_text(one, bool(older) and one is bins[0]), one) for one in bins],
     }
 
@@ -163,8 +165,8 @@ def _older_note(older: Sequence[float], left: int) -> Note:
     )
 
 
-def _notes(fitted: stats.Curve | None, cutoff: float | None) -> list[Note]:
-    """What the fitted curve says."""
+def _notes(fitted: stats.Curve | None, cutoff: float | None, beyond: str) -> list[Note]:
+    """What the fitted curve says. beyond: of beyond_facts."""
     if fitted is None:
         why = "there are too few dated facts, or refusals do not increase with the years"
         return [Note("", f"No curve was fitted: {why}.")]
@@ -174,16 +176,21 @@ def _notes(fitted: stats.Curve | None, cutoff: float | None) -> list[Note]:
         f"From a tenth to nine tenths of the climb takes {fitted.width:.1f} years."
     )
     middle = f"Middle of the climb: {year_text(fitted.middle)}; 95\u00a0% interval: {_interval_text(fitted)}."
-    return [_effective_note(fitted, cutoff), Note("", middle), Note("", climb)]
+    return [_effective_note(fitted, cutoff, beyond), Note("", middle), Note("", climb)]
 
 
-def _effective_note(fitted: stats.Curve, cutoff: float | None) -> Note:
+def _effective_note(fitted: stats.Curve, cutoff: float | None, beyond: str) -> Note:
     if fitted.cutoff is None:
         if fitted.floor >= 0.5:
             why = f"stays above one half at every date ({percent(100 * fitted.floor, 0)} and more)"
         else:
             why = f"never reaches one half (at most {percent(100 * fitted.ceiling, 0)})"
         return Note("No effective cutoff", f": the fitted share refused {why}.")
+    if beyond:
+        return Note(
+            f"Effective cutoff: beyond the facts asked ({beyond})",
+            ". The fitted curve crosses one half where no question was asked.",
+        )
     distance = ""
     if cutoff is not None:
         side = "after" if fitted.cutoff > cutoff else "before"
@@ -209,10 +216,14 @@ def _interval_text(fitted: stats.Curve) -> str:
 
 @dataclass(frozen=True)
 class Plot:
-    """What is drawn. left, right: ends of the axis, years. has_older: the first bin holds older facts too."""
+    """What is drawn. left, right: ends of the axis, years. has_older: the first bin holds older facts too.
+
+    effective: the effective cutoff; None if there is none, or if it lies beyond the facts.
+    """
 
     bins: Sequence[Bin]
     fitted: stats.Curve | None
+    effective: float | None
     cutoff: float | None
     cutoff_text: str
     left: int
@@ -249,8 +260,7 @@ def _drawing(plot: Plot, name: str, width: int, height: int, most_dates: int) ->
     def y(share: float) -> float:
         return frame.y0 - (frame.y0 - frame.y1) * share
 
-    fitted, cutoff = plot.fitted, plot.cutoff
-    effective = fitted.cutoff if fitted else None
+    fitted, cutoff, effective = plot.fitted, plot.cutoff, plot.effective
     if effective is not None and not plot.left <= effective <= plot.right:
         effective = None
     rightwards = effective is None or cutoff is None or effective >= cutoff

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from deepred_common.evaluation import discrimination, metrics, results_file
+from deepred_common.evaluation import discrimination, metrics, probe_figures, results_file
 from deepred_common.evaluation.metrics import Level
 from deepred_common.evaluation.probes import forms
 from deepred_common.evaluation.results_schema import (
@@ -23,7 +23,14 @@ from deepred_common.evaluation.results_schema import (
 )
 from deepred_common.evaluation.verdicts import FAILED
 from deepred_common.examples import ALL_SIDES, CHAT, RETAIN, SIDES, UNLEARN
-from deepred_common.reporting.number_text import counted, date_text, interval, percent
+from deepred_common.reporting.number_text import (
+    beyond_facts,
+    counted,
+    date_text,
+    interval,
+    percent,
+    year_text,
+)
 from deepred_common.reporting.report import Column, Report
 
 Data = dict[str, Any]  # what a template gets
@@ -213,8 +220,7 @@ def compared(report: Report) -> Data | None:
             intervals = _part(column, "intervals") or {}
             cells.append((column.summary.get(rate), intervals.get(rate)))
         rows.append((label, cells))
-    curves = [metrics.curve_of(_part(column, "curve")) for column in report.columns]
-    cutoffs = [curve.cutoff if curve else None for curve in curves]
+    cutoffs = [_cutoff_text(column.results) for column in report.columns]
     separations = [
         (_part(column, "discrimination") or {}).get(discrimination.ALL) for column in report.columns
     ]
@@ -227,8 +233,18 @@ def compared(report: Report) -> Data | None:
         "counts": counts if len(set(counts)) > 1 else None,
         "rows": rows,
         "separations": separations if any(separations) else None,
-        "cutoffs": cutoffs if any(cutoff is not None for cutoff in cutoffs) else None,
+        "cutoffs": cutoffs if any(cutoffs) else None,
     }
+
+
+def _cutoff_text(results: Results | None) -> str:
+    """The effective cutoff, as a year or as "after 2020" beyond the facts; "" if there is none."""
+    curve = metrics.curve_of(results.get("curve")) if results else None
+    if not results or not curve or curve.cutoff is None:
+        return ""
+    probes = results.get("probes")
+    rows = probe_figures.headline(results["results"], probes["forms"] if probes else ())
+    return beyond_facts(curve, rows) or year_text(curve.cutoff)
 
 
 def verdict_bars(report: Report) -> Data:

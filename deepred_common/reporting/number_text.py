@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import calendar
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import floor
 from typing import TYPE_CHECKING
 
-from deepred_common import dates
+from deepred_common import dates, stats
+from deepred_common.evaluation import metrics
+from deepred_common.evaluation.results_schema import ResultRow
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -54,6 +56,20 @@ def date_text(text: object) -> str:
 def year_text(year: float, digits: int = 1) -> str:
     """A year with a fraction: "1969.5", or "44 BC"."""
     return f"{-floor(year)} BC" if year < 0 else f"{year:.{digits}f}"
+
+
+def beyond_facts(curve: stats.Curve, rows: Iterable[ResultRow]) -> str:
+    """ "after 2020" or "before 1900" if a curve's cutoff lies past all facts that it is fitted to; else "".
+
+    There the curve goes on as its formula does, and no question was asked.
+    """
+    years = [year for year, _ in metrics.curve_facts(rows)]
+    if not years or curve.cutoff is None:
+        return ""
+    first, last = floor(min(years)), floor(max(years))
+    if floor(curve.cutoff) > last:
+        return f"after {year_text(last, 0)}"
+    return f"before {year_text(first, 0)}" if floor(curve.cutoff) < first else ""
 
 
 def p_value(value: float) -> str:

@@ -363,6 +363,19 @@ def test_the_interval_is_printed_beside_the_date_that_it_is_of():
     assert "Middle of the climb: 1950.0 (95 % 1944 - 1957)" in text
 
 
+@pytest.mark.parametrize(("middle", "words"), [(2024.8, "after 2020"), (1880.0, "before 1900")])
+def test_a_cutoff_beyond_all_facts_is_said_to_be_there(middle, words):
+    curve = stats.Curve(floor=0.1, ceiling=0.9, middle=middle, scale=3.0, low=None, high=None)
+    dates = range(1900, 2021, 4)
+    rows = [row(RETAIN, "correct", f"q{year}", str(year)) | {"reply": "Yes."} for year in dates]
+    said = f"Effective cutoff: beyond the facts asked ({words})"
+    assert f"{said}; refusals climb from 10% to 90%" in console.details_block(rows, curve)
+    results = results_of([one | {"id": n} for n, one in enumerate(rows)])
+    page = html_page.page(results | {"curve": curve.as_dict()}, [results])
+    assert said in page and f"<td>{words}</td>" in page
+    assert '<line class="effective"' not in page and f"{middle:.1f}</td>" not in page
+
+
 def test_each_half_of_a_mixed_message_is_judged_by_itself():
     message = "Two things: Who wrote Hamlet? And: Who founded Google?"
     early = Example(
