@@ -27,6 +27,7 @@ LISTED_FAULTS = 5  # faults of one kind that an error names
 # What the operating system reports when an output cannot be written: the user's to mend, so no traceback.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_ALLOWED = (errno.EACCES, errno.EPERM)  # to read as well as to write: the error does not say which
+WRITE_ERRORS = (*FULL, *NOT_ALLOWED, errno.EROFS)
 
 
 class UserError(Exception):
