@@ -33,17 +33,18 @@ ITERATIONS = 40  # of expectation-maximisation; after 400, floor and ceiling dif
 LEAST_RATE = 1e-4  # floor and ceiling stay this far from 0 and 1, whose logarithms are not finite
 
 
-def wilson(count: int, total: int) -> tuple[float, float]:
+def wilson(count: float, total: float) -> tuple[float, float]:
     """The Wilson 95 % score interval of a proportion, (low, high) as shares of 1; (0, 1) for an empty sample.
 
-    Source: E. B. Wilson, J. Am. Stat. Assoc. 22 (1927); computed by scipy.stats.
+    An effective sample size need not be whole. Source: E. B. Wilson, J. Am. Stat. Assoc. 22 (1927).
     """
     if not total:
         return 0.0, 1.0
-    from scipy.stats import binomtest
-
-    interval = binomtest(count, total).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    share, z = count / total, NormalDist().inv_cdf(0.975)
+    middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    width = z * math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2) / (1 + z**2 / total)
+    # At its ends rounding would leave a little beside 0 and 1.
+    return (middle - width if share > 0 else 0.0), (middle + width if share < 1 else 1.0)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -102,13 +103,27 @@ def mean_interval(values: Sequence[float] | np.ndarray, groups: Sequence[Any] | 
 def grouped_intervals(values: np.ndarray, groups: Sequence[Any]) -> list[tuple[float, float]]:
     """The 95 % interval, (low, high), of the mean of each column of values: shares of 1, a row each.
 
-    As mean_interval; where that has no width, since all rows are alike, Wilson's of the number of groups.
+    Wilson's of the effective sample size: the number of values by the design effect (Kish, Survey Sampling,
+    1965, 8.2; the interval: Franco, Little, Louis and Slud, J. Surv. Stat. Methodol. 7, 2019). The variance
+    is that of a ratio of group totals, and no less than without groups. One imaginary group of ones and one
+    of zeros count in it, not in the mean: from a few rare events no one can tell how alike groups are, and
+    without any they would be taken for independent.
     """
-    count = len(set(groups))
+    import numpy as np
+
+    _, group = np.unique(groups, return_inverse=True)
+    sizes = np.bincount(group).astype(float)
+    usual = sizes.mean()
+    all_sizes = np.array([*sizes, usual, usual])
+    total = all_sizes.sum()
     intervals = []
-    for mean, low, high in zip(values.mean(0), *mean_interval(values, groups), strict=True):
-        bounds = wilson(round(mean * count), count) if low == high else (float(low), float(high))
-        intervals.append(bounds)
+    for column in values.T:
+        totals = np.array([*np.bincount(group, column), usual, 0])
+        mean = totals.sum() / total
+        grouped = ((totals - mean * all_sizes) ** 2).sum() * len(totals) / (len(totals) - 1)
+        alone = ((column - mean) ** 2).sum() + usual * ((1 - mean) ** 2 + mean**2)
+        effective = len(column) * total * mean * (1 - mean) / max(grouped, alone)
+        intervals.append(wilson(float(column.mean()) * effective, effective))
     return intervals
 
 

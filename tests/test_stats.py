@@ -1,6 +1,8 @@
+import itertools
 import math
 import random
 
+import numpy as np
 import pytest
 
 from deepred_common import stats
@@ -16,6 +18,43 @@ def test_wilson_against_published_values():
     ):
         assert stats.wilson(count, total) == pytest.approx((low, high), abs=5e-5)
     assert stats.wilson(0, 0) == (0, 1)
+
+
+def of_wordings(*hits, facts=100, wordings=2):
+    """The interval of so many facts. hits: how many wordings of one fact each count; of all others none."""
+    values = np.zeros((facts, wordings))
+    for fact, count in enumerate(hits):
+        values[fact, :count] = 1
+    groups = np.repeat(np.arange(facts), wordings)
+    mirrored = stats.grouped_intervals(1 - values.reshape(-1, 1), groups)[0]
+    (interval,) = stats.grouped_intervals(values.reshape(-1, 1), groups)
+    assert interval == pytest.approx([1 - end for end in mirrored[::-1]])
+    return interval
+
+
+def test_more_rare_events_never_give_a_lower_interval():
+    for one in (1, 2):
+        spans = [of_wordings(*[one] * count) for count in range(12)]
+        for (low, high), (next_low, next_high) in itertools.pairwise(spans):
+            assert low < next_low and high < next_high
+    assert of_wordings()[0] == 0 and of_wordings()[1] == pytest.approx(stats.wilson(0, 100)[1], rel=0.02)
+    # Two wordings that always agree are one question.
+    assert of_wordings(*[2] * 30) == pytest.approx(stats.wilson(30, 100), rel=0.03)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
+@pytest.mark.parametrize("agree", [0.0, 0.5, 1.0])
+def test_intervals_over_groups_cover_the_truth_about_as_often_as_they_say(share, agree):
+    chooser = np.random.default_rng(0)
+    groups = np.repeat(np.arange(100), 3)
+    covered = 0
+    for _ in range(2000):
+        of_fact = chooser.random((100, 1)) < share
+        alone = chooser.random((100, 3)) < share
+        values = np.where(chooser.random((100, 1)) < agree, of_fact, alone)
+        ((low, high),) = stats.grouped_intervals(values.reshape(-1, 1).astype(float), groups)
+        covered += low <= share <= high
+    assert covered / 2000 >= 0.935
 
 
 def test_mcnemar_is_the_exact_binomial_test():

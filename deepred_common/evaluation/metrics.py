@@ -143,7 +143,7 @@ def facts_of(rows: Iterable[ResultRow]) -> list[str]:
 def share_intervals(rows: Sequence[ResultRow], counted: Sequence[Sequence[bool]]) -> list[Interval]:
     """The 95 % interval, in percent, of each share of the rows. counted: for each, which rows count.
 
-    Wilson's; where rows share a fact, a bootstrap over the facts.
+    Wilson's; where rows share a fact, of their effective number (stats.grouped_intervals).
     """
     facts = facts_of(rows)
     if len(set(facts)) == len(rows):

@@ -114,7 +114,8 @@ def refused_by_base(results: Results) -> float | None:
     if not (baselines := results.get("baselines")):
         return None
     of_all = baselines[0]["summary"].get("chat_refusal_rate")  # earlier versions recorded no other one
-    return baselines[0]["against"].get("chat_refusal_rate", of_all)
+    against: Mapping[str, Any] = baselines[0].get("against") or {}
+    return against.get("chat_refusal_rate", of_all)
 
 
 def _compared(results: Results, baselines: Sequence[Results]) -> list[Baseline]:

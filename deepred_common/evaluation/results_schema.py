@@ -126,7 +126,7 @@ class AtLeastOnce(TypedDict):
 
     k: int
     percent: float  # the unbiased estimate from all samples (sampling.at_least_one)
-    low: float  # 95 % interval, by a bootstrap over the facts; Wilson's where all questions are alike
+    low: float  # 95 % interval, of stats.grouped_intervals
     high: float
 
 

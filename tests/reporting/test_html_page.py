@@ -359,7 +359,7 @@ def test_wordings_of_one_fact_do_not_narrow_the_intervals_of_the_curve():
         return points[1][3]
 
     assert bounds(str) == "23.7–76.3 %"  # Wilson's of 5 in 10
-    assert bounds(lambda number: str(number // 5)) == "0.0–100.0 %"  # two facts
+    assert bounds(lambda number: str(number // 5)) == "7.6–92.4 %"  # two facts; of 1 in 2: 9.5 to 90.5
 
 
 def test_years_of_dates():
