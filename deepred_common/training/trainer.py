@@ -51,6 +51,10 @@ class TemporalTrainer(SFTTrainer):
     def __init__(self, *args: Any, objective: Objective, reference: Any = None, **kwargs: Any) -> None:
         """reference: the base, if all weights are trained and the objective needs it; else None."""
         super().__init__(*args, **kwargs)
+        # Over a quantised base trl makes the adapter bf16, which loses most updates: they are too small.
+        for weight in self.model.parameters():
+            if weight.requires_grad:
+                weight.data = weight.data.float()
         self.objective = objective
         self._reference = reference
         # Without either there is no base to ask: its sides have no rows then.
