@@ -221,6 +221,18 @@ class TemporalTrainer(SFTTrainer):
         else:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        scheduler = getattr(self.lr_scheduler, "scheduler", self.lr_scheduler)  # accelerate may wrap it
+        if checkpoint is None or not isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR):
+            return
+        # The checkpoint's learning rate came with them; with --resume_anyway this run's may be another.
+        scheduler.base_lrs = [self.args.learning_rate] * len(scheduler.lr_lambdas)
+        for group, schedule in zip(self.optimizer.param_groups, scheduler.lr_lambdas, strict=True):
+            group["initial_lr"] = self.args.learning_rate
+            group["lr"] = self.args.learning_rate * schedule(scheduler.last_epoch)
+        scheduler._last_lr = [group["lr"] for group in self.optimizer.param_groups]  # the one that is logged
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if self._last_batch is not None:
             # The last update may have spoilt the weights; a run must not be resumed from those.

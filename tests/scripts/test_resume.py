@@ -372,6 +372,26 @@ def test_data_that_would_not_be_read_are_refused(flags, reason, script):
     assert code == 2 and reason in err
 
 
+def test_a_run_resumed_with_another_learning_rate_trains_at_that_rate(arguments, script, tmp_path):
+    run = tmp_path / "run"
+    each = (*arguments, "--save_steps", 1, "--save_total_limit", 9)
+    assert script(*each)[0] == 0
+    before = logged_rates(run)
+    resume = ("--resume_from_checkpoint", run / "checkpoint-2")
+    code, _, err = script(*each, *resume, "--learning_rate", "2e-3", "--resume_anyway")
+    assert code == 0, err
+    now = logged_rates(run)
+    assert list(now) == list(before) == [1, 2, 3, 4, 5, 6] and now[3] > 0
+    for update in (3, 4, 5, 6):
+        assert now[update] == pytest.approx(10 * before[update]), update
+
+
+def logged_rates(run):
+    """{update: its learning rate} in the newest checkpoint of a run."""
+    state = json.loads((checkpoints.latest(run) / "trainer_state.json").read_text())
+    return {entry["step"]: entry["learning_rate"] for entry in state["log_history"] if "loss" in entry}
+
+
 def test_a_resume_with_other_flags_is_refused_before_data_are_checked_or_libraries_loaded(
     finished, three_epochs, script, monkeypatch
 ):
