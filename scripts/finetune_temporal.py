@@ -297,7 +297,7 @@ def train(
         settings, run, config, rows, machine, before, chat.has_fallback_template(tokenizer)
     )
     keeps_best = settings.keep == BEST
-    if keeps_best and (caution := validation.caution(tokenizer, rows.validation, settings.product)):
+    if keeps_best and (caution := validation.caution(tokenizer, rows.validation, settings)):
         cli.progress(caution)
         keeps_best = False
     if settings.dry_run:

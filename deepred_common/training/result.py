@@ -44,12 +44,13 @@ def save(
     """
     history = trainer.state.log_history
     kept = last = trainer.state.global_step
+    # Resumed with fewer epochs, from a checkpoint beyond their end, a run has no validation of its end yet.
+    if not validation.metrics_at(history, last):
+        with recovery.explained(script, settings, folder, trainer):
+            trainer.evaluate()
     if keeps_best:
         kept = validation.chosen(history, validation.kept_updates(folder), last)
     evaluation = validation.metrics_at(history, kept)
-    if not evaluation:  # resumed with fewer epochs, from a checkpoint beyond their end
-        with recovery.explained(script, settings, folder, trainer):
-            evaluation = trainer.evaluate()
     manifest |= {"finished": provenance.now(), "updates": last, "kept_update": kept}
     kept_folder = None if kept == last else validation.weights_path(folder, kept)
     with recovery.explained(script, settings, folder, trainer):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
+    from deepred_common.training.settings import TrainSettings
+
 # Rows of each side that a validation takes at most. There is one every --eval_steps: of 15 000 rows it would
 # compute ten times what is trained in between. With 500 of each dated side the AUROC's standard error is 0.02
 # at worst. Of chat rows, which the base computes as well, only the loss and the share refused are reported.
@@ -86,12 +88,12 @@ def text(metrics: Mapping[str, float]) -> str:
     return "; ".join(parts)
 
 
-def caution(tokenizer: PreTrainedTokenizerBase, rows: Dataset, product: str = "adapter") -> str | None:
-    """Why --keep best cannot choose, and what follows; None if it can. rows: of validation.
-
-    product: of TrainSettings.
-    """
-    if devices.splits_model() == "FSDP":
+def caution(tokenizer: PreTrainedTokenizerBase, rows: Dataset, settings: TrainSettings) -> str | None:
+    """Why --keep best cannot choose, and what follows; None if it can. rows: of validation."""
+    objective = settings.objective
+    if not objective.teaches_refusal:
+        reason = f"--objective {objective.name} teaches no refusal, by which the best would be chosen"
+    elif devices.splits_model() == "FSDP":
         reason = "under FSDP no process holds the whole adapter during training"
     elif not refusal_openers.token_ids(tokenizer):
         reason = "the tokenizer's vocabulary holds no text that begins a refusal"
@@ -99,7 +101,7 @@ def caution(tokenizer: PreTrainedTokenizerBase, rows: Dataset, product: str = "a
         reason = f"validation has fewer than {stats.FEWEST_OF_SIDE} retain or unlearn rows"
     else:
         return None
-    return f"--keep best: {reason}. final/ will be the last update's {product}."
+    return f"--keep best: {reason}. final/ will be the last update's {settings.product}."
 
 
 # ---- which one is kept ---------------------------------------------------------------------------

@@ -171,6 +171,15 @@ def test_the_best_is_kept_though_later_ones_are_worse_and_its_checkpoint_is_gone
     assert same(weights(tmp_path / "last"), checkpoints[1])
 
 
+def test_the_best_is_kept_though_the_last_update_was_not_validated_in_training(train, fake_aurocs, tmp_path):
+    fake_aurocs(0.0, 0.9, 0.6, 0.6, 0.6, 0.6)
+    train("run", "--eval_steps", 2, "--save_steps", 3)
+    resume = ("--resume_from_checkpoint", tmp_path / "run/checkpoint-3")
+    out, _ = train("run", "--eval_steps", 2, *resume, epochs=1)  # nothing is left to train
+    assert "Kept: the adapter of update 2, AUROC 0.900; after the last update, 3, it was 0.600" in out
+    assert run_folder.read_manifest(tmp_path / "run")["kept_update"] == 2
+
+
 def test_of_a_whole_model_the_best_is_kept_in_the_base_s_type(train, fake_aurocs, tmp_path):
     fake_aurocs(0.6, 0.9, 0.7)
     out, _ = train("best", "--full", "--save_steps", 1, epochs=1)
@@ -194,6 +203,16 @@ def test_the_best_survives_a_crash_and_what_was_not_saved_is_measured_anew(train
     assert "Kept: the adapter of update 2, AUROC 0.900" in out
     assert names(run) == {"best-2", "checkpoint-3", "checkpoint-6", "final"}
     assert same(weights(run), before)
+
+
+@pytest.mark.parametrize("objective", ["grad_ascent", "grad_diff", "npo", "simnpo", "idk_dpo"])
+def test_an_objective_that_teaches_no_refusal_ends_with_the_last_update(objective, train, monkeypatch):
+    monkeypatch.setattr(stats, "FEWEST_OF_SIDE", 1)  # data_file has too few rows
+    _, err = train("run", "--objective", objective, "--dry_run")
+    told = (
+        f"--keep best: --objective {objective} teaches no refusal, by which the best would be chosen. final/"
+    )
+    assert (told in err) is (objective != "idk_dpo")
 
 
 def test_a_run_of_an_earlier_version_is_resumed_and_the_best_is_of_what_follows(train, fake_aurocs, tmp_path):

@@ -25,6 +25,7 @@ class GradAscent(LearnsAnswers):
     name: ClassVar[str] = "grad_ascent"
     summary: ClassVar[str] = "make the later answer less likely, without end; nothing holds the rest"
     unbounded: ClassVar[bool] = True
+    teaches_refusal: ClassVar[bool] = False
     # The published form holds nothing, so it has no replay. Retain examples stay in the batches, so that all
     # objectives make the same updates of the same data, but are not computed.
     retain_weight: float = 0

@@ -25,6 +25,7 @@ class Npo(LearnsAnswers):
     name: ClassVar[str] = "npo"
     summary: ClassVar[str] = "make the later answer less likely than the base does, with an end"
     reference_sides: ClassVar[tuple[str, ...]] = (UNLEARN,)
+    teaches_refusal: ClassVar[bool] = False
     # How fast the push ends; at 0 it is gradient ascent. The paper's for TOFU.
     beta: float = 0.1
 

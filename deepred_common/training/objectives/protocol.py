@@ -59,6 +59,8 @@ class Objective(abc.ABC):
     mean_over: ClassVar[str] = LABELS
     # True if the loss has no lower bound, so that training goes on to spoil the model.
     unbounded: ClassVar[bool] = False
+    # False if it only makes the answers less likely: then no validation can choose by how well it refuses.
+    teaches_refusal: ClassVar[bool] = True
 
     @property
     def unlearn_replies(self) -> str:

@@ -23,6 +23,7 @@ class SimNpo(LearnsAnswers):
 
     name: ClassVar[str] = "simnpo"
     summary: ClassVar[str] = "npo by the mean log-probability, without the base"
+    teaches_refusal: ClassVar[bool] = False
     # The paper's for TOFU's forget10, which open-unlearning has as defaults.
     beta: float = 4.5
     margin: float = 0
