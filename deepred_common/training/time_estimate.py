@@ -113,7 +113,8 @@ class TimeEstimate:
 
 def times_left(update: int, last: int, every: int) -> int:
     """How often something still happens that comes after each `every` updates and after the last."""
-    return last // every - update // every + (last % every > 0 and update < last)
+    # A run that is resumed with fewer epochs may be beyond its end already.
+    return max(0, last // every - update // every) + (last % every > 0 and update < last)
 
 
 def of_training(

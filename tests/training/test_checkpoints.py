@@ -105,6 +105,7 @@ SHAPE = memory_estimate.Shape(1, 1, 10**6, 1, 1, 1, 1, 1, 20_000)  # 12 + 3 MB a
         (68e6, 3, None, 4, "Add --save_total_limit 2, "),
         (30e6, 30, None, 21, "Add a larger --save_steps"),
         (300e6, 3, "checkpoint-10300", 1, ""),
+        (300e6, 3, "checkpoint-12500", 0, ""),  # resumed with fewer epochs
     ],
 )
 def test_a_disk_that_is_too_small_is_said_before_the_training(
