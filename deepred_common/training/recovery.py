@@ -33,14 +33,21 @@ def less_memory(settings: TrainSettings) -> list[str]:
     """What makes training take less memory, the mildest first."""
     steps = []
     if settings.batch_size > 1:
-        steps.append(f"--batch_size {settings.batch_size // 2}")
+        steps.append(" ".join(f"--{name} {value}" for name, value in _smaller_batch(settings).items()))
     if settings.full:
         steps.append("a new run without --full, which trains an adapter")
     elif not settings.quantisation_bits:
-        steps.append("--use_4bit in a new run (NVIDIA only)")
+        steps.append("--use_4bit in a new run (experimental on AMD)")
     if settings.max_seq_length > SHORT_LENGTH:
         steps.append(f"--max_seq_length {SHORT_LENGTH} in a new run")
     return [*steps, "a smaller model"]
+
+
+def _smaller_batch(settings: TrainSettings) -> dict[str, int]:
+    """The flags of half the batch, or of one example; an update learns from as many rows as before."""
+    smaller = settings.batch_size // 2 if settings.batch_size % 2 == 0 else 1
+    accumulated = settings.gradient_accumulation_steps * settings.batch_size // smaller
+    return {"batch_size": smaller, "gradient_accumulation_steps": accumulated}
 
 
 def resume_command(script: Path, folder: Path, **changes: object) -> str:
@@ -190,13 +197,7 @@ def _out_of_memory(
     if settings.batch_size == 1:
         advice = f"One example at a time does not fit. Try in this order: {', '.join(remedies)}."
     else:
-        smaller = settings.batch_size // 2 if settings.batch_size % 2 == 0 else 1
-        command = resume_command(
-            script,
-            folder,
-            batch_size=smaller,
-            gradient_accumulation_steps=settings.gradient_accumulation_steps * settings.batch_size // smaller,
-        )
+        command = resume_command(script, folder, **_smaller_batch(settings))
         advice = (
             f"Resume with a smaller batch, which learns the same:\n  {command}\n"
             f"If that does not fit either: {', '.join(remedies[1:])}."

@@ -255,7 +255,7 @@ def weights_fit(settings: TrainSettings) -> Iterator[None]:
         if settings.full:
             smaller = ", or omit --full."
         else:
-            smaller = "." if settings.use_4bit else ", or --use_4bit (NVIDIA only)."
+            smaller = "." if settings.use_4bit else ", or --use_4bit (experimental on AMD)."
         raise UserError(f"the weights alone do not fit into memory. Use a smaller model{smaller}") from error
 
 

@@ -350,6 +350,6 @@ def test_it_is_not_split_over_processes(name, script, monkeypatch):
 
 def test_what_helps_against_too_little_memory():
     assert recovery.less_memory(TrainSettings(full=True))[:2] == [
-        "--batch_size 2",
+        "--batch_size 2 --gradient_accumulation_steps 8",
         "a new run without --full, which trains an adapter",
     ]

@@ -34,6 +34,17 @@ def test_advice_against_a_full_memory_does_not_lengthen_the_examples():
     assert "--max_seq_length 256 in a new run" in recovery.less_memory(TrainSettings())
 
 
+@pytest.mark.parametrize(("batch", "flags"), [(6, "3 8"), (3, "1 12"), (1, "")])
+def test_advice_against_a_full_memory_keeps_the_rows_of_an_update(batch, flags):
+    first = recovery.less_memory(TrainSettings(batch_size=batch))[0]
+    words = first.split()
+    if not flags:
+        assert "--batch_size" not in words
+        return
+    assert words[::2] == ["--batch_size", "--gradient_accumulation_steps"]
+    assert " ".join(words[1::2]) == flags
+
+
 def test_what_fails_in_one_process_of_several_is_said_by_that_process(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["finetune_temporal.py", "--dev"])
     monkeypatch.setenv("RANK", "1")
