@@ -34,8 +34,8 @@ class UserError(Exception):
     """A mistake or a circumstance that the user can mend: printed in one or two plain lines, exit code 2."""
 
 
-class Interrupted(Exception):
-    """Ctrl-C or SIGTERM, after what was finished has been saved; the message says what was kept."""
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM, with a message that says what was kept. No handler of errors takes it for one."""
 
 
 class Parser(argparse.ArgumentParser):

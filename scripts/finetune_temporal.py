@@ -317,12 +317,13 @@ def train(
             checkpoints.set_later_aside(folder, run.checkpoint)
         run_folder.write_manifest(folder, manifest)
     # A GPU that hangs can take the process with it before anything is printed.
-    cli.progress(f"If the run is interrupted, resume it with:\n  {recovery.resume_command(SCRIPT, folder)}")
+    command = recovery.resume_command(SCRIPT, folder)
+    cli.progress(f"If the run is interrupted, resume it with:\n  {command}")
 
     from deepred_common.training.assembly import build_trainer
     from deepred_common.training.callbacks import BestWeights, LossCurves, OldCheckpoints, StopAndSave
 
-    stopper = StopAndSave()
+    stopper = StopAndSave(command)
     watchers = [
         stopper,
         LossCurves(folder / "training_curves.png", folder.name),
@@ -338,10 +339,7 @@ def train(
         metrics = run_updates(run, trainer)
     if stopper.requested:
         machine.processes.wait_for_everyone()  # the launcher ends those that are later than the first
-        raise cli.Interrupted(
-            f"update {trainer.state.global_step} is saved. Resume with:\n"
-            f"  {recovery.resume_command(SCRIPT, folder)}"
-        )
+        raise cli.Interrupted(f"update {trainer.state.global_step} is saved. Resume with:\n  {command}")
     return result.save(SCRIPT, settings, folder, trainer, manifest, metrics, keeps_best, save)
 
 

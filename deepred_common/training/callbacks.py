@@ -5,6 +5,7 @@ transformers is imported at the top, so import this module only where a model is
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
@@ -281,23 +282,32 @@ class BestWeights(TrainerCallback):
                 shutil.rmtree(validation.weights_path(self._folder, update), ignore_errors=True)
 
 
-class StopAndSave(TrainerCallback):
-    """The first Ctrl-C or SIGTERM saves a checkpoint after the update and stops; a second stops at once.
+_HANGUP = getattr(signal, "SIGHUP", None)  # a closed terminal, or a lost connection; Windows has none
 
-    `requested` is True once that has happened, in any of the processes.
+
+class StopAndSave(TrainerCallback):
+    """The first Ctrl-C, SIGTERM or closed terminal saves a checkpoint after the update and stops.
+
+    A second Ctrl-C or SIGTERM stops at once. `requested` is True once the first has happened, in any of the
+    processes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, resume_command: str) -> None:
+        """resume_command: what resumes the run, for the message of one that stops at once."""
         self.requested = False
+        self._resume_command = resume_command
         self._signalled = False  # this process
         self._handlers: dict[int, Any] = {}
+        self._terminals: list[int] = []  # the descriptors that write to one
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self._handlers = {
-            number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if _HANGUP and signal.getsignal(_HANGUP) != signal.SIG_IGN:  # under nohup the run goes on
+            numbers.append(_HANGUP)
+        self._terminals = [number for number in (1, 2) if os.isatty(number)]
+        self._handlers = {number: signal.signal(number, self._request) for number in numbers}
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -323,7 +333,15 @@ class StopAndSave(TrainerCallback):
         self.requested = bool(flag)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
+        if number == _HANGUP:
+            for terminal in self._terminals:  # it is gone; each line would fail, and end the training
+                os.dup2(os.open(os.devnull, os.O_WRONLY), terminal)
+            if self._signalled:  # the shell and the system both send one
+                return
         if self._signalled:
-            raise KeyboardInterrupt
+            raise cli.Interrupted(
+                "stopped at once; an unfinished checkpoint is skipped. "
+                f"Resume with:\n  {self._resume_command}"
+            )
         self._signalled = True
         cli.progress("\nstopping after this update and its checkpoint (press Ctrl-C again to stop at once) …")

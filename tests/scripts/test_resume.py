@@ -1,5 +1,6 @@
 """Interrupted runs: killed, stopped, out of memory, torn checkpoints; and which run may be resumed."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
@@ -20,6 +22,7 @@ from deepred_common.data import checks
 from deepred_common.training import checkpoints, run_claim, run_flags, run_folder, run_identity
 from deepred_common.training.objectives.refusal import Refusal
 from deepred_common.training.settings import TrainSettings
+from deepred_common.training.trainer import TemporalTrainer
 
 SECONDS_TO_WAIT = 120  # for a process of a test to get somewhere
 
@@ -108,6 +111,76 @@ def test_stopping_saves_first_and_prints_how_to_resume(command, tmp_path, number
     assert "is saved. Resume with:" in err and err.strip().endswith("--resume_latest")
     step = json.loads((checkpoints.latest(run) / "trainer_state.json").read_text())["global_step"]
     assert f"update {step} is saved" in err
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_a_closed_terminal_saves_first(command, tmp_path):
+    """As a lost ssh does it: the system and the shell send a SIGHUP each, and no line can be printed."""
+    import os
+    import pty
+
+    begun = tmp_path / "run/training_curves.png"  # drawn at the first validation
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(command[0], [*command, "--epochs", "40", "--save_steps", "500", "--eval_steps", "1"])
+    os.set_blocking(terminal, False)
+    deadline = time.monotonic() + SECONDS_TO_WAIT
+    while not begun.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+        with contextlib.suppress(BlockingIOError):
+            os.read(terminal, 10_000)
+    os.close(terminal)
+    os.kill(process, signal.SIGHUP)
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 130
+    assert not (tmp_path / "run/final").exists()
+    assert checkpoints.latest(tmp_path / "run")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_nohup_lets_a_run_go_on_when_the_terminal_closes():
+    from deepred_common.training.callbacks import StopAndSave
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    args, stopper = SimpleNamespace(world_size=1), StopAndSave("the command")
+    try:
+        stopper.on_train_begin(args, None, None)
+        signal.raise_signal(signal.SIGHUP)
+        stopper.on_train_end(args, None, None)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert not stopper.requested
+
+
+def test_a_second_ctrl_c_says_how_to_resume(arguments, script, monkeypatch, tmp_path):
+    """The first comes in an update, the second while its checkpoint is written."""
+    true_loss, calls = Refusal.loss, []
+    write = TemporalTrainer._write_checkpoint
+
+    def loss(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return true_loss(*args, **kwargs)
+
+    def write_a_part(self, *args):
+        if self.state.global_step == 2:
+            return write(self, *args)
+        checkpoints.path_of(self.args.output_dir, self.state.global_step).mkdir()
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Refusal, "loss", loss)
+    monkeypatch.setattr(TemporalTrainer, "_write_checkpoint", write_a_part)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        code, _, err = script(*arguments, "--save_steps", 2)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert code == 130 and "Traceback" not in err
+    assert "no unfinished output was left behind" not in err  # a part of checkpoint-3 was
+    assert "interrupted: stopped at once;" in err and err.strip().endswith("--resume_latest")
+    assert checkpoints.latest(tmp_path / "run").name == "checkpoint-2"
 
 
 def two_processes(flags, folder, config="ddp", script=("scripts/finetune_temporal.py",)):
@@ -384,6 +457,16 @@ def test_a_run_resumed_with_another_learning_rate_trains_at_that_rate(arguments,
     assert list(now) == list(before) == [1, 2, 3, 4, 5, 6] and now[3] > 0
     for update in (3, 4, 5, 6):
         assert now[update] == pytest.approx(10 * before[update]), update
+
+
+def test_a_resumed_run_began_when_it_was_started(finished, three_epochs, script):
+    manifest = run_folder.read_manifest(finished)
+    manifest["started"] = "2020-02-03T04:05:06+00:00"
+    run_folder.write_manifest(finished, manifest)
+    code, _, err = script(*three_epochs, "--resume_latest")
+    assert code == 0, err
+    assert run_folder.read_manifest(finished)["started"] == manifest["started"]
+    assert "2020-02-03" in (finished / "final/README.md").read_text(encoding="utf-8")
 
 
 def logged_rates(run):
