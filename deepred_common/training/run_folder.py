@@ -197,8 +197,9 @@ def start_manifest(
     checkpointing: bool,
 ) -> Manifest:
     """run.json as it is until the run is finished. table: the settings as they were printed."""
+    before = read_manifest(run.folder) if run.checkpoint else {}
     return {
-        "started": provenance.now(),
+        "started": before.get("started") or provenance.now(),
         "finished": None,
         "model_name": str(settings.model_name),
         "settings": table,
