@@ -28,6 +28,11 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
+def local_processes() -> int:
+    """How many of them run on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
 def splits_model() -> str | None:
     """What splits a model over the processes of this run: "FSDP", "DeepSpeed", or None."""
     for name in ("FSDP", "DeepSpeed"):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from deepred_common import devices
-from deepred_common.training import packing, token_rows
+from deepred_common.training import container_memory, packing, token_rows
 from deepred_common.training.batch_order import BalancedOrder
 
 if TYPE_CHECKING:
@@ -179,13 +179,18 @@ def peak_memory(
 
 
 def available(device: torch.device) -> int:
-    """Free bytes on a torch device: the GPU's, or the machine's memory."""
+    """Free bytes on a torch device: the GPU's, or this process's share of the machine's memory.
+
+    In a container, of the container's.
+    """
     import psutil
     import torch
 
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available
+    free = psutil.virtual_memory().available
+    left = container_memory.left()
+    return (free if left is None else min(free, left)) // devices.local_processes()
 
 
 def used_by_process(device: torch.device) -> int:

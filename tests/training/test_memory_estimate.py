@@ -1,12 +1,13 @@
 """Memory before training: the model's figures, the largest batch, and when activations are recomputed."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
 from datasets import Dataset
 
-from deepred_common.training import memory_estimate
+from deepred_common.training import container_memory, memory_estimate
 from deepred_common.training.memory_estimate import Batch, Precision, Shape
 from deepred_common.training.objectives.sft import Sft
 from deepred_common.training.settings import TrainSettings
@@ -161,3 +162,57 @@ def test_activations_are_recomputed_only_where_they_would_not_fit(tiny_models, m
         assert f"gradient checkpointing {'on' if checkpointing else 'off'}" in estimate.text
         # Nothing is known of the time before some updates were timed.
         assert " min" not in estimate.text and "of training" not in estimate.text
+
+
+# ---- how much is free ------------------------------------------------------------------------------------
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def groups(tmp_path, monkeypatch):
+    """groups(own, files): this process is in control groups of these limits, of a machine with 64 GB free."""
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=64 * 10**9))
+    monkeypatch.setattr(container_memory, "CGROUPS", tmp_path)
+    monkeypatch.setattr(container_memory, "OWN_GROUPS", tmp_path / "own")
+
+    def make(own, files):
+        (tmp_path / "own").write_text(own)
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(f"{text}\n")
+
+    return make
+
+
+def test_without_a_container_all_that_is_free_counts(groups):
+    groups("0::/user.slice\n", {"user.slice/memory.max": "max", "user.slice/memory.current": "1000"})
+    assert memory_estimate.available(CPU) == 64 * 10**9
+
+
+@pytest.mark.parametrize("own", ["0::/\n", "0::/jobs/one\n"])
+def test_a_container_s_limit_counts_less_what_is_taken_but_for_the_cache(own, groups):
+    place = "jobs/" if "jobs" in own else ""  # the limit may be that of a group around the own one
+    stat = "anon 2500000000\nactive_file 300000000\ninactive_file 200000000\nshmem 7"
+    files = {"memory.max": "8000000000", "memory.current": "3000000000", "memory.stat": stat}
+    groups(own, {place + name: text for name, text in files.items()})
+    assert memory_estimate.available(CPU) == 5_500_000_000
+
+
+@pytest.mark.parametrize(("limit", "free"), [("8000000000", 5_500_000_000), (str(2**63 - 4096), 64 * 10**9)])
+def test_an_older_container_s_limit_counts(limit, free, groups):
+    files = {
+        "memory.limit_in_bytes": limit,
+        "memory.usage_in_bytes": "3000000000",
+        "memory.stat": "active_file 1\ntotal_active_file 300000000\ntotal_inactive_file 200000000",
+    }
+    groups(
+        "5:memory:/docker/0123\n1:cpu,cpuacct:/x\n", {f"memory/{name}": text for name, text in files.items()}
+    )
+    assert memory_estimate.available(CPU) == free
+
+
+def test_processes_on_one_machine_share_its_memory(groups, monkeypatch):
+    groups("", {})
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert memory_estimate.available(CPU) == 16 * 10**9
