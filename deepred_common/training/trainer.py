@@ -62,6 +62,7 @@ class TemporalTrainer(SFTTrainer):
         if reference is not None:
             reference.to(self.args.device).eval().requires_grad_(False)
         self._refusal_openers = refusal_openers.token_ids(self.processing_class)
+        self._losses = torch.zeros(2)  # of a validation: the sum so far, and what it is to be the mean of
         self._log_odds: dict[str, np.ndarray] = {}  # of the latest validation: {side: of each row}
         # Not on a GPU, where it was never measured.
         self._packs = self.args.use_cpu and packing.can_pack(self.model.config, self.args.max_length)
@@ -176,6 +177,10 @@ class TemporalTrainer(SFTTrainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, log_odds = self.compute_loss(model, inputs, return_outputs=True)
+        is_item = inputs["other_of"] < 0
+        if self.objective.mean_over != EXAMPLES:
+            is_item = batches.predicts_label(inputs["labels"])
+        self._losses += torch.stack([loss.double() * is_item.sum(), is_item.sum()])
         return loss, log_odds, None
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -190,8 +195,12 @@ class TemporalTrainer(SFTTrainer):
         return metrics
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        self._losses = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         output = super().evaluation_loop(*args, **kwargs)
         side = kwargs["metric_key_prefix"].removeprefix("eval_")
+        # The trainer's own is the mean of the batches' means, which --batch_size changes.
+        total, items = self.accelerator.reduce(self._losses).tolist()
+        output.metrics[f"eval_{side}_loss"] = total / items
         if output.predictions is not None:  # gathered from all processes
             self._log_odds[side] = output.predictions
         for name, value in output.metrics.items():

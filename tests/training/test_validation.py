@@ -15,6 +15,7 @@ from deepred_common.inference.local_model import LocalModel
 from deepred_common.training import loss_plot, packing, run_folder, setup, token_rows, validation
 from deepred_common.training.assembly import build_trainer
 from deepred_common.training.machine import Machine
+from deepred_common.training.objectives.catalogue import OBJECTIVES
 from deepred_common.training.settings import TrainSettings
 from deepred_common.training.trainer import TemporalTrainer
 
@@ -60,6 +61,26 @@ def test_validation_sees_the_refusal_share_that_the_evaluation_sees(
         shares = [replies[i].refusal_share for i in range(number, 6, 2)]
         assert torch.tensor(measured[side]).sigmoid().tolist() == pytest.approx(shares, rel=1e-3)
     assert refusal_openers.token_ids(tokenizer) and len({round(share, 9) for share in shares}) > 1
+
+
+@pytest.mark.parametrize("objective", ["refusal", "idk_ap"])
+def test_validation_losses_do_not_depend_on_the_batch_size(objective, tiny_models, tokenizer, tmp_path):
+    """Of five rows a side, whose replies differ in length; the last batch of two is a short one."""
+    examples = [Example(f"What is {n}?", f"It is{' very' * n} blue.", SIDES[n % 2]) for n in range(10)]
+    if objective == "idk_ap":
+        other = [Example(example.prompt, "I do not know.", example.side) for example in examples]
+        examples = [token_rows.Pair(*both) for both in zip(examples, other, strict=True)]
+    rows, _ = token_rows.load_or_render(tokenizer, [objective], lambda: examples, 512)
+    machine, losses = Machine(torch.device("cpu"), torch.float32), []
+    for batch_size in (2, 5):
+        settings = TrainSettings(
+            model_name=str(tiny_models["llama"]), batch_size=batch_size, objective=OBJECTIVES[objective]
+        )
+        model = setup.add_adapter(settings, setup.load_base(settings, machine), False, None)
+        trainer = build_trainer(settings, tmp_path, model, tokenizer, setup.Rows(rows, rows), machine, False)
+        metrics = trainer.evaluate()
+        losses.append([metrics[f"eval_{side}_loss"] for side in SIDES])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 # ---- which one is chosen ---------------------------------------------------------------------------------
