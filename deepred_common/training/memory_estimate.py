@@ -275,11 +275,10 @@ def estimate(
     learns_replay: of TrainSettings.needs_reference.
     """
     shape = shape_of(config, None if settings.full else settings.lora_r, settings.trust_remote_code)
-    bits = 4 if settings.use_4bit else 8 if settings.use_8bit else None
     copies = 1
     if settings.full:
         copies = settings.needs_reference(learns_replay) + (dtype.itemsize < FP32_BYTES)
-    precision = Precision(dtype.itemsize, bits, copies)
+    precision = Precision(dtype.itemsize, settings.quantisation_bits, copies)
     on_cpu = device.type == "cpu"
     packs = on_cpu and packing.can_pack(config, settings.max_seq_length)
     # Attention with a soft cap (Gemma 2) has no other kernel.
