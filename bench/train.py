@@ -180,7 +180,7 @@ def with_ours(args: argparse.Namespace, objective: Objective) -> Trained:
     training, _ = token_rows.load_or_render(tokenizer, key, lambda: examples, settings.max_seq_length)
     rows = setup.Rows(training, training.select(range(2)))
     memory = memory_estimate.estimate(
-        settings, config, training, machine.device, machine.dtype, args.checkpointing
+        settings, config, training, machine.device, machine.dtype, False, args.checkpointing
     )
     model = setup.add_adapter(settings, setup.load_base(settings, machine), args.checkpointing, None)
     times = update_times()

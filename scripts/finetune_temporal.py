@@ -293,9 +293,8 @@ def train(
     data.release()  # the texts are tokens now
     rows = rows._replace(validation=validation.at_most(rows.validation, settings.seed))
 
-    run, checkpointing = plan.make(
-        settings, run, config, rows, machine, before, chat.has_fallback_template(tokenizer)
-    )
+    needs_reference = settings.needs_reference(chat.has_fallback_template(tokenizer))
+    run, checkpointing = plan.make(settings, run, config, rows, machine, before, needs_reference)
     keeps_best = settings.keep == BEST
     if keeps_best and (caution := validation.caution(tokenizer, rows.validation, settings)):
         cli.progress(caution)
@@ -305,7 +304,14 @@ def train(
         return None
 
     model, reference, save = trained_model.load(
-        settings, machine, load_base, checkpointing, identity["base_revision"], config, tokenizer
+        settings,
+        machine,
+        load_base,
+        needs_reference,
+        checkpointing,
+        identity["base_revision"],
+        config,
+        tokenizer,
     )
     load_base.cache_clear()  # without a reference, the base that wrote replies can go
 

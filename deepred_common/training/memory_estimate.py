@@ -264,20 +264,20 @@ def estimate(
     training: Dataset,
     device: torch.device,
     dtype: torch.dtype,
+    needs_reference: bool,
     checkpointing: bool | None = None,
     before: Room | None = None,
-    learns_replay: bool = False,
 ) -> MemoryEstimate:
     """The MemoryEstimate of a training. config: the base's; training: rows of token_rows.py.
 
+    needs_reference: of TrainSettings, whether the base is loaded beside the trained model.
     checkpointing: whether activations are recomputed; None if that depends on the free memory. before: the
     Room before the base was loaded, whose weights are counted here; None if it was not.
-    learns_replay: of TrainSettings.needs_reference.
     """
     shape = shape_of(config, None if settings.full else settings.lora_r, settings.trust_remote_code)
     copies = 1
     if settings.full:
-        copies = settings.needs_reference(learns_replay) + (dtype.itemsize < FP32_BYTES)
+        copies = needs_reference + (dtype.itemsize < FP32_BYTES)
     precision = Precision(dtype.itemsize, settings.quantisation_bits, copies)
     on_cpu = device.type == "cpu"
     packs = on_cpu and packing.can_pack(config, settings.max_seq_length)

@@ -31,12 +31,12 @@ def make(
     rows: Rows,
     machine: Machine,
     before: memory_estimate.Room,
-    learns_replay: bool,
+    needs_reference: bool,
 ) -> Plan:
     """Estimate memory and disk space from the base's config, and print the plan; the same in all processes.
 
-    before: the room before the base wrote replies, for which it was loaded. learns_replay: of
-    TrainSettings.needs_reference.
+    before: the room before the base wrote replies, for which it was loaded. needs_reference: of
+    TrainSettings.
     UserError if not even one checkpoint fits on the disk; a dry run writes none and only warns.
     """
     from accelerate.utils import broadcast_object_list
@@ -47,8 +47,8 @@ def make(
         rows.training,
         machine.device,
         machine.dtype,
+        needs_reference,
         before=before,
-        learns_replay=learns_replay,
     )
     updates = -(-len(rows.training) // settings.rows_per_update) * settings.epochs
     print(token_rows.lengths_line(rows.training))

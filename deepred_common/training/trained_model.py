@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deepred_common import chat
 from deepred_common.training import setup, whole_model
 from deepred_common.training.run_folder import Saver
 
@@ -29,6 +28,7 @@ def load(
     settings: TrainSettings,
     machine: Machine,
     load_base: Callable[[], PreTrainedModel],
+    needs_reference: bool,
     checkpointing: bool,
     revision: str | None,
     config: PretrainedConfig,
@@ -36,15 +36,14 @@ def load(
 ) -> TrainedModel:
     """The TrainedModel that the settings mean.
 
-    load_base() gives the base, the same one each time. checkpointing: of Plan. revision: the hub's commit of
-    the base. config, tokenizer: the base's, saved with a whole model.
+    load_base() gives the base, the same one each time. needs_reference: of TrainSettings. checkpointing: of
+    Plan. revision: the hub's commit of the base. config, tokenizer: the base's, saved with a whole model.
     """
     from transformers import set_seed
 
     if settings.full:
         terms = whole_model.terms_folder(settings.model_name, revision)
-        learns_replay = chat.has_fallback_template(tokenizer)
-        reference = load_base() if settings.needs_reference(learns_replay) else None
+        reference = load_base() if needs_reference else None
         model = whole_model.load(settings, machine)
         set_seed(settings.seed)  # now: loading may draw random numbers, and so may the replies
         save = functools.partial(whole_model.save, config=config, tokenizer=tokenizer, base_terms=terms)

@@ -89,7 +89,11 @@ def test_training_all_weights_takes_sixteen_bytes_of_each_and_the_copies_that_it
     def bytes_of_a_weight(dtype, **settings):
         """Less what activations and logits take, which both ways have in common."""
         peaks = [
-            memory_estimate.estimate(changed, config, rows([30], [10]), torch.device("cpu"), dtype).peak
+            memory_estimate.estimate(
+                changed,
+                *(config, rows([30], [10]), torch.device("cpu"), dtype),
+                needs_reference=changed.needs_reference(False),
+            ).peak
             for changed in (TrainSettings(full=True, **settings), TrainSettings(lora_r=1))
         ]
         adapter = memory_estimate.shape_of(config, lora_r=1).trained
@@ -157,7 +161,9 @@ def test_activations_are_recomputed_only_where_they_would_not_fit(tiny_models, m
         (recomputed - 1, True, False),
     ):
         monkeypatch.setattr(memory_estimate, "available", lambda device, free=free: free)
-        estimate = memory_estimate.estimate(SETTINGS, config, training, torch.device("cpu"), torch.float32)
+        estimate = memory_estimate.estimate(
+            SETTINGS, config, training, torch.device("cpu"), torch.float32, needs_reference=False
+        )
         assert (estimate.checkpointing, estimate.fits) == (checkpointing, fits)
         assert f"gradient checkpointing {'on' if checkpointing else 'off'}" in estimate.text
         # Nothing is known of the time before some updates were timed.
