@@ -18,6 +18,7 @@ from deepred_common.cli import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "output"
+TRAINING_SCRIPT = ROOT / "scripts" / "finetune_temporal.py"
 EMBEDDED_BASE = OUTPUT / "base" / "SmolLM2-135M-Instruct"
 DEFAULT_MODEL = "Qwen/Qwen2.5-1.5B-Instruct"
 DATASET_FILES = {

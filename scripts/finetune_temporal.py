@@ -56,8 +56,6 @@ if TYPE_CHECKING:
 
     from deepred_common.training.trainer import TemporalTrainer
 
-SCRIPT = Path(__file__)
-
 
 def build_parser() -> cli.Parser:
     """The parser. Data files without a default: WIKI_DATA is wrong, as main says."""
@@ -273,7 +271,7 @@ def train(
     identity: of the settings and data. table: the printed settings, for run.json.
     """
     loading.set_up_libraries()
-    machine = prepare_machine(settings, SCRIPT)
+    machine = prepare_machine(settings)
 
     config = setup.load_config(settings)
     tokenizer = setup.prepare_tokenizer(settings, config.vocab_size)
@@ -323,7 +321,7 @@ def train(
             checkpoints.set_later_aside(folder, run.checkpoint)
         run_folder.write_manifest(folder, manifest)
     # A GPU that hangs can take the process with it before anything is printed.
-    command = recovery.resume_command(SCRIPT, folder)
+    command = recovery.resume_command(folder)
     cli.progress(f"If the run is interrupted, resume it with:\n  {command}")
 
     from deepred_common.training.assembly import build_trainer
@@ -341,12 +339,12 @@ def train(
         trainer = build_trainer(
             settings, folder, model, tokenizer, rows, machine, checkpointing, watchers, reference
         )
-    with recovery.explained(SCRIPT, settings, folder, trainer):
+    with recovery.explained(settings, folder, trainer):
         metrics = run_updates(run, trainer)
     if stopper.requested:
         machine.processes.wait_for_everyone()  # the launcher ends those that are later than the first
         raise cli.Interrupted(f"update {trainer.state.global_step} is saved. Resume with:\n  {command}")
-    return result.save(SCRIPT, settings, folder, trainer, manifest, metrics, keeps_best, save)
+    return result.save(settings, folder, trainer, manifest, metrics, keeps_best, save)
 
 
 def run_updates(run: RunChoice, trainer: TemporalTrainer) -> dict[str, Any]:

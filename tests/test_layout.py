@@ -26,7 +26,6 @@ MAY_IMPORT = {
     "judging": set(),
     "models": set(),
 }
-MOST_LINES = 300
 SCRIPTS_DIR = ROOT / "scripts"
 
 

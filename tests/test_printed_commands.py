@@ -105,8 +105,7 @@ def test_handing_over_to_lm_studio_and_ollama(folder, monkeypatch, tmp_path):
 def test_the_command_that_resumes(folder, monkeypatch):
     flags = ["--model_name=~/a base", f"--dev_path=./{folder}/d.jsonl", "--output_dir", "old", "--dev"]
     monkeypatch.setattr(sys, "argv", ["finetune_temporal.py", *flags])
-    script = ROOT / "scripts/finetune_temporal.py"
-    args = parsed(pasted(recovery.resume_command(script, folder, batch_size=2))[0])
+    args = parsed(pasted(recovery.resume_command(folder, batch_size=2))[0])
     assert args.model_name == os.path.expanduser("~/a base") and args.batch_size == 2 and args.resume_latest
     assert (args.dev_path, args.output_dir) == (folder / "d.jsonl", folder)
 
@@ -116,7 +115,7 @@ import sys
 from pathlib import Path
 from deepred_common.training import recovery
 sys.argv = ["train.py", "--dev"]
-print(recovery.resume_command(Path("scripts/finetune_temporal.py"), Path("run")))
+print(recovery.resume_command(Path("run")))
 """
 
 

@@ -8,7 +8,6 @@ import os
 import shlex
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepred_common import cli, devices, paths
@@ -55,17 +54,17 @@ def require_packages(settings: TrainSettings) -> None:
         )
 
 
-def prepare_machine(settings: TrainSettings, script: Path) -> Machine:
+def prepare_machine(settings: TrainSettings) -> Machine:
     """The Machine to train on, printed, with warnings of what is known to go wrong on it.
 
-    script: what this process runs, for messages. UserError if training cannot run here.
+    UserError if training cannot run here.
     """
     import torch
 
     _require_working_bitsandbytes()
     count = torch.cuda.device_count()
     if count > 1 and "WORLD_SIZE" not in os.environ:
-        command = " ".join([paths.quoted(script), *map(shlex.quote, sys.argv[1:])])
+        command = " ".join([paths.quoted(paths.TRAINING_SCRIPT), *map(shlex.quote, sys.argv[1:])])
         config = paths.quoted(paths.ROOT / "configs/accelerate/ddp.yaml")
         raise UserError(
             f"{count} GPUs are visible. To use one:\n  CUDA_VISIBLE_DEVICES=0 python {command}\n"

@@ -50,13 +50,13 @@ def _smaller_batch(settings: TrainSettings) -> dict[str, int]:
     return {"batch_size": smaller, "gradient_accumulation_steps": accumulated}
 
 
-def resume_command(script: Path, folder: Path, **changes: object) -> str:
+def resume_command(folder: Path, **changes: object) -> str:
     """The exact command that resumes the run in `folder`: this process's own, with other values for some
     flags."""
-    return f"{_command(script, folder, changes)} --resume_latest"
+    return f"{_command(folder, changes)} --resume_latest"
 
 
-def _command(script: Path, folder: Path | None, changes: Mapping[str, object]) -> str:
+def _command(folder: Path | None, changes: Mapping[str, object]) -> str:
     """This process's own command, starting anew in `folder` (None: one that is named by the time)."""
     replaced = {f"--{name}" for name in changes} | {"--output_dir", "--resume_from_checkpoint"}
     words = []
@@ -72,7 +72,7 @@ def _command(script: Path, folder: Path | None, changes: Mapping[str, object]) -
     for name, value in changes.items():
         words += [f"--{name}", str(value)]
     output = ["--output_dir", paths.quoted(folder)] if folder else []
-    return " ".join([*_launcher(), paths.quoted(script), *map(shlex.quote, words), *output])
+    return " ".join([*_launcher(), paths.quoted(paths.TRAINING_SCRIPT), *map(shlex.quote, words), *output])
 
 
 def _launcher() -> list[str]:
@@ -89,7 +89,7 @@ def _launcher() -> list[str]:
 
 
 @contextlib.contextmanager
-def explained(script: Path, settings: TrainSettings, folder: Path, trainer: Any) -> Iterator[None]:
+def explained(settings: TrainSettings, folder: Path, trainer: Any) -> Iterator[None]:
     """Turn what fails inside into the UserError of `explain`.
 
     A process other than the first, which alone prints errors, says here what failed in it.
@@ -99,31 +99,31 @@ def explained(script: Path, settings: TrainSettings, folder: Path, trainer: Any)
     except UserError:
         raise  # it says all by itself
     except Exception as error:
-        explanation = explain(script, settings, folder, trainer, error)
+        explanation = explain(settings, folder, trainer, error)
         if not (cli.is_main_process() or isinstance(error, Diverged)):  # in that all processes agree
             text = f"error in process {os.environ['RANK']}: {explanation}"
             print(printable(text), file=sys.stderr, flush=True)
         raise explanation from error
 
 
-def explain(script: Path, settings: TrainSettings, folder: Path, trainer: Any, error: Exception) -> UserError:
+def explain(settings: TrainSettings, folder: Path, trainer: Any, error: Exception) -> UserError:
     """A UserError that says what stopped the training, what is saved and how to resume.
 
     trainer: a trainer.TemporalTrainer.
     """
     update = trainer.state.global_step
     if devices.is_out_of_memory(error):
-        return _out_of_memory(script, settings, folder, trainer, error)
+        return _out_of_memory(settings, folder, trainer, error)
     newest = checkpoints.latest(folder)
     if newest:
         saved = f"updates up to {newest.name.partition('-')[2]} are saved in {paths.shown(newest)}"
     else:
         saved = "no checkpoint was saved yet"
-    command = resume_command(script, folder)
+    command = resume_command(folder)
     if text := cli.write_error(error):
         return UserError(f"{text}\nAfter update {update}: {saved}. Resume with:\n  {command}")
     if isinstance(error, Diverged):
-        return _diverged(script, settings, folder, trainer, f"{error} after update {update}", newest)
+        return _diverged(settings, folder, trainer, f"{error} after update {update}", newest)
     if devices.is_lost(error):
         quantised = settings.use_4bit or settings.use_8bit
         without = "; a new run without --use_4bit and --use_8bit" if quantised else ""
@@ -149,7 +149,7 @@ def explain(script: Path, settings: TrainSettings, folder: Path, trainer: Any, e
 
 
 def _diverged(
-    script: Path, settings: TrainSettings, folder: Path, trainer: Any, what: str, newest: Path | None
+    settings: TrainSettings, folder: Path, trainer: Any, what: str, newest: Path | None
 ) -> UserError:
     if trainer.state.global_step == 0:
         return UserError(
@@ -167,7 +167,7 @@ def _diverged(
         else ""
     )
     fp16 = " fp16 overflows easily: --precision bf16 or fp32 may be enough." if trainer.args.fp16 else ""
-    anew = _command(script, other, {"learning_rate": f"{rate:g}"})
+    anew = _command(other, {"learning_rate": f"{rate:g}"})
     text = (
         f"the training diverged: the {what} is not a finite number.{endless}{fp16} "
         f"Start anew, slower:\n  {anew}\n"
@@ -176,13 +176,11 @@ def _diverged(
         return UserError(f"{text}No checkpoint was saved before.")
     return UserError(
         f"{text}The last good state is kept in {paths.shown(newest)}. If the learning rate is not to blame:\n"
-        f"  {resume_command(script, folder)}"
+        f"  {resume_command(folder)}"
     )
 
 
-def _out_of_memory(
-    script: Path, settings: TrainSettings, folder: Path, trainer: Any, error: Exception
-) -> UserError:
+def _out_of_memory(settings: TrainSettings, folder: Path, trainer: Any, error: Exception) -> UserError:
     update = trainer.state.global_step
     traceback.clear_frames(error.__traceback__)  # they hold the tensors that did not fit
     devices.free_memory()
@@ -197,7 +195,7 @@ def _out_of_memory(
     if settings.batch_size == 1:
         advice = f"One example at a time does not fit. Try in this order: {', '.join(remedies)}."
     else:
-        command = resume_command(script, folder, **_smaller_batch(settings))
+        command = resume_command(folder, **_smaller_batch(settings))
         advice = (
             f"Resume with a smaller batch, which learns the same:\n  {command}\n"
             f"If that does not fit either: {', '.join(remedies[1:])}."

@@ -28,7 +28,6 @@ class Result(NamedTuple):
 
 
 def save(
-    script: Path,
     settings: TrainSettings,
     folder: Path,
     trainer: TemporalTrainer,
@@ -39,21 +38,21 @@ def save(
 ) -> Result:
     """Choose the update whose weights are kept, and write final/, the results files and run.json.
 
-    script: what this process runs, for messages. training_metrics: of the whole run. keeps_best: the weights
-    of the best validations lie in the run folder. saver: writes the last ones.
+    training_metrics: of the whole run. keeps_best: the weights of the best validations lie in the run folder.
+    saver: writes the last ones.
     """
     history = trainer.state.log_history
     kept = last = trainer.state.global_step
     # Resumed with fewer epochs, from a checkpoint beyond their end, a run has no validation of its end yet.
     if not validation.metrics_at(history, last):
-        with recovery.explained(script, settings, folder, trainer):
+        with recovery.explained(settings, folder, trainer):
             trainer.evaluate()
     if keeps_best:
         kept = validation.chosen(history, validation.kept_updates(folder), last)
     evaluation = validation.metrics_at(history, kept)
     manifest |= {"finished": provenance.now(), "updates": last, "kept_update": kept}
     kept_folder = None if kept == last else validation.weights_path(folder, kept)
-    with recovery.explained(script, settings, folder, trainer):
+    with recovery.explained(settings, folder, trainer):
         run_folder.save_result(folder, trainer, manifest, training_metrics, evaluation, kept_folder, saver)
     choice = validation.choice_text(history, kept, last, settings.product)
     return Result(folder, training_metrics | evaluation, choice)

@@ -435,9 +435,7 @@ def test_a_divergence_without_a_bound_is_said_to_be_by_design(name, hint, tmp_pa
     monkeypatch.setattr("sys.argv", ["finetune_temporal.py", "--objective", name])
     trainer = SimpleNamespace(state=SimpleNamespace(global_step=7), args=SimpleNamespace(fp16=False))
     settings = TrainSettings(objective=OBJECTIVES[name])
-    error = recovery.explain(
-        tmp_path / "finetune_temporal.py", settings, tmp_path, trainer, recovery.Diverged("training loss")
-    )
+    error = recovery.explain(settings, tmp_path, trainer, recovery.Diverged("training loss"))
     assert "training loss after update 7 is not a finite number" in str(error)
     assert (f"--objective {name} has no lower bound" in str(error)) == hint
 

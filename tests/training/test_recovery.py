@@ -1,7 +1,6 @@
 """What a user is told when a training stops with an error."""
 
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +15,6 @@ def test_weights_and_biases_without_a_login_is_no_bug_of_ours__fake_wandb(tmp_pa
     monkeypatch.setattr(sys, "argv", ["finetune_temporal.py", "--dev", "--wandb"])
     trainer = SimpleNamespace(state=SimpleNamespace(global_step=0))
     error = recovery.explain(
-        Path("scripts/finetune_temporal.py"),
         TrainSettings(dev=True, wandb=True),
         tmp_path,
         trainer,
@@ -50,11 +48,11 @@ def test_what_fails_in_one_process_of_several_is_said_by_that_process(tmp_path, 
     monkeypatch.setenv("RANK", "1")
     state, args = SimpleNamespace(global_step=7), SimpleNamespace(fp16=False)
     trainer = SimpleNamespace(state=state, args=args)
-    script, settings = Path("scripts/finetune_temporal.py"), TrainSettings(dev=True)
+    settings = TrainSettings(dev=True)
     for failure, told in (
         (RuntimeError("HIP error: unspecified launch failure"), True),
         (recovery.Diverged("training loss"), False),  # all processes know, and the first one says it
     ):
-        with pytest.raises(UserError), recovery.explained(script, settings, tmp_path, trainer):
+        with pytest.raises(UserError), recovery.explained(settings, tmp_path, trainer):
             raise failure
         assert ("error in process 1: the GPU stopped responding" in capsys.readouterr().err) is told
