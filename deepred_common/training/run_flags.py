@@ -8,13 +8,14 @@ from typing import Any
 
 from deepred_common.cli import UserError
 from deepred_common.training.objectives.catalogue import OBJECTIVES
-from deepred_common.training.run_folder import Manifest
+from deepred_common.training.run_folder import MANIFEST, Manifest
 from deepred_common.training.settings import TRAINING_FILES, UNUSED, VALIDATION_FILES, TrainSettings
 
-# They belong to one command, not to the run. A model's own code needs the user's consent each time.
+# They belong to one command, not to the run. A model's own code needs the user's consent each time, and logs may
+# go elsewhere than before.
 _OF_ONE_COMMAND = {
     *("output_dir", "resume_from_checkpoint", "resume_latest", "resume_anyway", "dry_run"),
-    "trust_remote_code",
+    *("trust_remote_code", "wandb", "tensorboard"),
 }
 _QUANTISATION = {"use_4bit", "use_8bit"}  # one rules out the other
 
@@ -22,30 +23,27 @@ _QUANTISATION = {"use_4bit", "use_8bit"}  # one rules out the other
 def recorded(manifest: Manifest, given: Collection[str]) -> dict[str, Any]:
     """{setting: value} that a run's run.json supplies for the flags that are not given when it is resumed.
 
-    A data file that is no longer there is left out: its disk may be mounted elsewhere now, where WIKI_DATA or
-    a default finds the same data.
+    Data files that no flag named are left out: WIKI_DATA, or the default, says where they are now.
     """
+    table = manifest.get("settings", {})
+    if "full" in given and not ("full" in table and table["full"]["value"]):
+        return {}  # the run has an adapter, so it is not the one that is meant
     skipped = _OF_ONE_COMMAND | set(given)
     if skipped & _QUANTISATION:
         skipped |= _QUANTISATION
-    table = manifest.get("settings", {})
     values: dict[str, Any] = {}
     for name, default in vars(TrainSettings()).items():
         if name in skipped or name not in table or table[name]["value"] == UNUSED:
             continue
-        value = table[name]["value"]
+        value, was_given = table[name]["value"], table[name]["source"] in ("flag", MANIFEST)
         if name == "objective" and value not in OBJECTIVES:
             continue  # of another version
-        if name == "replay":
-            value = tuple(Path(file) for file in value)
-            if not all(file.is_file() for file in value):
-                continue
-        elif isinstance(default, Path):
-            value = Path(value)
-            if not value.is_file():
-                continue
-        elif name == "mix":
+        if name == "mix":
             value = value and tuple(value)
+        elif name == "replay" or isinstance(default, Path):
+            if not was_given:
+                continue
+            value = tuple(Path(file) for file in value) if name == "replay" else Path(value)
         values[name] = value
     return values
 
@@ -55,6 +53,8 @@ def require_used(settings: TrainSettings, given: Collection[str]) -> None:
     unread: tuple[str, ...]
     if settings.dev:
         unread, why = TRAINING_FILES + VALIDATION_FILES, "--dev reads --dev_path only. Omit one of the two"
+        if "dev" not in given:
+            why = "the run was started with --dev, which reads --dev_path only"
     else:
         unread, why = ("dev_path",), "only --dev reads it. Add --dev, or give the four other files"
     for name in unread:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -396,25 +397,32 @@ def test_a_resumed_run_keeps_its_settings_without_the_flags_that_it_was_started_
     assert script(*resume, "--dry_run")[0] == 0
 
 
-def test_of_a_resumed_run_s_settings_files_that_are_gone_and_what_is_of_one_command_are_not_kept(tmp_path):
-    file = tmp_path / "dev.jsonl"
-    file.touch()
-    table = {
-        "dev_path": str(file),
-        "retain_train": str(tmp_path / "gone.jsonl"),
-        "replay": [str(file)],
-        "mix": [1, 2],
-        "use_4bit": True,
-        "lora_r": "unused",
-        "resume_anyway": True,
-        "trust_remote_code": True,
-        "of_another_version": 1,
-    }
-    manifest = {"settings": {name: {"value": value, "source": "flag"} for name, value in table.items()}}
-    kept = {"dev_path": file, "replay": (file,), "mix": (1, 2)}
-    assert run_flags.recorded(manifest, set()) == kept | {"use_4bit": True}
-    assert run_flags.recorded(manifest, {"use_8bit"}) == kept
-    assert run_flags.recorded({}, set()) == {}
+def test_what_is_of_one_command_and_paths_that_no_flag_named_are_not_kept_by_a_resumed_run(tmp_path):
+    file = str(tmp_path / "gone.jsonl")
+    flags = {"retain_train": file, "replay": [file], "mix": [1, 2], "use_4bit": True, "wandb": True}
+    flags |= {"resume_anyway": True, "trust_remote_code": True, "lora_r": "unused", "of_another_version": 1}
+    table = {name: {"value": value, "source": "flag"} for name, value in flags.items()}
+    table["retain_val"] = {"value": file, "source": "environment WIKI_DATA"}
+    table["retain_train"]["source"] = "run.json"
+    kept = {"retain_train": Path(file), "replay": (Path(file),), "mix": (1, 2)}
+    assert run_flags.recorded({"settings": table}, set()) == kept | {"use_4bit": True}
+    assert run_flags.recorded({"settings": table}, {"use_8bit"}) == kept
+    assert run_flags.recorded({"settings": table}, {"full"}) == run_flags.recorded({}, set()) == {}
+
+
+def test_a_resumed_run_never_trains_on_other_data_than_its_own(finished, data_file, tmp_path, script):
+    """Without a checkpoint too, and where the disk with the data is not mounted."""
+    for folder in finished.glob("*checkpoint-*"):
+        shutil.rmtree(folder)
+    manifest = run_folder.read_manifest(finished)
+    manifest["settings"]["dev_path"]["value"] = str(tmp_path / "gone.jsonl")
+    run_folder.write_manifest(finished, manifest | {"finished": None})
+    again = ("finetune_temporal", "--output_dir", finished, "--resume_latest", "--dry_run")
+    code, _, err = script(*again)
+    assert code == 2 and f"{tmp_path / 'gone.jsonl'} does not exist" in err
+    assert script(*again, "--dev_path", data_file)[0] == 0
+    code, _, err = script(*again, "--retain_train", data_file)
+    assert code == 2 and "the run was started with --dev" in err
 
 
 def test_a_finished_run_of_another_base_is_not_what_was_asked_for(finished, arguments, tiny_models, script):
