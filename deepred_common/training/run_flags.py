@@ -11,8 +11,8 @@ from deepred_common.training.objectives.catalogue import OBJECTIVES
 from deepred_common.training.run_folder import MANIFEST, Manifest
 from deepred_common.training.settings import TRAINING_FILES, UNUSED, VALIDATION_FILES, TrainSettings
 
-# They belong to one command, not to the run. A model's own code needs the user's consent each time, and logs may
-# go elsewhere than before.
+# They belong to one command, not to the run. A model's own code needs the user's consent each time, and logs
+# may go elsewhere than before.
 _OF_ONE_COMMAND = {
     *("output_dir", "resume_from_checkpoint", "resume_latest", "resume_anyway", "dry_run"),
     *("trust_remote_code", "wandb", "tensorboard"),
