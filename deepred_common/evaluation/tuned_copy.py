@@ -38,11 +38,10 @@ class TunedCopy:
     def __init__(self, local: LocalModel) -> None:
         import torch
 
-        model: Any = local.model
         self.base: str | None = None
         if local.kind == "adapter":
-            self.base = model.active_peft_config.base_model_name_or_path
-            model = model.merge_and_unload()
+            self.base = local.merge_adapter()
+        model: Any = local.model
         if model.dtype == torch.float16:
             model = model.float()  # gradients in fp16 vanish unless the loss is scaled
         local.model = model

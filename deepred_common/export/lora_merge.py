@@ -154,7 +154,7 @@ def merge_with_peft(
     model, _ = loading.load_with_adapter(adapter, torch.float32, base, trust_remote_code)
     try:
         with rescale_adapter_scale(model, strength):
-            model = model.merge_and_unload(safe_merge=True)
+            model = loading.merge_by_peft(model)
     except ValueError as error:
         raise UserError(
             f"peft refused to merge: {error}. The adapter is damaged or training diverged."

@@ -257,6 +257,21 @@ def load_with_adapter(
         ) from error
 
 
+def merge_by_peft(model: Any) -> Any:
+    """The model of a PeftModel with its adapter merged in. ValueError if a sum is not finite.
+
+    Of embeddings that are tied, peft would change both where the adapter changes one of them.
+    """
+    inputs, output = model.get_input_embeddings(), model.get_output_embeddings()
+    shared = {id(weight) for weight in inputs.parameters()}
+    if hasattr(inputs, "base_layer") or hasattr(output, "base_layer"):
+        for module in output.modules():
+            for name, weight in list(module.named_parameters(recurse=False)):
+                if id(weight) in shared:
+                    setattr(module, name, type(weight)(weight.detach().clone(), weight.requires_grad))
+    return model.merge_and_unload(safe_merge=True)
+
+
 def load_trained(
     trained: Adapter | TunedModel, dtype: torch.dtype, base: str | Path, trust_remote_code: bool = False
 ) -> Any:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import tiny
 
 from deepred_common import training_rows
 from deepred_common.evaluation import relearning, runner, tuned_copy
@@ -63,6 +64,22 @@ def test_a_copy_learns_the_same_each_time_and_is_then_as_it_was(local):
     assert runs[0] == runs[1] and runs[0][-1] < runs[0][0] - 0.1
     assert dict(local.ask(["Who founded Google?"])) == before
     assert not any("lora" in name for name, _ in local.model.named_parameters())
+
+
+def test_an_adapter_on_a_tied_output_layer_is_merged_as_it_answers(tiny_models, tokenizer, tmp_path):
+    """peft would add what it changes to the embedding, too, and the attack would be on another model."""
+    import torch
+
+    model = loading.load_model(tiny_models["llama"], torch.float32)
+    assert model.config.tie_word_embeddings
+    model = tiny.add_lora(model, target_modules=["q_proj", "lm_head"])
+    local = LocalModel(model, loading.load_tokenizer(tiny_models["llama"]), 8, 4)
+    local.kind = "adapter"
+    ids = torch.tensor([[5, 700, 3, 42]])
+    with torch.inference_mode():
+        wanted = local.model(ids).logits
+        TunedCopy(local)
+        assert torch.allclose(local.model(ids).logits, wanted, atol=1e-4)
 
 
 def test_memory_that_runs_out_in_tuning_is_said_plainly__allocation_failure_faked(local, monkeypatch):

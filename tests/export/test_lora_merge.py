@@ -157,20 +157,30 @@ def test_a_base_in_shards_stays_in_shards_and_loads(make, script, tmp_path):
     assert all(torch.equal(loaded[name], expected[name]) for name in expected)
 
 
-@pytest.mark.parametrize("target", ["embed_tokens", "lm_head"])
+@pytest.mark.parametrize(
+    ("way", "options"),
+    [
+        ("tensors", {"target_modules": ["q_proj", "embed_tokens"]}),
+        ("tensors", {"target_modules": ["q_proj", "lm_head"]}),
+        ("peft", {"bias": "lora_only", "target_modules": ["q_proj", "embed_tokens"]}),
+        ("peft", {"bias": "lora_only", "target_modules": ["q_proj", "lm_head"]}),
+        ("peft", {"init_lora_weights": "pissa", "target_modules": ["q_proj", "lm_head"]}),
+        ("peft", {"bias": "lora_only", "target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}),
+    ],
+)
 def test_tied_embeddings_are_saved_separately_if_the_adapter_changes_one_of_them(
-    target, make, script, tmp_path
+    way, options, make, script, tmp_path
 ):
     """The merged model gives the logits of base + adapter, not of a model in which both were changed."""
     from transformers import AutoModelForCausalLM
 
-    base, adapter = make("embedding", tied=True, target_modules=["q_proj", target])
+    base, adapter = make(tied=True, **options)
     with_adapter, _ = loading.load_with_adapter(trained_weights.require_adapter(adapter), torch.float32, base)
     ids = torch.tensor([[5, 700, 3, 42]])
     with torch.inference_mode():
         wanted = with_adapter(ids).logits
         code, _, err = merge(script, base, adapter, tmp_path / "m", "--dtype", "float32")
-        assert code == 0, err
+        assert code == 0 and ("merged with peft" in err) == (way == "peft"), err
         got = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype=torch.float32)(ids).logits
     assert torch.allclose(got, wanted, atol=1e-4)
     config = json.loads((tmp_path / "m/config.json").read_text())
