@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from deepred_common import refusal_openers, stats
 from deepred_common.cli import UserError
 from deepred_common.evaluation.frontier import EQUAL_ERROR, Wish
-from deepred_common.examples import RETAIN, SIDES, UNLEARN, Example, count_sides, read_examples
+from deepred_common.examples import MIXED, RETAIN, SIDES, UNLEARN, Example, count_sides, read_examples
 from deepred_common.inference.local_model import LocalModel
 
 if TYPE_CHECKING:
@@ -60,9 +60,17 @@ class Calibration:
 
 
 def read(paths: Sequence[Path]) -> list[Example]:
-    """The retain and unlearn examples of the files; UserError with fewer than LEAST_OF_SIDE of a side."""
+    """The retain and unlearn examples of the files; UserError with fewer than LEAST_OF_SIDE of a side.
+
+    Left out is what the first token of a reply cannot show: a reply that is begun, and an early and a late
+    question in one message, of which one is answered.
+    """
     examples = [example for path in paths for example in read_examples(path)]
-    usable = [example for example in examples if example.side in SIDES and not example.prefix]
+    usable = [
+        example
+        for example in examples
+        if example.side in SIDES and not example.prefix and example.metadata.get("wrapping") != MIXED
+    ]
     names = " ".join(str(path) for path in paths)
     counts = count_sides(usable)
     for side in SIDES:

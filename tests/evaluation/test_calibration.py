@@ -10,6 +10,7 @@ from deepred_common.cli import UserError
 from deepred_common.evaluation import calibration, question_files
 from deepred_common.evaluation.calibration import Point
 from deepred_common.evaluation.frontier import EQUAL_ERROR, FALSE_REFUSALS, LEAKAGE, Wish
+from deepred_common.examples import MIXED
 from deepred_common.reporting import calibration_text
 
 COUNTS = {"retain": 110, "unlearn": 110}
@@ -78,6 +79,15 @@ def test_files_without_both_sides_or_with_too_few_examples(tmp_path):
     with pytest.raises(UserError, match=r"20 unlearn examples are too few.*from 1% to 24%"):
         calibration.read(written(60, 20))
     assert len(calibration.read(written(50, 50))) == 100
+
+
+def test_an_early_and_a_late_question_in_one_message_are_left_out(tmp_path):
+    """Whether one of the two is refused does not show in the reply's first token."""
+    rows = [line(side, f"{n}?", "Yes.") for side in ("retain", "unlearn") for n in range(50)]
+    rows += [line("unlearn", f"{n}, and who?", "Yes. But who I don't know.", wrapping=MIXED) for n in range(9)]
+    file = tmp_path / "some.jsonl"
+    file.write_text("\n".join(rows), encoding="utf-8")
+    assert [example.instruction for example in calibration.read([file])] == [f"{n}?" for n in range(50)] * 2
 
 
 def test_percent():
