@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.adapter:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, str(args.adapter)).merge_and_unload()
+        model = loading.merge_by_peft(PeftModel.from_pretrained(model, str(args.adapter)))
     # One token of each reply, after what the template writes first: that decides nothing.
     local = LocalModel(model, tokenizer, max_tokens=1, batch_size=BATCH, opens_reply=True)
     print(f"{'':<26}{'questions':>11}{'refused before':>16}{'after':>8}{'AUROC':>8}{'d′':>7}")

@@ -148,10 +148,9 @@ def calibrate(
     for strength in progress(_tried(points, wish)):
         points.append(measured(strength))
     chosen = wish.best(sorted(points, key=lambda point: abs(math.log(point.strength))))
-    if wish.error == EQUAL_ERROR:
-        is_kept = any(wish.is_below(point) for point in points) and not all(map(wish.is_below, points))
-    else:
-        is_kept = not wish.excess(chosen)
+    is_kept = not wish.excess(chosen)
+    if wish.error == EQUAL_ERROR:  # the two errors may also cross between two strengths
+        is_kept |= len({wish.is_below(point) for point in points}) > 1
     return Calibration(wish, chosen, is_kept, points[: len(STRENGTHS)], counts)
 
 

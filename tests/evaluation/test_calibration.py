@@ -56,6 +56,17 @@ def test_a_wish_out_of_reach_is_said_with_the_nearest_rate():
     assert not always_more.is_kept
 
 
+@pytest.mark.parametrize("end", [calibration.STRENGTHS[0], calibration.STRENGTHS[-1]])
+def test_errors_that_are_equal_at_an_end_are_equal_errors(end):
+    equal_at_end = calibration.calibrate(
+        lambda strength: Point(strength, 0.1 + (strength - end) / 10, 0.1 - (strength - end) / 10, 0.9),
+        Wish(EQUAL_ERROR),
+        COUNTS,
+    )
+    assert equal_at_end.is_kept and equal_at_end.chosen.strength == end
+    assert "Out of reach" not in calibration_text.text(equal_at_end)
+
+
 def test_files_with_the_side_in_their_names_only_are_read_as_the_check_reads_them(tmp_path):
     files = [tmp_path / "retain_val.jsonl", tmp_path / "unlearn_val.jsonl"]
     for file in files:
