@@ -219,6 +219,19 @@ def untied_output(
     return [(output, weights[inputs[0]], changes.pop(output, None))]
 
 
+def unties_stored_output(changes: Mapping[str, Change], weights: Mapping[str, Entry]) -> bool:
+    """True if the base stores its output layer, and the changes leave it another matrix than the embedding.
+
+    Bases that tie both can store both: a program that ties them would then read one and ignore the other.
+    """
+    inputs = [name for name in weights if name.endswith(INPUT_EMBEDDINGS)]
+    output = output_name(weights)
+    if len(inputs) != 1 or output not in weights:
+        return False
+    one, other = changes.get(output), changes.get(inputs[0])
+    return not (one is None and other is None) and not _same_replacement(one, other)
+
+
 def _same_replacement(one: Change | None, other: Change | None) -> bool:
     """True if both changes replace their tensor with the same numbers, and do nothing else."""
     if one is None or other is None or one.replacement is None or other.replacement is None:

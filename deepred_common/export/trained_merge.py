@@ -71,7 +71,10 @@ class ByTensor:
             strength=strength,
             progress=lambda plan: tqdm(plan, desc="merging", unit="file"),
         )
-        config_changes: dict[str, Any] = {"tie_word_embeddings": False} if extra else {}
+        # A base that does not say may be of a family that ties by default.
+        may_tie = self.base.config.get("tie_word_embeddings") is not False
+        unties = bool(extra) or (may_tie and adapter_changes.unties_stored_output(changes, weights))
+        config_changes: dict[str, Any] = {"tie_word_embeddings": False} if unties else {}
         own = embedding_rows(weights)
         rows = embedding_rows(trained.tensors()) or own
         return config_changes if rows == own else config_changes | {"vocab_size": rows}

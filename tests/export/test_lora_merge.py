@@ -187,6 +187,27 @@ def test_tied_embeddings_are_saved_separately_if_the_adapter_changes_one_of_them
     assert config["tie_word_embeddings"] is False and "lm_head.weight" in merged_weights(tmp_path / "m")
 
 
+@pytest.mark.parametrize(("target", "ties"), [("embed_tokens", False), ("lm_head", False), ("q_proj", True)])
+def test_a_tied_base_that_stores_its_output_layer_is_untied_if_the_adapter_changes_one_of_them(
+    target, ties, make, script, tmp_path
+):
+    """A program that goes by the config would read the embedding only."""
+    base, adapter = make(tied=True, target_modules=["v_proj", target])
+    tensors = merged_weights(base)
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+    shapes = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
+    safetensors_files.write(base / "model.safetensors", shapes, tensors.values())
+    with_adapter, _ = loading.load_with_adapter(trained_weights.require_adapter(adapter), torch.float32, base)
+    ids = torch.tensor([[5, 700, 3, 42]])
+    with torch.inference_mode():
+        wanted = with_adapter(ids).logits
+        code, _, err = merge(script, base, adapter, tmp_path / "m", "--dtype", "float32")
+        assert code == 0, err
+        got = loading.load_model(tmp_path / "m", torch.float32)(ids).logits
+    assert torch.allclose(got, wanted, atol=1e-4)
+    assert json.loads((tmp_path / "m/config.json").read_text())["tie_word_embeddings"] is ties
+
+
 def test_an_unsupported_adapter_is_merged_with_peft_with_a_notice(make, script, tmp_path):
     base, adapter = make(bias="lora_only")
     code, _, err = merge(script, base, adapter, tmp_path / "m", "--dtype", "float32")
