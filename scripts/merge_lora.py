@@ -91,7 +91,7 @@ def build_parser() -> cli.Parser:
     )
     add(
         "--revision",
-        help="commit, branch or tag of a hub base (default: the adapter's, if its config names one)",
+        help="commit, branch or tag of a hub base (default: that of the training)",
     )
     add(
         "--verify",
@@ -169,6 +169,11 @@ def check(settings: MergeSettings) -> tuple[Adapter | TunedModel, list[Example]]
     examples = calibration.read(settings.calibrate) if settings.calibrate else []
     folders.check_name(settings.base_model, "base model", transformers_loads=loads_model(settings))
     base = Path(settings.base_model)
+    if settings.revision and folders.looks_like_path(settings.base_model):
+        raise UserError(
+            f"--revision is of a hub base, and {settings.base_model} is a folder: its files are used as they "
+            "are. Leave the flag out, or give the hub name."
+        )
     if base.exists() and base.resolve() == settings.lora_path.resolve():
         raise UserError(f"--lora_path {settings.lora_path} is the base itself. Give the final/ of a run.")
     require_absent(settings.output_path, settings.overwrite)
@@ -201,7 +206,9 @@ def merge(
     """
     import torch
 
-    revision = settings.revision or trained.config.get("revision")
+    revision = settings.revision
+    if trained.base == settings.base_model:  # another hub model does not have that commit
+        revision = revision or trained.config.get("revision")
     folder = loading.base_folder(settings.base_model, revision, settings.trust_remote_code)
     sources = {**sources, **source_files.stamps(source_files.of_model(folder))}
     config = folders.require_model_folder(folder, "base model", transformers_loads=loads_model(settings))
@@ -267,7 +274,8 @@ def check_base(settings: MergeSettings, base: Base, bytes_each: int) -> None:
 
 def trained_quantised(trained: Adapter | TunedModel) -> bool:
     """True if the run.json beside the adapter says that its base was loaded in 4 or 8 bits."""
-    return bool(run_folder.read_manifest(trained.folder.parent).get("identity", {}).get("quantisation"))
+    manifest = run_folder.read_manifest(trained.folder.resolve().parent)
+    return bool(manifest.get("identity", {}).get("quantisation"))
 
 
 def verify(settings: MergeSettings, trained: Adapter | TunedModel, base: Path, strength: float) -> None:

@@ -95,7 +95,7 @@ def test_files_without_both_sides_or_with_too_few_examples(tmp_path):
 def test_an_early_and_a_late_question_in_one_message_are_left_out(tmp_path):
     """Whether one of the two is refused does not show in the reply's first token."""
     rows = [line(side, f"{n}?", "Yes.") for side in ("retain", "unlearn") for n in range(50)]
-    rows += [line("unlearn", f"{n}, and who?", "Yes. But who I don't know.", wrapping=MIXED) for n in range(9)]
+    rows += [line("unlearn", f"{n}, and who?", "Yes. Who I don't know.", wrapping=MIXED) for n in range(9)]
     file = tmp_path / "some.jsonl"
     file.write_text("\n".join(rows), encoding="utf-8")
     assert [example.instruction for example in calibration.read([file])] == [f"{n}?" for n in range(50)] * 2

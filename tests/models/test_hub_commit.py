@@ -4,6 +4,8 @@ import json
 import shutil
 
 import pytest
+import tiny
+import torch
 
 from deepred_common.files import read_json
 from deepred_common.models import loading
@@ -34,7 +36,6 @@ def test_an_adapter_is_asked_on_the_base_s_commit_that_it_was_trained_on(
     cache, tiny_models, tmp_path, script, data_file
 ):
     """Later the base's weights and its chat template have changed on the hub."""
-    import torch
     from peft import LoraConfig, get_peft_model
 
     base, later, adapter = tiny_models["llama"], cache / "snapshots" / LATER, tmp_path / "adapter"
@@ -60,3 +61,17 @@ def test_an_adapter_is_asked_on_the_base_s_commit_that_it_was_trained_on(
 
     assert replies("--model_path", adapter) == replies("--model_path", base)
     assert replies("--model_path", adapter) != replies("--model_path", "some/tiny")
+
+
+def test_an_adapter_of_another_hub_base_is_merged_into_the_newest_commit_of_the_given_one(
+    cache, tiny_models, tmp_path, script
+):
+    """Its own base's commit is not one of this model, whose hub would not find it."""
+    adapter = tmp_path / "adapter"
+    tiny.add_lora(loading.load_model(tiny_models["llama"], torch.float32)).save_pretrained(adapter)
+    config = read_json(adapter / "adapter_config.json")
+    config |= {"base_model_name_or_path": "other/tiny", "revision": LATER}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    flags = ("--lora_path", adapter, "--output_path", tmp_path / "merged")
+    code, _, err = script("merge_lora", "--base_model", "some/tiny", *flags)
+    assert code == 0 and (tmp_path / "merged/model.safetensors").exists(), err

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -261,7 +262,25 @@ def test_merge_bad_input(script, tmp_path, tiny_models, pipeline, data_file):
         "merge_lora", "--base_model", models.base, "--lora_path", models.final, "--output_path", models.merged
     )
     assert code == 2 and "already exists" in plain(err)
+    trained = ("--base_model", models.base, "--lora_path", models.final)
+    code, _, err = script("merge_lora", *trained, *out, "--revision", "main")
+    assert code == 2 and "--revision is of a hub base" in plain(err)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_quantised_base_is_told_of_from_within_the_adapter_s_folder(
+    script, tmp_path, pipeline, monkeypatch
+):
+    models = pipeline("llama")
+    shutil.copytree(models.final, tmp_path / "run/final")
+    manifest = json.loads((models.run / "run.json").read_text())
+    manifest["identity"]["quantisation"] = "4bit"
+    (tmp_path / "run/run.json").write_text(json.dumps(manifest))
+    monkeypatch.chdir(tmp_path / "run/final")
+    out = ("--output_path", tmp_path / "merged")
+    code, said, err = script("merge_lora", "--base_model", models.base, "--lora_path", ".", *out)
+    assert code == 0, err
+    assert "was trained on a quantised base" in said
 
 
 # ---- convert -------------------------------------------------------------------------------------
