@@ -53,7 +53,7 @@ from deepred_common.evaluation.results_schema import Results
 from deepred_common.evaluation.settings import EvalSettings
 from deepred_common.examples import count_sides
 from deepred_common.files import json_text, require_absent, write_text
-from deepred_common.inference import backends
+from deepred_common.inference import backends, base_names
 from deepred_common.inference.protocol import BackendSettings
 from deepred_common.reporting import comparison_text, console, date_probe_text, html_page, relearning_text
 
@@ -91,7 +91,7 @@ def evaluate(args: argparse.Namespace, given: Collection[str]) -> int:
         questions = probe_examples.read(args.probes, args.facts, args.limit, args.seed, args.cutoff)
     baselines = results_file.read_baselines(args.baseline, questions.examples, settings)
     results = finished.read(settings, questions, args.model_path, args.system_prompt)
-    base = args.base_model
+    base = args.base_model and base_names.as_trained(args.base_model, args.model_path)
     known = finished.read_bases(settings, questions, base) if base else []
     if results and all(known):
         return report_finished(results, [*filter(None, known), *baselines], output, report)

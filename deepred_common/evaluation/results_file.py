@@ -6,6 +6,7 @@ A results file is one JSON object; results_schema says what each part holds.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -37,6 +38,7 @@ from deepred_common.examples import CHAT, Example
 from deepred_common.files import json_text, write_text
 from deepred_common.foreign_text import whole_characters
 
+SHOWN_OF_COMMIT = 7  # digits, as git shows them
 _NEEDED = ("model", "summary", "results")  # what comparisons and reports cannot do without
 
 
@@ -289,6 +291,10 @@ def warn_of_other_figures(path: Path, results: Results, here: Mapping[str, Any])
 
 
 def label(results: Results) -> str:
-    """A short name for results: the model's last two path parts, and "+ prompt" with a system prompt."""
+    """A short name for results: the model's last two path parts, and "+ prompt" with a system prompt.
+
+    A commit in it, of 40 digits, is cut to its first ones.
+    """
     name = "/".join(Path(results["model"]["name"]).parts[-2:])
+    name = re.sub(rf"(@[0-9a-f]{{{SHOWN_OF_COMMIT}}})[0-9a-f]+$", r"\1", name)
     return f"{name} + prompt" if results["model"]["system_prompt"] else name

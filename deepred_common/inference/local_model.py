@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from deepred_common import chat, devices, paths, refusal_openers, thought, training_rows
 from deepred_common.cli import UserError, progress
 from deepred_common.examples import Prompt
-from deepred_common.inference import local_scores, position_limit
+from deepred_common.inference import base_names, local_scores, position_limit
 from deepred_common.inference.padding import left_padded_from_start, one_block_for_output
 from deepred_common.inference.protocol import BackendKind, BackendSettings, Draws, Reply, Score
 from deepred_common.models import folders, loading, trained_weights
@@ -296,13 +296,14 @@ def _opened(
             adapter, dtype, trust_remote_code=settings.trust_remote_code
         )
     else:
-        model = loading.load_model(path, dtype, settings.trust_remote_code)
-        tokenizer = loading.load_tokenizer(path, settings.trust_remote_code)
+        folder = base_names.folder(path, settings.trust_remote_code)
+        model = loading.load_model(folder, dtype, settings.trust_remote_code)
+        tokenizer = loading.load_tokenizer(folder, settings.trust_remote_code)
     local = LocalModel(model.to(device), tokenizer, settings.max_tokens, settings.batch_size, system_prompt)
     local.name, local.kind = path, "adapter" if is_adapter else "folder"
-    local.identity = loading.identity(path)
+    local.identity = base_names.identity(path)
     yield local
 
 
-ADAPTER = BackendKind("adapter", folders.is_adapter, _check_adapter, _opened, loading.identity)
-FOLDER = BackendKind("folder", lambda path: True, folders.check_name, _opened, loading.identity)
+ADAPTER = BackendKind("adapter", folders.is_adapter, _check_adapter, _opened, base_names.identity)
+FOLDER = BackendKind("folder", lambda path: True, folders.check_name, _opened, base_names.identity)

@@ -365,8 +365,11 @@ def beside_weights(name: str | Path) -> dict[str, str] | None:
     return by_file
 
 
-def revision(name: str | Path) -> str | None:
-    """The hub's commit that a model was loaded from; None for a folder, which has none."""
+def revision(name: str | Path, at: str | None = None) -> str | None:
+    """The hub's commit that a model was loaded from; None for a folder, which has none.
+
+    at: the commit, branch or tag that was asked for; None for the default branch.
+    """
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -374,7 +377,7 @@ def revision(name: str | Path) -> str | None:
         return None
     # transformers' configs no longer know it; the cache keeps each commit's files in a folder of that name.
     try:
-        cached = try_to_load_from_cache(str(name), "config.json")
+        cached = try_to_load_from_cache(str(name), "config.json", revision=at)
     except HFValidationError:  # no name that a model on the hub can have: whoever loads it says so
         return None
     return Path(cached).parent.name if isinstance(cached, str) else None

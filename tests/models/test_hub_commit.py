@@ -35,7 +35,7 @@ def test_the_hub_s_commit_is_known_from_the_cache(cache, tiny_models):
 def test_an_adapter_is_asked_on_the_base_s_commit_that_it_was_trained_on(
     cache, tiny_models, tmp_path, script, data_file
 ):
-    """Later the base's weights and its chat template have changed on the hub."""
+    """So is the base beside it. Later the base's weights and its chat template have changed on the hub."""
     from peft import LoraConfig, get_peft_model
 
     base, later, adapter = tiny_models["llama"], cache / "snapshots" / LATER, tmp_path / "adapter"
@@ -52,15 +52,24 @@ def test_an_adapter_is_asked_on_the_base_s_commit_that_it_was_trained_on(
     template.write_text(template.read_text().replace("assistant", "human"))
     (cache / "refs/main").write_text(LATER)
 
-    def replies(*flags):
-        output = tmp_path / "out.json"
+    def replies(*flags, of="out"):
+        output = tmp_path / f"{of}.json"
         limits = ("--limit", 4, "--max_tokens", 8, "--overwrite", "--output", output)
-        code, _, err = script("evaluate_temporal", *flags, "--test_file", data_file, *limits)
+        code, out, err = script("evaluate_temporal", *flags, "--test_file", data_file, *limits)
         assert code in (0, 1) and output.exists(), err
+        if "--base_model" in flags:
+            assert "some/tiny@0123456 " in out
+            output = tmp_path / f"{of}.base.json"
+            assert read_json(output)["model"]["identity"] == COMMIT
         return [row["reply"] for row in read_json(output)["results"]]
 
     assert replies("--model_path", adapter) == replies("--model_path", base)
     assert replies("--model_path", adapter) != replies("--model_path", "some/tiny")
+    beside = ("--model_path", adapter, "--base_model", "some/tiny")
+    assert replies(*beside, of="both") == replies("--model_path", base)
+    flags = (*beside, "--limit", 4, "--max_tokens", 8, "--output", tmp_path / "both.json", "--resume")
+    code, out, err = script("evaluate_temporal", *flags, "--test_file", data_file)
+    assert code in (0, 1) and "nothing is left to ask" in out, err
 
 
 def test_an_adapter_of_another_hub_base_is_merged_into_the_newest_commit_of_the_given_one(
