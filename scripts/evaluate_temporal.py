@@ -174,7 +174,7 @@ def probe_dates(args: argparse.Namespace, given: Collection[str]) -> int:
 def attack(args: argparse.Namespace, given: Collection[str]) -> int:
     """--attack relearn: what a tuning on a few answered facts brings out; printed, saved and drawn."""
     # ---- What can be checked without a model ----
-    relearning.check(args.model_path, args.base_model, args.use_lmstudio)
+    base = relearning.check(args.model_path, args.base_model, args.use_lmstudio)
     check_mode(args, given)
     if "max_tokens" not in given:
         args.max_tokens = relearning.MAX_TOKENS
@@ -194,7 +194,7 @@ def attack(args: argparse.Namespace, given: Collection[str]) -> int:
     judge, grade = llm_judge.grader(args.judge_url, args.judge_model, args.timeout)
     task = runner.Task(settings, table, questions, judge, grade)
     results = results or runner.evaluate(task, args.model_path, None, output)
-    relearning.attack(task, taught, args.model_path, args.base_model, results)
+    relearning.attack(task, taught, args.model_path, base, results)
 
     # ---- Output ----
     relearning_text.draw(results, picture)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import os
 import random
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from deepred_common.evaluation.results_schema import ResultRow, Results
 from deepred_common.evaluation.runner import Task
 from deepred_common.evaluation.tuned_copy import LEARNING_RATE, TunedCopy
 from deepred_common.examples import RETAIN, SIDES, UNLEARN, Example, balanced_sample
-from deepred_common.inference import backends, local_model
+from deepred_common.inference import backends, base_names, local_model
 from deepred_common.inference.local_model import LocalModel
 
 if TYPE_CHECKING:
@@ -47,8 +48,11 @@ BASE: Model = "base"
 TUNINGS: tuple[tuple[Model, str], ...] = ((TUNED, UNLEARN), (TUNED, RETAIN), (BASE, UNLEARN))
 
 
-def check(path: str | None, base: str | None, use_server: bool) -> None:
-    """UserError for a model, or a base, that cannot be tuned; nothing is loaded."""
+def check(path: str | None, base: str | None, use_server: bool) -> str | None:
+    """UserError for a model, or a base, that cannot be tuned; nothing is loaded.
+
+    Returns the name of the base to tune: the given one, or the adapter's own; None for a folder without one.
+    """
     if use_server or not path:
         raise UserError(
             "--attack relearn tunes a copy of the model, which needs its weights: give --model_path, the "
@@ -63,6 +67,8 @@ def check(path: str | None, base: str | None, use_server: bool) -> None:
                 f"--attack relearn tunes a copy of the model, and {name} cannot be tuned: give the folder or "
                 "adapter it was made from."
             )
+    base = base_names.as_trained(base, path) if base else base_names.own(path)
+    return base and base_names.whole(base)
 
 
 def questions(cutoff: str, limit: int | None, seed: int) -> Questions:
@@ -97,11 +103,11 @@ def attack(
     """Carry out those of TUNINGS that `results` lack, and write the results after each.
 
     taught: what is tuned on, by side. results: the task's questions, asked of the model at `path` as it is.
-    base: None for the one that an adapter names; a folder then has none. Ctrl-C, and a UserError, say how to
-    resume.
+    base: of check(). Ctrl-C, and a UserError, say how to resume.
     """
     relearning = results["relearning"]
-    has_other_base = base and relearning and relearning["base"] not in (None, base)
+    before = relearning and relearning["base"]
+    has_other_base = base and before and os.path.realpath(before) != os.path.realpath(base)
     if has_other_base and relearning and not task.settings.overwrite:
         raise UserError(
             f"{paths.shown(task.settings.output)} sets this model beside the base {relearning['base']}, not "
@@ -110,7 +116,7 @@ def attack(
     if relearning is None or has_other_base:
         relearning = {"base": None, "taught": TAUGHT, "learning_rate": LEARNING_RATE, "curves": []}
         results["relearning"] = relearning
-    relearning["base"] = relearning["base"] or base
+    relearning["base"] = base or relearning["base"]
     left = TUNINGS[len(relearning["curves"]) :]
     try:
         for model, tunings in itertools.groupby(left, lambda tuning: tuning[0]):
@@ -141,7 +147,6 @@ def _tune(
     with backends.opened(task.settings, name) as local:
         assert isinstance(local, LocalModel)  # check() saw to that
         copy = TunedCopy(local)
-        relearning["base"] = relearning["base"] or copy.base
         for side, examples in taught.items():
             progress(f"{name}: tuning on {TAUGHT} answered {TIMES[side]} facts")
             if model == TUNED:

@@ -31,16 +31,13 @@ class TunedCopy:
 
     An adapter is merged first, and each tuning trains a fresh one on top: that is what can be done with a
     model as it is given away. Whoever has the adapter apart need only leave it out.
-
-    base: the name of the adapter's base; None if there was no adapter.
     """
 
     def __init__(self, local: LocalModel) -> None:
         import torch
 
-        self.base: str | None = None
         if local.kind == "adapter":
-            self.base = local.merge_adapter()
+            local.merge_adapter()
         model: Any = local.model
         if model.dtype == torch.float16:
             model = model.float()  # gradients in fp16 vanish unless the loss is scaled

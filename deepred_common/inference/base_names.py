@@ -33,7 +33,7 @@ def whole(name: str) -> str:
 
 
 def folder(name: str, trust_remote_code: bool) -> str | Path:
-    """What transformers loads a name from: the files of a commit, downloaded if need be, or the name itself."""
+    """What transformers loads a name from: the folder of its commit, downloaded if need be, or the name."""
     model, revision = _parts(name)
     return loading.base_folder(model, revision, trust_remote_code) if revision else name
 

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from deepred_common import chat, devices, paths, refusal_openers, thought, training_rows
 from deepred_common.cli import UserError, progress
@@ -64,12 +64,9 @@ class LocalModel:
         self._refusal_ids = refusal_openers.token_ids(tokenizer)
         self._open_thought = thought.opened_by(chat.prompt_text(tokenizer, "Q", system))
 
-    def merge_adapter(self) -> str:
-        """Merge the adapter into the loaded base; returns the base's name, as the adapter's config has it."""
-        peft_model: Any = self.model
-        base: str = peft_model.active_peft_config.base_model_name_or_path
-        self.model = loading.merge_by_peft(peft_model)
-        return base
+    def merge_adapter(self) -> None:
+        """Merge the adapter into the loaded base."""
+        self.model = loading.merge_by_peft(self.model)
 
     def ask(self, prompts: Iterable[Prompt], draws: Draws | None = None) -> Iterator[tuple[int, Reply]]:
         """Yield (index, Reply) for each prompt, longest first, so that batches pad little.

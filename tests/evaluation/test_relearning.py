@@ -5,7 +5,7 @@ import json
 import pytest
 import tiny
 
-from deepred_common import training_rows
+from deepred_common import paths, training_rows
 from deepred_common.evaluation import relearning, runner, tuned_copy
 from deepred_common.evaluation.tuned_copy import TunedCopy
 from deepred_common.examples import Example
@@ -155,6 +155,38 @@ def test_an_attack_that_was_cut_short_keeps_its_tunings_and_resumes(
     assert [len(point["rows"]) for point in found["curves"][0]["points"]] == [0, 4, 8]
     assert len(saved["results"]) == 8 and (folder / "a.png").stat().st_size > 10_000
     assert "Relearning" in (folder / "a.html").read_text()
+
+
+def test_an_adapter_s_own_base_is_found_from_any_folder_and_is_one_base_by_each_of_its_names(
+    script, adapter, tiny_models, tmp_path, monkeypatch
+):
+    """The adapter names it by a path in the project's folder, where the training was started."""
+    monkeypatch.setattr(relearning, "STEPS", (0, 1, 2))
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    for folder in (project / "bases", elsewhere):
+        folder.mkdir(parents=True)
+    (project / "bases/tiny").symlink_to(tiny_models["llama"])
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = "bases/tiny"
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(paths, "ROOT", project)
+    flags = ["--attack", "relearn", "--model_path", adapter, "--limit", 8, "--max_tokens", 3]
+    flags += ["--output", tmp_path / "a.json"]
+    monkeypatch.chdir(elsewhere)
+    code, _, err = script("evaluate_temporal", *flags)
+    assert code == 0, err
+    found = json.loads((tmp_path / "a.json").read_text())["relearning"]
+    assert found["base"] == str(project / "bases/tiny") and len(found["curves"]) == 3
+    for folder, base in (
+        (project, ()),
+        (project, ("--base_model", "bases/tiny")),
+        (elsewhere, ("--base_model", tiny_models["llama"])),
+    ):
+        monkeypatch.chdir(folder)
+        code, _, err = script("evaluate_temporal", *flags, *base, "--resume")
+        assert code == 0, err
+    code, _, err = script("evaluate_temporal", *flags, "--resume", "--base_model", tiny_models["qwen2"])
+    assert code == 2 and f"sets this model beside the base {project}/bases/tiny, not " in err
 
 
 def test_the_settings_say_what_the_name_of_an_attack_is_made_from(script, adapter, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 import tiny
 import torch
 
+from deepred_common.evaluation import relearning
 from deepred_common.files import read_json
 from deepred_common.models import loading
 
@@ -65,6 +66,8 @@ def test_an_adapter_is_asked_on_the_base_s_commit_that_it_was_trained_on(
 
     assert replies("--model_path", adapter) == replies("--model_path", base)
     assert replies("--model_path", adapter) != replies("--model_path", "some/tiny")
+    for given in (None, "some/tiny"):  # the base that is tuned beside it
+        assert relearning.check(str(adapter), given, use_server=False) == f"some/tiny@{COMMIT}"
     beside = ("--model_path", adapter, "--base_model", "some/tiny")
     assert replies(*beside, of="both") == replies("--model_path", base)
     flags = (*beside, "--limit", 4, "--max_tokens", 8, "--output", tmp_path / "both.json", "--resume")
