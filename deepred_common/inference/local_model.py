@@ -212,7 +212,8 @@ class LocalModel:
                     kept = torch.tensor(going, device=device)
                     cache.reorder_cache(kept)
                     tokens, mask, positions = tokens[kept], mask[kept], positions[kept]
-                ids, positions = tokens[:, None], positions[:, -1:] + 1
+                # A row that has ended may still be in the batch: it must not read past the last position.
+                ids, positions = tokens[:, None], (positions[:, -1:] + 1).clamp(max=self._positions - 1)
                 mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
         return list(map(self._reply_of, outputs, shares))
 

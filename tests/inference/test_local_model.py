@@ -181,6 +181,19 @@ def test_a_prompt_beyond_the_positions_of_a_model_is_an_error_and_the_others_are
     assert len(dict(local.score(["Who?"], [["He."]]))) == 1
 
 
+@pytest.mark.parametrize("architecture", ["gpt2", "opt"])
+def test_a_prompt_near_the_last_position_of_a_model_does_not_end_a_large_batch(architecture, tokenizer):
+    """Its reply ends long before the others', and so few ended ones stay in the batch."""
+    model = short_model(architecture, tokenizer, 30).model
+    long = "Who? " * 60
+    while len(chat.prompt_ids(tokenizer, long)) > 60:
+        long = long.removesuffix("Who? ")
+    prompts = [long] + [f"Who is {name}?" for name in "ABCDEFGHIJKLMNOP"]
+    replies = dict(LocalModel(model, copy.deepcopy(tokenizer), 30, len(prompts)).ask(prompts))
+    assert replies[0].finish == "length"
+    assert replies == dict(LocalModel(model, copy.deepcopy(tokenizer), 30, 1).ask(prompts))
+
+
 def test_a_model_that_computes_its_positions_is_asked_whatever_its_config_says(tokenizer):
     """Some configs state less than the model can read, such as before a scaling."""
     import torch
