@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_NAMES = ("pos", "wpe")  # what is in the names of such tables: embed_positions, position_embeddings, wpe
+# How a word in the names of such tables begins: embed_positions, position_embeddings, wpe. Not composition.
+_NAMES = re.compile("(?<![a-z])(?:position|embed_pos|wpe)")
 _MOST_RESERVED = 2  # rows before those of the positions: OPT has two
 
 
@@ -25,7 +27,6 @@ def of(model: PreTrainedModel) -> int:
     sizes = range(stated, stated + _MOST_RESERVED + 1)
     tensors = itertools.chain(model.named_parameters(), model.named_buffers())
     has_table = any(
-        tensor.dim() == 2 and tensor.shape[0] in sizes and any(word in name for word in _NAMES)
-        for name, tensor in tensors
+        tensor.dim() == 2 and tensor.shape[0] in sizes and _NAMES.search(name) for name, tensor in tensors
     )
     return stated if has_table else sys.maxsize

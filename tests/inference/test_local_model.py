@@ -206,3 +206,17 @@ def test_a_model_that_computes_its_positions_is_asked_whatever_its_config_says(t
     local = LocalModel(AutoModelForCausalLM.from_config(config).float(), copy.deepcopy(tokenizer), 4, 4)
     ((_, reply),) = local.ask([_LONG])
     assert reply.error is None and reply.text is not None
+
+
+def test_a_layer_whose_name_only_looks_like_a_table_of_positions_limits_no_prompt(tokenizer):
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(
+        "llama", vocab_size=len(tokenizer), max_position_embeddings=64, **_SIZE, **_HEADS
+    )
+    model = AutoModelForCausalLM.from_config(config).float()
+    for name in ("post_projection", "compose", "decomposition"):
+        model.add_module(name, torch.nn.Linear(64, 64))
+    ((_, reply),) = LocalModel(model, copy.deepcopy(tokenizer), 4, 4).ask([_LONG])
+    assert reply.error is None and reply.text is not None
