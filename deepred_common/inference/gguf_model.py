@@ -19,8 +19,8 @@ from deepred_common.models import gguf_parts
 
 NAME = "gguf"
 MAGIC = b"GGUF"  # how such a file begins
-# Bytes of UTF-8 that make a token, at least: four or more in English, about two in a script that the
-# vocabulary hardly knows.
+# Bytes of UTF-8 that make a token, as a low estimate: four or more in English, about two in a script that the
+# vocabulary hardly knows. A text of digits alone may have a token for each byte.
 _TOKEN_BYTES = 2
 _TEMPLATE_TOKENS = 256  # what a chat template writes around the turns, at most
 
@@ -49,15 +49,19 @@ def _identity(path: str) -> str:
     return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
-def _prompt_tokens(prompts: Sequence[Prompt], system_prompt: str | None) -> int:
-    """How many tokens the longest prompt may have, generously: nothing here can tokenise as the file does."""
+def _prompt_tokens(prompts: Sequence[Prompt], system_prompt: str | None, max_tokens: int) -> int:
+    """A generous estimate of the longest prompt's tokens: nothing here can tokenise as the file does.
+
+    max_tokens: most tokens a reply may have.
+    """
+    reply_tokens = max(llama_server.REPLY_TOKENS, max_tokens)
 
     def most(prompt: Prompt) -> int:
         turns = chat.messages(prompt, system_prompt)
         size = sum(len(turn["content"].encode(errors="replace")) for turn in turns)
         # The model's reply comes between two user turns.
         missing = sum(one["role"] == two["role"] == USER for one, two in itertools.pairwise(turns))
-        return size // _TOKEN_BYTES + missing * llama_server.REPLY_TOKENS + _TEMPLATE_TOKENS
+        return size // _TOKEN_BYTES + missing * reply_tokens + _TEMPLATE_TOKENS
 
     return max(map(most, prompts), default=0)
 
@@ -67,8 +71,9 @@ def _opened(
     path: str, settings: BackendSettings, system_prompt: str | None, prompts: Sequence[Prompt]
 ) -> Iterator[ApiModel]:
     cli.progress(f"serving {path} with llama.cpp …")
-    prompt_tokens = _prompt_tokens(prompts, system_prompt)
+    prompt_tokens = _prompt_tokens(prompts, system_prompt, settings.max_tokens)
     if prompt_tokens > llama_server.PROMPT_TOKENS:
+        prompt_tokens = min(prompt_tokens, llama_server.model_context(Path(path)) or prompt_tokens)
         cli.progress(
             f"each of {settings.in_flight} requests at a time gets room for the longest question, which may "
             f"have {prompt_tokens} tokens. A smaller --in_flight takes less memory."

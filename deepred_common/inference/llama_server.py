@@ -209,12 +209,18 @@ def _serve_built(
     os.execve(tool, command, environment)
 
 
+def model_context(gguf: Path) -> int | None:
+    """Tokens of the model's own context, beyond which no slot is let; None if the file does not say."""
+    context: int | None = GgufFile(gguf).value("{arch}.context_length")
+    return context
+
+
 def _slot_context(gguf: Path, prompt_tokens: int, reply_tokens: int) -> int:
     """Tokens of each slot's context. llama.cpp divides the whole evenly among the slots."""
     context = max(PROMPT_TOKENS, prompt_tokens) + max(REPLY_TOKENS, reply_tokens)
     if prompt_tokens > PROMPT_TOKENS:
         # The server lets no slot use more than the model's own context, but would take the memory.
-        return min(context, GgufFile(gguf).value("{arch}.context_length") or context)
+        return min(context, model_context(gguf) or context)
     return context
 
 

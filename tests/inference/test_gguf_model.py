@@ -8,6 +8,9 @@ import pytest
 from conftest import ROOT, line
 from test_llama_server import write_gguf
 
+from deepred_common.inference import conversations, gguf_model
+from deepred_common.inference.protocol import BackendSettings
+
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 269060552\n"
 
 
@@ -101,7 +104,7 @@ def answer(n, question):
     words = sum(len(turn["content"].split()) for turn in body["messages"])
     if words >= flag("-c") // flag("-np"):
         return 400, "the request exceeds the available context size", {{}}
-    return fake_server.reply_with("I don't know.")
+    return fake_server.reply_with({reply!r})
 
 server = fake_server.Server(flag("--port"))
 server.list = lambda path: (200, {{"data": [{{"id": "m"}}]}}, {{}})
@@ -110,12 +113,17 @@ signal.pause()
 """
 
 
-def test_a_question_longer_than_most_is_answered(script, tmp_path):
-    write_gguf(tmp_path / "m.gguf", context_length=32768)
-    tool = tmp_path / "build/bin/llama-server"
+def write_narrow_server(folder, context_length, reply="I don't know."):
+    write_gguf(folder / "m.gguf", context_length)
+    tool = folder / "build/bin/llama-server"
     tool.parent.mkdir(parents=True)
-    tool.write_text(NARROW_SERVER.format(python=sys.executable, tests=os.path.join(ROOT, "tests")))
+    tests = os.path.join(ROOT, "tests")
+    tool.write_text(NARROW_SERVER.format(python=sys.executable, tests=tests, reply=reply))
     tool.chmod(0o755)
+
+
+def test_a_question_longer_than_most_is_answered(script, tmp_path):
+    write_narrow_server(tmp_path, 32768)
     long = "Sum up this text: " + "word " * 4000
     rows = [line("retain", "Who?", "He."), line("retain", long, "Words."), line("unlearn", long, "No.")]
     (tmp_path / "long.jsonl").write_text("\n".join(rows))
@@ -128,3 +136,33 @@ def test_a_question_longer_than_most_is_answered(script, tmp_path):
     assert code == 0, err
     replies = [row["reply"] for row in json.loads((tmp_path / "out.json").read_text())["results"]]
     assert replies == ["I don't know."] * 3 and "A smaller --in_flight takes less memory" in err
+
+
+def replies_of(folder, prompts, max_tokens):
+    """The replies that the narrow server in the folder gives to prompts, in their order."""
+    settings = BackendSettings(
+        lmstudio_url="",
+        lmstudio_model=None,
+        max_tokens=max_tokens,
+        batch_size=1,
+        in_flight=1,
+        timeout=30,
+        llama_cpp_path=folder,
+        trust_remote_code=False,
+    )
+    with gguf_model.KIND.open(str(folder / "m.gguf"), settings, None, prompts) as model:
+        return [reply for _, reply in sorted(conversations.ask(model, prompts), key=lambda pair: pair[0])]
+
+
+def test_a_conversation_has_room_for_earlier_replies_as_long_as_they_may_get(tmp_path):
+    write_narrow_server(tmp_path, 32768, reply="word " * 1500)
+    turns = [{"role": "user", "content": text} for text in ("Who?", "When?", "Where?", "Why?")]
+    (reply,) = replies_of(tmp_path, [turns], max_tokens=2000)
+    assert reply.error is None and len(reply.turns) == 3
+
+
+def test_no_more_room_is_announced_than_the_model_has(tmp_path, capsys):
+    write_narrow_server(tmp_path, 4096)
+    (reply,) = replies_of(tmp_path, ["word " * 2500], max_tokens=8)
+    assert reply.text == "I don't know."
+    assert "4096 tokens" in capsys.readouterr().err
