@@ -100,10 +100,6 @@ class ApiModel:
         answer = self._answer(messages, draw)
         try:
             choice = answer["choices"][0]
-            finish = choice.get("finish_reason")
-            if finish == "error":  # OpenRouter's word: the text is what came before it
-                why = str(choice.get("error"))[:200]
-                raise ServerTrouble(f"the server at {self._connection.url} broke off its reply: {why}")
             text, thought_field = _text_of(choice["message"])
         except (TypeError, KeyError, IndexError, AttributeError):
             raise UserError(
@@ -119,7 +115,7 @@ class ApiModel:
         if chat.begins_reply(messages):
             # llama.cpp's server repeats the beginning that it was given; the first token decides nothing.
             text, share = text.removeprefix(messages[-1]["content"].strip()).strip(), None
-        return Reply(text, finish, thought_field=thought_field, refusal_share=share)
+        return Reply(text, choice.get("finish_reason"), thought_field=thought_field, refusal_share=share)
 
     def _options_of(self, draw: Draw) -> dict[str, Any]:
         """What a request for a sample holds besides model and messages, as far as the server takes it."""

@@ -141,8 +141,8 @@ class Connection:
     ) -> Any:
         """The JSON that the server answers. beside_v1: the path is one of its own, not of OpenAI's API.
 
-        After a dropped connection, 429 and 5xx it is asked again, later each time. UserError if it still
-        fails after the last attempt; ServerGone if no server answers.
+        After a dropped connection, 429, 5xx and half a reply it is asked again, later each time. UserError if
+        it still fails after the last attempt; ServerGone if no server answers.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -192,6 +192,8 @@ class Connection:
             ) from None
         if isinstance(answer, dict) and (fault := answer.get("error")) and not answer.get("choices"):
             raise self._status_error(response, _status_in(fault) or response.status_code, path)
+        if problem := _broken_off(answer):
+            raise _TryAgain(ServerTrouble(f"the server at {self.url} {problem}"))
         return answer
 
     def _tls_problem(self, reason: str) -> str | None:
@@ -265,6 +267,18 @@ def _status_in(error: Any) -> int | None:
     """The HTTP status that an error names which came with status 200, as from OpenRouter; None without."""
     code = str(error.get("code")) if isinstance(error, dict) else ""
     return int(code) if re.fullmatch("[45][0-9][0-9]", code) else None
+
+
+def _broken_off(answer: Any) -> str | None:
+    """That an answer holds only what came before an error, and why, if that is said; None of a whole one."""
+    try:
+        choice = answer["choices"][0]
+        if choice.get("finish_reason") != "error":  # OpenRouter's word
+            return None
+        fault = choice.get("error")
+    except (TypeError, KeyError, IndexError, AttributeError):
+        return None
+    return "broke off its reply" + (f": {_start_of(str(fault))}" if fault else "")
 
 
 def _start_of(text: str) -> str:

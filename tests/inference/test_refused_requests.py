@@ -155,11 +155,28 @@ def test_an_error_with_status_200_that_names_no_status_is_a_refusal(server, erro
     assert "refused /chat/completions with status 200: " in reply.error and len(server.requests) == 1
 
 
-def test_half_a_reply_that_ended_with_an_error_is_no_reply(server):
-    choice = {"finish_reason": "error", "error": {"message": "Provider disconnected"}}
-    server.answer = lambda n, question: reply_with("The answer is", **choice) if n > 2 else reply_with("Yes.")
+BROKEN_OFF = {"finish_reason": "error", "error": {"message": "Provider disconnected"}}  # OpenRouter's
+
+
+def test_half_a_reply_that_ended_with_an_error_is_no_reply(server, monkeypatch):
+    monkeypatch.setattr(connection, "_FIRST_PAUSE", 0.001)
+    server.answer = lambda n, question: reply_with("The answer", **(BROKEN_OFF if n > 2 else {}))
     replies = []
     with pytest.raises(UserError, match=r"the last 8 questions all failed: .*broke off.*Provider disconn"):
         for _, reply in ApiModel(server.url, None, 8, in_flight=1).ask(["Who?"] * 20):
             replies.append(reply.text)
-    assert replies == ["Yes."] * 2 + [None] * 8
+    assert replies == ["The answer"] * 2 + [None] * 8
+
+
+def test_a_reply_that_broke_off_is_asked_for_again(server, monkeypatch):
+    monkeypatch.setattr(connection, "_FIRST_PAUSE", 0.001)
+    server.answer = lambda n, question: reply_with("He", **BROKEN_OFF) if n == 1 else reply_with("He did.")
+    (reply,) = dict(ApiModel(server.url, None, 8).ask(["Who?"])).values()
+    assert reply.text == "He did." and len(server.requests) == 2
+
+
+def test_a_reply_that_broke_off_for_no_stated_reason_is_given_none(server, monkeypatch):
+    monkeypatch.setattr(connection, "_FIRST_PAUSE", 0.001)
+    server.answer = lambda n, question: reply_with("He", finish_reason="error")
+    (reply,) = dict(ApiModel(server.url, None, 8).ask(["Who?"])).values()
+    assert reply.text is None and "broke off its reply" in reply.error and "None" not in reply.error
