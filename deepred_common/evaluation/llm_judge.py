@@ -51,6 +51,7 @@ class Judge:
         self._model = model
         self._cache = cache
         self._judgements: dict[str, bool] = {}
+        self.failures = 0  # in a row: requests to which it did not reply
         if cache.exists():
             for line in cache.read_bytes().split(b"\n"):
                 # A line that a crash cut short, or that is none of ours: the judge is asked again.
@@ -74,7 +75,12 @@ class Judge:
         return self._judgements[key]
 
     def _ask(self, prompt: str) -> bool:
-        reply = self._model.chat([{"role": "user", "content": prompt}]).text or ""
+        try:
+            reply = self._model.chat([{"role": "user", "content": prompt}]).text or ""
+        except UserError:
+            self.failures += 1
+            raise
+        self.failures = 0
         text = thought.answer_of(reply)
         if text is None:
             raise NoJudgement(
@@ -161,8 +167,13 @@ def grader(url: str | None, model: str | None, timeout: int) -> tuple[JudgeInfo 
         try:
             return judge.grade(reply, reference, question, accepted)
         except UserError as error:
-            # One answer without a judgement must not cost the evaluation.
-            cli.warn(f"{error} The built-in matcher grades this one.")
+            # One answer without a judgement must not cost the evaluation. But its results name the judge, so
+            # they must not be the matcher's once the judge is gone.
+            if judge.failures >= api_model.GIVE_UP_AFTER:
+                raise UserError(
+                    f"the judge {name} failed {judge.failures} times in a row: {error}"
+                ) from error
+            cli.warn(f"{error}\nThe built-in matcher grades this answer.")
             return answer_match.is_right(reply, reference, question, accepted)
 
     return {"model": name, "url": url, "kappa": checked.kappa, "agreement": checked.agreement}, grade

@@ -22,7 +22,7 @@ API_KEY_VARIABLE = "LMSTUDIO_API_KEY"
 _EMBEDDING = "text-embedding-"  # how LM Studio's identifiers of models that cannot chat begin
 # "System role not supported", "Only user and assistant roles are supported!"
 _ROLE = re.compile(r"\broles?\b")
-_GIVE_UP_AFTER = 8  # failed questions in a row: the server is gone, not busy, or the key is good no longer
+GIVE_UP_AFTER = 8  # failed questions in a row: the server is gone, not busy, or the key is good no longer
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 # Fields of a message in which servers send the model's thought apart: llama.cpp, LM Studio, DeepSeek; vLLM,
@@ -165,7 +165,7 @@ class ApiModel:
     def ask(self, prompts: Iterable[Prompt], draws: Draws | None = None) -> Iterator[tuple[int, Reply]]:
         """Yield (index, Reply) for each prompt, as the replies come in; a failed one has its error.
 
-        UserError if _GIVE_UP_AFTER in a row fail by the server's fault or for want of access: the rest would
+        UserError if GIVE_UP_AFTER in a row fail by the server's fault or for want of access: the rest would
         fail as well. Fewer do not end it: some gateways refuse a single question with status 403.
         """
 
@@ -182,7 +182,7 @@ class ApiModel:
             error = str(outcome).splitlines()[0]
             yield index, Reply(None, error=error)
             troubles = troubles + 1 if isinstance(outcome, (ServerTrouble, NoAccess)) else 0
-            if troubles >= _GIVE_UP_AFTER:
+            if troubles >= GIVE_UP_AFTER:
                 raise UserError(f"the last {troubles} questions all failed: {error}")
 
     def score(
