@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -138,13 +137,7 @@ def _reply(row: Mapping[str, Any]) -> Reply:
 
 
 def _scores(saved: dict[str, list[Any]] | None) -> dict[str, Score] | None:
-    if not saved:
-        return None
-    # JSON has no infinity: files.json_text writes null for the log-likelihood of what is impossible.
-    return {
-        answer: Score(-math.inf if total is None else total, tokens)
-        for answer, (total, tokens) in saved.items()
-    }
+    return {answer: Score(*numbers) for answer, numbers in saved.items()} if saved else None
 
 
 def opened(path: Path, head: Mapping[str, Any], resume: bool, overwrite: bool) -> Journal:

@@ -14,15 +14,26 @@ from typing import NamedTuple, Protocol
 from deepred_common.cli import UserError
 from deepred_common.examples import Prompt
 
+# The least sum of log-probabilities, instead of minus infinity: JSON has none, and means need a number.
+_IMPOSSIBLE = -1e4
 
-class Score(NamedTuple):
-    """How likely a given text is: the sum of its tokens' log-probabilities (nats), and how many they are.
 
-    The token that ends the turn is not part of it, as in lm-evaluation-harness.
-    """
-
+class _Score(NamedTuple):
     log_likelihood: float
     tokens: int
+
+
+class Score(_Score):
+    """How likely a given text is: the sum of its tokens' log-probabilities (nats), and how many they are.
+
+    The token that ends the turn is not part of it, as in lm-evaluation-harness. That of an impossible text is
+    a finite number below that of any other.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, log_likelihood: float, tokens: int) -> Score:
+        return super().__new__(cls, max(log_likelihood, _IMPOSSIBLE), tokens)
 
 
 @dataclass(frozen=True)

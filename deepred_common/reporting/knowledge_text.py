@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deepred_common.evaluation.results_schema import Knowledge, Results
 from deepred_common.examples import RETAIN, UNLEARN
+from deepred_common.reporting import number_text
 
 _TITLES = {RETAIN: "before the cutoff", UNLEARN: "after the cutoff"}
 
@@ -29,7 +30,12 @@ def text(results: Results) -> str:
 def _lines(knowledge: Knowledge, label: str) -> list[str]:
     return [
         f"  {_TITLES[side]:<18} true one likeliest {one['likeliest']} of {one['facts']} "
-        f"({100 * one['likeliest'] / one['facts']:.0f}%), difference {one['difference']:+.2f} "
-        f"[{one['low']:+.2f}, {one['high']:+.2f}]{label}"
+        f"({100 * one['likeliest'] / one['facts']:.0f}%), difference {_signed(one['difference'])} "
+        f"[{_signed(one['low'])}, {_signed(one['high'])}]{label}"
         for side, one in knowledge["sides"].items()
     ]
+
+
+def _signed(value: float | None) -> str:
+    # Older results files have null where an answer was impossible.
+    return number_text.NO_VALUE if value is None else f"{value:+.2f}"

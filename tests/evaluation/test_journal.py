@@ -81,6 +81,7 @@ def test_an_impossible_answer_is_as_impossible_when_the_evaluation_is_resumed(tm
         b'{"id": 1}',
         b'{"reply": "He 1.", "finish": "stop"}',
         b"[1]",
+        b'{"id": 1, "reply": "He 1.", "finish": "stop", "scores": {"He": [null, 2]}}',  # of older versions
     ],
 )
 def test_an_unreadable_line_costs_one_reply_and_not_all(line, tmp_path, capsys):
