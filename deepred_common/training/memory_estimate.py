@@ -60,8 +60,8 @@ class Batch:
     """What one forward pass computes.
 
     tokens: whose activations are kept. scores: of attention, of one head in one layer; 0 where the kernel
-    keeps none. outputs: places that the output layer predicts a token at. labels: places that a loss is
-    computed of.
+    keeps none. outputs: places that the output layer predicts a token at, to choose those with a label from;
+    0 where it predicts these only. labels: places that a loss is computed of.
     """
 
     tokens: int
@@ -227,7 +227,7 @@ def forward_passes(
             if packs:
                 shared = min(begins_alike[row] for row in chosen)
                 tokens = sum(length[row] for row in chosen) - (count - 1) * shared
-                outputs = labels
+                outputs = 0
             else:
                 tokens = count * width
                 # The output layer computes every place where some row has a reply.

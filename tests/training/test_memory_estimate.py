@@ -132,9 +132,9 @@ def test_one_epoch_stands_for_all():
     assert counts == [10, 10]
 
 
-def test_packed_rows_have_outputs_at_labels_only_and_their_common_start_once():
+def test_packed_rows_have_no_outputs_beside_the_labels_and_their_common_start_once():
     ids = [[1, 2, 3, 4, *range(100, 126)], [1, 2, 3, 9, *range(200, 246)]]
-    assert only_batch(rows([30, 50], [10, 25], ids), packs=True) == Batch(30 + 50 - 3, 0, 20 + 25, 20 + 25)
+    assert only_batch(rows([30, 50], [10, 25], ids), packs=True) == Batch(30 + 50 - 3, 0, 0, 20 + 25)
     # The last token of a prompt predicts the reply's first one, so each row needs its own.
     assert only_batch(rows([30, 50], [3, 25], ids), packs=True).tokens == 30 + 50 - 2
 
