@@ -16,7 +16,10 @@ from deepred_common import thought
 from deepred_common.cli import UserError
 from deepred_common.examples import ASSISTANT, SYSTEM, USER, Message, Prompt
 
-VERSION = 6  # raise it when the same example gives other tokens: rendered rows are kept under it (cache.py)
+# Raise it when an example that is trained on gives other tokens: rendered rows are kept under it (cache.py).
+# A change to prompts that are only evaluated (of a begun reply, say) raises it where it concerns all models,
+# not a single family: results and journals of another version cannot be resumed.
+VERSION = 5
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
 

@@ -646,6 +646,17 @@ def test_results_that_do_not_say_the_chat_template_are_complete(tiny_models, scr
     assert "is complete" in script("evaluate_temporal", *flags, "--resume")[1]
 
 
+def test_results_from_before_the_last_repair_of_one_family_s_prompts_are_complete(server, ask, tmp_path):
+    """They count as of version 5. Raise it here together with chat.VERSION."""
+    assert ask()[0] == 0
+    results = json.loads((tmp_path / "out.json").read_text())
+    results["asked"]["chat"] = 5
+    (tmp_path / "out.json").write_text(json.dumps(results))
+    (tmp_path / "before.json").write_text(json.dumps(results))
+    code, out, err = ask("--resume", "--baseline", tmp_path / "before.json")
+    assert code == 0 and "is complete" in out and "version of the prompts" not in err, err
+
+
 def test_a_report_of_a_finished_evaluation_can_still_be_written(server, ask, tmp_path):
     assert ask()[0] == 0
     code, out, err = ask("--resume", "--report")
