@@ -117,12 +117,20 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     for key, value in now.items():
         then = before.get(key)
         if key == MODEL_FILES:
-            differing = {file for file, _ in then.items() ^ value.items()} if then and value else ()
-            if differing:
-                texts.append(f"of the model: {', '.join(sorted(differing))}")
+            if differing := _differing(then or {}, value or {}):
+                texts.append(f"of the model: {', '.join(differing)}")
         elif then != value:
             texts.append(f"{key}: {then!r} then, {value!r} now")
     return "; ".join(texts)[:_SHOWN]
+
+
+def _differing(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The files that differ, if both are known; of an adapter's base only if both know which one it is."""
+    if not (then and now):
+        return []
+    files = {file for file, _ in then.items() ^ now.items()}
+    knows_base = "base" in then and "base" in now
+    return sorted(file for file in files if knows_base or file.partition(":")[0] != "base")
 
 
 def _reply(row: Mapping[str, Any]) -> Reply:

@@ -348,8 +348,8 @@ def identity(name: str | Path) -> str | None:
 def beside_weights(name: str | Path) -> dict[str, str] | None:
     """{file: SHA-256} of FILES_BESIDE_WEIGHTS in a model's folder; None if it is no folder.
 
-    Of an adapter its base as well: "base" is its identity, or its name if that is not known, and "base:
-    config.json" one of its files.
+    Of an adapter its base as well, if that is known here: "base" is its identity, and "base: config.json" one
+    of its files.
     """
     folder = Path(name)
     if not folder.is_dir():
@@ -359,9 +359,9 @@ def beside_weights(name: str | Path) -> dict[str, str] | None:
     if is_adapter(folder):
         adapter = require_adapter(folder)
         commit = None if Path(adapter.base).is_dir() else adapter.config.get("revision")
-        by_file["base"] = commit or identity(adapter.base) or adapter.base
-        of_base = beside_weights(adapter.base) or {}
-        by_file |= {f"base: {file}": digest for file, digest in of_base.items()}
+        if base := commit or identity(adapter.base):
+            of_base = beside_weights(adapter.base) or {}
+            by_file |= {"base": base} | {f"base: {file}": digest for file, digest in of_base.items()}
     return by_file
 
 

@@ -109,6 +109,23 @@ def test_a_journal_of_the_version_before_is_resumed(tmp_path):
             assert log.replies == {3: Reply("He.", "stop")}
 
 
+def test_an_adapter_s_base_counts_only_where_both_know_it(tmp_path):
+    """Of a base in a folder they know its files, too; here that folder is missing for one of the two."""
+    own = {"adapter_config.json": "1f"}
+    known = own | {"base": "ab", "base: chat_template.jinja": "2e"}
+    for then, now in ((own, known), (known, own), (known, known)):
+        assert journal.changes({"model_files": then}, {"model_files": now}) == ""
+    other_base = own | {"base": "cd"}
+    for then, now, names in (
+        (known, other_base, "base, base: chat_template.jinja"),
+        (known, own | {"base": "ab"}, "base: chat_template.jinja"),
+        (own | {"chat_template.jinja": "3d"}, own, "chat_template.jinja"),
+    ):
+        for one, other in ((then, now), (now, then)):
+            text = journal.changes({"model_files": one}, {"model_files": other})
+            assert text == f"of the model: {names}"
+
+
 @pytest.mark.parametrize(
     "content", ["{}\n", "[1]\n", '{"head": 5}\n', "hello\n"]
 )

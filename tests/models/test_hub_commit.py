@@ -33,6 +33,26 @@ def test_the_hub_s_commit_is_known_from_the_cache(cache, tiny_models):
     assert loading.revision("no name of a model!") is None
 
 
+def test_an_evaluation_of_an_adapter_is_complete_where_its_base_is_not(
+    cache, tiny_models, tmp_path, script, data_file
+):
+    """The cache was cleared, or the results were taken to another machine."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    adapter, output = tmp_path / "adapter", tmp_path / "out.json"
+    model = loading.load_model(tiny_models["llama"], torch.float32)
+    get_peft_model(model, LoraConfig(target_modules="all-linear")).save_pretrained(adapter)
+    config = read_json(adapter / "adapter_config.json") | {"base_model_name_or_path": "some/tiny"}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    flags = ["--model_path", adapter, "--test_file", data_file, "--limit", 2, "--max_tokens", 2]
+    code, _, err = script("evaluate_temporal", *flags, "--output", output)
+    assert code in (0, 1) and read_json(output)["asked"]["model_files"]["base"] == COMMIT, err
+    shutil.rmtree(cache)
+    code, out, err = script("evaluate_temporal", *flags, "--output", output, "--resume")
+    assert code in (0, 1) and "is complete" in out, err
+
+
 def test_an_adapter_is_asked_on_the_base_s_commit_that_it_was_trained_on(
     cache, tiny_models, tmp_path, script, data_file
 ):
