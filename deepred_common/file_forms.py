@@ -15,6 +15,7 @@ import re
 import shlex
 import tokenize
 import zipfile
+from collections.abc import Iterable
 from json import JSONDecodeError
 from pathlib import Path
 from typing import NamedTuple
@@ -188,7 +189,7 @@ def _text_form(path: Path, head: bytes) -> Form | None:
         is_one_of_several = first.endswith("]") and bool(rest.strip())
         return None if is_one_of_several else _json_form(path)
     if not first.startswith("{"):
-        return _table_form(path)
+        return _table_form(path, text)
     return _json_form(path) if _is_part(first, rest) else line_form(path, first)
 
 
@@ -239,11 +240,33 @@ def _json_form(path: Path) -> Form | None:
     return Form("JSON with an object over several lines", _rows(path, _OBJECTS, "re"))
 
 
-def _table_form(path: Path) -> Form | None:
+class _Header(NamedTuple):
+    """A table's header: how many lines stand before it, what stands between its columns, and their names."""
+
+    start: int
+    delimiter: str
+    columns: set[str]
+
+
+def _header(path: Path, lines: Iterable[str]) -> _Header | None:
+    """The header of a table's lines; None if they are of no table."""
+    start, line = next(
+        ((n, text) for n, text in enumerate(lines) if not _BEFORE_HEADER.fullmatch(text)), (0, "")
+    )
+    delimiter = max(",;\t", key=line.count)
+    columns = {name.strip('" \r\n').lower() for name in line.split(delimiter)}
+    if len(columns) < 2 or not (columns & _COLUMNS or path.suffix.lower() in (".csv", ".tsv")):
+        return None
+    return _Header(start, delimiter, columns)
+
+
+def _table_form(path: Path, beginning: str) -> Form | None:
     """The Form of a table with commas, semicolons or tabs between its columns; None if it is none.
 
-    It is read whole: a sign that is not UTF-8, or a cell that is no list, may stand anywhere.
+    A table is read whole: a sign that is not UTF-8, or a cell that is no list, may stand anywhere.
     """
+    if _header(path, io.StringIO(beginning, newline="")) is None:
+        return None
     content = path.read_bytes()
     encoding = "utf-8-sig"
     try:
@@ -252,13 +275,10 @@ def _table_form(path: Path) -> Form | None:
         encoding = "cp1252"
         text = content.decode(encoding, errors="replace")
     lines = io.StringIO(text, newline="").readlines()
-    start, header = next(
-        ((n, line) for n, line in enumerate(lines) if not _BEFORE_HEADER.fullmatch(line)), (0, "")
-    )
-    delimiter = max(",;\t", key=header.count)
-    columns = {name.strip('" \r\n').lower() for name in header.split(delimiter)}
-    if len(columns) < 2 or not (columns & _COLUMNS or path.suffix.lower() in (".csv", ".tsv")):
+    header = _header(path, lines)
+    if header is None:
         return None
+    start, delimiter, columns = header
     kind = "a table (TSV)" if delimiter == "\t" else "a table (CSV)"
     if encoding == "cp1252" and "\ufffd" in text:
         return Form(f"{kind} that is not UTF-8 text", "Save it as CSV in UTF-8; then the command is shown.")

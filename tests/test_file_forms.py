@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -290,6 +291,24 @@ def test_a_command_that_fails_leaves_no_file(name, tmp_path):
     command = message.splitlines()[-1].strip().replace("python ", f"{sys.executable} ", 1)
     assert subprocess.run(command, shell=True, capture_output=True).returncode
     assert not (tmp_path / "t.jsonl").exists()
+
+
+def test_a_long_text_given_by_mistake_is_not_read_whole(tmp_path):
+    (tmp_path / "corpus.txt").write_text("He came, and he went.\n" * 1_000_000)
+    tracemalloc.start()
+    try:
+        assert "line 1" in refusal_of(tmp_path / "corpus.txt")
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_header_longer_than_the_first_look_is_read_to_its_end(tmp_path, run_shown_command):
+    names = [f"column_{number}" for number in range(600)]
+    header, row = ["question", "answer", *names, "accepted_answers"], ["Who?", "He.", *names, "['He']"]
+    (tmp_path / "t.csv").write_text(f"sep=;\n{';'.join(header)}\n{';'.join(row)}\n")
+    assert run_shown_command(refusal_of(tmp_path / "t.csv")) == [("Who?", "He.")]
+    assert read_examples(tmp_path / "t.jsonl", RETAIN)[0].metadata["accepted_answers"] == ["He"]
 
 
 def test_a_table_in_no_known_encoding_is_named(tmp_path):
