@@ -41,7 +41,7 @@ def _advice_if_absent(path: Path) -> str:
                 f"WIKI_DATA is {folder}, which has no datasets/ with this file. "
                 "Unset it to use the shipped data, or give the path."
             )
-    return "Give its path."
+    return "Check the path."
 
 
 def read_objects(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -78,8 +78,8 @@ def changes(
 def _model_changes(results: Results, path: str | None, at_server: str | None) -> str:
     """What tells the model of results from the one at `path`; from that name at a server without a path.
 
-    A name counts only where the weights of one of the two are not known: a folder may be given relative to
-    another place, or may have been moved.
+    Names are compared only if one model's weights are not known. A folder may be given relative to another
+    place, or may have been moved.
     """
     then, name = results["model"], path or at_server
     now = backends.identity(path) if path and then["identity"] else None

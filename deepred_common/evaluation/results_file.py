@@ -285,8 +285,8 @@ def warn_of_other_figures(path: Path, results: Results, here: Mapping[str, Any])
     ]
     if differing:
         warn(
-            f"{paths.shown(path)} was asked or graded otherwise, and the comparison shows that as well: "
-            f"{'; '.join(differing)}."
+            f"{paths.shown(path)} was asked or graded in another way. The comparison shows that "
+            f"difference too: {'; '.join(differing)}."
         )
 
 

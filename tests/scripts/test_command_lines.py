@@ -78,7 +78,7 @@ def test_a_data_file_that_is_missing_says_what_to_do_about_wiki_data(script, mon
     in_its_folder = advice()
     assert f"WIKI_DATA is {tmp_path}, which has no datasets/ with this file. Unset it" in in_its_folder
     assert "set WIKI_DATA to" not in in_its_folder
-    assert "Give its path." in advice(*mistyped) and "WIKI_DATA" not in advice(*mistyped)
+    assert "Check the path." in advice(*mistyped) and "WIKI_DATA" not in advice(*mistyped)
 
 
 @pytest.mark.parametrize(

@@ -680,7 +680,7 @@ def test_a_finished_evaluation_is_compared_with_a_new_baseline(server, ask, tmp_
 
 def test_figures_of_another_judge_cutoff_or_length_are_not_compared_silently(server, ask, script, tmp_path):
     first, other = tmp_path / "out.json", tmp_path / "other.json"
-    assert ask("--output", other)[0] == 0 and "otherwise" not in ask("--baseline", other)[2]
+    assert ask("--output", other)[0] == 0 and "in another way" not in ask("--baseline", other)[2]
     results = json.loads(other.read_text())
     results["judge"] = {"model": "a-judge", "url": "http://x", "kappa": 1.0, "agreement": 1.0}
     results["cutoff"], results["asked"]["max_tokens"] = "1950-01-01", 7
@@ -691,11 +691,11 @@ def test_figures_of_another_judge_cutoff_or_length_are_not_compared_silently(ser
     beside = ask("--resume", "--baseline", other)
     for code, _, err in (compared, beside):
         (line,) = [line for line in err.splitlines() if line.startswith("warning:")]
-        assert code == 0 and "other.json was asked or graded otherwise" in line
+        assert code == 0 and "other.json was asked or graded in another way. The comparison" in line
         assert all(words in line for words in differing) and "prompts" not in line
     del results["asked"]  # as of the first days of this schema
     other.write_text(json.dumps(results | {"judge": None, "cutoff": "1969-07-20"}))
-    assert "otherwise" not in script("evaluate_temporal", "--compare", first, other)[2]
+    assert "in another way" not in script("evaluate_temporal", "--compare", first, other)[2]
 
 
 def test_a_report_into_a_folder_is_refused_before_anything_is_asked(server, ask, tmp_path):
