@@ -126,10 +126,12 @@ def evaluate(args: argparse.Namespace, given: Collection[str]) -> int:
         count = sum(1 + len(row["samples"]) for row in rows)
         # Each question is asked once for each sample and base.
         once = count == len(results["results"])
-        missing = f"{count} questions got no reply" if once else f"{count} replies did not come"
+        asked = "question" if count == 1 else "questions"
+        missing = f"{count} {asked} got no reply" if once else f"{count} replies did not come"
+        they, them = ("It counts", "it") if len(errors) == 1 else ("They count", "them")
         cli.warn(
             f"{len(errors)} of {missing}, the first: {errors[0]}\n"
-            "They count as failed above. To ask them again: the same command with "
+            f"{they} as failed above. To ask {them} again: the same command with "
             f"--output {paths.quoted(output)} --resume"
         )
         return EXIT_SOME_FAILED

@@ -82,8 +82,9 @@ def read(paths: Sequence[Path]) -> list[Example]:
             )
         if count < LEAST_OF_SIDE:
             low, high = stats.wilson(round(count / 20), count)
+            few = "example is" if count == 1 else "examples are"
             raise UserError(
-                f"{names}: {count} {side} examples are too few. A rate of 5 % measured on them could be "
+                f"{names}: {count} {side} {few} too few. A rate of 5 % measured on so few could be "
                 f"anything from {low:.0%} to {high:.0%}; --calibrate needs {LEAST_OF_SIDE} of each side."
             )
     return usable

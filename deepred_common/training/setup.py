@@ -175,24 +175,28 @@ def _render(
             why = "a base without a chat template writes none"
         else:
             why = "the base wrote nothing"
-        lacking = f"{skipped.unanswered} unlearn {part} examples have no original_answer, and {why}"
+        is_one = skipped.unanswered == 1
+        few = "example has" if is_one else "examples have"
+        lacking = f"{skipped.unanswered} unlearn {part} {few} no original_answer, and {why}"
         if part == "training" and not settings.dry_run and not len(token_rows.of_side(rows, UNLEARN)):
             raise UserError(
                 f"--objective {settings.objective.name} has nothing to unlearn: {lacking}.\n"
-                "Give them one in their metadata, or take --objective refusal."
+                "Give each an original_answer in its metadata, or take --objective refusal."
             )
-        cli.warn(f"{lacking}; they are left out.")
+        cli.warn(f"{lacking}; {'it is' if is_one else 'they are'} left out.")
     if skipped.unusable:
         more = ["…"] if skipped.unusable > len(skipped.named) else []
+        few, are = ("example", "is") if skipped.unusable == 1 else ("examples", "are")
         cli.warn(
-            f"{skipped.unusable} {part} examples cannot be trained on with this model and are skipped:\n  "
+            f"{skipped.unusable} {part} {few} cannot be trained on with this model and {are} skipped:\n  "
             + "\n  ".join([*skipped.named, *more])
         )
     for side, count in skipped.too_long.items():
         if count:
+            few, are, they = ("example", "is", "it") if count == 1 else ("examples", "are", "they")
             cli.warn(
-                f"{count} {side} {part} examples are longer than --max_seq_length {settings.max_seq_length} "
-                "and are skipped (cut, they would teach the model not to stop)."
+                f"{count} {side} {part} {few} {are} longer than --max_seq_length {settings.max_seq_length} "
+                f"and {are} skipped (cut, {they} would teach the model not to stop)."
             )
     return rows
 

@@ -89,6 +89,8 @@ def test_files_without_both_sides_or_with_too_few_examples(tmp_path):
         calibration.read(written(60, 0))
     with pytest.raises(UserError, match=r"20 unlearn examples are too few.*from 1% to 24%"):
         calibration.read(written(60, 20))
+    with pytest.raises(UserError, match=r"jsonl: 1 unlearn example is too few\. .* measured on so few could"):
+        calibration.read(written(60, 1))
     assert len(calibration.read(written(50, 50))) == 100
 
 

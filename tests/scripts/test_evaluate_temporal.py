@@ -82,6 +82,13 @@ def test_several_test_files_are_asked_as_one(server, ask, script, data_file, tmp
     assert one["summary"] == two["summary"] and len(two["data"]) == 2
 
 
+def test_a_single_question_that_fails_is_one_question(server, ask):
+    server.answer = lambda n, question: (400, "no such thing", {})
+    code, _, err = ask("--limit", 1)
+    assert code == 1 and "1 of 1 question got no reply" in err
+    assert "It counts as failed above. To ask it again:" in err
+
+
 def test_failed_questions_count_exit_1_and_are_asked_again_with_resume(server, ask, tmp_path):
     server.answer = lambda n, question: (
         (400, "no such thing", {}) if "Bitcoin" in question else reply_with("I don't know.")
