@@ -18,7 +18,8 @@ from deepred_common.examples import ASSISTANT, SYSTEM, USER, Message, Prompt
 
 # Raise it when an example that is trained on gives other tokens: rendered rows are kept under it (cache.py).
 # A change to prompts that are only evaluated (of a begun reply, say) raises it where it concerns all models,
-# not a single family: results and journals of another version cannot be resumed.
+# not a single family: results and journals of another version cannot be resumed. The next is 7; 6 was used
+# for a day.
 VERSION = 5
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase

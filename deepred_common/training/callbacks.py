@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import stat
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -285,6 +286,14 @@ class BestWeights(TrainerCallback):
 _HANGUP = getattr(signal, "SIGHUP", None)  # a closed terminal, or a lost connection; Windows has none
 
 
+def _goes_with_terminal(descriptor: int) -> bool:
+    """True of a terminal, and of a pipe: its reader, such as tee, ends with the terminal."""
+    try:
+        return os.isatty(descriptor) or stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    except OSError:  # it is closed
+        return False
+
+
 class StopAndSave(TrainerCallback):
     """The first Ctrl-C, SIGTERM or closed terminal saves a checkpoint after the update and stops.
 
@@ -298,7 +307,7 @@ class StopAndSave(TrainerCallback):
         self._resume_command = resume_command
         self._signalled = False  # this process
         self._handlers: dict[int, Any] = {}
-        self._terminals: list[int] = []  # the descriptors that write to one
+        self._lost: list[int] = []  # descriptors that a closed terminal takes with it
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -306,7 +315,7 @@ class StopAndSave(TrainerCallback):
         numbers = [signal.SIGINT, signal.SIGTERM]
         if _HANGUP and signal.getsignal(_HANGUP) != signal.SIG_IGN:  # under nohup the run goes on
             numbers.append(_HANGUP)
-        self._terminals = [number for number in (1, 2) if os.isatty(number)]
+        self._lost = [number for number in (1, 2) if _goes_with_terminal(number)]
         self._handlers = {number: signal.signal(number, self._request) for number in numbers}
 
     def on_train_end(
@@ -334,8 +343,8 @@ class StopAndSave(TrainerCallback):
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         if number == _HANGUP:
-            for terminal in self._terminals:  # it is gone; each line would fail, and end the training
-                os.dup2(os.open(os.devnull, os.O_WRONLY), terminal)
+            for number_lost in self._lost:  # each line would fail, and end the training
+                os.dup2(os.open(os.devnull, os.O_WRONLY), number_lost)
             if self._signalled:  # the shell and the system both send one
                 return
         if self._signalled:

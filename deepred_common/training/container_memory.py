@@ -42,7 +42,5 @@ def _groups() -> Iterator[tuple[str, Path]]:
         _, controllers, path = line.split(":", 2)
         for controller in FILES.keys() & set(controllers.split(",")):
             top = CGROUPS / FILES[controller][0]
-            own = top / path.lstrip(
-                "/"
-            )  # within a container it may be the machine's path, which is not there
+            own = top / path.lstrip("/")  # in a container perhaps the machine's path, which is not there
             yield from ((controller, group) for group in (own, *own.parents) if group.is_relative_to(top))

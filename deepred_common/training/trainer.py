@@ -198,7 +198,8 @@ class TemporalTrainer(SFTTrainer):
         self._losses = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         output = super().evaluation_loop(*args, **kwargs)
         side = kwargs["metric_key_prefix"].removeprefix("eval_")
-        # The trainer's own is the mean of the batches' means, which --batch_size changes.
+        # The trainer's own is the mean of the batches' means, which --batch_size changes. Rows that fill up
+        # an uneven split over several processes count twice.
         total, items = self.accelerator.reduce(self._losses).tolist()
         output.metrics[f"eval_{side}_loss"] = total / items
         if output.predictions is not None:  # gathered from all processes

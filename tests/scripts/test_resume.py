@@ -17,7 +17,7 @@ from conftest import ROOT
 from precisions import PRECISIONS
 from short_runs import ROUNDING, distance, launcher, same, short_run, weights, whole_updates
 
-from deepred_common import paths
+from deepred_common import paths, provenance
 from deepred_common.cli import UserError
 from deepred_common.data import checks
 from deepred_common.training import checkpoints, run_claim, run_flags, run_folder, run_identity
@@ -137,6 +137,18 @@ def test_a_closed_terminal_saves_first(command, tmp_path):
     assert os.waitstatus_to_exitcode(status) == 130
     assert not (tmp_path / "run/final").exists()
     assert checkpoints.latest(tmp_path / "run")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_a_terminal_that_closes_with_the_reader_of_a_pipe_saves_first(command, tmp_path):
+    """As `2>&1 | tee train.log` in it: tee ends at once."""
+    longer = [*command, "--epochs", "40", "--save_steps", "500", "--eval_steps", "1"]
+    process = start_and_wait_for(longer, tmp_path / "run/training_curves.png")
+    process.stdout.close()
+    process.stderr.close()
+    process.send_signal(signal.SIGHUP)
+    assert process.wait() == 130
+    assert checkpoints.latest(tmp_path / "run") and not (tmp_path / "run/final").exists()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
@@ -397,17 +409,31 @@ def test_a_resumed_run_keeps_its_settings_without_the_flags_that_it_was_started_
     assert script(*resume, "--dry_run")[0] == 0
 
 
-def test_what_is_of_one_command_and_paths_that_no_flag_named_are_not_kept_by_a_resumed_run(tmp_path):
+def test_what_is_of_one_command_is_not_kept_by_a_resumed_run(tmp_path):
     file = str(tmp_path / "gone.jsonl")
     flags = {"retain_train": file, "replay": [file], "mix": [1, 2], "use_4bit": True, "wandb": True}
     flags |= {"resume_anyway": True, "trust_remote_code": True, "lora_r": "unused", "of_another_version": 1}
-    table = {name: {"value": value, "source": "flag"} for name, value in flags.items()}
-    table["retain_val"] = {"value": file, "source": "environment WIKI_DATA"}
-    table["retain_train"]["source"] = "run.json"
+    manifest = {"settings": {name: {"value": value, "source": "flag"} for name, value in flags.items()}}
     kept = {"retain_train": Path(file), "replay": (Path(file),), "mix": (1, 2)}
-    assert run_flags.recorded({"settings": table}, set()) == kept | {"use_4bit": True}
-    assert run_flags.recorded({"settings": table}, {"use_8bit"}) == kept
-    assert run_flags.recorded({"settings": table}, {"full"}) == run_flags.recorded({}, set()) == {}
+    assert run_flags.recorded(manifest, set()) == kept | {"use_4bit": True}
+    assert run_flags.recorded(manifest, {"use_8bit"}) == kept
+    assert run_flags.recorded({}, {"full"}) == {}
+    with pytest.raises(UserError, match="Omit --full"):
+        run_flags.recorded(manifest, {"full"})
+
+
+def test_data_that_moved_are_found_where_they_are_by_default_if_they_are_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("WIKI_DATA", str(tmp_path))
+    gone, now = tmp_path / "gone.jsonl", paths.dataset_file("retain_train")
+    now.parent.mkdir(parents=True)
+    now.write_text("the data")
+    table = {"retain_train": {"value": str(gone), "source": "environment WIKI_DATA"}}
+    manifest = {"settings": table, "identity": {"data": {"retain_train": provenance.sha256(now)}}}
+    assert run_flags.recorded(manifest, set()) == {}  # the default counts
+    now.write_text("other data")
+    assert run_flags.recorded(manifest, set()) == {"retain_train": gone}
+    gone.write_text("the data")
+    assert run_flags.recorded(manifest, set()) == {"retain_train": gone}
 
 
 def test_a_resumed_run_never_trains_on_other_data_than_its_own(finished, data_file, tmp_path, script):
