@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Iterator, Mapping
@@ -211,11 +212,14 @@ def is_lost(error: BaseException) -> bool:
 
 
 def free_memory() -> None:
-    """Release what Python and the GPU's allocator hold without need."""
+    """Release what Python and the allocators of the C library and the GPU hold without need."""
+    import ctypes
     import gc
 
     import torch
 
     gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

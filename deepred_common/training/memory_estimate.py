@@ -201,7 +201,8 @@ def used_by_process(device: torch.device) -> int:
 
 
 def room(device: torch.device) -> Room:
-    """The Room on a torch device, now."""
+    """The Room on a torch device, now. What reading Gemma's tokenizer left behind, 0.3 GB, is freed first."""
+    devices.free_memory()
     return Room(available(device), used_by_process(device))
 
 
