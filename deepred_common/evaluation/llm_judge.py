@@ -40,6 +40,11 @@ _PROMPT = (
 _VERDICT_FIRST = re.compile(r"\W*(yes\b(?! or\b)|no\b(?! \w))", re.IGNORECASE)
 
 
+def _prompt(reply: str, reference: str, question: str, accepted: Sequence[str]) -> str:
+    hint = f"Any of these shows a right reply: {'; '.join(accepted)}\n" if accepted else ""
+    return _PROMPT.format(question=question, reference=reference, accepted=hint, reply=reply)
+
+
 class NoJudgement(UserError):
     """The judge answered neither YES nor NO."""
 
@@ -64,8 +69,7 @@ class Judge:
 
         NoJudgement if it answers neither YES nor NO, UserError if it cannot be asked.
         """
-        hint = f"Any of these shows a right reply: {'; '.join(accepted)}\n" if accepted else ""
-        prompt = _PROMPT.format(question=question, reference=reference, accepted=hint, reply=reply)
+        prompt = _prompt(reply, reference, question, accepted)
         key = hashlib.sha256(f"{VERSION}\n{self._model.model}\n{prompt}".encode()).hexdigest()
         if key not in self._judgements:
             self._judgements[key] = self._ask(prompt)
@@ -74,13 +78,21 @@ class Judge:
                 file.write(json_text(row) + "\n")
         return self._judgements[key]
 
+    def require_reply(self, row: dict) -> None:
+        """UserError if it does not reply to a labelled answer now, whatever the cache holds."""
+        self._reply(_prompt(row["reply"], row["reference"], row["question"], row["accepted"]))
+
+    def _reply(self, prompt: str) -> str:
+        reply = self._model.chat([{"role": "user", "content": prompt}]).text or ""
+        self.failures = 0
+        return reply
+
     def _ask(self, prompt: str) -> bool:
         try:
-            reply = self._model.chat([{"role": "user", "content": prompt}]).text or ""
+            reply = self._reply(prompt)
         except UserError:
             self.failures += 1
             raise
-        self.failures = 0
         text = thought.answer_of(reply)
         if text is None:
             raise NoJudgement(
@@ -168,11 +180,15 @@ def grader(url: str | None, model: str | None, timeout: int) -> tuple[JudgeInfo 
             return judge.grade(reply, reference, question, accepted)
         except UserError as error:
             # One answer without a judgement must not cost the evaluation. But its results name the judge, so
-            # they must not be the matcher's once the judge is gone.
+            # they must not be the matcher's once the judge is gone. Some gateways refuse single answers, and
+            # many in a row where the others are in the cache: it is there if it replies to a labelled one.
             if judge.failures >= api_model.GIVE_UP_AFTER:
-                raise UserError(
-                    f"the judge {name} failed {judge.failures} times in a row: {error}"
-                ) from error
+                try:
+                    judge.require_reply(rows[0])
+                except UserError:
+                    raise UserError(
+                        f"the judge {name} failed {judge.failures} times in a row: {error}"
+                    ) from error
             cli.warn(f"{error}\nThe built-in matcher grades this answer.")
             return answer_match.is_right(reply, reference, question, accepted)
 
