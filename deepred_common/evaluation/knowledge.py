@@ -39,13 +39,14 @@ def _known(rows: Sequence[ResultRow]) -> KnownFacts:
             answer: Score(numbers[0], int(numbers[1])) for answer, numbers in (row["scores"] or {}).items()
         }
         true, *false = map(choices.per_token, scores.values())
-        differences.append(true - fmean(false))
+        if not any(score.is_impossible for score in scores.values()):  # its floor is no measure of anything
+            differences.append(true - fmean(false))
         likeliest += choices.likeliest(scores) == next(iter(scores))
-    low, high = stats.mean_interval(differences).tolist()
+    low, high = stats.mean_interval(differences).tolist() if differences else (None, None)
     return {
         "facts": len(rows),
         "likeliest": likeliest,
-        "difference": fmean(differences),
+        "difference": fmean(differences) if differences else None,
         "low": low,
         "high": high,
     }

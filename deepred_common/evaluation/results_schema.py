@@ -158,9 +158,11 @@ class KnownFacts(TypedDict):
 
     facts: int
     likeliest: int  # facts whose true answer is the likeliest, by the mean over its tokens
-    difference: float  # mean over the facts: true less the mean of the false ones, nats a token
-    low: float  # its 95 % interval, by a bootstrap over the facts
-    high: float
+    # Mean over the facts: true less the mean of the false ones, nats a token. Facts with an impossible answer
+    # are left out; None if no others are there.
+    difference: float | None
+    low: float | None  # its 95 % interval, by a bootstrap over the facts
+    high: float | None
 
 
 class Knowledge(TypedDict):

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from deepred_common.cli import UserError
 from deepred_common.examples import Prompt
 
-# The least sum of log-probabilities, instead of minus infinity: JSON has none, and means need a number.
+# The least sum of log-probabilities, instead of minus infinity: JSON has none.
 _IMPOSSIBLE = -1e4
 
 
@@ -34,6 +34,11 @@ class Score(_Score):
 
     def __new__(cls, log_likelihood: float, tokens: int) -> Score:
         return super().__new__(cls, max(log_likelihood, _IMPOSSIBLE), tokens)
+
+    @property
+    def is_impossible(self) -> bool:
+        """Whether the number says only that the text is less likely than any other."""
+        return self.log_likelihood <= _IMPOSSIBLE
 
 
 @dataclass(frozen=True)

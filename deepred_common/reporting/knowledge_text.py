@@ -37,5 +37,4 @@ def _lines(knowledge: Knowledge, label: str) -> list[str]:
 
 
 def _signed(value: float | None) -> str:
-    # Older results files have null where an answer was impossible.
     return number_text.NO_VALUE if value is None else f"{value:+.2f}"

@@ -9,6 +9,7 @@ from fake_server import reply_with, running
 from deepred_common import paths
 from deepred_common.judging import labelled
 
+YES = reply_with("YES")
 NO_KEY = (401, {"error": {"message": "This key was revoked"}}, {})
 FLAGGED = (403, {"error": {"message": "This input was flagged"}}, {})
 FILTERED = (400, {"error": {"message": "The content filter was triggered"}}, {})
@@ -30,7 +31,7 @@ def evaluate(script, tmp_path, monkeypatch):
     (tmp_path / "data.jsonl").write_text("\n".join(rows))
     with running() as server:
 
-        def call(judgement, *flags, known=reply_with("YES")):
+        def call(judgement, *flags, known=YES):
             judged = 0
 
             def answer(n, question):
@@ -38,7 +39,7 @@ def evaluate(script, tmp_path, monkeypatch):
                 if "You mark answers" not in question:
                     return reply_with(f"It was {question.split()[3]}.")
                 if "Question: Who?" in question:
-                    return known if judged else reply_with("YES")
+                    return known if judged else YES
                 judged += 1
                 return judgement(judged)
 
