@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import os
 import random
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -107,7 +106,7 @@ def attack(
     """
     relearning = results["relearning"]
     before = relearning and relearning["base"]
-    has_other_base = base and before and os.path.realpath(before) != os.path.realpath(base)
+    has_other_base = base and before and not base_names.is_still(before, base)
     if has_other_base and relearning and not task.settings.overwrite:
         raise UserError(
             f"{paths.shown(task.settings.output)} sets this model beside the base {relearning['base']}, not "
@@ -116,8 +115,9 @@ def attack(
     if relearning is None or has_other_base:
         relearning = {"base": None, "taught": TAUGHT, "learning_rate": LEARNING_RATE, "curves": []}
         results["relearning"] = relearning
-    relearning["base"] = base or relearning["base"]
     left = TUNINGS[len(relearning["curves"]) :]
+    if left:  # else the base was tuned already, under the name that is there
+        relearning["base"] = base or relearning["base"]
     try:
         for model, tunings in itertools.groupby(left, lambda tuning: tuning[0]):
             name = path if model == TUNED else relearning["base"]

@@ -32,6 +32,15 @@ def whole(name: str) -> str:
     return os.path.abspath(name) if folders.looks_like_path(name) else name
 
 
+def is_still(earlier: str, name: str) -> bool:
+    """Whether `name` means the base that earlier results call `earlier`, by whichever path.
+
+    Older results have a hub's name without the commit.
+    """
+    (model, revision), (other, its_revision) = _parts(earlier), _parts(name)
+    return os.path.realpath(model) == os.path.realpath(other) and revision in (None, its_revision)
+
+
 def folder(name: str, trust_remote_code: bool) -> str | Path:
     """What transformers loads a name from: the folder of its commit, downloaded if need be, or the name."""
     model, revision = _parts(name)

@@ -95,6 +95,39 @@ def test_an_adapter_is_asked_on_the_base_s_commit_that_it_was_trained_on(
     assert code in (0, 1) and "nothing is left to ask" in out, err
 
 
+def test_an_attack_whose_older_results_name_the_hub_base_without_a_commit_is_resumed(
+    cache, tiny_models, tmp_path, script, monkeypatch
+):
+    from peft import LoraConfig, get_peft_model
+
+    monkeypatch.setattr(relearning, "STEPS", (0, 1, 2))
+    adapter, output = tmp_path / "adapter", tmp_path / "a.json"
+    model = loading.load_model(tiny_models["llama"], torch.float32)
+    get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(adapter)
+    config = read_json(adapter / "adapter_config.json")
+    config |= {"base_model_name_or_path": "some/tiny", "revision": COMMIT}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    flags = ("--attack", "relearn", "--model_path", adapter, "--limit", 8, "--max_tokens", 3)
+
+    def resumed(base, tunings):
+        """What --resume makes of the results if they held this base and so many tunings."""
+        kept = whole["relearning"] | {"base": base, "curves": whole["relearning"]["curves"][:tunings]}
+        output.write_text(json.dumps(whole | {"relearning": kept}))
+        code, out, err = script("evaluate_temporal", *flags, "--output", output, "--resume")
+        return code, out + err, read_json(output)["relearning"]
+
+    code, _, err = script("evaluate_temporal", *flags, "--output", output)
+    whole = read_json(output)
+    assert code == 0 and whole["relearning"]["base"] == f"some/tiny@{COMMIT}", err
+    code, text, found = resumed("some/tiny", tunings=3)
+    assert code == 0 and "Relearning attack" in text and found["base"] == "some/tiny", text
+    code, text, found = resumed("some/tiny", tunings=2)
+    assert code == 0 and len(found["curves"]) == 3 and found["base"] == f"some/tiny@{COMMIT}", text
+    for other in (f"some/tiny@{LATER}", "other/tiny"):
+        code, text, _ = resumed(other, tunings=3)
+        assert code == 2 and f"beside the base {other}, not some/tiny@{COMMIT}" in text
+
+
 def test_an_adapter_of_another_hub_base_is_merged_into_the_newest_commit_of_the_given_one(
     cache, tiny_models, tmp_path, script
 ):
