@@ -152,13 +152,8 @@ def merge_with_peft(
     from peft.helpers import rescale_adapter_scale
 
     model, _ = loading.load_with_adapter(adapter, torch.float32, base, trust_remote_code)
-    try:
-        with rescale_adapter_scale(model, strength):
-            model = loading.merge_by_peft(model)
-    except ValueError as error:
-        raise UserError(
-            f"peft refused to merge: {error}. The adapter is damaged or training diverged."
-        ) from error
+    with rescale_adapter_scale(model, strength):
+        model = loading.merge_by_peft(model)
     model = model.to(dtype)
     model.config.dtype = dtype
     model.save_pretrained(str(out), max_shard_size=PEFT_SHARD_SIZE)

@@ -258,7 +258,7 @@ def load_with_adapter(
 
 
 def merge_by_peft(model: Any) -> Any:
-    """The model of a PeftModel with its adapter merged in. ValueError if a sum is not finite.
+    """The model of a PeftModel with its adapter merged in. UserError if a sum is not finite.
 
     Of embeddings that are tied, peft would change both where the adapter changes one of them.
     """
@@ -269,7 +269,12 @@ def merge_by_peft(model: Any) -> Any:
             for name, weight in list(module.named_parameters(recurse=False)):
                 if id(weight) in shared:
                     setattr(module, name, type(weight)(weight.detach().clone(), weight.requires_grad))
-    return model.merge_and_unload(safe_merge=True)
+    try:
+        return model.merge_and_unload(safe_merge=True)
+    except ValueError as error:
+        raise UserError(
+            f"peft refused to merge: {error}. The adapter is damaged or training diverged."
+        ) from error
 
 
 def load_trained(

@@ -82,6 +82,21 @@ def test_an_adapter_on_a_tied_output_layer_is_merged_as_it_answers(tiny_models, 
         assert torch.allclose(local.model(ids).logits, wanted, atol=1e-4)
 
 
+def test_an_adapter_that_makes_weights_infinite_is_refused_before_anything_is_tuned(
+    script, adapter, tmp_path
+):
+    import safetensors.torch
+
+    file = adapter / "adapter_model.safetensors"
+    tensors = safetensors.torch.load_file(file)
+    for name, tensor in tensors.items():
+        tensor.fill_(3e38 if "lora_B" in name else 1.0)  # finite each, but not their product
+    safetensors.torch.save_file(tensors, file)
+    flags = ("--attack", "relearn", "--model_path", adapter, "--limit", 2, "--max_tokens", 2)
+    code, _, err = script("evaluate_temporal", *flags, "--output", tmp_path / "a.json")
+    assert code == 2 and "The adapter is damaged or training diverged." in err
+
+
 def test_memory_that_runs_out_in_tuning_is_said_plainly__allocation_failure_faked(local, monkeypatch):
     import torch
 
