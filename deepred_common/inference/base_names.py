@@ -8,17 +8,22 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from deepred_common.cli import UserError
+from deepred_common.files import read_json
 from deepred_common.models import folders, loading
 from deepred_common.models.trained_weights import Adapter, require_adapter
 
 
 def as_trained(base: str, path: str | None) -> str:
-    """`base`, at the commit that the model at `path` names, if that is an adapter on this hub model."""
-    adapter = _adapter(path)
-    if adapter is None or adapter.base != base or folders.looks_like_path(base):
+    """`base`, at the commit that the model at `path` was trained on, if that was this hub model.
+
+    An adapter names it, and so does the run.json beside a model whose weights were all trained.
+    """
+    if folders.looks_like_path(base):
         return base
-    revision = adapter.config.get("revision")
-    return f"{base}@{revision}" if revision else base
+    adapter = _adapter(path)
+    trained_on, revision = (adapter.base, adapter.config.get("revision")) if adapter else _base_of_run(path)
+    return f"{base}@{revision}" if revision and trained_on == base else base
 
 
 def own(path: str) -> str | None:
@@ -55,6 +60,17 @@ def identity(name: str) -> str | None:
 
 def _adapter(path: str | None) -> Adapter | None:
     return require_adapter(path) if path and folders.is_adapter(path) else None
+
+
+def _base_of_run(path: str | None) -> tuple[str | None, str | None]:
+    """(base, its commit) that the run whose folder the model at `path` is in began from, as far as known."""
+    if not path or not Path(path).is_dir():
+        return None, None
+    try:
+        run = read_json(Path(path).resolve().parent / "run.json")
+        return run["model_name"], run["identity"]["base_revision"]
+    except (UserError, OSError, KeyError, TypeError):  # no run's, or an older one's, which lacks entries
+        return None, None
 
 
 def _parts(name: str) -> tuple[str, str | None]:

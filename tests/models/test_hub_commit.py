@@ -95,6 +95,27 @@ def test_an_adapter_is_asked_on_the_base_s_commit_that_it_was_trained_on(
     assert code in (0, 1) and "nothing is left to ask" in out, err
 
 
+@pytest.mark.parametrize(
+    ("recorded", "name"),
+    [
+        ({"model_name": "some/tiny", "identity": {"base_revision": COMMIT}}, f"some/tiny@{COMMIT}"),
+        ({"model_name": "other/tiny", "identity": {"base_revision": COMMIT}}, "some/tiny"),
+        ({"model_name": "some/tiny", "identity": {}}, "some/tiny"),
+        ([], "some/tiny"),
+        (None, "some/tiny"),
+    ],
+    ids=["of this base", "of another base", "of an older run", "of something else", "no run.json"],
+)
+def test_the_base_beside_a_model_trained_whole_is_the_commit_that_its_run_began_from(
+    recorded, name, cache, tiny_models, tmp_path
+):
+    final = tmp_path / "run/final"
+    shutil.copytree(tiny_models["llama"], final)
+    if recorded is not None:
+        (tmp_path / "run/run.json").write_text(json.dumps(recorded))
+    assert relearning.check(str(final), "some/tiny", use_server=False) == name
+
+
 def test_an_attack_whose_older_results_name_the_hub_base_without_a_commit_is_resumed(
     cache, tiny_models, tmp_path, script, monkeypatch
 ):
