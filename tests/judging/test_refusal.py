@@ -259,7 +259,7 @@ def test_the_data_check_finds_every_refusal_that_the_detector_finds(script, tmp_
     file = tmp_path / "retain_train.jsonl"
     file.write_text("".join(line("retain", question, reply) + "\n" for reply, question in replies))
     _, out, _ = script("build_datasets", "--check", file)
-    assert re.search(r"^(\d+) retain replies .*refusals", out, re.MULTILINE)[1] == str(len(replies))
+    assert re.search(r"^retain replies .*refusals.*: (\d+)$", out, re.MULTILINE)[1] == str(len(replies))
 
 
 @pytest.mark.parametrize(
