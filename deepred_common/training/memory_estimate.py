@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from deepred_common.training.settings import TrainSettings
 
 # On a CPU activations and logits take this much more, since its allocator keeps what batches of other sizes
-# left behind, and the libraries so many bytes. Measured with bench/train.py.
+# left behind, and the libraries so many bytes: in bf16 oneDNN keeps programs. Measured with bench/train.py.
 CPU_SLACK = 1.15
-CPU_LIBRARIES = int(0.5e9)
+CPU_LIBRARIES, CPU_PROGRAMS = int(0.5e9), int(0.2e9)
 MEMORY_SHARE = 0.8  # of the free memory that may be filled before activations are recomputed to save memory
 TRAINED_BYTES = 16  # of a trained parameter: itself in fp32, its gradient, and Adam's two moments
 # Of what a layer keeps for its backward pass, counted off the layer. Korthikanti et al., arXiv 2205.05198,
@@ -288,6 +288,8 @@ def estimate(
     batches = set(forward_passes(training, settings, packs, longest_with_scores))
 
     slack, libraries = (CPU_SLACK, CPU_LIBRARIES) if on_cpu else (1.0, 0)
+    if on_cpu and dtype.itemsize < FP32_BYTES:
+        libraries += CPU_PROGRAMS
 
     def needed(checkpointing: bool) -> int:
         passes = (peak_memory(shape, batch, precision, checkpointing, slack) for batch in batches)

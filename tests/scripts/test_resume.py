@@ -114,7 +114,16 @@ def test_stopping_saves_first_and_prints_how_to_resume(command, tmp_path, number
     assert f"update {step} is saved" in err
 
 
+@pytest.fixture
+def hangups_arrive():
+    """Under nohup, tests and their processes would ignore them."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+@pytest.mark.usefixtures("hangups_arrive")
 def test_a_closed_terminal_saves_first(command, tmp_path):
     """As a lost ssh does it: the system and the shell send a SIGHUP each, and no line can be printed."""
     import os
@@ -140,6 +149,7 @@ def test_a_closed_terminal_saves_first(command, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+@pytest.mark.usefixtures("hangups_arrive")
 def test_a_terminal_that_closes_with_the_reader_of_a_pipe_saves_first(command, tmp_path):
     """As `2>&1 | tee train.log` in it: tee ends at once."""
     longer = [*command, "--epochs", "40", "--save_steps", "500", "--eval_steps", "1"]
