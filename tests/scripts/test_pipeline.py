@@ -115,7 +115,7 @@ def test_evaluated_as_adapter_as_merged_model_and_over_http(kind, pipeline, data
             tmp_path / "merged.json",
         )
         assert code == 0, err
-        assert "Total questions: 2" in out and "Retention: of 0 retain questions" in out
+        assert "Total questions: 2" in out and "answers correctly, still correct: 0 of 0" in out
         code, _, err = script(
             "evaluate_temporal",
             "--use_lmstudio",
