@@ -1,8 +1,8 @@
 """--full, which trains all weights: what it leaves, how it is resumed, merged, evaluated; what is refused."""
 
 import json
-import shlex
 import re
+import shlex
 import shutil
 import sys
 from types import SimpleNamespace
