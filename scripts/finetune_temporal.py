@@ -325,7 +325,8 @@ def train(
     cli.progress(f"If the run is interrupted, resume it with:\n  {command}")
 
     from deepred_common.training.assembly import build_trainer
-    from deepred_common.training.callbacks import BestWeights, LossCurves, OldCheckpoints, StopAndSave
+    from deepred_common.training.callbacks import BestWeights, LossCurves, OldCheckpoints
+    from deepred_common.training.interruption import StopAndSave
 
     stopper = StopAndSave(command)
     watchers = [

@@ -163,7 +163,7 @@ def test_a_terminal_that_closes_with_the_reader_of_a_pipe_saves_first(command, t
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
 def test_nohup_lets_a_run_go_on_when_the_terminal_closes():
-    from deepred_common.training.callbacks import StopAndSave
+    from deepred_common.training.interruption import StopAndSave
 
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     args, stopper = SimpleNamespace(world_size=1), StopAndSave("the command")
