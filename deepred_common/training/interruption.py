@@ -76,8 +76,8 @@ class StopAndSave(TrainerCallback):
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         if number == _HANGUP:
-            for number_lost in self._lost:  # each line would fail, and end the training
-                os.dup2(os.open(os.devnull, os.O_WRONLY), number_lost)
+            for descriptor in self._lost:  # each line would fail, and end the training
+                os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
             if self._signalled:  # the shell and the system both send one
                 return
         if self._signalled:

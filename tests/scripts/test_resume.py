@@ -154,9 +154,11 @@ def test_a_terminal_that_closes_with_the_reader_of_a_pipe_saves_first(command, t
     """As `2>&1 | tee train.log` in it: tee ends at once."""
     longer = [*command, "--epochs", "40", "--save_steps", "500", "--eval_steps", "1"]
     process = start_and_wait_for(longer, tmp_path / "run/training_curves.png")
+    process.send_signal(signal.SIGSTOP)  # both at once: a line between them would fail
     process.stdout.close()
     process.stderr.close()
     process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGCONT)
     assert process.wait() == 130
     assert checkpoints.latest(tmp_path / "run") and not (tmp_path / "run/final").exists()
 
